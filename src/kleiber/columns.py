@@ -1,0 +1,74 @@
+"""Every column name kleiber knows, with its meaning and unit, spelt once.
+
+Tables may hold any other columns too; they pass through untouched. `aliases` are names that
+other people's tables use for the same thing: they are only ever suggested, never assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, what it means, its unit ("1" has no unit, "label" is text)."""
+
+    name: str
+    meaning: str
+    unit: str
+    aliases: tuple[str, ...] = ()
+
+
+COLUMNS: Mapping[str, Column] = MappingProxyType(
+    {
+        column.name: column
+        for column in (
+            Column(
+                "n_params",
+                "trainable parameters of the model",
+                "parameters",
+                ("N", "params", "parameters", "model_size", "Model Size"),
+            ),
+            Column(
+                "n_tokens",
+                "tokens seen in training, repeats included",
+                "tokens",
+                ("D", "tokens", "training_tokens", "Training Tokens"),
+            ),
+            Column(
+                "n_data",
+                "distinct training examples",
+                "examples",
+                ("P", "n_examples", "n_train", "Seen Examples", "samples"),
+            ),
+            Column("width", "units in a hidden layer", "units", ("d_model",)),
+            Column("depth", "hidden layers", "layers", ("n_layers", "layers")),
+            Column("step", "optimiser steps taken", "steps", ("steps", "iteration")),
+            Column("time", "gradient-flow time (never a wall clock)", "1"),
+            Column("flops", "floating-point operations of training", "FLOPs", ("C", "compute")),
+            Column("batch_size", "examples or tokens in one step", "examples", ("batch",)),
+            Column("seed", "seed of the run", "1"),
+            Column("n_seeds", "runs averaged into the row", "1"),
+            Column("loss", "loss on held-out data", "nats", ("Loss", "L", "test_loss", "val_loss")),
+            Column("train_loss", "loss on the training data", "nats"),
+            Column("error", "fraction of held-out examples misjudged", "1", ("test_error",)),
+            Column("attempts", "attempts made at a problem", "attempts", ("n", "n_samples")),
+            Column("successes", "attempts that succeeded", "attempts", ("c", "n_correct")),
+            Column("k", "attempts allowed for one success (pass@k)", "attempts"),
+            Column("failure", "probability that all k attempts fail", "1"),
+            Column("richness", "scale of feature learning (0 is the lazy limit)", "1", ("gamma",)),
+            Column("norm", "complexity norm of the trained network", "1"),
+            Column("problem", "which problem was attempted", "label"),
+            Column("model", "which model or architecture", "label", ("Model",)),
+            Column("dataset", "which data set", "label", ("Dataset",)),
+            Column("task", "which task", "label", ("Task",)),
+            Column("source", "where the row comes from: solve, simulate, train or a file", "label"),
+            Column("seconds", "wall-clock time", "seconds", ("wall_time", "runtime")),
+            Column("predicted", "what a fitted law predicts for the row", "as the target"),
+            Column("low", "lower end of the interval of the prediction", "as the target"),
+            Column("high", "upper end of the interval of the prediction", "as the target"),
+        )
+    }
+)

@@ -1,0 +1,68 @@
+"""Landing a file: it appears whole under its name, or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def land(path: str | os.PathLike[str]) -> Generator[Path]:
+    """Yield a temporary path beside `path`, which becomes `path` on success and else is removed.
+
+    The temporary file exists, is empty and has the suffix of `path`. When the block ends it is
+    flushed to disk and renamed, so a reader sees the old file or the new one, never half of one;
+    an error or Ctrl-C in the block leaves `path` as it was. An existing file keeps its mode.
+    Raises an OSError with one sentence when `path` cannot be written.
+    """
+    target = landing_place(path)
+    temporary = target.with_name(f".kleiber-{secrets.token_hex(6)}{target.suffix}")
+    try:
+        create(temporary, like=target)
+        yield temporary
+        flush(temporary)
+        temporary.replace(target)
+        flush(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def landing_place(path: str | os.PathLike[str]) -> Path:
+    """The real file that `path` stands for (through links), after checking it can be written."""
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise IsADirectoryError(f"Cannot write {str(path)!r}: it is a folder; give a file name.")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"Cannot write {str(path)!r}: there is no folder {str(target.parent)!r}; make it first."
+        )
+    if target.exists() and not target.is_file():
+        raise OSError(f"Cannot write {str(path)!r}: it is not an ordinary file.")
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise PermissionError(f"Cannot write {str(path)!r}: no permission to write there.")
+    return target
+
+
+def create(temporary: Path, *, like: Path) -> None:
+    """Make the empty file `temporary` with the mode of `like`, or the user's default mode."""
+    mode = like.stat().st_mode & 0o777 if like.exists() else None
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise OSError(f"Cannot write {str(like)!r}: {error.strerror or error}.") from error
+    if mode is not None:
+        temporary.chmod(mode)
+
+
+def flush(path: Path) -> None:
+    """Force a file, or a folder's list of names, to disk (folders only where the system can)."""
+    if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

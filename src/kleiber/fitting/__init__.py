@@ -1,0 +1,1 @@
+"""A table and a Law in, a Fit out."""

@@ -1,0 +1,113 @@
+"""Covariance of the fitted coordinates, and what the table cannot tell apart.
+
+Classical: s^2 (J'WJ)^-1 with s^2 the residual variance over rows - params, for least squares with
+constant noise. Sandwich: H^-1 S H^-1 with S the sum of outer products of the rows' (or groups')
+scores (Huber 1967; Liang & Zeger 1986), times n/(n - p), and H = J'WJ times the mean curvature of
+rho (the exact Hessian counts the few residuals narrower than delta and is far noisier).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from kleiber.fitting.noise import charge
+from kleiber.fitting.problem import Problem
+
+SINGULAR = 1e12  # condition of the scaled matrix past which a direction counts as lost
+VAGUE = 3.0  # standard error of log(parameter): known to no better than a factor of 20
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Covariances in the coordinates u, the condition of the scaled Jacobian, and directions lost.
+
+    ``lost`` lists, per direction, the positions of the parameters that trade off along it.
+    """
+
+    classical: Float[np.ndarray, "params params"]
+    sandwich: Float[np.ndarray, "params params"]
+    condition: float
+    lost: tuple[tuple[int, ...], ...]
+
+
+def measure_spread(
+    problem: Problem,
+    u: Float[np.ndarray, "params"],
+    scale: float,
+    groups: Int[np.ndarray, "rows"] | None,
+    held: tuple[int, ...] = (),
+) -> Spread:
+    """Both covariances at the optimum; coordinates ``held`` (at a bound) are left out as zeros."""
+    free = [k for k in range(len(u)) if k not in held]
+    slopes = problem.differentiate(u[None], False)
+    r, jac = slopes.residual[0], slopes.slopes[0][free].T
+    paid = charge(problem.noise, r[None], np.array([scale]))
+    w = problem.weights
+    condition, lost, inverse = _invert(jac * np.sqrt(w * paid.weight[0])[:, None])
+    score = jac * (w * paid.psi[0])[:, None]
+    n, spare = len(r), max(len(r) - len(free), 0)
+    if groups is not None:
+        score = np.array([score[groups == g].sum(axis=0) for g in np.unique(groups)])
+        n, spare = len(score), len(score) - 1
+    factor = n / spare if spare else np.nan
+    curve = float((w * paid.curve[0]).sum() / w.sum())
+    bread = _pinv((jac * w[:, None]).T @ jac) / curve if curve > 0 else np.full((len(free),) * 2, np.nan)
+    sandwich = factor * bread @ (score.T @ score) @ bread
+    used = int((w > 0).sum()) - len(free)
+    variance = float((w * paid.psi[0] * r).sum()) / used if used > 0 else np.nan
+    if problem.noise.dof is not None or problem.noise.delta is not None:
+        variance = 1.0 if problem.noise.dof is not None else variance
+    vague = _vague(problem, free, inverse * variance) if not lost else ()
+    return Spread(
+        _fill(inverse * variance, free, len(u)),
+        _fill(sandwich, free, len(u)),
+        condition,
+        tuple(tuple(free[k] for k in each) for each in (*lost, *vague)),
+    )
+
+
+def _invert(jac: np.ndarray) -> tuple[float, tuple[tuple[int, ...], ...], np.ndarray]:
+    """Condition of the column-scaled Jacobian, its lost directions, and (J'J)^-1 by SVD."""
+    size = np.sqrt((jac**2).sum(axis=0))
+    unit = np.where(size > 0, size, 1.0)
+    _, s, v = np.linalg.svd(jac / unit, full_matrices=len(jac) < jac.shape[1])
+    s = np.concatenate([s, np.zeros(jac.shape[1] - len(s))])
+    condition = float(s[0] / s[-1]) if s[-1] > 0 else np.inf
+    lost = tuple(_leading(v[k]) for k in range(len(s)) if s[k] * SINGULAR <= s[0])
+    with np.errstate(divide="ignore", over="ignore"):
+        scaled = np.where(s > s[0] * 1e-15, 1.0 / np.maximum(s, 1e-300), 0.0)[:, None] * v
+    return condition, lost, (scaled.T @ scaled) / np.outer(unit, unit)
+
+
+def _leading(direction: np.ndarray) -> tuple[int, ...]:
+    size = np.abs(direction)
+    return tuple(int(k) for k in np.flatnonzero(size > 0.1 * size.max()))
+
+
+def _vague(
+    problem: Problem, free: list[int], covariance: np.ndarray
+) -> tuple[tuple[int, ...], ...]:
+    """The directions in which positive parameters are unknown by more than a factor of 20."""
+    kinds = [item.kind for item in problem.law.domains.values()]
+    bounded = [i for i, k in enumerate(free) if kinds[k] != "real"]
+    if not bounded or not np.isfinite(covariance).all():
+        return ()
+    values, vectors = np.linalg.eigh(covariance[np.ix_(bounded, bounded)])
+    far = [k for k in range(len(values)) if values[k] > VAGUE**2]
+    return tuple(tuple(bounded[i] for i in _leading(vectors[:, k])) for k in far)
+
+
+def _pinv(matrix: np.ndarray) -> np.ndarray:
+    size = np.sqrt(np.abs(np.diag(matrix)))
+    unit = np.where(size > 0, size, 1.0)
+    frame = np.outer(unit, unit)
+    return np.linalg.pinv(matrix / frame, rcond=1e-14, hermitian=True) / frame
+
+
+def _fill(part: np.ndarray, free: list[int], width: int) -> np.ndarray:
+    whole = np.zeros((width, width))
+    whole[np.ix_(free, free)] = part
+    return whole

@@ -1,0 +1,59 @@
+"""Intervals from draws, and from a covariance where there are none.
+
+The default is the expanded percentile interval (Hesterberg 2015, section 5): percentiles of the
+draws at a level widened for small samples, Phi(sqrt(n/(n-p)) t_{n-p}), which is the plain
+percentile interval when rows are many. Like all percentile intervals it does not depend on how a
+quantity is parametrised.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy import special
+
+
+class Interval(NamedTuple):
+    """Ends of an interval; NaN where none can be given (the fit's notes say why)."""
+
+    low: float
+    high: float
+
+
+def check_level(level: float) -> float:
+    """The level as a float; ValueError unless it lies strictly between 0 and 1."""
+    if not (isinstance(level, (int, float)) and 0 < level < 1):
+        hint = f"; write {level / 100:g} for {level:g}%" if 1 < float(level) < 100 else ""
+        raise ValueError(f"level must lie between 0 and 1, got {level}{hint}")
+    return float(level)
+
+
+def expanded_level(level: float, units: int, params: int) -> float:
+    """The level at which percentiles of draws are read, for ``units`` rows or groups."""
+    spare = units - params
+    if spare <= 0:
+        return math.nan
+    t = float(special.stdtrit(spare, 0.5 + level / 2))
+    return float(2 * special.ndtr(math.sqrt(units / spare) * t) - 1)
+
+
+def percentile_interval(
+    draws: Float[np.ndarray, "draws ..."], level: float
+) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    """Equal-tailed percentiles of the draws, along their first axis; infinities are kept."""
+    if math.isnan(level) or len(draws) < 2:
+        gap = np.full(draws.shape[1:], np.nan)
+        return gap, gap.copy()
+    ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0, method="hazen")
+    return ends[0], ends[1]
+
+
+def normal_interval(
+    value: Float[np.ndarray, "..."], stderr: Float[np.ndarray, "..."], level: float, spare: int
+) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    """value -+ t stderr with ``spare`` degrees of freedom; NaN where there are none."""
+    t = float(special.stdtrit(spare, 0.5 + level / 2)) if spare > 0 else math.nan
+    return value - t * stderr, value + t * stderr

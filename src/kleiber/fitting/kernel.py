@@ -1,0 +1,171 @@
+"""Residual, gradient and Hessian of a law on a table, as array programs.
+
+The residual r(u) of every row, with u the unbounded coordinates of the parameters, is one
+expression: the law with each parameter replaced by its domain's map, minus the data. Its first
+and second derivatives come from the same graph. The text that is compiled here is made from
+numbered nodes only, never from a user's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.formula import Expr, substitute, symbol
+from kleiber.law import Law
+from kleiber.maths.graph import Graph, Program, compile_program, partials
+
+NAMES = {"exp": np.exp, "log": np.log, "sqrt": np.sqrt, "log1p": np.log1p, "tanh": np.tanh}
+TARGET = "the data"
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Residuals with derivatives; ``bends`` are the lower triangle of each Hessian, or None."""
+
+    residual: Float[np.ndarray, "members rows"]
+    slopes: Float[np.ndarray, "members params rows"]
+    bends: Float[np.ndarray, "members pairs rows"] | None
+
+
+Differentiate = Callable[[Float[np.ndarray, "members params"], bool], Slopes]
+
+
+def residual_program(law: Law, scale: str, *, second: bool) -> tuple[Program, tuple[str, ...]]:
+    """The Program of the residual and its derivatives in u, and its column names."""
+    assert law.expr is not None
+    inner = {name: symbol(f"u {name}") for name in law.params}
+    maps = {name: domain.expression(inner[name]) for name, domain in law.domains.items()}
+    model = substitute(law.expr, maps)
+    if scale == "log":
+        model = Expr("log", (model,))
+    graph = Graph()
+    top = graph.build(model - symbol(TARGET))
+    params = [str(item.value) for item in inner.values()]
+    first, pairs = partials(graph, top, params, second=second)
+    columns = (*law.variables, TARGET)
+    return compile_program(graph, [top, *first, *pairs], columns, params), columns
+
+
+def column_function(program: Program, n_columns: int) -> Callable[..., tuple[np.ndarray, ...]]:
+    """Computes what depends on columns alone."""
+    lines = [f"def run({', '.join(f'c_{i}' for i in range(n_columns))}):"]
+    lines += [f"    {name} = {text}" for name, text in program.column]
+    lines += [f"    return ({' '.join(name + ',' for name in program.stored)})"]
+    return _define("\n".join(lines), "<kleiber columns>")
+
+
+def mixed_function(program: Program, n_params: int) -> Callable[..., tuple[np.ndarray, ...]]:
+    """Computes the outputs from parameters (members x params) and the stored column results."""
+    lines = [f"def run(theta, {', '.join(program.stored)}):"]
+    lines += [f"    t_{i} = theta[:, {i}:{i + 1}]" for i in range(n_params)]
+    lines += [f"    {name} = {text}" for name, text in (*program.vector, *program.mixed)]
+    lines += [f"    return ({' '.join(name + ',' for name in program.outputs)})"]
+    return _define("\n".join(lines), "<kleiber residuals>")
+
+
+def _define(source: str, place: str) -> Callable[..., tuple[np.ndarray, ...]]:
+    names = dict(NAMES) | {"step": lambda x: (np.asarray(x) > 0).astype(float)}
+    exec(compile(source, place, "exec"), names)
+    return names["run"]  # pyright: ignore[reportReturnType]
+
+
+def traced_slopes(
+    law: Law,
+    columns: dict[str, Float[np.ndarray, "rows"]],
+    target: Float[np.ndarray, "rows"],
+    scale: str,
+) -> Differentiate:
+    """Derivatives of a traced law; ``target`` is already on the noise model's scale."""
+    n, width = len(target), len(law.params)
+    runs = {}
+
+    def prepare(second: bool) -> tuple[Callable[..., tuple[np.ndarray, ...]], list[np.ndarray]]:
+        program, names = residual_program(law, scale, second=second)
+        arrays = [columns.get(name, target) for name in names]
+        with np.errstate(all="ignore"):
+            stored = column_function(program, len(names))(*arrays)
+        return mixed_function(program, width), [np.asarray(item, dtype=float) for item in stored]
+
+    def differentiate(u: Float[np.ndarray, "members params"], second: bool) -> Slopes:
+        if second not in runs:
+            runs[second] = prepare(second)
+        run, stored = runs[second]
+        with np.errstate(all="ignore"):
+            out = run(u, *stored)
+        members = len(u)
+        residual = np.broadcast_to(out[0], (members, n))
+        slopes = np.empty((members, width, n))
+        for k in range(width):
+            slopes[:, k, :] = out[1 + k]
+        if not second:
+            return Slopes(residual, slopes, None)
+        bends = np.empty((members, len(out) - 1 - width, n))
+        for k in range(bends.shape[1]):
+            bends[:, k, :] = out[1 + width + k]
+        return Slopes(residual, slopes, bends)
+
+    return differentiate
+
+
+def stepped_slopes(
+    law: Law,
+    columns: dict[str, Float[np.ndarray, "rows"]],
+    target: Float[np.ndarray, "rows"],
+    scale: str,
+) -> Differentiate:
+    """Derivatives of a law that cannot be traced: complex step, or central differences where the
+    law does not accept complex numbers. One member at a time, since it may branch on a value."""
+    data = [columns[name] for name in law.variables]
+
+    def model(theta: list[complex]) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            named = dict(zip(law.params, theta, strict=True))
+            value = np.asarray(law.function(*data, **named)) + np.zeros(len(target))
+            if scale == "linear":
+                return value - target
+            return np.log(np.where(value.real > 0, value, np.nan)) - target
+
+    def outer(u: np.ndarray) -> list[float]:
+        return [float(d.outer(x)) for d, x in zip(law.domains.values(), u, strict=True)]
+
+    def stretch(u: np.ndarray) -> np.ndarray:
+        return np.array([float(d.stretch(x)) for d, x in zip(law.domains.values(), u, strict=True)])
+
+    def by_complex(u: np.ndarray, k: int) -> np.ndarray:
+        theta: list[complex] = list(outer(u))
+        size = 1e-30 * max(abs(theta[k]), 1e-100)
+        theta[k] = complex(theta[k].real, size)
+        return model(theta).imag / size
+
+    def by_difference(u: np.ndarray, k: int) -> np.ndarray:
+        size = 6e-6 * max(1.0, abs(u[k])) * np.eye(len(u))[k]
+        upper, lower = model(list(outer(u + size))), model(list(outer(u - size)))
+        return (upper - lower) / (2 * size[k]) / stretch(u)[k]
+
+    chosen: list[Callable[[np.ndarray, int], np.ndarray]] = []
+
+    def choose(u: np.ndarray) -> Callable[[np.ndarray, int], np.ndarray]:
+        rough = np.array([by_difference(u, k) for k in range(len(u))])
+        try:
+            fine = np.array([by_complex(u, k) for k in range(len(u))])
+        except (TypeError, ValueError):
+            return by_difference
+        finite = np.isfinite(rough) & np.isfinite(fine)
+        gap = np.abs(rough - fine)[finite].max(initial=0.0)
+        size = np.abs(rough)[finite].max(initial=0.0)
+        return by_complex if gap <= 1e-3 * size else by_difference
+
+    def differentiate(u: Float[np.ndarray, "members params"], second: bool) -> Slopes:
+        if not chosen:
+            chosen.append(choose(u[0]))
+        residual = np.array([model(list(outer(row))).real for row in u])
+        slopes = np.array(
+            [[chosen[0](row, k) for k in range(len(row))] * stretch(row)[:, None] for row in u]
+        )
+        return Slopes(residual, slopes, None)
+
+    return differentiate

@@ -1,0 +1,98 @@
+"""Noise models: on which scale residuals live, and how a residual is charged.
+
+With r = log(prediction) - log(data) (or their plain difference), each row is charged rho(r):
+
+- least squares    rho = r^2 / 2
+- Huber, width d   rho = r^2 / 2 for abs(r) <= d, else d (abs(r) - d/2)      (Huber 1964)
+- Student-t, nu    rho = (nu+1)/2 log(1 + r^2/(nu s^2)) + log s, s fitted    (Lange et al. 1989)
+
+The objective of a fit is the weighted sum of rho: half the sum of squares for least squares.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.errors import nearest
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How residuals are measured: ``scale`` "log" or "linear"; ``delta`` is Huber's width (None:
+    least squares); ``dof`` the degrees of freedom of Student-t noise (None: not Student-t)."""
+
+    scale: Literal["log", "linear"] = "log"
+    delta: float | None = None
+    dof: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale not in ("log", "linear"):
+            hint = nearest(str(self.scale), ("log", "linear"))
+            raise ValueError(f"noise scale is 'log' or 'linear', got {self.scale!r}.{hint}")
+        for name, value in (("delta", self.delta), ("dof", self.dof)):
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"noise {name} must be a positive number or None, got {value}")
+        if self.delta is not None and self.dof is not None:
+            raise ValueError("noise is Huber (delta) or Student-t (dof), not both")
+
+    def describe(self) -> str:
+        """One phrase for people."""
+        kind = "least squares" if self.delta is None else f"Huber {self.delta:g}"
+        if self.dof is not None:
+            kind = f"Student-t with {self.dof:g} degrees of freedom"
+        return f"{kind} on {'log' if self.scale == 'log' else 'plain'} residuals"
+
+
+@dataclass(frozen=True)
+class Charge:
+    """rho and what descent needs of it: psi = rho', weight = psi/r, curve = rho''."""
+
+    rho: Float[np.ndarray, "members rows"]
+    psi: Float[np.ndarray, "members rows"]
+    weight: Float[np.ndarray, "members rows"]
+    curve: Float[np.ndarray, "members rows"]
+
+
+def charge(
+    noise: Noise, r: Float[np.ndarray, "members rows"], scale: Float[np.ndarray, "members"]
+) -> Charge:
+    """Charge every residual; ``scale`` is s of Student-t noise and unused otherwise."""
+    if noise.dof is not None:
+        s2 = (noise.dof * scale**2)[:, None]
+        base = s2 + r * r
+        weight = (noise.dof + 1) / base
+        rho = 0.5 * (noise.dof + 1) * np.log1p(r * r / s2) + np.log(scale)[:, None]
+        return Charge(rho, weight * r, weight, weight * (s2 - r * r) / base)
+    if noise.delta is None:
+        one = np.ones_like(r)
+        return Charge(0.5 * r * r, r, one, one)
+    size = np.abs(r)
+    small = np.minimum(size, noise.delta)
+    weight = small / np.where(size > 0, size, 1.0)
+    weight = np.where(size > 0, weight, 1.0)
+    inside = (size <= noise.delta).astype(float)
+    return Charge(small * (size - 0.5 * small), weight * r, weight, inside)
+
+
+def fit_scale(
+    r: Float[np.ndarray, "members rows"],
+    weights: Float[np.ndarray, "members rows"],
+    dof: float,
+    start: Float[np.ndarray, "members"],
+) -> Float[np.ndarray, "members"]:
+    """Maximum-likelihood s of Student-t residuals, by its fixed point (an EM iteration)."""
+    s = start.copy()
+    total = weights.sum(axis=1)
+    for _ in range(200):
+        s2 = (s**2)[:, None]
+        new = np.sqrt((weights * (dof + 1) * r * r / (dof + r * r / s2)).sum(axis=1) / total)
+        done = np.abs(new - s) <= 1e-10 * s
+        s = np.maximum(new, 1e-300)
+        if done.all():
+            break
+    return s

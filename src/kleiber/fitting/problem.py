@@ -1,0 +1,175 @@
+"""A law on a table under a noise model: the objective that every fit and refit minimises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.fitting.kernel import Differentiate, Slopes, stepped_slopes, traced_slopes
+from kleiber.fitting.noise import Charge, Noise, charge, fit_scale
+from kleiber.law import Law
+from kleiber.maths.levenberg import Descent, Local, descend
+
+BLOCK = 6000  # residuals worked on at once: a few arrays of this length stay in the cache
+ROUNDS = 40  # of the Student-t scale
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows, law and noise; ``weights`` multiply the rows' charges."""
+
+    law: Law
+    noise: Noise
+    columns: dict[str, Float[np.ndarray, "rows"]]
+    target: Float[np.ndarray, "rows"]
+    weights: Float[np.ndarray, "rows"]
+    differentiate: Differentiate
+
+    def outer(self, u: Float[np.ndarray, "members params"]) -> Float[np.ndarray, "members params"]:
+        """Parameter values at coordinates u."""
+        kinds = self.law.domains.values()
+        return np.stack([item.outer(u[:, k]) for k, item in enumerate(kinds)], axis=1)
+
+    def inner(self, theta: Float[np.ndarray, "members p"]) -> Float[np.ndarray, "members p"]:
+        """Coordinates u of parameter values."""
+        kinds = self.law.domains.values()
+        return np.stack([item.inner(theta[:, k]) for k, item in enumerate(kinds)], axis=1)
+
+
+def pose(
+    law: Law,
+    noise: Noise,
+    columns: dict[str, Float[np.ndarray, "rows"]],
+    target: Float[np.ndarray, "rows"],
+    weights: Float[np.ndarray, "rows"],
+) -> Problem:
+    """The problem of fitting ``law`` to ``target`` (plain values, whatever the noise's scale)."""
+    data = np.log(target) if noise.scale == "log" else target
+    kernel = traced_slopes if law.expr is not None else stepped_slopes
+    return Problem(law, noise, columns, data, weights, kernel(law, columns, data, noise.scale))
+
+
+def look(
+    problem: Problem,
+    u: Float[np.ndarray, "members params"],
+    weights: Float[np.ndarray, "members rows"] | Float[np.ndarray, "1 rows"],
+    scale: Float[np.ndarray, "members"],
+    *,
+    second: bool = True,
+) -> Local:
+    """The objective with its gradient and both matrices, at each member's u."""
+    rows = len(problem.target)
+    block = max(1, BLOCK // rows)
+    parts = []
+    for i in range(0, len(u), block):
+        part = slice(i, i + block)
+        w = weights if len(weights) == 1 else weights[part]
+        parts.append(_look(problem, u[part], w, scale[part], second))
+    if len(parts) == 1:
+        return parts[0]
+    return Local(
+        np.concatenate([item.objective for item in parts]),
+        np.concatenate([item.gradient for item in parts]),
+        np.concatenate([item.gauss for item in parts]),
+        np.concatenate([item.newton for item in parts]),
+    )
+
+
+def _look(
+    problem: Problem, u: np.ndarray, weights: np.ndarray, scale: np.ndarray, second: bool
+) -> Local:
+    slopes = problem.differentiate(u, second)
+    with np.errstate(all="ignore"):
+        paid = charge(problem.noise, slopes.residual, scale)
+        objective = np.einsum("mr,mr->m", np.broadcast_to(weights, paid.rho.shape), paid.rho)
+        local = _assemble(slopes, paid, weights, objective)
+    good = np.isfinite(local.objective) & np.isfinite(local.gradient).all(axis=1)
+    good &= np.isfinite(local.gauss).all(axis=(1, 2)) & np.isfinite(local.newton).all(axis=(1, 2))
+    if good.all():
+        return local
+    return Local(
+        np.where(good, local.objective, np.inf),
+        np.where(good[:, None], local.gradient, 0.0),
+        np.where(good[:, None, None], local.gauss, 0.0),
+        np.where(good[:, None, None], local.newton, 0.0),
+    )
+
+
+def _assemble(slopes: Slopes, paid: Charge, weights: np.ndarray, objective: np.ndarray) -> Local:
+    push = (weights * paid.psi)[:, None, :]
+    jac = slopes.slopes
+    across = jac.transpose(0, 2, 1)
+    gradient = (push @ across)[:, 0, :]
+    gauss = (jac * (weights * paid.weight)[:, None, :]) @ across
+    if slopes.bends is None:
+        return Local(objective, gradient, gauss, gauss)
+    newton = (jac * (weights * paid.curve)[:, None, :]) @ across
+    bend = (push @ slopes.bends.transpose(0, 2, 1))[:, 0, :]
+    width = jac.shape[1]
+    low = np.tril_indices(width)
+    square = np.zeros_like(newton)
+    square[:, low[0], low[1]] = bend
+    square[:, low[1], low[0]] = bend
+    return Local(objective, gradient, gauss, newton + square)
+
+
+def minimise(
+    problem: Problem,
+    start: Float[np.ndarray, "members params"],
+    weights: Float[np.ndarray, "members rows"] | Float[np.ndarray, "1 rows"],
+    *,
+    scale: Float[np.ndarray, "members"] | None = None,
+    max_iterations: int = 200,
+    exact: bool = False,
+    tolerance: float = 1e-12,
+) -> tuple[Descent, Float[np.ndarray, "members"]]:
+    """Descend every member to its optimum; also returns the Student-t scales (ones otherwise)."""
+    members = len(start)
+    size = np.ones(members) if scale is None else scale
+    second = problem.law.expr is not None
+
+    def view(u: np.ndarray, who: np.ndarray) -> Local:
+        return look(
+            problem, u, weights if len(weights) == 1 else weights[who], size[who], second=second
+        )
+
+    def run(point: np.ndarray, close: bool) -> Descent:
+        damping = 0.0 if close and second else 1e-2
+        return descend(
+            view,
+            point,
+            max_iterations=max_iterations,
+            tolerance=tolerance,
+            damping=damping,
+            exact=close and second,
+        )
+
+    if problem.noise.dof is None:
+        return run(start, exact), size
+    if scale is None:
+        size[:] = _scale(problem, start, weights, size)
+    found = run(start, exact)
+    for _ in range(ROUNDS):
+        new = _scale(problem, found.point, weights, size)
+        done = np.abs(new - size) <= 1e-7 * size
+        size[:] = new
+        found = run(found.point, True)
+        if done.all():
+            break
+    return found, size
+
+
+def _scale(
+    problem: Problem, u: np.ndarray, weights: np.ndarray, start: np.ndarray
+) -> Float[np.ndarray, "members"]:
+    assert problem.noise.dof is not None
+    r = np.nan_to_num(residuals(problem, u), nan=1.0, posinf=1.0, neginf=-1.0)
+    w = np.broadcast_to(weights, r.shape)
+    return fit_scale(r, w, problem.noise.dof, start)
+
+
+def residuals(problem: Problem, u: Float[np.ndarray, "m p"]) -> Float[np.ndarray, "m rows"]:
+    """Prediction minus data on the noise model's scale."""
+    return np.concatenate([problem.differentiate(row[None], False).residual for row in u])

@@ -1,0 +1,198 @@
+"""Fit: everything a fit found, frozen, with what is needed to judge and reuse it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from kleiber.errors import BadLaw, nearest
+from kleiber.fitting.intervals import (
+    Interval,
+    check_level,
+    expanded_level,
+    normal_interval,
+    percentile_interval,
+)
+from kleiber.fitting.noise import Noise
+from kleiber.fitting.status import Status
+from kleiber.formula import evaluate, parse
+from kleiber.law import Law
+from kleiber.table import as_frame, numbers
+
+Quantity = str | Callable[[Mapping[str, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A law fitted to a table.
+
+    ``params`` holds every parameter, fixed and tied ones too; ``draws`` the refits of each, arrays
+    of one length; ``units`` is the number of rows, or of groups when whole groups were resampled;
+    ``covariance`` belongs to ``free`` parameters in the coordinates of their domains;
+    ``outermost`` are the runs that no other run exceeds in every variable, among which is the
+    dearest one for any cost that rises with the variables.
+    """
+
+    law: Law
+    params: Mapping[str, float]
+    status: Status
+    reason: str
+    objective: float
+    residuals: Float[np.ndarray, "rows"]
+    condition: float
+    draws: Mapping[str, Float[np.ndarray, "draws"]]
+    ranges: Mapping[str, tuple[float, float]]
+    digest: str
+    noise: Noise
+    target: str
+    rows: int
+    units: int
+    free: tuple[str, ...]
+    covariance: Float[np.ndarray, "free free"] | None
+    stderr: Mapping[str, float]
+    starts: Mapping[str, tuple[float, float]]
+    fixed: Mapping[str, float]
+    tied: Mapping[str, str]
+    level: float
+    seconds: float
+    by: str | None = None
+    outermost: tuple[Mapping[str, float], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_draws(self) -> int:
+        """Number of draws."""
+        return len(next(iter(self.draws.values()))) if self.draws else 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether predictions and plans may rest on this fit."""
+        return self.status in (Status.CONVERGED, Status.BOUND_HIT)
+
+    def interval(self, quantity: Quantity, level: float = 0.95) -> Interval:
+        """Interval of a parameter, or of any function of the parameters.
+
+        The function receives a mapping of names to values (arrays when there are draws) and must
+        work elementwise. Without draws, the interval comes from the covariance (delta method).
+        """
+        level = check_level(level)
+        if isinstance(quantity, str) and quantity not in self.params:
+            raise BadLaw(
+                f"no parameter {quantity!r}; this fit has {', '.join(self.params)}."
+                f"{nearest(quantity, list(self.params))}"
+            )
+        what = (lambda p: p[quantity]) if isinstance(quantity, str) else quantity
+        if self.n_draws:
+            values = np.asarray(what(self.draws), dtype=float)
+            values = np.broadcast_to(values, (self.n_draws,) if values.ndim == 0 else values.shape)
+            low, high = percentile_interval(values, self._level(level))
+        elif isinstance(quantity, str) and quantity in self.free:
+            low, high = self._own_interval(quantity, level)
+        else:
+            low, high = self._delta(lambda p: np.atleast_1d(np.asarray(what(p), float)), level)
+            low, high = low[0], high[0]
+        return Interval(float(low), float(high))
+
+    def predict(self, table: Any, level: float = 0.95, *, new_run: bool = False) -> pl.DataFrame:
+        """The table with columns predicted, low and high beside the given ones.
+
+        The interval is of the law's value (the mean); ``new_run`` makes it that of one further
+        run, with the fit's own residuals as its noise. Without draws or covariance, low and high
+        are NaN.
+        """
+        level = check_level(level)
+        frame = as_frame(table)
+        columns = {name: numbers(frame, name) for name in self.law.variables}
+        predicted = np.broadcast_to(self.law(**columns, **self.params), (len(frame),))
+        values = self._spread_of(columns, len(frame))
+        if values is not None:
+            if new_run:
+                values = self._with_noise(values)
+            low, high = percentile_interval(values, self._level(level))
+        else:
+            low, high = self._delta(lambda p: self._on(columns, p, len(frame)), level, new_run)
+        return frame.with_columns(
+            pl.Series("predicted", predicted), pl.Series("low", low), pl.Series("high", high)
+        )
+
+    def summary(self) -> str:
+        """A few lines for people."""
+        lines = [f"{self.law.name}: {self.target} = {self.law.formula}"]
+        for name, value in self.params.items():
+            low, high = self.interval(name, self.level)
+            held = " (fixed)" if name in self.fixed else " (tied)" if name in self.tied else ""
+            lines.append(f"  {name:<8} {value:.6g}  [{low:.6g}, {high:.6g}]{held}")
+        lines.append(f"{self.status}: {self.reason}")
+        return "\n".join([*lines, *self.notes])
+
+    def _level(self, level: float) -> float:
+        return expanded_level(level, self.units, 1 if self.by else len(self.free))
+
+    def _spare(self) -> int:
+        return self.units - (1 if self.by else len(self.free))
+
+    def _spread_of(self, columns: Mapping[str, np.ndarray], rows: int) -> np.ndarray | None:
+        if not self.n_draws:
+            return None
+        drawn = {name: values[:, None] for name, values in self.draws.items()}
+        return np.broadcast_to(self.law(**columns, **drawn), (self.n_draws, rows))
+
+    def _with_noise(self, values: np.ndarray) -> np.ndarray:
+        """Each draw's prediction with one of the fit's residuals, widened for the fitted ones."""
+        widen = np.sqrt(self.rows / max(self.rows - len(self.free), 1))
+        rng = np.random.Generator(np.random.PCG64(0))
+        pick = rng.choice(-self.residuals * widen, size=values.shape)
+        return values * np.exp(pick) if self.noise.scale == "log" else values + pick
+
+    def _on(self, columns: Mapping[str, Any], params: Mapping[str, Any], rows: int) -> np.ndarray:
+        value = np.asarray(self.law(**columns, **params), float)
+        return np.broadcast_to(value, (rows,))
+
+    def _own_interval(self, name: str, level: float) -> tuple[float, float]:
+        if self.covariance is None:
+            return np.nan, np.nan
+        k = self.free.index(name)
+        domain = self.law.domains[name]
+        sd = np.sqrt(max(self.covariance[k, k], 0.0))
+        ends = normal_interval(domain.inner(self.params[name]), sd, level, self._spare())
+        return float(domain.outer(ends[0])), float(domain.outer(ends[1]))
+
+    def _delta(
+        self, what: Callable[[Mapping[str, Any]], np.ndarray], level: float, new_run: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        value = what(self.params)
+        if self.covariance is None:
+            return np.full(value.shape, np.nan), np.full(value.shape, np.nan)
+        slopes = np.empty((len(self.free), *value.shape))
+        for k, name in enumerate(self.free):
+            domain = self.law.domains[name]
+            u = domain.inner(self.params[name])
+            size = 1e-5 * max(1.0, abs(float(u)))
+            upper, lower = (
+                what(fill(self, {name: float(domain.outer(u + sign * size))})) for sign in (1, -1)
+            )
+            slopes[k] = (upper - lower) / (2 * size)
+        variance = np.einsum("pr,pq,qr->r", slopes, self.covariance, slopes)
+        if new_run:
+            noise = (self.residuals**2).sum() / max(self.rows - len(self.free), 1)
+            variance = variance + noise * (value**2 if self.noise.scale == "log" else 1.0)
+        return normal_interval(value, np.sqrt(np.maximum(variance, 0.0)), level, self._spare())
+
+
+def fill(fit: Fit, change: Mapping[str, float]) -> dict[str, Any]:
+    """All parameters after some free ones have changed: tied ones follow."""
+    return complete({**fit.params, **change}, fit.tied)
+
+
+def complete(params: Mapping[str, Any], tied: Mapping[str, str]) -> dict[str, Any]:
+    """The parameters with tied ones computed from the others."""
+    out = dict(params)
+    for name, text in tied.items():
+        value = evaluate(parse(text), params)
+        out[name] = float(value) if value.ndim == 0 else value
+    return out

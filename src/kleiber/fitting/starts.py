@@ -1,0 +1,191 @@
+"""Where descents begin: Sobol points in the domains, with linear parameters solved for.
+
+A parameter that enters a law linearly (E, A and B of Chinchilla, given the exponents) needs no
+search: at every Sobol point of the others it is set by non-negative least squares, relative for
+log residuals (variable projection: Golub & Pereyra 1973). Ranges that a domain leaves open come
+from the data: exponents from 0.05 to 2, scales from the column they are compared with,
+coefficients from the size of the target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.fitting.problem import Problem
+from kleiber.formula import Expr, calculate, symbols, walk
+from kleiber.law import Domain, Law
+from kleiber.maths.graph import Graph
+
+EXPONENTS = (0.05, 2.0)
+WIDE = 100.0  # factor on either side of a scale guessed from the data
+
+
+def linear_params(law: Law) -> tuple[str, ...]:
+    """Parameters in which the law is jointly affine, in order; none if it cannot be traced."""
+    if law.expr is None:
+        return ()
+    graph = Graph()
+    top = graph.build(law.expr)
+    chosen: list[str] = []
+    for name in law.params:
+        slope = graph.slope(top, graph.symbol(name))
+        below = {graph.nodes[item][2] for item in graph.below(slope)}
+        if name not in below and not below & set(chosen):
+            chosen.append(name)
+    return tuple(chosen)
+
+
+def exponent_params(expr: Expr) -> set[str]:
+    """Parameters that stand in the exponent of a power."""
+    return {name for node in walk(expr) if node.op == "pow" for name in symbols(node.args[1])}
+
+
+def start_ranges(
+    law: Law, columns: Mapping[str, Float[np.ndarray, "rows"]], y: Float[np.ndarray, "rows"]
+) -> dict[str, tuple[float, float]]:
+    """The range in which starts of each parameter are drawn, stated in the fit."""
+    ranges: dict[str, tuple[float, float]] = {}
+    exponents = exponent_params(law.expr) if law.expr is not None else set()
+    linear = linear_params(law)
+    for name, domain in law.domains.items():
+        if domain.low is not None and domain.high is not None:
+            ranges[name] = (domain.low, domain.high)
+        elif name in exponents:
+            ranges[name] = EXPONENTS
+        elif name not in linear:
+            ranges[name] = _beside(law, name, columns)
+    if any(name not in ranges for name in law.params):
+        ranges |= _coefficients(law, [n for n in law.params if n not in ranges], ranges, columns, y)
+    return {name: ranges[name] for name in law.params}
+
+
+def _beside(law: Law, name: str, columns: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """Scale of a parameter from the column that meets it in the smallest common expression."""
+    assert law.expr is not None
+    size: dict[int, int] = {}
+    best: tuple[int, Expr] | None = None
+    for node in walk(law.expr):
+        size[id(node)] = 1 + sum(size[id(item)] for item in node.args)
+        found = symbols(node)
+        if name in found and found & set(law.variables):
+            best = (size[id(node)], node) if best is None or size[id(node)] < best[0] else best
+    if best is None:
+        return (1 / WIDE, WIDE)
+    column = next(item for item in law.variables if item in symbols(best[1]))
+    x = np.abs(columns[column])
+    x = x[x > 0]
+    low, high = (float(x.min()), float(x.max())) if x.size else (1.0, 1.0)
+    if best[1].op == "mul":
+        low, high = 1 / high, 1 / low
+    return (low / 10, high * 10)
+
+
+def _coefficients(
+    law: Law,
+    names: list[str],
+    ranges: Mapping[str, tuple[float, float]],
+    columns: Mapping[str, np.ndarray],
+    y: np.ndarray,
+) -> dict[str, tuple[float, float]]:
+    """Ranges of linear parameters: what makes their term as large as the target."""
+    assert law.expr is not None
+    middle = {name: _middle(law.domains[name], ends) for name, ends in ranges.items()}
+    base = dict(columns) | middle | dict.fromkeys(names, 0.0)
+    constant = np.asarray(calculate(law.expr, base), dtype=float)
+    out: dict[str, tuple[float, float]] = {}
+    for name in names:
+        term = np.abs(np.asarray(calculate(law.expr, base | {name: 1.0})) - constant)
+        ratio = np.median(np.abs(y)) / max(float(np.median(term)), 1e-300)
+        ratio = float(ratio) if np.isfinite(ratio) and ratio > 0 else 1.0
+        out[name] = (ratio / WIDE, ratio * WIDE)
+    return out
+
+
+def _middle(domain: Domain, ends: tuple[float, float]) -> float:
+    return float(domain.outer(np.mean(domain.inner(np.array(ends)))))
+
+
+def draw_starts(
+    problem: Problem,
+    ranges: Mapping[str, tuple[float, float]],
+    *,
+    count: int,
+    seed: int,
+) -> Float[np.ndarray, "starts params"]:
+    """Coordinates u of ``count`` starts (rounded up to a power of two)."""
+    from scipy.stats import qmc  # here, because importing it costs more than importing kleiber
+
+    law = problem.law
+    power = max(0, int(np.ceil(np.log2(count))))
+    sobol = qmc.Sobol(len(law.params), rng=np.random.default_rng(seed)).random_base2(power)
+    u = np.empty_like(sobol)
+    for k, (name, domain) in enumerate(law.domains.items()):
+        if domain.kind == "positive":
+            low, high = domain.inner(np.array(ranges[name]))
+            u[:, k] = low + sobol[:, k] * (high - low)
+        else:
+            low, high = ranges[name]
+            u[:, k] = domain.inner(low + sobol[:, k] * (high - low))
+    linear = [law.params.index(name) for name in linear_params(law)]
+    return _project(problem, u, linear) if linear else u
+
+
+def _project(problem: Problem, u: np.ndarray, linear: list[int]) -> np.ndarray:
+    """Exchange the linear coordinates for their least-squares values given the others."""
+    law = problem.law
+    assert law.expr is not None
+    theta = problem.outer(u)
+    y = np.exp(problem.target) if problem.noise.scale == "log" else problem.target
+    weight = problem.weights / (y**2 if problem.noise.scale == "log" else 1.0)
+    named: dict[str, np.ndarray] = {n: theta[:, [k]] for k, n in enumerate(law.params)}
+    zero = named | {law.params[k]: np.zeros((len(u), 1)) for k in linear} | problem.columns
+    base = np.broadcast_to(calculate(law.expr, zero), (len(u), len(y)))
+    terms = np.stack(
+        [
+            np.broadcast_to(calculate(law.expr, zero | {law.params[k]: 1.0}), base.shape) - base
+            for k in linear
+        ],
+        axis=1,
+    )
+    kinds = [law.domains[law.params[k]].kind for k in linear]
+    values = _bounded_solve(terms, y - base, weight, np.array([kind != "real" for kind in kinds]))
+    out = theta.copy()
+    good = np.isfinite(values).all(axis=1)
+    for j, k in enumerate(linear):
+        domain = law.domains[law.params[k]]
+        value = np.minimum(values[:, j], 0.98) if domain.kind == "fraction" else values[:, j]
+        out[good, k] = value[good]
+    return problem.inner(out)
+
+
+def _bounded_solve(
+    terms: np.ndarray, right: np.ndarray, weight: np.ndarray, signed: np.ndarray
+) -> Float[np.ndarray, "members linear"]:
+    """Weighted least squares for each member; ``signed`` coefficients must be positive: the worst
+    offender is set to a hundredth of the target's size and the others are solved again."""
+    with np.errstate(all="ignore"):
+        size = np.sqrt((weight * terms**2).sum(axis=2))
+        target = np.sqrt((weight * right**2).sum(axis=1))
+        small = 0.01 * target[:, None] / size
+        unit = terms / size[:, :, None]
+        gram = (unit * weight) @ unit.transpose(0, 2, 1) + 1e-10 * np.eye(len(signed))
+        side = (unit * weight) @ right[:, :, None]
+        bad = ~np.isfinite(gram).all(axis=(1, 2)) | ~np.isfinite(side).all(axis=(1, 2))
+        gram[bad], side[bad] = np.eye(len(signed)), np.nan
+        held = np.zeros(size.shape, dtype=bool)
+        for _ in range(len(signed) + 1):
+            free = ~held
+            matrix = np.where(free[:, :, None] & free[:, None, :], gram, np.eye(len(signed)))
+            known = np.where(held, small * size, 0.0)
+            rhs = np.where(free, (side - gram @ known[:, :, None])[:, :, 0], known)
+            value = np.linalg.solve(matrix, rhs[:, :, None])[:, :, 0] / size
+            wrong = signed & free & (value <= 0)
+            if not wrong.any():
+                break
+            worst = np.where(wrong, value * size, np.inf).argmin(axis=1)
+            rows = np.flatnonzero(wrong.any(axis=1))
+            held[rows, worst[rows]] = True
+    return np.where(signed & (value <= 0), small, value)

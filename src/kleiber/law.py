@@ -1,0 +1,315 @@
+"""Law: a pure formula whose positional arguments are columns and keyword-only ones parameters.
+
+A parameter's default is its Domain: the set it lives in, and the range where starts are drawn
+(not a bound). ``positive`` is fitted as exp(u), ``fraction`` as 1/(1 + exp(-u)), ``real`` as u.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.columns import COLUMNS
+from kleiber.errors import BadLaw, nearest
+from kleiber.formula import (
+    Expr,
+    calculate,
+    evaluate,
+    number,
+    parse,
+    substitute,
+    symbol,
+    symbols,
+    trace,
+)
+
+Kind = Literal["positive", "real", "fraction"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The set a parameter lives in and the range of its starts (None: from the data's scale)."""
+
+    kind: Kind
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        ends = (self.low, self.high)
+        if (self.low is None) != (self.high is None):
+            raise BadLaw(f"a start range needs both ends, got {ends}")
+        if self.low is None or self.high is None:
+            return
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
+            raise BadLaw(f"a start range goes from low to high, both finite, got {ends}")
+        if self.kind == "positive" and self.low <= 0:
+            raise BadLaw(f"starts of a positive parameter must be above 0, got {ends}")
+        if self.kind == "fraction" and not (self.low > 0 and self.high < 1):
+            raise BadLaw(f"starts of a fraction must lie inside 0 and 1, got {ends}")
+
+    def inner(self, value: Any) -> Any:
+        """The unbounded coordinate u of a value."""
+        value = np.asarray(value, dtype=float)
+        with np.errstate(divide="ignore"):
+            if self.kind == "positive":
+                return np.log(value)
+            if self.kind == "fraction":
+                return np.log(value) - np.log1p(-value)
+        return value
+
+    def outer(self, u: Any) -> Any:
+        """The value at the unbounded coordinate u."""
+        u = np.asarray(u, dtype=float)
+        with np.errstate(over="ignore", under="ignore"):
+            if self.kind == "positive":
+                return np.exp(u)
+            if self.kind == "fraction":
+                return 1.0 / (1.0 + np.exp(-u))
+        return u
+
+    def stretch(self, u: Any) -> Any:
+        """Derivative of the value with respect to u."""
+        value = self.outer(u)
+        if self.kind == "positive":
+            return value
+        return value * (1 - value) if self.kind == "fraction" else np.ones_like(value)
+
+    def expression(self, u: Expr) -> Expr:
+        """The value as an expression of u."""
+        if self.kind == "positive":
+            return Expr("exp", (u,))
+        if self.kind == "fraction":
+            return number(1.0) / (number(1.0) + Expr("exp", (-u,)))
+        return u
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The ends of the set, which are not in it."""
+        return {"positive": (0.0, math.inf), "fraction": (0.0, 1.0)}.get(
+            self.kind, (-math.inf, math.inf)
+        )
+
+    def contains(self, value: float) -> bool:
+        """Whether the value lies in the set."""
+        return math.isfinite(value) and self.bounds[0] < value < self.bounds[1]
+
+
+def positive(low: float | None = None, high: float | None = None) -> Any:
+    """A parameter above zero; starts are drawn log-uniformly between ``low`` and ``high``."""
+    return Domain("positive", low, high)
+
+
+def real(low: float | None = None, high: float | None = None) -> Any:
+    """Any number; starts are drawn uniformly between ``low`` and ``high``."""
+    return Domain("real", low, high)
+
+
+def fraction(low: float = 0.02, high: float = 0.98) -> Any:
+    """A number between 0 and 1, both excluded; starts are drawn uniformly in ``low`` to ``high``."""
+    return Domain("fraction", low, high)
+
+
+@dataclass(frozen=True)
+class Law:
+    """A formula: what it needs (variables), what it leaves free (domains), what it says (expr).
+
+    ``Law(function)`` reads all of it from a function, so it serves as a decorator. ``expr`` is
+    None when the function cannot be traced; then ``fit`` uses complex-step derivatives.
+    """
+
+    function: Callable[..., Any]
+    name: str = ""
+    variables: tuple[str, ...] = ()
+    domains: Mapping[str, Domain] = field(default_factory=dict)
+    expr: Expr | None = None
+    doc: str = ""
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if self.variables or self.domains:
+            object.__setattr__(self, "domains", MappingProxyType(dict(self.domains)))
+            return
+        variables, domains = _read_signature(self.function)
+        names = (*variables, *domains)
+        object.__setattr__(self, "name", self.name or self.function.__name__)
+        object.__setattr__(self, "variables", variables)
+        object.__setattr__(self, "domains", MappingProxyType(domains))
+        object.__setattr__(self, "doc", inspect.cleandoc(self.function.__doc__ or ""))
+        object.__setattr__(
+            self, "expr", trace_law(self.function, variables, {n: symbol(n) for n in names})
+        )
+
+    @property
+    def params(self) -> tuple[str, ...]:
+        """Names of the free parameters, in order."""
+        return tuple(self.domains)
+
+    @property
+    def formula(self) -> str:
+        """The formula as text, or the file and name of a law that cannot be written as one."""
+        return str(self.expr) if self.expr is not None else (self.origin or self.name)
+
+    @property
+    def citation(self) -> str:
+        """The docstring's citation: all after its first sentence."""
+        return " ".join(self.doc.split("\n\n")[0].split()).partition(". ")[2]
+
+    def __call__(self, *columns: Any, **named: Any) -> Float[np.ndarray, "..."]:
+        """The law's value; columns by position or name, parameters by name."""
+        given = dict(zip(self.variables, columns, strict=False)) | named
+        wanted = (*self.variables, *self.domains)
+        missing = [name for name in wanted if name not in given]
+        if missing or len(columns) > len(self.variables) or set(given) - set(wanted):
+            raise BadLaw(
+                f"law {self.name} takes columns {', '.join(self.variables)} and parameters "
+                f"{', '.join(self.domains)}; got {', '.join(given)}"
+            )
+        if self.expr is not None:
+            return evaluate(self.expr, given)
+        first = [np.asarray(given[name]) for name in self.variables]
+        return np.asarray(self.function(*first, **{n: given[n] for n in self.domains}))
+
+
+def _read_signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Domain]]:
+    variables: list[str] = []
+    domains: dict[str, Domain] = {}
+    for item in inspect.signature(function).parameters.values():
+        if item.kind is item.KEYWORD_ONLY:
+            if not isinstance(item.default, Domain):
+                raise BadLaw(
+                    f"parameter {item.name!r} of law {function.__name__} needs a domain as its "
+                    "default: positive(low, high), real(low, high) or fraction(low, high)"
+                )
+            domains[item.name] = item.default
+        elif item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD):
+            variables.append(item.name)
+        else:
+            raise BadLaw(f"law {function.__name__} may not take *{item.name}")
+    if not variables or not domains:
+        raise BadLaw(
+            f"law {function.__name__} needs positional arguments (columns) and keyword-only "
+            "arguments (parameters), for example: def law(n_params, *, A=positive(1, 100))"
+        )
+    return tuple(variables), domains
+
+
+def trace_law(
+    function: Callable[..., Any], variables: tuple[str, ...], values: Mapping[str, Any]
+) -> Expr | None:
+    """The expression of a law's function, columns by position and parameters by name."""
+
+    def call(**named: Any) -> Any:
+        first = [named.pop(name) for name in variables]
+        return function(*first, **named)
+
+    return trace(call, values)
+
+
+def law_from_formula(text: str, columns: Collection[str], *, name: str = "formula") -> Law:
+    """A Law from text: symbols among ``columns`` are variables, the others positive parameters.
+
+    Start ranges are left to the data's scale and stated in the fit. Raises BadFormula for text
+    that is not a formula, BadLaw when no symbol is a column or nothing is left to fit.
+    """
+    expr = parse(text)
+    found = sorted(symbols(expr), key=text.find)
+    variables = tuple(item for item in found if item in columns)
+    rest = [item for item in found if item not in columns]
+    for item in rest:
+        if item in COLUMNS:
+            raise BadLaw(
+                f"the formula uses the column {item!r}, which the table does not have; its columns "
+                f"are {', '.join(columns)} (rename one to {item!r})"
+            )
+    if not variables:
+        raise BadLaw(
+            f"no symbol of {text!r} is a column of the table; "
+            f"its columns are {', '.join(columns)}.{nearest(found[0] if found else '', columns)}"
+        )
+    if not rest:
+        raise BadLaw(f"{text!r} leaves no parameter to fit: every symbol is a column")
+    domains = {item: Domain("positive") for item in rest}
+    return formula_law(expr, variables, domains, name=name, doc=text)
+
+
+def formula_law(
+    expr: Expr, variables: tuple[str, ...], domains: Mapping[str, Domain], *, name: str, doc: str
+) -> Law:
+    """A Law from an expression whose variables and domains are known."""
+
+    def function(*columns: Any, **params: Any) -> Any:
+        return evaluate(expr, dict(zip(variables, columns, strict=True)) | params)
+
+    return Law(function, name, variables, domains, expr, doc)
+
+
+def law_from_file(spec: str) -> Law:
+    """The law ``name`` of ``file.py:name``; the file is run as Python, as an import would."""
+    path_text, _, name = spec.rpartition(":")
+    path = Path(path_text)
+    if not path.is_file():
+        raise BadLaw(f"no file {path_text!r}; a law of your own is given as file.py:name")
+    module_spec = importlib.util.spec_from_file_location(f"kleiber_law_{path.stem}", path)
+    if module_spec is None or module_spec.loader is None:
+        raise BadLaw(f"{path_text!r} is not a Python file; a law of your own is file.py:name")
+    module = importlib.util.module_from_spec(module_spec)
+    try:
+        module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # whatever the user's file raises is reported as such
+        raise BadLaw(f"{path_text} failed: {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    if not isinstance(found, Law):
+        laws = [key for key, item in vars(module).items() if isinstance(item, Law)]
+        state = "is not a Law (write @Law above it)" if found is not None else "does not exist"
+        raise BadLaw(f"{name!r} {state} in {path_text}; its laws: {', '.join(laws) or 'none'}")
+    return replace(found, origin=f"{path.resolve()}:{name}")
+
+
+def restrict(
+    law: Law, *, fixed: Mapping[str, float] | None = None, tied: Mapping[str, str] | None = None
+) -> Law:
+    """The law with parameters fixed to numbers or tied to formulas of other parameters.
+
+    ``restrict(chinchilla, fixed={"E": 1.8}, tied={"beta": "alpha"})`` has free A, B and alpha.
+    """
+    fixed, tied = dict(fixed or {}), dict(tied or {})
+    for name in (*fixed, *tied):
+        if name not in law.domains:
+            raise BadLaw(
+                f"law {law.name} has no parameter {name!r}; it has {', '.join(law.params)}."
+                f"{nearest(name, law.params)}"
+            )
+    free = {key: item for key, item in law.domains.items() if key not in fixed | tied}
+    if set(fixed) & set(tied) or not free:
+        raise BadLaw("a parameter is fixed or tied, not both, and at least one must stay free")
+    for name, value in fixed.items():
+        if not law.domains[name].contains(float(value)) and float(value) != 0:
+            raise BadLaw(f"{name} = {value} lies outside its domain ({law.domains[name].kind})")
+    into: dict[str, Expr] = {key: number(float(value)) for key, value in fixed.items()}
+    for name, text in tied.items():
+        into[name] = parse(str(text))
+        strange = symbols(into[name]) - set(free)
+        if strange:
+            raise BadLaw(
+                f"{name} is tied to {text!r}, which uses {', '.join(sorted(strange))}; "
+                f"free parameters are {', '.join(free)}"
+            )
+    return _restricted(law, free, into)
+
+
+def _restricted(law: Law, free: Mapping[str, Domain], into: Mapping[str, Expr]) -> Law:
+    def function(*columns: Any, **params: Any) -> Any:
+        filled = {name: calculate(expr, params) for name, expr in into.items()}
+        return law.function(*columns, **params, **filled)
+
+    expr = None if law.expr is None else substitute(law.expr, into)
+    return replace(law, function=function, domains=free, expr=expr)

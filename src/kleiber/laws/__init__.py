@@ -1,0 +1,54 @@
+"""The catalogue of laws, and how a law is found by name, file or formula."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Collection
+
+from kleiber.errors import BadLaw, nearest
+from kleiber.law import Law, law_from_file, law_from_formula
+from kleiber.laws.curves import broken as broken
+from kleiber.laws.curves import broken_1 as broken_1
+from kleiber.laws.curves import broken_2 as broken_2
+from kleiber.laws.curves import broken_3 as broken_3
+from kleiber.laws.curves import m2 as m2
+from kleiber.laws.curves import m3 as m3
+from kleiber.laws.curves import m4 as m4
+from kleiber.laws.curves import power_law as power_law
+from kleiber.laws.curves import power_law_floor as power_law_floor
+from kleiber.laws.time import steps_and_size as steps_and_size
+from kleiber.laws.training import chinchilla as chinchilla
+from kleiber.laws.training import chinchilla_tied as chinchilla_tied
+from kleiber.laws.training import data_constrained as data_constrained
+from kleiber.laws.training import kaplan as kaplan
+from kleiber.laws.training import over_training as over_training
+
+
+def catalogue() -> dict[str, Law]:
+    """Every law that a module of this package defines, by name, sorted."""
+    found: dict[str, Law] = {}
+    for item in pkgutil.iter_modules(__path__, f"{__name__}."):
+        module = importlib.import_module(item.name)
+        found |= {law.name: law for law in vars(module).values() if isinstance(law, Law)}
+    return dict(sorted(found.items()))
+
+
+def find(spec: str, columns: Collection[str]) -> Law:
+    """The law meant by ``spec``: a name of the catalogue, ``file.py:name``, or a formula.
+
+    Symbols of a formula that are among ``columns`` are variables, the others parameters. Raises
+    BadLaw for an unknown name or an unusable file, BadFormula for text that is no formula.
+    """
+    spec = spec.strip()
+    known = catalogue()
+    if spec in known:
+        return known[spec]
+    if ":" in spec:
+        return law_from_file(spec)
+    if spec.isidentifier():
+        raise BadLaw(
+            f"no law is called {spec!r}.{nearest(spec, known)} See: kleiber list laws "
+            "(or give a formula, or file.py:name)"
+        )
+    return law_from_formula(spec, columns)

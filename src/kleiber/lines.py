@@ -1,0 +1,187 @@
+"""Text tables: CSV and JSON Lines to a polars frame, with every fault named by its line.
+
+A file is first scanned in pieces, so that one endless line is refused before it fills the memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+
+from kleiber.errors import BadTable, reason, shown
+
+LONGEST_LINE = 16 * 2**20  # bytes; a longer line is no table of runs
+PIECE = 2**20  # bytes scanned at a time
+# What damaged data makes polars raise: its own errors, and a panic of its compiled core.
+POLARS_FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+
+
+def named(file: Path) -> str:
+    """The file as it is called in messages."""
+    return repr(str(file))
+
+
+def scan_lines(file: Path) -> None:
+    """Refuse, without loading it, a text file with a line over LONGEST_LINE or a NUL byte."""
+    length = 0
+    with file.open("rb") as handle:
+        while piece := handle.read(PIECE):
+            end = piece.find(b"\n")
+            if length + (len(piece) if end < 0 else end) > LONGEST_LINE:
+                raise BadTable(
+                    f"{named(file)} has a line longer than {LONGEST_LINE // 2**20} MB; "
+                    "it is no table with one row on each line."
+                )
+            length = length + len(piece) if end < 0 else len(piece) - 1 - piece.rfind(b"\n")
+            if b"\0" in piece:
+                raise BadTable(f"{named(file)} holds binary data, not text.")
+
+
+def read_csv(file: Path) -> pl.DataFrame:
+    """Read a CSV file with a header; short and long rows, and repeated names, are refused."""
+    scan_lines(file)
+    names = header(file)
+    try:
+        with file.open("rb") as handle:
+            frame = pl.read_csv(handle, infer_schema_length=None)
+    except POLARS_FAILURES as error:
+        list(csv_rows(file, len(names)))  # says which line is the wrong one, if it is the length
+        raise BadTable(f"{named(file)} cannot be read as CSV: {reason(error)}.") from error
+    if frame.width != len(names):
+        raise BadTable(
+            f"{named(file)} cannot be read as CSV: check the quotes and line ends of its header."
+        )
+    frame.columns = names
+    if frame.width > 1 and frame.height and frame.to_series(-1).null_count():
+        blank = [row for row, cells in enumerate(csv_rows(file, len(names))) if not cells]
+        keep = np.ones(frame.height, dtype=bool)
+        keep[blank] = False
+        frame = frame.filter(pl.Series(keep))
+    return frame.with_columns(
+        unquoted(series) for series in frame.get_columns() if series.dtype == pl.String
+    )
+
+
+def header(file: Path) -> list[str]:
+    """The column names on the first line of a CSV file, checked."""
+    with file.open(encoding="utf-8-sig", newline="") as handle:
+        try:
+            first = next((row for row in csv.reader(handle) if row), [""])
+            names = [name.strip() for name in first]
+        except UnicodeDecodeError as error:
+            raise BadTable(f"{named(file)} is not UTF-8 text; save it as UTF-8.") from error
+        except csv.Error as error:
+            raise BadTable(f"{named(file)} has a broken header line: {error}.") from error
+    if len(names) == 1 and (mark := next((mark for mark in ";\t|" if mark in names[0]), "")):
+        raise BadTable(f"{named(file)} is separated by {mark!r}; separate the values by commas.")
+    if all(is_number(name) for name in names):
+        raise BadTable(f"{named(file)} starts with numbers; its first line must be column names.")
+    check_names(names, named(file))
+    return names
+
+
+def check_names(names: Sequence[str], where: str) -> None:
+    """Refuse column names that stand twice."""
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        raise BadTable(f"{where} has two columns called {twice!r}; names must differ.")
+
+
+def is_number(text: str) -> bool:
+    """Whether the text is a number, as float() reads it."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def csv_rows(file: Path, width: int) -> Iterator[list[str]]:
+    """The rows after the header, blank lines as [], BadTable at the first of another length."""
+    with file.open(encoding="utf-8-sig", newline="") as handle:
+        lines = csv.reader(handle, strict=True)
+        try:
+            while not next(lines, ["end"]):
+                pass
+            for cells in lines:
+                if len(cells) not in (0, width):
+                    raise BadTable(
+                        f"{named(file)}: line {lines.line_num} has {len(cells)} values where the "
+                        f"header has {width} names."
+                    )
+                yield cells
+        except UnicodeDecodeError as error:
+            raise BadTable(f"{named(file)} is not UTF-8 text; save it as UTF-8.") from error
+        except csv.Error as error:
+            raise BadTable(f"{named(file)}: line {lines.line_num}: {error}.") from error
+
+
+def unquoted(series: pl.Series) -> pl.Series:
+    """A text column as numbers if every value is one (' 2', 'nan', '-Infinity'), else itself."""
+    text = series.str.strip_chars()
+    text = text.set(text == "", None)
+    for dtype in (pl.Int64, pl.Float64):
+        values = text.cast(dtype, strict=False)
+        if values.null_count() == text.null_count() < len(text):
+            return values
+    return series
+
+
+def read_json_lines(file: Path) -> pl.DataFrame:
+    """Read JSON Lines: one object a line; a key that a line lacks is a missing value there."""
+    scan_lines(file)
+    columns: dict[str, list[Any]] = {}
+    rows = 0
+    with file.open("rb") as handle:
+        for number, line in enumerate(handle, start=1):
+            if not line.strip():
+                continue
+            for name, value in json_object(line, f"{named(file)}: line {number}").items():
+                columns.setdefault(name, [None] * rows).append(value)
+            rows += 1
+            for values in columns.values():
+                if len(values) < rows:
+                    values.append(None)
+    return pl.DataFrame([series_of(name, values) for name, values in columns.items()])
+
+
+def json_object(line: bytes, where: str) -> dict[str, Any]:
+    """The object on one line of JSON Lines; integers too long for 64 bits become floats."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        check_names([name for name, _ in pairs], where)
+        return dict(pairs)
+
+    def whole(text: str) -> int | float:
+        return int(text) if len(text) < 19 else float(text)
+
+    try:
+        text = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+        value = json.loads(text, parse_int=whole, object_pairs_hook=unique)
+    except UnicodeDecodeError as error:
+        raise BadTable(f"{where} is not UTF-8 text; save it as UTF-8.") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise BadTable(f"{where} is not valid JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise BadTable(f"{where} is {shown(value)}, not a JSON object with a value per column.")
+    return cast("dict[str, Any]", value)
+
+
+def series_of(name: str, values: Sequence[Any]) -> pl.Series:
+    """Python values as one column: of one kind as it is, else as text, so that nothing is lost."""
+    kinds: set[type] = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        return pl.Series(name, values, dtype=pl.Float64, strict=False)
+    if len(kinds) <= 1 and kinds <= {int, float, bool, str}:
+        return pl.Series(name, values)
+    texts = [
+        value if value is None or isinstance(value, str) else json.dumps(value, default=str)
+        for value in values
+    ]
+    return pl.Series(name, texts, dtype=pl.String)

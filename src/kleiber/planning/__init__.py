@@ -1,0 +1,1 @@
+"""A Fit and a cost in, a Plan out."""

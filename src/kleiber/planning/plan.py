@@ -1,0 +1,207 @@
+"""Plan: how to spend a budget according to a fit, with intervals and how far it extrapolates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from kleiber.claim import Estimate
+from kleiber.errors import BadPlan
+from kleiber.fitting.intervals import check_level
+from kleiber.fitting.record import Fit
+from kleiber.fitting.status import Status
+from kleiber.formula import calculate
+from kleiber.planning.allocate import Question, allocate, ask
+from kleiber.planning.cost import Cost, check_budget, find_cost, six_nd
+
+FAR = 10.0  # budgets beyond this multiple of the largest measured run are warned of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The best allocation of a budget.
+
+    The allocation's intervals are of the optimum itself (each draw's own best split); the
+    prediction's interval is of the law at the allocation given. ``extrapolation`` is the budget
+    over the cost of the dearest measured run, None if unknown. ``notes`` are warnings.
+    """
+
+    budget: float
+    allocation: Mapping[str, Estimate]
+    predicted: Estimate
+    extrapolation: float | None
+    cost: Cost
+    level: float
+    target: str
+    notes: tuple[str, ...] = ()
+
+
+def plan(
+    fit: Fit,
+    budget: float,
+    cost: Cost | str = six_nd,
+    *,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+    given: Mapping[str, float] | None = None,
+    level: float = 0.95,
+) -> Plan:
+    """Minimise the fitted law over its variables with cost(variables) = budget.
+
+    ``limits`` are boxes per variable, ``given`` values of variables that are not chosen. Raises
+    BadPlan for a fit that cannot support a plan (it says which run to add) or a question without
+    an answer.
+    """
+    check_support(fit)
+    level = check_level(level)
+    question = ask(fit.law, find_cost(cost), check_budget(budget), limits or {}, given or {})
+    best = allocate(question, {name: np.array([value]) for name, value in fit.params.items()})
+    chosen = {name: float(values[0]) for name, values in best.items()}
+    if not np.isfinite(chosen["predicted"]):
+        raise BadPlan(f"law {fit.law.name} has no finite value at any affordable allocation")
+    drawn = allocate(question, fit.draws) if fit.n_draws else {}
+    allocation = {
+        name: _estimate(fit, chosen[name], drawn.get(name), level) for name in question.variables
+    }
+    factor = extrapolation(fit, question)
+    return Plan(
+        question.budget,
+        allocation,
+        _predicted(fit, question, chosen, level),
+        factor,
+        question.cost,
+        level,
+        fit.target,
+        _notes(fit, question, chosen, factor),
+    )
+
+
+def check_support(fit: Fit) -> None:
+    """BadPlan unless the fit determines the law; the message names runs that would help."""
+    if fit.usable:
+        return
+    remedy = {
+        Status.FLAT: _missing_runs(fit),
+        Status.MAX_EVALUATIONS: "Fit again from other starts (another seed), or with fewer "
+        "parameters",
+        Status.TOO_FEW_POINTS: "Add runs",
+    }[fit.status]
+    raise BadPlan(f"this fit cannot support a plan: {fit.status}, {fit.reason}. {remedy}")
+
+
+def _missing_runs(fit: Fit) -> str:
+    """Which runs would separate parameters that trade off, from the measured ranges."""
+    still = [n for n in fit.law.variables if n in fit.ranges and _ratio(fit.ranges[n]) < 2]
+    if still:
+        low, high = fit.ranges[still[0]]
+        return (
+            f"All runs have nearly the same {still[0]} ({low:.3g} to {high:.3g}): add runs with "
+            f"{still[0]} at {low / 4:.3g} and {high * 4:.3g}, the others as they are"
+        )
+    if len(fit.law.variables) > 1:
+        first, second = fit.law.variables[:2]
+        return (
+            f"Add runs that vary {first} and {second} separately: the smallest {first} with the "
+            f"largest {second}, and the reverse"
+        )
+    return "Add runs over a wider range"
+
+
+def _ratio(ends: tuple[float, float]) -> float:
+    return ends[1] / ends[0] if ends[0] > 0 else np.inf
+
+
+def _estimate(fit: Fit, value: float, draws: np.ndarray | None, level: float) -> Estimate:
+    if draws is None or not len(draws):
+        return Estimate(value, np.nan, np.nan, np.nan)
+    known = draws[np.isfinite(draws)]
+    low, high = fit.interval(lambda _: known, level)
+    return Estimate(value, float(known.std(ddof=1)), low, high)
+
+
+def _predicted(
+    fit: Fit, question: Question, chosen: Mapping[str, float], level: float
+) -> Estimate:
+    if not fit.n_draws:
+        return Estimate(chosen["predicted"], np.nan, np.nan, np.nan)
+    columns = {name: {**question.given, **chosen}[name] for name in fit.law.variables}
+    draws = np.broadcast_to(fit.law(**columns, **fit.draws), (fit.n_draws,))
+    return _estimate(fit, chosen["predicted"], draws, level)
+
+
+def extrapolation(fit: Fit, question: Question) -> float | None:
+    """The budget over the cost of the dearest measured run; None when that is unknown."""
+    runs = fit.outermost or ([{n: ends[1] for n, ends in fit.ranges.items()}] if fit.ranges else [])
+    spent = []
+    for run in runs:
+        have = {**question.given, **run}
+        if all(name in have for name in question.cost.variables):
+            spent.append(float(calculate(question.cost.expr, have)))
+    return question.budget / max(spent) if spent else None
+
+
+def _notes(
+    fit: Fit, question: Question, chosen: Mapping[str, float], factor: float | None
+) -> tuple[str, ...]:
+    notes = list(fit.notes)
+    if not fit.n_draws:
+        notes.append("no intervals: the fit has no draws (fit again with --draws 1000)")
+    if factor is None:
+        notes.append("extrapolation unknown: the fit does not record the ranges of its table")
+    elif not fit.outermost:
+        notes.append("extrapolation is a lower bound: only the ranges of the columns are recorded")
+    if factor is not None and factor > FAR:
+        notes.append(
+            f"the budget is {factor:.3g} times the dearest measured run: intervals hold only if the "
+            "law itself does that far out"
+        )
+    if fit.status is Status.BOUND_HIT:
+        notes.append(f"the fit hit a bound: {fit.reason}")
+    for name in question.variables:
+        low, high = np.exp(question.limits[name])
+        if chosen[name] >= high * (1 - 1e-9) or chosen[name] <= low * (1 + 1e-9):
+            notes.append(f"{name} = {chosen[name]:.4g} sits at its limit")
+    return tuple(notes)
+
+
+def trace_frontier(
+    fit: Fit,
+    budgets: Sequence[float],
+    cost: Cost | str = six_nd,
+    *,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+    given: Mapping[str, float] | None = None,
+    level: float = 0.95,
+) -> pl.DataFrame:
+    """The compute-optimal curve: one row per budget with allocation, prediction and intervals."""
+    rows: list[dict[str, Any]] = []
+    for budget in budgets:
+        each = plan(fit, float(budget), cost, limits=limits, given=given, level=level)
+        row: dict[str, Any] = {"budget": each.budget}
+        for name, item in (*each.allocation.items(), ("predicted", each.predicted)):
+            row |= {name: item.value, f"{name}_low": item.low, f"{name}_high": item.high}
+        rows.append(row | {"extrapolation": each.extrapolation})
+    return pl.DataFrame(rows)
+
+
+def describe_plan(made: Plan) -> dict[str, Any]:
+    """The document that ``plan --json`` prints."""
+
+    def ends(item: Estimate) -> dict[str, float | None]:
+        three = {"value": item.value, "low": item.low, "high": item.high}
+        return {key: float(x) if np.isfinite(x) else None for key, x in three.items()}
+
+    return {
+        "budget": made.budget,
+        "allocation": {name: ends(item) for name, item in made.allocation.items()},
+        "predicted": ends(made.predicted),
+        "extrapolation": made.extrapolation,
+        "cost": made.cost.name,
+        "level": made.level,
+        "target": made.target,
+        "convention": made.cost.convention,
+        "notes": list(made.notes),
+    }

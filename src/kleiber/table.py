@@ -1,0 +1,338 @@
+"""Tables: a polars frame in long form, one row for each measurement, checked at the door.
+
+`read_table` takes a file or any data frame and applies, in this order, rename, derive, where.
+Columns are checked when they are asked for as numbers, so columns nobody uses may hold anything.
+Rows are counted from 1 without the header. Every error is a BadTable (BadFormula for a derived
+column that cannot be parsed) with one sentence.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from kleiber.columns import COLUMNS
+from kleiber.errors import BadTable, listed, nearest, reason, shown
+from kleiber.formats import read_file, write_file
+from kleiber.formula import evaluate, parse, symbols
+from kleiber.lines import POLARS_FAILURES, check_names, series_of
+
+LONGEST_FILTER = 10_000  # characters; polars' SQL parser recurses without a limit of its own
+
+
+def read_table(
+    source: Any,
+    *,
+    rename: Mapping[str, str] | None = None,
+    where: str | None = None,
+    derive: Mapping[str, str] | None = None,
+    weights: str | None = None,
+) -> pl.DataFrame:
+    """Read a table from a file (.csv, .parquet, .jsonl, .ndjson, .npz) or from any data frame.
+
+    `rename` is {old: new}; `derive` adds columns from formulas, {"flops": "6*n_params*n_tokens"};
+    `where` keeps the rows for which a SQL expression such as "epoch_kept = true" holds; `weights`
+    names a column that must hold usable weights. Raises BadTable, or BadFormula for `derive`.
+    """
+    table = read_file(source) if isinstance(source, str | Path) else as_frame(source)
+    if table.height == 0 or table.width == 0:
+        raise BadTable("The table has no rows; it needs at least one.")
+    table = renamed(table, rename or {})
+    table = derived(table, derive or {})
+    if where is not None:
+        table = filtered(table, where, renames=rename or {})
+    for column in derive or {}:
+        numbers(table, column)
+    if weights is not None:
+        check_weights(table, weights)
+    return table
+
+
+def write_table(table: Any, path: str | os.PathLike[str]) -> None:
+    """Write a table as .csv, .parquet, .jsonl, .ndjson or .npz; it lands whole or not at all."""
+    write_file(as_frame(table), path)
+
+
+def read_tables(folder: str | os.PathLike[str]) -> pl.DataFrame:
+    """The rows of all Parquet files of a folder, in the order of their names.
+
+    A column that a file lacks is missing (null) in its rows. Raises BadTable.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise BadTable(f"There is no folder {str(place)!r} to read Parquet files from.")
+    files = sorted(file for file in place.glob("*.parquet") if not file.name.startswith("."))
+    if not files:
+        raise BadTable(f"The folder {str(place)!r} holds no .parquet files.")
+    tables = [read_file(file) for file in files]
+    kinds: dict[str, tuple[str, Path]] = {}
+    for file, table in zip(files, tables, strict=True):
+        for name, dtype in table.schema.items():
+            kind, first = kinds.setdefault(name, (kind_of(dtype), file))
+            if kind_of(dtype) != kind != "nothing" != kind_of(dtype):
+                raise BadTable(
+                    f"Column {name!r} holds {kind} in {str(first)!r} "
+                    f"but {kind_of(dtype)} in {str(file)!r}."
+                )
+    try:
+        return pl.concat(tables, how="diagonal_relaxed")
+    except POLARS_FAILURES as error:
+        raise BadTable(f"The files of {str(place)!r} cannot be joined: {reason(error)}.") from error
+
+
+def as_frame(source: Any) -> pl.DataFrame:
+    """Any data frame (polars, pandas, pyarrow, others through narwhals) or mapping as polars.
+
+    The result shares no memory that the giver could still change. Raises BadTable.
+    """
+    if isinstance(source, pl.DataFrame):
+        return source.clone()
+    if isinstance(source, pl.LazyFrame):
+        return source.collect()
+    if isinstance(source, Mapping):
+        return frame_of(cast("Mapping[Any, Any]", source))
+    return foreign_frame(source)
+
+
+def frame_of(source: Mapping[Any, Any]) -> pl.DataFrame:
+    """A mapping from names to equally long arrays or sequences as a frame."""
+    lengths = {str(name): np.size(values) for name, values in source.items()}
+    if len(set(lengths.values())) > 1:
+        sizes = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+        raise BadTable(f"The columns differ in length: {sizes}.")
+    return owned(pl.DataFrame([column_of(str(name), item) for name, item in source.items()]))
+
+
+def foreign_frame(source: Any) -> pl.DataFrame:
+    """A data frame of another library as polars, column by column."""
+    import narwhals as nw  # here, so that reading a file does not pay for its import
+
+    try:
+        frame = nw.from_native(source, eager_only=True)
+        check_names([str(name) for name in frame.columns], "The table")
+        columns = [(str(name), frame[name]) for name in frame.columns]
+    except (TypeError, nw.exceptions.NarwhalsError) as error:
+        raise BadTable(
+            f"A table cannot be made from {type(source).__name__}: {reason(error)}; "
+            "give a file name or a data frame."
+        ) from error
+    return owned(pl.DataFrame([column_of(name, series) for name, series in columns]))
+
+
+def column_of(name: str, values: Any) -> pl.Series:
+    """One column from an array, a sequence or a narwhals series; mixed kinds become text."""
+    try:
+        series = values.to_polars() if hasattr(values, "to_polars") else pl.Series(values)
+        if series.dtype != pl.Object:
+            return series.alias(name)
+    except (ImportError, TypeError, ValueError, OverflowError, *POLARS_FAILURES):
+        pass  # a column of mixed kinds: taken value by value below
+    items: list[Any] = [item.item() if isinstance(item, np.generic) else item for item in values]
+    return series_of(name, [None if item != item else item for item in items])
+
+
+def owned(frame: pl.DataFrame) -> pl.DataFrame:
+    """A copy in memory of its own (polars wraps NumPy, pandas and Arrow buffers without one)."""
+    return frame.select(pl.all().gather(pl.int_range(pl.len()))) if frame.width else frame
+
+
+def renamed(table: pl.DataFrame, rename: Mapping[str, str]) -> pl.DataFrame:
+    """The table with columns renamed {old: new}; BadTable says when that is the wrong way round."""
+    for old, new in rename.items():
+        if old not in table.columns and new in table.columns:
+            raise BadTable(
+                f"The rename of {new!r} to {old!r} is the wrong way round: in Python write "
+                f"rename={{{new!r}: {old!r}}}, on the command line --rename {old}={_quoted(new)}."
+            )
+        if old not in table.columns:
+            raise BadTable(
+                f"Cannot rename {old!r} to {new!r}: the table has no column {old!r}; it has "
+                f"{listed(table.columns)}.{nearest(old, table.columns)} (Renames read {{old: new}} "
+                "in Python, new=old on the command line.)"
+            )
+    after = [rename.get(name, name) for name in table.columns]
+    for old, new in rename.items():
+        if after.count(new) > 1:
+            raise BadTable(f"Cannot rename {old!r} to {new!r}: there is a column {new!r} already.")
+    return table.rename(dict(rename))
+
+
+def derived(table: pl.DataFrame, derive: Mapping[str, str]) -> pl.DataFrame:
+    """The table with columns computed from formulas, in order; later ones may use earlier ones.
+
+    A missing input gives NaN here; `read_table` refuses what is left of them after the filter.
+    """
+    for name, text in derive.items():
+        if name in table.columns:
+            raise BadTable(f"Cannot derive {name!r}: the table has a column {name!r} already.")
+        formula = parse(text)
+        names = sorted(symbols(formula))
+        require(table, names)
+        values = evaluate(formula, {column: floats(table, column) for column in names})
+        table = table.with_columns(pl.Series(name, np.broadcast_to(values, table.height).copy()))
+    return table
+
+
+def filtered(table: pl.DataFrame, where: str, *, renames: Mapping[str, str]) -> pl.DataFrame:
+    """The rows for which the SQL expression `where` holds; BadTable if there are none."""
+    if len(where) > LONGEST_FILTER:
+        raise BadTable(
+            f"The filter has {len(where)} characters; at most {LONGEST_FILTER} are read."
+        )
+    try:
+        condition = pl.sql_expr(where)
+        for name in condition.meta.root_names():
+            if name in renames and name not in table.columns:
+                raise BadTable(f"The filter {where!r} uses {name!r}, now {renames[name]!r}.")
+            if f'"{name}"' in where and name not in table.columns:
+                raise BadTable(
+                    f"The filter {where!r} uses a column {name!r} that the table lacks; text "
+                    f"values go in single quotes, '{name}'.{nearest(name, table.columns)}"
+                )
+        require(table, condition.meta.root_names())
+        kept = table.filter(condition)
+    except POLARS_FAILURES as error:
+        raise BadTable(
+            f"The filter {shown(where)} does not work: {reason(error)}; write SQL such as "
+            '"epoch_kept = true" or "n_params > 1e6", names with spaces in double quotes.'
+        ) from error
+    if kept.height == 0:
+        raise BadTable(f"The filter {shown(where)} keeps none of the {table.height} rows.")
+    return kept
+
+
+def require(table: pl.DataFrame, columns: Iterable[str]) -> None:
+    """Raise BadTable, with the nearest name there is, for the first column the table lacks."""
+    for name in columns:
+        if name in table.columns:
+            continue
+        aliases = COLUMNS[name].aliases if name in COLUMNS else ()
+        known = next((alias for alias in aliases if alias in table.columns), None)
+        hint = f" Did you mean {known!r}?" if known else nearest(name, table.columns)
+        old = known or (hint.split("'")[1] if hint else "old")
+        raise BadTable(
+            f"The table has no column {name!r}; it has {listed(table.columns)}.{hint} To rename, "
+            f"write rename={{{old!r}: {name!r}}} in Python, --rename {name}={_quoted(old)} on the "
+            "command line."
+        )
+
+
+def _quoted(name: str) -> str:
+    """A name as it is typed in a shell."""
+    return f'"{name}"' if " " in name else name
+
+
+def kind_of(dtype: pl.DataType) -> str:
+    """What a column of this type holds, in a word for messages."""
+    if dtype.is_numeric():
+        return "numbers"
+    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        return "text"
+    words = {"Boolean": "booleans", "Null": "nothing", "Binary": "bytes"}
+    return words.get(str(dtype), f"values of type {dtype}")
+
+
+def floats(table: pl.DataFrame, column: str) -> Float[np.ndarray, "rows"]:
+    """A column of numbers as float64, missing values as NaN; BadTable if it holds anything else."""
+    require(table, [column])
+    series = table[column]
+    kind = kind_of(series.dtype)
+    if kind == "text":
+        text = series.cast(pl.String)
+        wrong = (text.cast(pl.Float64, strict=False).is_null() & text.is_not_null()).arg_max() or 0
+        raise BadTable(
+            f"Column {column!r} must hold numbers but holds text: {shown(text[wrong])} in "
+            f"{_row(table, wrong)}."
+        )
+    if kind not in ("numbers", "nothing"):
+        raise BadTable(f"Column {column!r} must hold numbers but holds {kind}.")
+    return series.cast(pl.Float64).to_numpy(writable=True)
+
+
+def _row(table: pl.DataFrame, index: int) -> str:
+    """Where a value stands, counted from 1 among the rows read (and kept by a filter)."""
+    return f"row {index + 1} of {table.height}"
+
+
+def numbers(
+    table: pl.DataFrame, column: str, *, positive: bool = False
+) -> Float[np.ndarray, "rows"]:
+    """A column as finite float64 numbers in a writable array of its own, in the column's unit.
+
+    Raises BadTable with row and value for text, booleans, missing values, NaN and infinities, and
+    with `positive` (where a logarithm is taken) for zero and negative numbers.
+    """
+    values = floats(table, column)
+    missing = table[column].is_null().to_numpy()
+    for wrong, what in (
+        (missing, "a missing value"),
+        (~np.isfinite(values), "a value that is not finite"),
+        (values <= 0 if positive else np.zeros(len(values), bool), "a value that is not positive"),
+    ):
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            value = "" if wrong is missing else f", {values[row]:g}"
+            why = "; its logarithm is needed" if positive and np.isfinite(values[row]) else ""
+            raise BadTable(f"Column {column!r} has {what}{value}, in {_row(table, row)}{why}.")
+    return values
+
+
+def check_weights(table: pl.DataFrame, column: str) -> Float[np.ndarray, "rows"]:
+    """The weights in a column: finite, none negative, not all zero; else BadTable."""
+    values = numbers(table, column)
+    if (values < 0).any():
+        row = int(np.argmax(values < 0))
+        raise BadTable(f"Weight {values[row]:g} in {_row(table, row)} of {column!r} is negative.")
+    if not values.any():
+        raise BadTable(f"All weights in column {column!r} are zero.")
+    return values
+
+
+def warn_duplicates(table: pl.DataFrame, columns: Iterable[str]) -> None:
+    """Warn, once, with the number of rows that repeat an earlier row in all of `columns`."""
+    names = list(columns)
+    require(table, names)
+    repeats = table.height - table.select(names).n_unique()
+    if repeats:
+        warnings.warn(
+            f"{repeats} of {table.height} rows repeat an earlier row in {listed(names)}; each is "
+            "counted as a measurement of its own.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def ranges(table: pl.DataFrame, columns: Iterable[str]) -> dict[str, tuple[float, float]]:
+    """The smallest and largest value of each column."""
+    values = {column: numbers(table, column) for column in columns}
+    return {column: (float(item.min()), float(item.max())) for column, item in values.items()}
+
+
+def digest(table: pl.DataFrame) -> str:
+    """A SHA-256 of the rows, the same for the same values in any file format and column order.
+
+    Numbers count as float64, so 1 and 1.0 are the same; the order of the rows matters.
+    """
+    total = hashlib.sha256(str(table.height).encode())
+    for name in sorted(table.columns):
+        series = table[name]
+        kind = kind_of(series.dtype)
+        missing = series.is_null().to_numpy()
+        if kind in ("numbers", "nothing"):
+            values = series.cast(pl.Float64).to_numpy(writable=True) + 0.0  # -0.0 is 0.0
+            values[np.isnan(values)] = np.nan
+            data = values.astype("<f8").tobytes()
+        else:
+            data = "\0".join("" if item is None else str(item) for item in series).encode()
+        for part in (name.encode(), b"numbers" if kind == "nothing" else kind.encode(), data):
+            total.update(len(part).to_bytes(8, "little") + part)
+        total.update(missing.tobytes())
+    return total.hexdigest()

@@ -1,0 +1,59 @@
+"""Settings of every test: no network, no silent NaN, and where the shared data are."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+hypothesis.settings.register_profile("kleiber", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("kleiber")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection but those inside this machine's own file system (AF_UNIX)."""
+    connect = socket.socket.connect
+
+    def refuse(sock: socket.socket, address: Any) -> None:
+        if sock.family != getattr(socket, "AF_UNIX", None):
+            raise RuntimeError(f"a test must not touch the network, but connects to {address!r}")
+        connect(sock, address)
+
+    def refuse_name(*request: Any, **_: Any) -> None:
+        raise RuntimeError(f"a test must not touch the network, but looks up {request[0]!r}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse_name)
+
+
+@pytest.fixture(autouse=True)
+def _no_silent_nan() -> Iterator[None]:
+    """Raise where NumPy would quietly make a NaN or divide by zero."""
+    with np.errstate(invalid="raise", divide="raise"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def data_path() -> Callable[[str], Path]:
+    """Path of a file of the shared data, data_path("runs/chinchilla_epoch.csv"); skips without it.
+
+    The data are in $KLEIBER_DATA, else in shared/data beside the repository.
+    """
+    folder = Path(os.environ.get("KLEIBER_DATA") or ROOT.parent / "shared" / "data")
+
+    def find(relative: str) -> Path:
+        file = folder / relative
+        if not file.exists():
+            pytest.skip(f"needs {relative} of the shared data, which is not in KLEIBER_DATA")
+        return file
+
+    return find

@@ -1,0 +1,25 @@
+"""Every script in examples/ runs to its end."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_example(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # what it writes by default lands here, not in the repository
+    monkeypatch.setattr("sys.argv", [str(script)])
+    runpy.run_path(str(script))["main"]()
+
+
+def test_the_examples_are_found() -> None:
+    assert EXAMPLES.is_dir()
+    tables = [file for file in EXAMPLES.iterdir() if file.suffix == ".csv"]
+    assert tables, "examples/ ships the table of the README's first command"
+    assert SCRIPTS, "examples/ ships the script that made it"

@@ -1,0 +1,90 @@
+"""The façade: its names are frozen, its import is light, and no module hides a verb."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import kleiber
+
+# The public names as released; a change here is a change of the contract (CHANGELOG.md).
+FROZEN: list[str] = []
+MODULES = ("cost", "laws", "reduce", "theory")  # public names that are modules; all others are not
+HEAVY = ("torch", "matplotlib", "plotly", "dask", "distributed", "pandas", "numba", "typer")
+
+LIGHT = f"""
+import json, sys
+import kleiber
+print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
+"""
+
+# Importing a submodule binds its name on the package, where it could hide a verb of that name.
+EVERYTHING = """
+import importlib, inspect, json, pkgutil
+import kleiber
+
+def call_without_arguments(value):
+    try:
+        value()
+    except TypeError as error:
+        return "missing" in str(error)
+    return False
+
+report = {"missing": [], "modules": [], "changed": [], "uncallable": [], "imported": 0}
+for item in pkgutil.walk_packages(kleiber.__path__, "kleiber."):
+    if item.name.endswith("__main__"):
+        continue
+    try:
+        importlib.import_module(item.name)
+        report["imported"] += 1
+    except ModuleNotFoundError as error:
+        report["missing"].append([item.name, error.name])
+for name in kleiber.__all__:
+    first, second = getattr(kleiber, name), getattr(kleiber, name)
+    if first is not second:
+        report["changed"].append(name)
+    if inspect.ismodule(first):
+        report["modules"].append(name)
+    elif inspect.isfunction(first):
+        needs = [p for p in inspect.signature(first).parameters.values()
+                 if p.default is p.empty and p.kind is not p.VAR_POSITIONAL
+                 and p.kind is not p.VAR_KEYWORD]
+        if needs and not (call_without_arguments(first) and call_without_arguments(second)):
+            report["uncallable"].append(name)
+print(json.dumps(report))
+"""
+
+
+def run(code: str) -> Any:
+    """What a fresh interpreter prints for the code, as JSON."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_names_are_frozen() -> None:
+    assert sorted(kleiber.__all__) == sorted(FROZEN)
+    assert len(set(kleiber.__all__)) == len(kleiber.__all__)
+    assert set(kleiber.__all__) <= set(dir(kleiber))
+
+
+def test_the_import_is_light() -> None:
+    assert run(LIGHT) == []
+
+
+def test_no_module_hides_a_verb() -> None:
+    report = run(EVERYTHING)
+    assert report["imported"] > 10
+    assert {needed for _, needed in report["missing"]} <= {"torch", "dask", "distributed"}
+    assert report["changed"] == []
+    assert report["uncallable"] == []
+    assert set(report["modules"]) <= set(MODULES)
+
+
+def test_an_unknown_name_says_so() -> None:
+    with pytest.raises(AttributeError, match="no_such_verb"):
+        _ = kleiber.no_such_verb  # pyright: ignore[reportAttributeAccessIssue]
