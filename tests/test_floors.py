@@ -108,8 +108,10 @@ def faults(source: Path) -> list[str]:
                 found.append(f"{name} imports {top}, which only {ONLY_IN[top]} may")
             if top != "kleiber" or not name:
                 continue  # another package, or the façade, which may import everything
-            if rest not in known or not rest:
+            if not rest:
                 found.append(f"{name} imports the façade")
+            elif rest not in known:
+                found.append(f"{name} imports {target}, which does not exist")
             elif unit_of(rest) in FLOOR_OF:
                 graph.setdefault(name, set()).add(rest)
                 found.append(judge(name, rest, source))
@@ -174,6 +176,7 @@ BAD_TREES = {
     "façade": ({"cli.py": "import kleiber"}, "cli imports the façade"),
     "façade name": ({"cli.py": "from kleiber import fit"}, "cli imports the façade"),
     "façade, relative": ({"cli.py": "from . import fit"}, "cli imports the façade"),
+    "nothing": ({"cli.py": "from kleiber.nothing import x"}, "kleiber.nothing, which does not exist"),
     "no floor": ({"utils.py": ""}, "utils stands on no floor"),
 }
 

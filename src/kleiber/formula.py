@@ -92,13 +92,21 @@ class Expr:
     def __bool__(self) -> bool:
         raise TypeError("a traced expression has no truth value")
 
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Expr):
+            return self is other
+        raise TypeError("a traced expression cannot be compared")
+
+    __hash__ = object.__hash__
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if method != "__call__" or options:
             return NotImplemented
         if ufunc.__name__ in ("minimum", "maximum"):
             first, second = (as_expr(item) for item in inputs)
             lead = first - second if ufunc.__name__ == "maximum" else second - first
-            return second + (first - second) * join("step", lead)
+            chosen = join("step", lead)
+            return first * chosen + second * (1 - chosen)  # exact, also for unlike magnitudes
         op = UFUNCS.get(ufunc.__name__)
         return NotImplemented if op is None else join(op, *inputs)
 
@@ -151,6 +159,8 @@ def parse(text: str) -> Expr:
         if isinstance(error, BadFormula):
             raise
         raise BadFormula(f"cannot read the formula {text[:60]!r}: too deep or unreadable") from None
+    except OverflowError:
+        raise BadFormula(f"a number in {text[:60]!r} is not finite") from None
 
 
 def _from_ast(node: ast.AST, text: str) -> Expr:
@@ -206,7 +216,7 @@ def trace(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Expr | 
     """
     try:
         return as_expr(function(**arguments))
-    except (TypeError, AttributeError):
+    except (TypeError, AttributeError, ValueError, LookupError):
         return None
 
 
@@ -293,10 +303,16 @@ SIGNS = {"add": " + ", "sub": " - ", "mul": "*", "div": "/", "pow": "**"}
 
 
 def render(expr: Expr) -> str:
-    """The formula as text; ``parse(render(expr))`` is the same formula (step nodes excepted)."""
+    """The formula as text; ``parse(render(expr))`` is the same formula (step nodes excepted).
+
+    Raises BadFormula for a formula that has no readable length: parts that occur many times are
+    written out each time.
+    """
     text: dict[int, str] = {}
     for node in walk(expr):
         text[id(node)] = _render_node(node, [text[id(item)] for item in node.args])
+        if len(text[id(node)]) > LIMIT:
+            raise BadFormula(f"the formula is longer than {LIMIT} characters when written out")
     return text[id(expr)]
 
 
@@ -305,14 +321,15 @@ def _render_node(node: Expr, parts: list[str]) -> str:
         return str(node.value)
     if node.op == "number":
         value = float(node.value)
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+        whole = value.is_integer() and abs(value) < 1e15 and repr(value) != "-0.0"
+        return str(int(value)) if whole else repr(value)
     if node.op == "neg":
         return f"-{_bracket(node.args[0], parts[0], 3)}"
     if node.op in SIGNS:
         level = PRECEDENCE[node.op]
         left = _bracket(node.args[0], parts[0], level + (node.op == "pow"))
-        # the right side of -, / needs brackets at its own level; that of ** admits a minus sign
-        tight = {"sub": level + 1, "div": level + 1, "pow": 3}.get(node.op, level)
+        # the right side needs brackets at its own level; that of ** admits a minus sign
+        tight = 3 if node.op == "pow" else level + 1
         if node.op in ("add", "mul") and parts[1].startswith("-"):
             tight = 9
         return left + SIGNS[node.op] + _bracket(node.args[1], parts[1], tight)

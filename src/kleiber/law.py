@@ -19,13 +19,14 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.columns import COLUMNS
-from kleiber.errors import BadLaw, nearest
+from kleiber.errors import BadFormula, BadLaw, nearest
 from kleiber.formula import (
     Expr,
     calculate,
     evaluate,
     number,
     parse,
+    render,
     substitute,
     symbol,
     symbols,
@@ -156,7 +157,10 @@ class Law:
     @property
     def formula(self) -> str:
         """The formula as text, or the file and name of a law that cannot be written as one."""
-        return str(self.expr) if self.expr is not None else (self.origin or self.name)
+        try:
+            return (self.origin or self.name) if self.expr is None else render(self.expr)
+        except BadFormula:  # a traced loop, say, whose text would have no end
+            return self.origin or self.name
 
     @property
     def citation(self) -> str:
@@ -168,7 +172,8 @@ class Law:
         given = dict(zip(self.variables, columns, strict=False)) | named
         wanted = (*self.variables, *self.domains)
         missing = [name for name in wanted if name not in given]
-        if missing or len(columns) > len(self.variables) or set(given) - set(wanted):
+        twice = set(self.variables[: len(columns)]) & set(named)
+        if missing or twice or len(columns) > len(self.variables) or set(given) - set(wanted):
             raise BadLaw(
                 f"law {self.name} takes columns {', '.join(self.variables)} and parameters "
                 f"{', '.join(self.domains)}; got {', '.join(given)}"
@@ -221,7 +226,7 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
     that is not a formula, BadLaw when no symbol is a column or nothing is left to fit.
     """
     expr = parse(text)
-    found = sorted(symbols(expr), key=text.find)
+    found = sorted(symbols(expr), key=lambda item: (text.find(item), item))
     variables = tuple(item for item in found if item in columns)
     rest = [item for item in found if item not in columns]
     for item in rest:

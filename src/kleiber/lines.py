@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -148,7 +149,10 @@ def read_json_lines(file: Path) -> pl.DataFrame:
             for values in columns.values():
                 if len(values) < rows:
                     values.append(None)
-    return pl.DataFrame([series_of(name, values) for name, values in columns.items()])
+    try:
+        return pl.DataFrame([series_of(name, values) for name, values in columns.items()])
+    except UnicodeEncodeError as error:
+        raise BadTable(f"{named(file)} holds text that is no Unicode: {error.reason}.") from error
 
 
 def json_object(line: bytes, where: str) -> dict[str, Any]:
@@ -176,12 +180,23 @@ def json_object(line: bytes, where: str) -> dict[str, Any]:
 def series_of(name: str, values: Sequence[Any]) -> pl.Series:
     """Python values as one column: of one kind as it is, else as text, so that nothing is lost."""
     kinds: set[type] = {type(value) for value in values if value is not None}
-    if kinds == {int, float}:
-        return pl.Series(name, values, dtype=pl.Float64, strict=False)
-    if len(kinds) <= 1 and kinds <= {int, float, bool, str}:
+    if kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
+        return pl.Series(name, values, dtype=pl.Int64)
+    if kinds and kinds <= {int, float}:
+        numbers = [value if value is None else rounded(value) for value in values]
+        return pl.Series(name, numbers, dtype=pl.Float64)
+    if len(kinds) <= 1 and kinds <= {bool, str}:
         return pl.Series(name, values)
     texts = [
         value if value is None or isinstance(value, str) else json.dumps(value, default=str)
         for value in values
     ]
     return pl.Series(name, texts, dtype=pl.String)
+
+
+def rounded(value: float) -> float:
+    """A number as a float, infinite if it is an integer beyond the largest one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.copysign(math.inf, value > 0 or -1)

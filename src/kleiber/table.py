@@ -9,6 +9,7 @@ column that cannot be parsed) with one sentence.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -42,7 +43,10 @@ def read_table(
     `where` keeps the rows for which a SQL expression such as "epoch_kept = true" holds; `weights`
     names a column that must hold usable weights. Raises BadTable, or BadFormula for `derive`.
     """
-    table = read_file(source) if isinstance(source, str | Path) else as_frame(source)
+    if isinstance(source, str | os.PathLike):
+        table = read_file(cast("str | os.PathLike[str]", source))
+    else:
+        table = as_frame(source)
     if table.height == 0 or table.width == 0:
         raise BadTable("The table has no rows; it needs at least one.")
     table = renamed(table, rename or {})
@@ -75,12 +79,14 @@ def read_tables(folder: str | os.PathLike[str]) -> pl.DataFrame:
     tables = [read_file(file) for file in files]
     kinds: dict[str, tuple[str, Path]] = {}
     for file, table in zip(files, tables, strict=True):
-        for name, dtype in table.schema.items():
-            kind, first = kinds.setdefault(name, (kind_of(dtype), file))
-            if kind_of(dtype) != kind != "nothing" != kind_of(dtype):
+        for series in table.get_columns():
+            if (kind := kind_of(series)) == "nothing":
+                continue
+            before, first = kinds.setdefault(series.name, (kind, file))
+            if kind != before:
                 raise BadTable(
-                    f"Column {name!r} holds {kind} in {str(first)!r} "
-                    f"but {kind_of(dtype)} in {str(file)!r}."
+                    f"Column {series.name!r} holds {before} in {str(first)!r} but {kind} in "
+                    f"{str(file)!r}."
                 )
     try:
         return pl.concat(tables, how="diagonal_relaxed")
@@ -104,10 +110,14 @@ def as_frame(source: Any) -> pl.DataFrame:
 
 def frame_of(source: Mapping[Any, Any]) -> pl.DataFrame:
     """A mapping from names to equally long arrays or sequences as a frame."""
-    lengths = {str(name): np.size(values) for name, values in source.items()}
+    for name, values in source.items():
+        if isinstance(values, str) or not hasattr(values, "__len__") or np.ndim(values) == 0:
+            raise BadTable(f"Column {name!r} is {shown(values)}, not a sequence of values.")
+    lengths = {str(name): len(values) for name, values in source.items()}
     if len(set(lengths.values())) > 1:
         sizes = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
         raise BadTable(f"The columns differ in length: {sizes}.")
+    check_names([str(name) for name in source], "The table")
     return owned(pl.DataFrame([column_of(str(name), item) for name, item in source.items()]))
 
 
@@ -129,12 +139,14 @@ def foreign_frame(source: Any) -> pl.DataFrame:
 
 def column_of(name: str, values: Any) -> pl.Series:
     """One column from an array, a sequence or a narwhals series; mixed kinds become text."""
+    if isinstance(values, list | tuple):
+        return series_of(name, cast("list[Any]", values))
     try:
         series = values.to_polars() if hasattr(values, "to_polars") else pl.Series(values)
         if series.dtype != pl.Object:
             return series.alias(name)
     except (ImportError, TypeError, ValueError, OverflowError, *POLARS_FAILURES):
-        pass  # a column of mixed kinds: taken value by value below
+        pass  # a column of mixed kinds: taken value by value below, where NaN is a missing value
     items: list[Any] = [item.item() if isinstance(item, np.generic) else item for item in values]
     return series_of(name, [None if item != item else item for item in items])
 
@@ -230,13 +242,16 @@ def _quoted(name: str) -> str:
     return f'"{name}"' if " " in name else name
 
 
-def kind_of(dtype: pl.DataType) -> str:
-    """What a column of this type holds, in a word for messages."""
+def kind_of(series: pl.Series) -> str:
+    """What a column holds by its type, in a word for messages; "nothing" if no value at all."""
+    dtype = series.dtype
+    if series.null_count() == len(series):
+        return "nothing"
     if dtype.is_numeric():
         return "numbers"
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return "text"
-    words = {"Boolean": "booleans", "Null": "nothing", "Binary": "bytes"}
+    words = {"Boolean": "booleans", "Binary": "bytes"}
     return words.get(str(dtype), f"values of type {dtype}")
 
 
@@ -244,7 +259,7 @@ def floats(table: pl.DataFrame, column: str) -> Float[np.ndarray, "rows"]:
     """A column of numbers as float64, missing values as NaN; BadTable if it holds anything else."""
     require(table, [column])
     series = table[column]
-    kind = kind_of(series.dtype)
+    kind = kind_of(series)
     if kind == "text":
         text = series.cast(pl.String)
         wrong = (text.cast(pl.Float64, strict=False).is_null() & text.is_not_null()).arg_max() or 0
@@ -252,7 +267,9 @@ def floats(table: pl.DataFrame, column: str) -> Float[np.ndarray, "rows"]:
             f"Column {column!r} must hold numbers but holds text: {shown(text[wrong])} in "
             f"{_row(table, wrong)}."
         )
-    if kind not in ("numbers", "nothing"):
+    if kind == "nothing":
+        return np.full(table.height, np.nan)
+    if kind != "numbers":
         raise BadTable(f"Column {column!r} must hold numbers but holds {kind}.")
     return series.cast(pl.Float64).to_numpy(writable=True)
 
@@ -324,15 +341,15 @@ def digest(table: pl.DataFrame) -> str:
     total = hashlib.sha256(str(table.height).encode())
     for name in sorted(table.columns):
         series = table[name]
-        kind = kind_of(series.dtype)
+        kind = kind_of(series)
         missing = series.is_null().to_numpy()
         if kind in ("numbers", "nothing"):
-            values = series.cast(pl.Float64).to_numpy(writable=True) + 0.0  # -0.0 is 0.0
-            values[np.isnan(values)] = np.nan
+            values = floats(table, name) + 0.0  # -0.0 is 0.0
+            values[np.isnan(values)] = np.nan  # all NaN have the same bits
             data = values.astype("<f8").tobytes()
         else:
-            data = "\0".join("" if item is None else str(item) for item in series).encode()
-        for part in (name.encode(), b"numbers" if kind == "nothing" else kind.encode(), data):
+            data = json.dumps([None if item is None else str(item) for item in series]).encode()
+        for part in (name.encode(), kind.encode(), data):
             total.update(len(part).to_bytes(8, "little") + part)
         total.update(missing.tobytes())
     return total.hexdigest()

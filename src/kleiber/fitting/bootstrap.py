@@ -57,7 +57,11 @@ def refit(
         weights = resample_weights(rng, count, rows, groups) * problem.weights
         ends = [
             minimise(
-                problem, np.repeat(u[None], count, 0), weights, scale=np.full(count, scale), exact=True
+                problem,
+                np.repeat(u[None], count, 0),
+                weights,
+                scale=np.full(count, scale),
+                exact=True,
             )[0]
             for u in starts
         ]

@@ -54,7 +54,11 @@ def measure_spread(
         n, spare = len(score), len(score) - 1
     factor = n / spare if spare else np.nan
     curve = float((w * paid.curve[0]).sum() / w.sum())
-    bread = _pinv((jac * w[:, None]).T @ jac) / curve if curve > 0 else np.full((len(free),) * 2, np.nan)
+    bread = (
+        _pinv((jac * w[:, None]).T @ jac) / curve
+        if curve > 0
+        else np.full((len(free),) * 2, np.nan)
+    )
     sandwich = factor * bread @ (score.T @ score) @ bread
     used = int((w > 0).sum()) - len(free)
     variance = float((w * paid.psi[0] * r).sum()) / used if used > 0 else np.nan

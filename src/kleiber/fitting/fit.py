@@ -16,8 +16,9 @@ from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.covariance import Spread, measure_spread
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import Problem, look, minimise, pose, residuals
+from kleiber.fitting.problem import Problem, pose, residuals
 from kleiber.fitting.record import Fit, complete
+from kleiber.fitting.search import DRAWN, Optimum, finish, lowest, search
 from kleiber.fitting.starts import draw_starts, start_ranges
 from kleiber.fitting.status import bounds_hit, judge
 from kleiber.formula import walk
@@ -27,7 +28,6 @@ from kleiber.maths.seeds import stream
 from kleiber.table import as_frame, digest, numbers, ranges, warn_duplicates
 
 DEFAULT_NOISE = Noise("log", delta=1e-3)  # the field's convention since Hoffmann et al. 2022
-STARTS = 64
 INNER = 4  # further starts of each draw when a parameter sits at its bound
 FEW_GROUPS = 10
 
@@ -53,16 +53,6 @@ class Progress(NamedTuple):
 
     done: int
     total: int
-
-
-class Optimum(NamedTuple):
-    """The best point of a start search."""
-
-    point: Float[np.ndarray, "params"]
-    objective: float
-    scale: float
-    converged: bool
-    iterations: int
 
 
 def fit(
@@ -135,7 +125,7 @@ def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, 
     columns = problem.columns
     y = np.exp(problem.target) if ask.noise.scale == "log" else problem.target
     starts = start_ranges(problem.law, columns, y)
-    best = _search(problem, starts, ask)
+    best = _optimum(problem, starts, ask)
     hit = bounds_hit(problem, best.point, best.objective, best.scale)
     spread = measure_spread(problem, best.point, best.scale, groups, tuple(hit))
     status, reason = judge(
@@ -231,39 +221,22 @@ def positive_columns(law: Law) -> list[str]:
     return found
 
 
-def _search(problem: Problem, starts: Mapping[str, tuple[float, float]], ask: Settings) -> Optimum:
-    """Descend from many starts (or the one given) and keep the best end."""
-    weights = problem.weights[None]
-    if ask.start is not None:
-        u = _given_start(problem, ask.start)
-    else:
-        u = draw_starts(problem, starts, count=STARTS, seed=ask.seed)
-    found, scale = minimise(problem, u, weights, max_iterations=500 if len(u) == 1 else 100)
-    if not np.isfinite(found.objective).any():
-        raise BadLaw(
-            f"law {problem.law.name} has no finite value on this table anywhere in its start "
-            f"ranges ({', '.join(f'{k} {v[0]:.3g} to {v[1]:.3g}' for k, v in starts.items())})"
-        )
-    best = int(np.argmin(np.where(np.isfinite(found.objective), found.objective, np.inf)))
-    iterations = found.iterations
-    last, size = minimise(
-        problem, found.point[best][None], weights, scale=scale[[best]].copy(), max_iterations=1000,
-        exact=True,
-    )  # fmt: skip
-    return Optimum(
-        last.point[0], float(last.objective[0]), float(size[0]), bool(last.converged[0]),
-        iterations + last.iterations,
-    )  # fmt: skip
+def _optimum(problem: Problem, starts: Mapping[str, tuple[float, float]], ask: Settings) -> Optimum:
+    """The best optimum of a search, or the end of one descent from the start given."""
+    if ask.start is None:
+        return search(problem, starts, ask.seed)
+    best = finish(problem, _given_start(problem, ask.start))
+    if not np.isfinite(best.objective):
+        raise BadLaw(f"law {problem.law.name} has no finite value at the start {dict(ask.start)}")
+    return best
 
 
 def _around(
     problem: Problem, point: np.ndarray, starts: Mapping[str, tuple[float, float]], ask: Settings
 ) -> Float[np.ndarray, "starts params"]:
     """The optimum at its bound, and inner starts: from the bound itself no draw could return."""
-    u = draw_starts(problem, starts, count=STARTS, seed=ask.seed)
-    scale = np.ones(len(u))
-    fits = look(problem, u, problem.weights[None], scale, second=False).objective
-    return np.concatenate([point[None], u[np.argsort(fits)[:INNER]]])
+    u = draw_starts(problem, starts, count=DRAWN, seed=ask.seed)
+    return np.concatenate([point[None], lowest(problem, u, INNER)])
 
 
 def _given_start(problem: Problem, start: Mapping[str, float]) -> np.ndarray:

@@ -59,7 +59,8 @@ def document(fit: Fit) -> dict[str, Any]:
         "digest": fit.digest,
         "version": __version__,
         "domains": {
-            name: {"kind": d.kind, "low": d.low, "high": d.high} for name, d in fit.law.domains.items()
+            name: {"kind": d.kind, "low": d.low, "high": d.high}
+            for name, d in fit.law.domains.items()
         },
         "variables": list(fit.law.variables),
         "origin": fit.law.origin,
@@ -91,7 +92,9 @@ def load(path: str | Path) -> Fit:
     try:
         given = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BadTable(f"no file {str(path)!r}; save a fit with: kleiber fit ... -o fit.json") from None
+        raise BadTable(
+            f"no file {str(path)!r}; save a fit with: kleiber fit ... -o fit.json"
+        ) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise BadTable(f"{path} is not a saved fit: {error}") from None
     missing = [key for key in REQUIRED if not isinstance(given, dict) or key not in given]

@@ -44,6 +44,8 @@ def find(spec: str, columns: Collection[str]) -> Law:
     known = catalogue()
     if spec in known:
         return known[spec]
+    if spec.endswith(".py"):
+        raise BadLaw(f"{spec!r} is a file; say which of its laws is meant, as {spec}:name")
     if ":" in spec:
         return law_from_file(spec)
     if spec.isidentifier():

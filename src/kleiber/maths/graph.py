@@ -11,6 +11,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from kleiber.formula import CALCULATE, Expr, walk
 
 Node = tuple[str, tuple[int, ...], float | str]
@@ -56,9 +58,8 @@ class Graph:
         """The node ``op(args)``, simplified where that is exact."""
         known = [self._constant(item) for item in args]
         if all(value is not None for value in known):
-            value = float(CALCULATE[op](*(float(value) for value in known if value is not None)))
-            if math.isfinite(value):
-                return self.number(value)
+            with np.errstate(all="ignore"):
+                return self.number(CALCULATE[op](*known))
         if op == "pow":
             return self._power(args[0], args[1], known[1])
         if len(args) == 2:
@@ -185,7 +186,7 @@ def compile_program(
     for item in needed:
         op, args, value = graph.nodes[item]
         if op == "number":
-            kind[item], name[item] = "number", repr(value)
+            kind[item], name[item] = "number", _literal(float(value))
         elif op == "symbol":
             kind[item] = "vector" if value in params else "column"
             name[item] = place[str(value)]
@@ -206,6 +207,12 @@ def compile_program(
         tuple(name[item] for item in outputs),
         zero,
     )
+
+
+def _literal(value: float) -> str:
+    if math.isnan(value):
+        return "(1e999 - 1e999)"
+    return repr(value).replace("inf", "1e999")
 
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}

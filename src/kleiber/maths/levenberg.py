@@ -58,6 +58,17 @@ def solve_each(
         return out
 
 
+def _bend_down(
+    matrix: Float[np.ndarray, "members params params"], right: Float[np.ndarray, "members params"]
+) -> Float[np.ndarray, "members params"]:
+    """Solve with the eigenvalues' absolute values, so that the step descends whatever they are."""
+    values, vectors = np.linalg.eigh(np.nan_to_num(matrix))
+    size = np.abs(values)
+    size = np.maximum(size, 1e-10 * size.max(axis=1, keepdims=True) + 1e-300)
+    along = np.einsum("mpk,mp->mk", vectors, right) / size
+    return np.einsum("mpk,mk->mp", vectors, along)
+
+
 def descend(
     look: Look,
     start: Float[np.ndarray, "members params"],
@@ -104,6 +115,7 @@ class _State:
     exact: Bool[np.ndarray, "active"]
     decrement: Float[np.ndarray, "active"]
     quiet: Int[np.ndarray, "active"]
+    growth: Float[np.ndarray, "active"]
 
     @staticmethod
     def begin(look: Look, start: np.ndarray, damping: float, exact: bool) -> _State:
@@ -116,6 +128,7 @@ class _State:
             np.full(len(start), exact),
             np.full(len(start), np.inf),
             np.zeros(len(start), int),
+            np.full(len(start), 4.0),
         )
 
     def keep(self, which: np.ndarray) -> _State:
@@ -130,6 +143,7 @@ class _State:
             self.exact[which],
             self.decrement[which],
             self.quiet[which],
+            self.growth[which],
         )
 
 
@@ -155,13 +169,9 @@ def _step(state: _State, longest: float) -> tuple[np.ndarray, np.ndarray]:
     side = -here.gradient * unit
     step = solve_each((matrix + damp) * frame, side) * unit
     uphill = ~(np.einsum("mp,mp->m", step, here.gradient) < 0) & (np.abs(side).max(axis=1) > 0)
-    if uphill.any():  # an indefinite Hessian, or a singular system: the safe matrix, damped
-        state.exact[uphill] = False
-        state.damping[uphill] = np.maximum(state.damping[uphill], 1e-6)
-        damp = (state.damping[uphill, None] * scale[uphill])[:, :, None] * eye
-        safe = (here.gauss[uphill] + damp) * frame[uphill]
-        step[uphill] = solve_each(safe, side[uphill]) * unit[uphill]
-        matrix = np.where(state.exact[:, None, None], here.newton, here.gauss)
+    if uphill.any():  # an indefinite or singular matrix: the sizes of its eigenvalues serve
+        bent = (matrix[uphill] + damp[uphill]) * frame[uphill]
+        step[uphill] = _bend_down(bent, side[uphill]) * unit[uphill]
     step = np.nan_to_num(step, nan=0.0, posinf=0.0, neginf=0.0)
     if np.isfinite(longest):
         size = np.abs(step).max(axis=1, keepdims=True)
@@ -200,13 +210,14 @@ def _learn(state: _State, fall: np.ndarray, predicted: np.ndarray, taken: np.nda
     """Adapt damping and the choice of matrix to how well the step was predicted."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(predicted > 0, fall / predicted, np.where(taken, 1.0, -1.0))
-        small = fall < 0.3 * np.abs(state.here.objective)
-    lower = np.where(ratio > 0.75, state.damping / 8, state.damping)
-    lower = np.where(ratio < 0.25, state.damping * 2, lower)
-    lower = np.where(lower < 1e-9, 0.0, lower)
-    higher = np.maximum(state.damping * 8, 1e-4)
+        small = fall < 0.1 * np.abs(state.here.objective)
+    # Nielsen 1999: a smooth factor after success, growing ones after failures in a row
+    factor = np.maximum(0.1, 1 - (2 * np.clip(ratio, 0, 1) - 1) ** 3)
+    lower = np.where(state.damping * factor < 1e-9, 0.0, state.damping * factor)
+    higher = np.maximum(state.damping, 1e-5) * state.growth
     state.damping = np.where(taken, lower, higher)
-    state.exact = np.where(taken, state.exact | small, False)
+    state.growth = np.where(taken, 4.0, np.minimum(state.growth * 2, 1e6))
+    state.exact = state.exact | (taken & small)
 
 
 def _move(state: _State, trial: np.ndarray, there: Local, taken: np.ndarray) -> None:

@@ -122,9 +122,7 @@ def _estimate(fit: Fit, value: float, draws: np.ndarray | None, level: float) ->
     return Estimate(value, float(known.std(ddof=1)), low, high)
 
 
-def _predicted(
-    fit: Fit, question: Question, chosen: Mapping[str, float], level: float
-) -> Estimate:
+def _predicted(fit: Fit, question: Question, chosen: Mapping[str, float], level: float) -> Estimate:
     if not fit.n_draws:
         return Estimate(chosen["predicted"], np.nan, np.nan, np.nan)
     columns = {name: {**question.given, **chosen}[name] for name in fit.law.variables}

@@ -1,0 +1,101 @@
+"""The search for the best optimum of a problem.
+
+Many Sobol points with their linear parameters solved for; the best of them descend under plain
+least squares, whose valleys are smooth; the best ends then follow the Huber width down from the
+size of their residuals to the one asked for (a narrow Huber loss is nearly absolute value, on
+which descents from afar crawl). The lowest end wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.errors import BadLaw
+from kleiber.fitting.noise import Noise
+from kleiber.fitting.problem import Problem, look, minimise
+from kleiber.fitting.starts import draw_starts
+
+DRAWN, DESCENDED, FINISHED = 128, 16, 4
+STAGES = 3  # Huber widths between the residuals' size and the width asked for
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best point found: coordinates, objective, Student-t scale, and the work it took."""
+
+    point: Float[np.ndarray, "params"]
+    objective: float
+    scale: float
+    converged: bool
+    iterations: int
+
+
+def search(problem: Problem, ranges: Mapping[str, tuple[float, float]], seed: int) -> Optimum:
+    """The lowest optimum that descents from the start ranges reach.
+
+    Raises BadLaw when the law has no finite value on the table anywhere in its ranges.
+    """
+    smooth = replace(problem, noise=Noise(problem.noise.scale))
+    u = draw_starts(problem, ranges, count=DRAWN, seed=seed)
+    start = lowest(smooth, u, DESCENDED)
+    if not len(start):
+        raise BadLaw(
+            f"law {problem.law.name} has no finite value on this table anywhere in its start "
+            f"ranges ({', '.join(f'{k} {v[0]:.3g} to {v[1]:.3g}' for k, v in ranges.items())})"
+        )
+    weights = problem.weights[None]
+    found, _ = minimise(smooth, start, weights, max_iterations=60, tolerance=1e-9)
+    ends = found.point[np.argsort(found.objective)[:FINISHED]]
+    iterations = found.iterations
+    for width in _widths(smooth, ends[0], problem.noise.delta):
+        wide = replace(problem, noise=Noise(problem.noise.scale, width))
+        step, _ = minimise(wide, ends, weights, max_iterations=40, tolerance=1e-4, exact=True)
+        ends, iterations = step.point, iterations + step.iterations
+    best = finish(problem, ends)
+    return replace(best, iterations=best.iterations + iterations)
+
+
+def finish(problem: Problem, starts: Float[np.ndarray, "starts params"]) -> Optimum:
+    """The lowest end of descents from ``starts``, followed until it settles."""
+    weights = problem.weights[None]
+    found, scale = minimise(problem, starts, weights, max_iterations=300)
+    best = int(np.argmin(np.where(np.isfinite(found.objective), found.objective, np.inf)))
+    last, size = minimise(
+        problem,
+        found.point[best][None],
+        weights,
+        scale=scale[[best]].copy(),
+        max_iterations=1000,
+        exact=True,
+    )
+    return Optimum(
+        last.point[0],
+        float(last.objective[0]),
+        float(size[0]),
+        bool(last.converged[0]),
+        found.iterations + last.iterations,
+    )
+
+
+def lowest(
+    problem: Problem, u: Float[np.ndarray, "starts params"], count: int
+) -> Float[np.ndarray, "kept params"]:
+    """The ``count`` points of lowest finite objective, in order."""
+    scale = np.ones(len(u))
+    value = look(problem, u, problem.weights[None], scale, second=False).objective
+    order = np.argsort(value)[:count]
+    return u[order[np.isfinite(value[order])]]
+
+
+def _widths(smooth: Problem, u: Float[np.ndarray, "params"], delta: float | None) -> list[float]:
+    """Huber widths from the size of the residuals down to, but not including, the one asked for."""
+    if delta is None:
+        return []
+    size = float(np.median(np.abs(smooth.differentiate(u[None], False).residual)))
+    if not size > delta:
+        return []
+    return np.geomspace(size, delta, STAGES)[:-1].tolist()

@@ -1,0 +1,162 @@
+"""Tables survive every format; damage to a file gives a table or a BadTable, nothing else."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kleiber.errors import BadTable
+from kleiber.table import (
+    as_frame,
+    digest,
+    numbers,
+    ranges,
+    read_table,
+    warn_duplicates,
+    write_table,
+)
+
+SUFFIXES = (".csv", ".parquet", ".jsonl", ".npz")
+NAMES = st.text("abcxyzNDÅ_ ,;\"'é", min_size=1, max_size=8).map(lambda name: "q" + name.strip())
+WORDS = st.text("abc ,;\"'\n\rå文{}[]#", max_size=8).map(lambda word: f"w{word}w")
+KINDS: dict[str, st.SearchStrategy[Any]] = {
+    "floats": st.floats(allow_nan=False, allow_infinity=False),
+    "whole": st.integers(-(2**53), 2**53),
+    "truth": st.booleans(),
+    "words": WORDS,
+}
+
+
+@st.composite
+def columns_of_tables(draw: st.DrawFn, *, missing: bool = True) -> dict[str, list[Any]]:
+    """Up to 5 columns of any kind with up to 8 rows, some values missing."""
+    names = draw(st.lists(NAMES, min_size=2, max_size=5, unique=True))
+    rows = draw(st.integers(1, 8))
+    columns: dict[str, list[Any]] = {}
+    for name in names:
+        values = KINDS[draw(st.sampled_from(sorted(KINDS)))]
+        item = values | st.none() if missing else values
+        columns[name] = draw(st.lists(item, min_size=rows, max_size=rows))
+    return columns
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@given(data=st.data())
+def test_every_format_keeps_every_value(suffix: str, data: st.DataObject) -> None:
+    table = as_frame(data.draw(columns_of_tables(missing=suffix != ".npz")))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"runs{suffix}"
+        write_table(table, file)
+        again = read_table(file)
+    assert again.to_dict(as_series=False) == table.to_dict(as_series=False)
+    assert digest(again) == digest(table)
+
+
+@given(columns_of_tables(), st.randoms())
+def test_the_digest_ignores_column_order_only(columns: dict[str, list[Any]], random: Any) -> None:
+    table, names = as_frame(columns), list(columns)
+    random.shuffle(names)
+    assert digest(table.select(names)) == digest(table)
+    if not table.reverse().equals(table):
+        assert digest(table.reverse()) != digest(table)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@settings(max_examples=150)
+@given(data=st.data())
+def test_a_damaged_file_is_a_table_or_a_sentence(suffix: str, data: st.DataObject) -> None:
+    table = pl.DataFrame({"a": [1.5, 2.5, 3.5], "b": [1, 2, 3], "c": ["x", "y", "z"]})
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"runs{suffix}"
+        write_table(table, file)
+        content = bytearray(file.read_bytes())
+        start = data.draw(st.integers(0, len(content)))
+        end = data.draw(st.integers(start, min(len(content), start + 40)))
+        content[start:end] = data.draw(st.binary(max_size=40))
+        file.write_bytes(content)
+        try:
+            again = read_table(file)
+        except BadTable as error:
+            assert "\n" not in str(error)
+            assert file.name in str(error)
+        else:
+            assert again.height > 0
+            assert again.width > 0
+
+
+@given(st.binary(max_size=300), st.sampled_from(SUFFIXES))
+def test_rubbish_is_a_table_or_a_sentence(content: bytes, suffix: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"runs{suffix}"
+        file.write_bytes(content)
+        try:
+            assert read_table(file).height > 0
+        except BadTable as error:
+            assert "\n" not in str(error)
+
+
+@given(st.text(max_size=60))
+def test_any_filter_is_applied_or_refused(where: str) -> None:
+    table = pl.DataFrame({"a": [1.5, 2.5], "b": [True, False], "c": ["x", "y"]})
+    try:
+        kept = read_table(table, where=where)
+    except BadTable as error:
+        assert "\n" not in str(error)
+    else:
+        assert 1 <= kept.height <= 2
+
+
+FILTERS = st.text("abc <>=+-*/()'\"0123,;", max_size=40)
+
+
+@given(FILTERS)
+def test_any_likely_filter_is_applied_or_refused(where: str) -> None:
+    table = pl.DataFrame({"a": [1.5, 2.5], "b": [True, False], "c": ["x", "y"]})
+    try:
+        assert 1 <= read_table(table, where=where).height <= 2
+    except BadTable as error:
+        assert "\n" not in str(error)
+
+
+VALUES = st.one_of(st.none(), st.floats(), st.integers(), st.booleans(), st.text(max_size=3))
+
+
+@given(st.lists(VALUES, min_size=1, max_size=6), st.booleans())
+def test_numbers_are_finite_or_refused(values: list[Any], positive: bool) -> None:
+    table = as_frame({"a": values})
+    assert table.height == len(values)
+    kinds = {type(value) for value in values}
+    good = kinds <= {int, float} and all(
+        math.isfinite(value) and (value > 0 or not positive) for value in values
+    )
+    if good:
+        assert numbers(table, "a", positive=positive).tolist() == [float(item) for item in values]
+        assert ranges(table, ["a"])["a"] == (float(min(values)), float(max(values)))
+    else:
+        with pytest.raises(BadTable, match="^Column 'a' "):
+            numbers(table, "a", positive=positive)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=12))
+def test_duplicates_are_counted(rows: list[tuple[int, int]]) -> None:
+    table = pl.DataFrame(rows, schema=["a", "b"], orient="row")
+    repeats = len(rows) - len(set(rows))
+    if repeats:
+        with pytest.warns(UserWarning, match=f"^{repeats} of {len(rows)} rows repeat"):
+            warn_duplicates(table, ["a", "b"])
+    else:
+        warn_duplicates(table, ["a", "b"])  # a warning would be an error here
+
+
+@given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=6))
+def test_derived_columns_are_the_formula(values: list[float]) -> None:
+    table = read_table({"n_params": values, "n_tokens": values}, derive={"f": "6*n_params*n_tokens"})
+    assert np.array_equal(table["f"].to_numpy(), 6 * np.array(values) * np.array(values))
