@@ -176,7 +176,10 @@ BAD_TREES = {
     "façade": ({"cli.py": "import kleiber"}, "cli imports the façade"),
     "façade name": ({"cli.py": "from kleiber import fit"}, "cli imports the façade"),
     "façade, relative": ({"cli.py": "from . import fit"}, "cli imports the façade"),
-    "nothing": ({"cli.py": "from kleiber.nothing import x"}, "kleiber.nothing, which does not exist"),
+    "nothing": (
+        {"cli.py": "from kleiber.nothing import x"},
+        "kleiber.nothing, which does not exist",
+    ),
     "no floor": ({"utils.py": ""}, "utils stands on no floor"),
 }
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 
+from kleiber.table import numbers
 from kleiber.version import __version__
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +43,25 @@ def test_every_dependency_is_explained(group: str) -> None:
     names = {re.split(r"[\[>=<]", item)[0] for item in wanted} - {"kleiber"}
     assert names
     assert names <= explained
+
+
+def test_no_test_touches_the_network() -> None:
+    with pytest.raises(RuntimeError, match="must not touch the network"):
+        socket.create_connection(("127.0.0.1", 9), timeout=1)
+    with socket.socket() as sock, pytest.raises(RuntimeError, match="must not touch the network"):
+        sock.connect_ex(("127.0.0.1", 9))
+
+
+def test_no_test_makes_a_silent_nan() -> None:
+    with pytest.raises(FloatingPointError):
+        np.log(np.array([-1.0]))
+    with pytest.raises(FloatingPointError):
+        np.divide(1.0, np.zeros(1))
+
+
+def test_tests_check_types_and_shapes() -> None:
+    with pytest.raises(TypeCheckError):
+        numbers("no table", "loss")  # pyright: ignore[reportArgumentType]
 
 
 def test_every_dependency_is_pinned() -> None:

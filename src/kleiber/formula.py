@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -150,7 +151,9 @@ def parse(text: str) -> Expr:
     if len(text) > LIMIT:
         raise BadFormula(f"the formula has {len(text)} characters; at most {LIMIT} are read")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        with warnings.catch_warnings():  # such as "invalid decimal literal"
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text.strip(), mode="eval")
         return _from_ast(tree.body, text)
     except SyntaxError as error:
         where = f" at character {error.offset}" if error.offset else ""

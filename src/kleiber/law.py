@@ -2,6 +2,8 @@
 
 A parameter's default is its Domain: the set it lives in, and the range where starts are drawn
 (not a bound). ``positive`` is fitted as exp(u), ``fraction`` as 1/(1 + exp(-u)), ``real`` as u.
+A positive parameter in an exponent is fitted as it is, by steps that stop short of zero (``above``):
+there the law is far closer to linear.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from kleiber.formula import (
     trace,
 )
 
-Kind = Literal["positive", "real", "fraction"]
+Kind = Literal["positive", "real", "fraction", "above"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Domain:
             return
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
             raise BadLaw(f"a start range goes from low to high, both finite, got {ends}")
-        if self.kind == "positive" and self.low <= 0:
+        if self.kind in ("positive", "above") and self.low <= 0:
             raise BadLaw(f"starts of a positive parameter must be above 0, got {ends}")
         if self.kind == "fraction" and not (self.low > 0 and self.high < 1):
             raise BadLaw(f"starts of a fraction must lie inside 0 and 1, got {ends}")
@@ -95,9 +97,20 @@ class Domain:
     @property
     def bounds(self) -> tuple[float, float]:
         """The ends of the set, which are not in it."""
-        return {"positive": (0.0, math.inf), "fraction": (0.0, 1.0)}.get(
-            self.kind, (-math.inf, math.inf)
-        )
+        above = (0.0, math.inf)
+        ends = {"positive": above, "above": above, "fraction": (0.0, 1.0)}
+        return ends.get(self.kind, (-math.inf, math.inf))
+
+    @property
+    def floor(self) -> float:
+        """The lower end of the coordinate u."""
+        return 0.0 if self.kind == "above" else -math.inf
+
+    def approach(self, bound: float) -> float:
+        """A coordinate where the value is the bound to rounding."""
+        if self.kind == "above":
+            return 0.0
+        return -700.0 if bound == 0 else 40.0
 
     def contains(self, value: float) -> bool:
         """Whether the value lies in the set."""

@@ -69,6 +69,18 @@ def test_the_digest_ignores_column_order_only(columns: dict[str, list[Any]], ran
         assert digest(table.reverse()) != digest(table)
 
 
+def read_or_refuse(source: Any, **options: Any) -> str:
+    """ "" if the source is read as a table with rows, else the one sentence that refuses it."""
+    try:
+        table = read_table(source, **options)
+    except BadTable as error:
+        message = str(error)
+    else:
+        message = "" if table.height and table.width else "a table of nothing\n"
+    assert "\n" not in message
+    return message
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @settings(max_examples=150)
 @given(data=st.data())
@@ -82,14 +94,8 @@ def test_a_damaged_file_is_a_table_or_a_sentence(suffix: str, data: st.DataObjec
         end = data.draw(st.integers(start, min(len(content), start + 40)))
         content[start:end] = data.draw(st.binary(max_size=40))
         file.write_bytes(content)
-        try:
-            again = read_table(file)
-        except BadTable as error:
-            assert "\n" not in str(error)
-            assert file.name in str(error)
-        else:
-            assert again.height > 0
-            assert again.width > 0
+        message = read_or_refuse(file)
+    assert message == "" or file.name in message
 
 
 @given(st.binary(max_size=300), st.sampled_from(SUFFIXES))
@@ -97,33 +103,18 @@ def test_rubbish_is_a_table_or_a_sentence(content: bytes, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"runs{suffix}"
         file.write_bytes(content)
-        try:
-            assert read_table(file).height > 0
-        except BadTable as error:
-            assert "\n" not in str(error)
+        message = read_or_refuse(file)
+    assert message == "" or file.name in message
 
 
-@given(st.text(max_size=60))
+LIKELY = st.text("abc <>=+-*/()'\"0123,;", max_size=40)
+
+
+@given(st.text(max_size=60) | LIKELY)
 def test_any_filter_is_applied_or_refused(where: str) -> None:
     table = pl.DataFrame({"a": [1.5, 2.5], "b": [True, False], "c": ["x", "y"]})
-    try:
-        kept = read_table(table, where=where)
-    except BadTable as error:
-        assert "\n" not in str(error)
-    else:
-        assert 1 <= kept.height <= 2
-
-
-FILTERS = st.text("abc <>=+-*/()'\"0123,;", max_size=40)
-
-
-@given(FILTERS)
-def test_any_likely_filter_is_applied_or_refused(where: str) -> None:
-    table = pl.DataFrame({"a": [1.5, 2.5], "b": [True, False], "c": ["x", "y"]})
-    try:
-        assert 1 <= read_table(table, where=where).height <= 2
-    except BadTable as error:
-        assert "\n" not in str(error)
+    message = read_or_refuse(table, where=where)
+    assert message == "" or message.startswith(("The filter ", "The table has no column "))
 
 
 VALUES = st.one_of(st.none(), st.floats(), st.integers(), st.booleans(), st.text(max_size=3))
@@ -141,7 +132,7 @@ def test_numbers_are_finite_or_refused(values: list[Any], positive: bool) -> Non
         assert numbers(table, "a", positive=positive).tolist() == [float(item) for item in values]
         assert ranges(table, ["a"])["a"] == (float(min(values)), float(max(values)))
     else:
-        with pytest.raises(BadTable, match="^Column 'a' "):
+        with pytest.raises(BadTable, match=r"^Column 'a' "):
             numbers(table, "a", positive=positive)
 
 
@@ -158,5 +149,7 @@ def test_duplicates_are_counted(rows: list[tuple[int, int]]) -> None:
 
 @given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=6))
 def test_derived_columns_are_the_formula(values: list[float]) -> None:
-    table = read_table({"n_params": values, "n_tokens": values}, derive={"f": "6*n_params*n_tokens"})
+    table = read_table(
+        {"n_params": values, "n_tokens": values}, derive={"f": "6*n_params*n_tokens"}
+    )
     assert np.array_equal(table["f"].to_numpy(), 6 * np.array(values) * np.array(values))

@@ -32,7 +32,8 @@ def test_nearest_of_nothing() -> None:
 
 def test_not_converged_carries_its_numbers() -> None:
     error = pickle.loads(pickle.dumps(NotConverged("The ridge did not settle", 1.5e-3, 40)))
-    assert isinstance(error, RuntimeError)
+    assert isinstance(error, NotConverged)
+    assert issubclass(NotConverged, RuntimeError)
     assert (error.residual, error.iterations) == (1.5e-3, 40)
     assert str(error) == "The ridge did not settle (residual 0.0015 after 40 iterations)"
 

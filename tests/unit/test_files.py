@@ -17,6 +17,12 @@ def names(folder: Path) -> list[str]:
     return sorted(item.name for item in folder.iterdir())
 
 
+def write_half(target: Path | str, error: type[BaseException]) -> None:
+    with land(target) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
 def test_a_file_lands(tmp_path: Path) -> None:
     with land(tmp_path / "out.txt") as temporary:
         temporary.write_text("whole")
@@ -31,17 +37,15 @@ def test_a_file_lands(tmp_path: Path) -> None:
 def test_an_error_leaves_the_old_file(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "out.txt"
     target.write_text("old")
-    with pytest.raises(error), land(target) as temporary:
-        temporary.write_text("half")
-        raise error
+    with pytest.raises(error):
+        write_half(target, error)
     assert target.read_text() == "old"
     assert names(tmp_path) == ["out.txt"]
 
 
 def test_an_error_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), land(str(tmp_path / "out.txt")) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        write_half(str(tmp_path / "out.txt"), ZeroDivisionError)
     assert names(tmp_path) == []
 
 

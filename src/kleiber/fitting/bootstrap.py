@@ -14,9 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from kleiber.fitting.linear import tangent_refits
 from kleiber.fitting.problem import Problem, minimise
+from kleiber.maths.levenberg import Descent
 
 MEMORY = 4_000_000  # entries of the weight matrix held at once
+TOLERANCE = 1e-10  # relative, on the objective of each draw
 
 
 @dataclass(frozen=True)
@@ -55,20 +58,33 @@ def refit(
     for first in range(0, draws, chunk):
         count = min(chunk, draws - first)
         weights = resample_weights(rng, count, rows, groups) * problem.weights
-        ends = [
-            minimise(
-                problem,
-                np.repeat(u[None], count, 0),
-                weights,
-                scale=np.full(count, scale),
-                exact=True,
-            )[0]
-            for u in starts
-        ]
-        which = np.argmin([end.objective for end in ends], axis=0), np.arange(count)
-        yield Refits(
-            np.array([end.point for end in ends])[which],
-            np.array([end.objective for end in ends])[which],
-            np.array([end.converged for end in ends])[which],
-            draws,
-        )
+        best = _descend(problem, tangent_refits(problem, starts[0], scale, weights), weights, scale)
+        _retry(problem, best, starts[0], weights, scale, ~best.converged)
+        for u in starts[1:]:
+            _retry(problem, best, u, weights, scale, np.ones(count, bool))
+        yield Refits(best.point, best.objective, best.converged, draws)
+
+
+def _descend(problem: Problem, start: np.ndarray, weights: np.ndarray, scale: float) -> Descent:
+    size = np.full(len(start), scale)
+    return minimise(problem, start, weights, scale=size, exact=True, tolerance=TOLERANCE)[0]
+
+
+def _retry(
+    problem: Problem,
+    best: Descent,
+    u: np.ndarray,
+    weights: np.ndarray,
+    scale: float,
+    which: np.ndarray,
+) -> None:
+    """Descend the draws ``which`` again from ``u`` and keep what ends lower."""
+    rows = np.flatnonzero(which)
+    if not rows.size:
+        return
+    again = _descend(problem, np.repeat(u[None], len(rows), 0), weights[rows], scale)
+    lower = again.objective < best.objective[rows] * (1 - 1e-9)
+    lower |= again.converged & ~best.converged[rows] & (again.objective <= best.objective[rows])
+    best.point[rows[lower]] = again.point[lower]
+    best.objective[rows[lower]] = again.objective[lower]
+    best.converged[rows[lower]] = again.converged[lower]

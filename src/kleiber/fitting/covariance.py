@@ -64,7 +64,7 @@ def measure_spread(
     variance = float((w * paid.psi[0] * r).sum()) / used if used > 0 else np.nan
     if problem.noise.dof is not None or problem.noise.delta is not None:
         variance = 1.0 if problem.noise.dof is not None else variance
-    vague = _vague(problem, free, inverse * variance) if not lost else ()
+    vague = _vague(problem, u, free, inverse * variance) if not lost else ()
     return Spread(
         _fill(inverse * variance, free, len(u)),
         _fill(sandwich, free, len(u)),
@@ -92,14 +92,18 @@ def _leading(direction: np.ndarray) -> tuple[int, ...]:
 
 
 def _vague(
-    problem: Problem, free: list[int], covariance: np.ndarray
+    problem: Problem, u: np.ndarray, free: list[int], covariance: np.ndarray
 ) -> tuple[tuple[int, ...], ...]:
     """The directions in which positive parameters are unknown by more than a factor of 20."""
     kinds = [item.kind for item in problem.law.domains.values()]
     bounded = [i for i, k in enumerate(free) if kinds[k] != "real"]
     if not bounded or not np.isfinite(covariance).all():
         return ()
-    values, vectors = np.linalg.eigh(covariance[np.ix_(bounded, bounded)])
+    where = u[[free[i] for i in bounded]]
+    above = np.array([kinds[free[i]] == "above" for i in bounded])
+    per_log = 1 / np.where(above & (where != 0), where, 1.0)
+    part = covariance[np.ix_(bounded, bounded)] * np.outer(per_log, per_log)
+    values, vectors = np.linalg.eigh(part)
     far = [k for k in range(len(values)) if values[k] > VAGUE**2]
     return tuple(tuple(bounded[i] for i in _leading(vectors[:, k])) for k in far)
 

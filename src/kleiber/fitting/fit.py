@@ -133,7 +133,7 @@ def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, 
     )
     point = best.point.copy()
     for k, bound in hit.items():
-        point[k] = -700.0 if bound == 0 else 40.0
+        point[k] = list(problem.law.domains.values())[k].approach(bound)
     drawn, unsettled = [], 0
     if len(problem.target) > len(point):
         rng = stream(ask.seed, "resample")
@@ -162,7 +162,7 @@ def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, 
         rows=len(frame),
         units=len(frame) if groups is None else int(groups.max()) + 1,
         free=problem.law.params,
-        covariance=spread.sandwich if np.isfinite(spread.sandwich).all() else None,
+        covariance=_in_domains(law, problem, point, spread.sandwich),
         stderr=_stderr(problem, point, spread, values, ask),
         starts=starts,
         fixed=ask.fixed,
@@ -248,6 +248,20 @@ def _given_start(problem: Problem, start: Mapping[str, float]) -> np.ndarray:
             raise BadLaw(f"start {name} = {start[name]} is outside its domain ({domain.kind})")
         values.append(float(start[name]))
     return problem.inner(np.array([values]))
+
+
+def _in_domains(
+    law: Law, problem: Problem, point: np.ndarray, covariance: np.ndarray
+) -> Float[np.ndarray, "free free"] | None:
+    """The covariance in the coordinates of the law's own domains; None if it is not finite."""
+    if not np.isfinite(covariance).all():
+        return None
+    change = np.ones(len(point))
+    for k, (name, domain) in enumerate(problem.law.domains.items()):
+        value = float(domain.outer(point[k]))
+        there = float(law.domains[name].stretch(law.domains[name].inner(value)))
+        change[k] = float(domain.stretch(point[k])) / there if there else 0.0
+    return covariance * np.outer(change, change)
 
 
 def _outermost(columns: Mapping[str, np.ndarray]) -> tuple[Mapping[str, float], ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
+from kleiber.fitting.compiled import Kernel
 from kleiber.fitting.kernel import Differentiate, Slopes, stepped_slopes, traced_slopes
 from kleiber.fitting.noise import Charge, Noise, charge, fit_scale
+from kleiber.formula import Expr, symbols, walk
 from kleiber.law import Law
 from kleiber.maths.levenberg import Descent, Local, descend
 
@@ -18,7 +20,7 @@ ROUNDS = 40  # of the Student-t scale
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows, law and noise; ``weights`` multiply the rows' charges."""
+    """Rows, law (its exponents straightened) and noise; ``weights`` multiply the rows' charges; ``kernel`` is the compiled form."""
 
     law: Law
     noise: Noise
@@ -26,6 +28,7 @@ class Problem:
     target: Float[np.ndarray, "rows"]
     weights: Float[np.ndarray, "rows"]
     differentiate: Differentiate
+    kernel: Kernel | None = None
 
     def outer(self, u: Float[np.ndarray, "members params"]) -> Float[np.ndarray, "members params"]:
         """Parameter values at coordinates u."""
@@ -47,8 +50,24 @@ def pose(
 ) -> Problem:
     """The problem of fitting ``law`` to ``target`` (plain values, whatever the noise's scale)."""
     data = np.log(target) if noise.scale == "log" else target
+    law = straighten(law)
     kernel = traced_slopes if law.expr is not None else stepped_slopes
     return Problem(law, noise, columns, data, weights, kernel(law, columns, data, noise.scale))
+
+
+def straighten(law: Law) -> Law:
+    """The law with its positive exponents fitted as they are rather than as logarithms."""
+    exponents = exponent_params(law.expr) if law.expr is not None else set()
+    domains = {
+        name: replace(d, kind="above") if name in exponents and d.kind == "positive" else d
+        for name, d in law.domains.items()
+    }
+    return replace(law, domains=domains)
+
+
+def exponent_params(expr: Expr) -> set[str]:
+    """Parameters that stand in the exponent of a power."""
+    return {name for node in walk(expr) if node.op == "pow" for name in symbols(node.args[1])}
 
 
 def look(
@@ -60,8 +79,9 @@ def look(
     second: bool = True,
 ) -> Local:
     """The objective with its gradient and both matrices, at each member's u."""
-    rows = len(problem.target)
-    block = max(1, BLOCK // rows)
+    if problem.kernel is not None:
+        return _finite(problem.kernel(u, weights, scale))
+    block = max(1, BLOCK // len(problem.target))
     parts = []
     for i in range(0, len(u), block):
         part = slice(i, i + block)
@@ -85,6 +105,11 @@ def _look(
         paid = charge(problem.noise, slopes.residual, scale)
         objective = np.einsum("mr,mr->m", np.broadcast_to(weights, paid.rho.shape), paid.rho)
         local = _assemble(slopes, paid, weights, objective)
+    return _finite(local)
+
+
+def _finite(local: Local) -> Local:
+    """The picture with members that are not finite marked by an infinite objective."""
     good = np.isfinite(local.objective) & np.isfinite(local.gradient).all(axis=1)
     good &= np.isfinite(local.gauss).all(axis=(1, 2)) & np.isfinite(local.newton).all(axis=(1, 2))
     if good.all():
@@ -135,6 +160,8 @@ def minimise(
             problem, u, weights if len(weights) == 1 else weights[who], size[who], second=second
         )
 
+    floor = np.array([item.floor for item in problem.law.domains.values()])
+
     def run(point: np.ndarray, close: bool) -> Descent:
         damping = 0.0 if close and second else 1e-2
         return descend(
@@ -144,6 +171,7 @@ def minimise(
             tolerance=tolerance,
             damping=damping,
             exact=close and second,
+            floor=floor,
         )
 
     if problem.noise.dof is None:

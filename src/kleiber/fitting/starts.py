@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.problem import Problem
+from kleiber.fitting.problem import Problem, exponent_params
 from kleiber.formula import Expr, calculate, symbols, walk
 from kleiber.law import Domain, Law
 from kleiber.maths.graph import Graph
@@ -36,11 +36,6 @@ def linear_params(law: Law) -> tuple[str, ...]:
         if name not in below and not below & set(chosen):
             chosen.append(name)
     return tuple(chosen)
-
-
-def exponent_params(expr: Expr) -> set[str]:
-    """Parameters that stand in the exponent of a power."""
-    return {name for node in walk(expr) if node.op == "pow" for name in symbols(node.args[1])}
 
 
 def start_ranges(

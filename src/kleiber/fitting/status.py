@@ -30,10 +30,9 @@ def bounds_hit(
     """Positions of parameters whose bound (0, or 1 for a fraction) fits as well as their value."""
     hit: dict[int, float] = {}
     for k, domain in enumerate(problem.law.domains.values()):
-        ends = {"positive": ((-700.0, 0.0),), "fraction": ((-700.0, 0.0), (40.0, 1.0))}
-        for far, bound in ends.get(domain.kind, ()):
+        for bound in (end for end in domain.bounds if np.isfinite(end)):
             moved = u.copy()
-            moved[k] = far
+            moved[k] = domain.approach(bound)
             there = look(
                 problem, moved[None], problem.weights[None], np.array([scale]), second=False
             ).objective[0]

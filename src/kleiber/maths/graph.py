@@ -102,6 +102,8 @@ class Graph:
             return self.join("neg", b if x == -1 else a)
         if op == "div" and (y == 1 or x == 0):
             return a
+        if op == "div" and x != 1:  # one division serves all derivatives over the same divisor
+            return self.join("mul", a, self.join("div", self.number(1.0), b))
         return None
 
     def slope(self, node: int, by: int) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 START_DAMPING = 1e-2
+NEAR = 0.9  # share of the way to a floor that one step may go
 ROUNDING = 4e-15  # relative size of changes of the objective that are noise
 
 
@@ -77,13 +78,13 @@ def descend(
     tolerance: float = 1e-12,
     damping: float = START_DAMPING,
     exact: bool = False,
-    longest: float = np.inf,
+    floor: Float[np.ndarray, "params"] | None = None,
 ) -> Descent:
     """Minimise each member's objective from its start.
 
     ``look(points, members)`` gives the local picture at ``points`` for the members numbered.
-    ``exact`` begins with the Newton matrix (right when the start is close); ``longest`` limits
-    the largest component of a step. A member has converged when an undamped step is predicted to
+    ``exact`` begins with the Newton matrix (right when the start is close); no step takes a
+    component more than nine tenths of the way to its ``floor``. A member has converged when an undamped step is predicted to
     lower Q by less than ``tolerance`` relative, or when Q can no longer change beyond rounding.
     """
     count, width = start.shape
@@ -92,7 +93,7 @@ def descend(
         start.copy(), np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, bool), 0
     )
     for iteration in range(max_iterations):
-        done = _advance(state, look, tolerance, longest)
+        done = _advance(state, look, tolerance, floor)
         leave = done | (iteration == max_iterations - 1)
         if leave.any():
             _settle(final, state, leave, done)
@@ -155,7 +156,7 @@ def _settle(final: Descent, state: _State, leave: np.ndarray, done: np.ndarray) 
     final.converged[rows] = done[leave] & np.isfinite(state.here.objective[leave])
 
 
-def _step(state: _State, longest: float) -> tuple[np.ndarray, np.ndarray]:
+def _step(state: _State, floor: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """The damped step of each member, and its predicted fall of Q."""
     here = state.here
     scale = np.einsum("mii->mi", here.gauss).copy()
@@ -173,16 +174,15 @@ def _step(state: _State, longest: float) -> tuple[np.ndarray, np.ndarray]:
         bent = (matrix[uphill] + damp[uphill]) * frame[uphill]
         step[uphill] = _bend_down(bent, side[uphill]) * unit[uphill]
     step = np.nan_to_num(step, nan=0.0, posinf=0.0, neginf=0.0)
-    if np.isfinite(longest):
-        size = np.abs(step).max(axis=1, keepdims=True)
-        step = np.where(size > longest, step * (longest / np.maximum(size, 1e-300)), step)
+    if floor is not None:
+        step = np.maximum(step, NEAR * (floor - state.point))
     bend = np.einsum("mp,mpq,mq->m", step, matrix, step)
     return step, -(np.einsum("mp,mp->m", step, here.gradient) + 0.5 * bend)
 
 
-def _advance(state: _State, look: Look, tolerance: float, longest: float) -> np.ndarray:
+def _advance(state: _State, look: Look, tolerance: float, floor: np.ndarray | None) -> np.ndarray:
     """One trial step for every active member; says which have converged."""
-    step, predicted = _step(state, longest)
+    step, predicted = _step(state, floor)
     trial = state.point + step
     there = look(trial, state.member)
     old, new = state.here.objective, there.objective

@@ -1,0 +1,1 @@
+"""Reports: from fits and plans to panels (numbers only) and to figures of them."""

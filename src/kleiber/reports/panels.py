@@ -1,0 +1,419 @@
+"""Panels: what the figure of a fit shows, as frozen records of numbers and words.
+
+No drawing library is imported here. Rows keep the order of the table; every range is the one to
+be shown, margins included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float, Int
+
+from kleiber.columns import COLUMNS
+from kleiber.errors import BadFormula, BadTable
+from kleiber.fitting.record import Fit
+from kleiber.fitting.status import Status
+from kleiber.table import as_frame, digest, numbers
+
+GRID = 121  # points of a curve
+QUANTILES = (0.05, 0.275, 0.5, 0.725, 0.95)  # where the second variable is held
+BARS = 300  # at most so many rows get an interval of their own
+DECADE = 10.0  # a range whose ends differ by more is drawn on a log axis
+POINTS = 2000  # at most about so many rows are drawn as points
+FURTHEST = 100  # rows with the largest residuals that are always among them
+LONGEST = 60  # characters of one name in a label
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis: its label in words with the unit, its scale, and the range to show."""
+
+    label: str
+    log: bool
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Colour:
+    """What the points' colour stands for: an axis of its own, and its value in every row."""
+
+    axis: Axis
+    values: Float[np.ndarray, "rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """The law along x, the second variable held at ``at``; no ends where there is no band."""
+
+    x: Float[np.ndarray, "points"]
+    y: Float[np.ndarray, "points"]
+    low: Float[np.ndarray, "points"] | None
+    high: Float[np.ndarray, "points"] | None
+    at: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class LawPanel:
+    """Data and law against the law's first variable; ``held`` are the others' fixed values."""
+
+    x: Axis
+    y: Axis
+    data_x: Float[np.ndarray, "rows"]
+    data_y: Float[np.ndarray, "rows"]
+    curves: tuple[Curve, ...]
+    held: Mapping[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class ResidualPanel:
+    """Residuals, on the noise model's scale, against predictions; ``width`` is Huber's."""
+
+    x: Axis
+    y: Axis
+    predicted: Float[np.ndarray, "drawn"]
+    residual: Float[np.ndarray, "drawn"]
+    width: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class MatchPanel:
+    """Predicted against measured; ``low`` to ``high``, of the rows ``barred``, is the interval of
+    one further run, which ``inside`` of those rows' own measurements lie in."""
+
+    x: Axis
+    y: Axis
+    measured: Float[np.ndarray, "drawn"]
+    predicted: Float[np.ndarray, "drawn"]
+    barred: Int[np.ndarray, "bars"]
+    low: Float[np.ndarray, "bars"]
+    high: Float[np.ndarray, "bars"]
+    inside: int
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter in words: its value, and its interval or why it has none."""
+
+    name: str
+    value: str
+    interval: str
+
+
+@dataclass(frozen=True, eq=False)
+class Panels:
+    """All that the figure of a fit shows.
+
+    ``drawn`` are the rows of the table for which the law has a value, the rows of the panels
+    ``residuals`` and ``match``, and ``shown`` those worth a point each, all unless they are very
+    many (a note says how they were chosen); ``formula`` is "" when the law has none that can be written;
+    ``settled`` is false for a fit that nothing may rest on.
+    """
+
+    title: str
+    about: str
+    formula: str
+    target: str
+    variables: tuple[str, ...]
+    params: tuple[Parameter, ...]
+    status: str
+    reason: str
+    settled: bool
+    converged: bool
+    facts: str
+    band: str
+    notes: tuple[str, ...]
+    drawn: Int[np.ndarray, "drawn"]
+    shown: Bool[np.ndarray, "rows"]
+    colour: Colour | None
+    law: LawPanel
+    residuals: ResidualPanel
+    match: MatchPanel
+
+
+def fit_panels(fit: Fit, table: Any) -> Panels:
+    """The panels of a fit: data, law and band; residuals; predicted against measured.
+
+    ``table`` has the law's variables and the target, normally the table that was fitted (a note
+    says so when it is another). Raises BadTable when it lacks a column or has unusable values.
+    """
+    frame = as_frame(table)
+    columns = {name: numbers(frame, name) for name in fit.law.variables}
+    y = numbers(frame, fit.target, positive=fit.noise.scale == "log")
+    if not len(y):
+        raise BadTable("The table has no rows, so there is nothing to draw.")
+    with np.errstate(all="ignore"):
+        value = np.broadcast_to(np.asarray(fit.law(**columns, **fit.params), float), y.shape)
+        residual = np.log(value) - np.log(y) if fit.noise.scale == "log" else value - y
+        drawn = np.flatnonzero(np.isfinite(residual))
+        law, colour = _law_panel(fit, columns, y)
+        shown = worth_drawing(y, residual)
+        match = _match_panel(fit, frame[drawn.tolist()], y[drawn], value[drawn])
+        params = tuple(_parameter(fit, name) for name in fit.params)
+    return Panels(
+        title=f"{_short(fit.law.name)} fitted to {_short(fit.target)}",
+        about=_about(fit),
+        formula=_formula(fit),
+        target=fit.target,
+        variables=fit.law.variables,
+        params=params,
+        status=str(fit.status),
+        reason=fit.reason,
+        settled=fit.usable,
+        converged=fit.status is Status.CONVERGED,
+        facts=_facts(fit, len(y)),
+        band=_band(fit, law.curves),
+        notes=_notes(fit, frame, residual, shown, law.held, match),
+        drawn=drawn,
+        shown=shown,
+        colour=colour,
+        law=law,
+        residuals=_residual_panel(fit, value[drawn], residual[drawn]),
+        match=match,
+    )
+
+
+def _law_panel(
+    fit: Fit, columns: Mapping[str, np.ndarray], y: np.ndarray
+) -> tuple[LawPanel, Colour | None]:
+    """The first panel, and the colours that show the second variable."""
+    along, *others = sorted(columns, key=lambda name: bool(np.ptp(columns[name]) == 0))
+    by = others[0] if others and np.ptp(columns[others[0]]) > 0 else None
+    held = {name: float(np.median(columns[name])) for name in others if name != by}
+    x = _axis(axis_label(along), columns[along], fit, margin=0.03)
+    space = np.geomspace if x.log else np.linspace
+    grid = space(columns[along].min(), columns[along].max(), GRID)
+    if by is None:
+        curves: tuple[Curve, ...] = (_curve(fit, along, {along: grid, **held}, None),)
+    else:
+        levels = representative(columns[by])
+        curves = tuple(_curve(fit, along, {along: grid, **held, by: at}, at) for at in levels)
+    panel = LawPanel(x, _law_axis(fit, y, curves), columns[along], y, curves, held)
+    if by is None:
+        return panel, None
+    return panel, Colour(_axis(axis_label(by), columns[by], fit, margin=0.0), columns[by])
+
+
+def representative(values: Float[np.ndarray, "rows"]) -> list[float]:
+    """All values when they are few, else five measured ones: quantiles from 5% to 95%."""
+    distinct = np.unique(values)
+    if len(distinct) > len(QUANTILES):
+        distinct = np.unique(np.quantile(values, QUANTILES, method="nearest"))
+    return [float(value) for value in distinct]
+
+
+def _curve(fit: Fit, along: str, columns: Mapping[str, Any], at: float | None) -> Curve:
+    """The law on a grid; without draws no band (one from the covariance would be another thing)."""
+    points = pl.DataFrame({n: np.broadcast_to(v, (GRID,)).copy() for n, v in columns.items()})
+    x = points[along].to_numpy()
+    if not fit.n_draws:
+        y = fit.law(**{name: points[name].to_numpy() for name in points.columns}, **fit.params)
+        return Curve(x, np.broadcast_to(y, (GRID,)), None, None, at)
+    found = fit.predict(points, fit.level)
+    low, high = found["low"].to_numpy(), found["high"].to_numpy()
+    if not (np.isfinite(low) & np.isfinite(high)).any():
+        return Curve(x, found["predicted"].to_numpy(), None, None, at)
+    return Curve(x, found["predicted"].to_numpy(), low, high, at)
+
+
+def worth_drawing(
+    y: Float[np.ndarray, "rows"], residual: Float[np.ndarray, "rows"]
+) -> Bool[np.ndarray, "rows"]:
+    """All rows; of very many the largest residuals, and others spread evenly in order of y."""
+    if len(y) <= POINTS:
+        return np.ones(len(y), dtype=bool)
+    chosen = np.zeros(len(y), dtype=bool)
+    every = np.linspace(0, len(y) - 1, POINTS - FURTHEST).round().astype(np.int64)
+    chosen[np.argsort(y, kind="stable")[every]] = True
+    size = np.where(np.isfinite(residual), np.abs(residual), -1.0)
+    chosen[np.argsort(-size, kind="stable")[:FURTHEST]] = True
+    return chosen
+
+
+def _law_axis(fit: Fit, y: np.ndarray, curves: Iterable[Curve]) -> Axis:
+    """Shows all data, and curves and bands as far as they do not dwarf them."""
+    lines = [line for c in curves for line in (c.y, c.low, c.high) if line is not None]
+    return _axis(axis_label(fit.target), y, fit, also=np.concatenate(lines), margin=0.05)
+
+
+def _residual_panel(fit: Fit, value: np.ndarray, residual: np.ndarray) -> ResidualPanel:
+    log = fit.noise.scale == "log"
+    unit = "" if log or not unit_of(fit.target) else f" ({unit_of(fit.target)})"
+    minus = "\N{MINUS SIGN}"
+    label = f"log predicted {minus} log measured" if log else f"predicted {minus} measured{unit}"
+    size = 1.1 * float(np.abs(residual).max(initial=0.0)) or 1.0
+    y = Axis(label, False, -size, size)
+    return ResidualPanel(_value_axis(fit, "Predicted", value), y, value, residual, fit.noise.delta)
+
+
+def _match_panel(
+    fit: Fit, frame: pl.DataFrame, measured: np.ndarray, predicted: np.ndarray
+) -> MatchPanel:
+    barred, low, high = np.empty(0, np.int64), np.empty(0), np.empty(0)
+    if fit.n_draws and len(measured):
+        order = np.argsort(predicted, kind="stable")
+        every = np.linspace(0, len(order) - 1, min(BARS, len(order))).round().astype(np.int64)
+        barred = np.sort(order[every])
+        found = fit.predict(frame[barred.tolist()], fit.level, new_run=True)
+        low, high = found["low"].to_numpy(), found["high"].to_numpy()
+        known = np.isfinite(low) & np.isfinite(high)
+        barred, low, high = barred[known], low[known], high[known]
+    inside = int(((low <= measured[barred]) & (measured[barred] <= high)).sum())
+    both = np.concatenate([measured, predicted])
+    x, y = (_value_axis(fit, word, both, [*low, *high]) for word in ("Measured", "Predicted"))
+    return MatchPanel(x, y, measured, predicted, barred, low, high, inside)
+
+
+def _value_axis(fit: Fit, word: str, values: np.ndarray, also: Iterable[float] = ()) -> Axis:
+    unit = f" ({unit_of(fit.target)})" if unit_of(fit.target) else ""
+    label = f"{word} {_short(fit.target).replace('_', ' ')}{unit}"
+    return _axis(label, values, fit, also=np.array([*also]), margin=0.05)
+
+
+def _axis(
+    label: str,
+    values: Float[np.ndarray, "..."],
+    fit: Fit,
+    *,
+    margin: float,
+    also: Float[np.ndarray, "..."] | None = None,
+) -> Axis:
+    """An axis that shows all ``values`` and, up to half their span further, ``also`` others."""
+    if not len(values):
+        return Axis(label, False, 0.0, 1.0)
+    low, high = float(values.min()), float(values.max())
+    log = low > 0 and (fit.noise.scale == "log" or high > DECADE * low)
+    if log:
+        low, high = float(np.log(low)), float(np.log(high))
+    if high - low <= 1e-12 * abs(high):
+        size = 0.1 if log else 0.1 * abs(high) or 1.0
+        low, high = low - size, high + size
+    span = high - low
+    others = np.empty(0) if also is None else (np.log(also) if log else also)
+    others = np.clip(others[np.isfinite(others)], low - span / 2, high + span / 2)
+    low, high = min(low, others.min(initial=low)), max(high, others.max(initial=high))
+    ends = low - margin * (high - low), high + margin * (high - low)
+    return Axis(label, log, *(float(np.exp(end)) if log else float(end) for end in ends))
+
+
+def axis_label(name: str) -> str:
+    """A column in words with its unit; a column kleiber does not know is its own label."""
+    if name not in COLUMNS:
+        return _short(name)
+    meaning, unit = COLUMNS[name].meaning, unit_of(name)
+    return f"{name}: {meaning}{f' ({unit})' if unit else ''}"
+
+
+def unit_of(name: str) -> str:
+    """The unit of a column as it is written on an axis; "" without one."""
+    unit = COLUMNS[name].unit if name in COLUMNS else ""
+    return "" if unit in ("1", "label", "as the target") else unit
+
+
+def _parameter(fit: Fit, name: str) -> Parameter:
+    value = written(fit.params[name])
+    if name in fit.fixed:
+        return Parameter(name, value, "fixed")
+    low, high = fit.interval(name, fit.level)
+    if np.isnan(low) or np.isnan(high):
+        ends = "no interval"
+    else:
+        ends = f"{written(low)} to {written(high)}"
+    return Parameter(name, value, f"{ends}, tied" if name in fit.tied else ends)
+
+
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def written(value: float, digits: int = 4) -> str:
+    """A number for people: 1.817, 2143, 4.79×10⁹."""
+    if not np.isfinite(value):
+        return "unknown" if np.isnan(value) else "∞" if value > 0 else "\N{MINUS SIGN}∞"
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+    sign = "\N{MINUS SIGN}" if value < 0 else ""
+    if value == 0 or -3 <= int(power) < 5:
+        places = max(digits - 1 - int(power), 0) if value else 0
+        return f"{sign}{abs(float(f'{value:.{digits - 1}e}')):.{places}f}"
+    return f"{sign}{mantissa.lstrip('-')}×10{str(int(power)).translate(SUPERSCRIPTS)}"
+
+
+def _about(fit: Fit) -> str:
+    """What the law says of itself; a formula typed by hand says nothing more."""
+    about = " ".join(fit.law.doc.split("\n\n")[0].split())
+    return "" if fit.law.name == "formula" else about
+
+
+def _formula(fit: Fit) -> str:
+    try:
+        return fit.law.formula if fit.law.expr is not None else ""
+    except BadFormula:  # longer than any reader would follow
+        return ""
+
+
+def _facts(fit: Fit, rows: int) -> str:
+    facts = [f"{rows:,} rows", fit.noise.describe()]
+    if fit.n_draws:
+        what = f"groups of {_short(fit.by)!r}" if fit.by else "rows"
+        facts.append(
+            f"intervals at {100 * fit.level:g}% from {fit.n_draws:,} refits to resampled {what}"
+        )
+    elif fit.covariance is not None:
+        facts.append(f"intervals at {100 * fit.level:g}% from the covariance alone")
+    return "; ".join(facts)
+
+
+def _band(fit: Fit, curves: Iterable[Curve]) -> str:
+    """What the band is, or why there is none."""
+    if not fit.n_draws:
+        return "no band: the fit has no draws (fit again with draws=1000)"
+    if all(curve.low is None for curve in curves):
+        what = "groups" if fit.by else "rows"
+        return f"no band: {fit.units} {what} leave nothing to estimate the noise from"
+    return f"{100 * fit.level:g}% interval of the law"
+
+
+def _notes(
+    fit: Fit,
+    frame: pl.DataFrame,
+    residual: Float[np.ndarray, "rows"],
+    shown: Bool[np.ndarray, "rows"],
+    held: Mapping[str, float],
+    match: MatchPanel,
+) -> tuple[str, ...]:
+    notes = list(fit.notes)
+    if held:
+        each = ", ".join(f"{_short(name)} = {written(value)}" for name, value in held.items())
+        notes.append(
+            f"the law is drawn at the median of what the first panel does not show: {each}"
+        )
+    known: Bool[np.ndarray, "rows"] = np.isfinite(residual)
+    if not known.all():
+        notes.append(
+            f"{(~known).sum():,} of {len(known):,} rows are missing from the panels at the right: "
+            "the law has no usable value there"
+        )
+    if not shown.all():
+        notes.append(
+            f"{shown.sum():,} of {len(shown):,} runs are drawn: the {FURTHEST} with the largest "
+            f"residuals, and others evenly by {_short(fit.target)}; the fit uses all"
+        )
+    if 0 < len(match.barred) < len(match.measured):
+        notes.append(f"intervals are drawn for {len(match.barred)} of {len(match.measured):,} rows")
+    if fit.digest and digest(frame) != fit.digest and not _same(residual, fit.residuals):
+        notes.append("the table drawn is not the table that was fitted")
+    return tuple(dict.fromkeys(notes))
+
+
+def _same(one: Float[np.ndarray, "rows"], other: Float[np.ndarray, "others"]) -> bool:
+    return one.shape == other.shape and np.allclose(one, other, rtol=1e-6, atol=1e-9)
+
+
+def _short(name: str) -> str:
+    """A name on one line, cut where a label would overflow."""
+    name = " ".join(name.split())
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
