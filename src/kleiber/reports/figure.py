@@ -163,7 +163,10 @@ def compose(panels: Panels) -> Figure:
 def _header(panels: Panels) -> list[Line]:
     lines = [_line(_plain(panels.title), 15.0, 0.34, bold=True)]
     lines += [_line(text, 9.0, 0.21, FAINT) for text in _wrapped(panels.about, 9.0, most=2)]
-    lines += [_line(text, 13.0, 0.36) for text in _law_lines(panels)]
+    law = _law_lines(panels)
+    lines += [_line(text, 13.0, 0.36) for text in law]
+    if not law:
+        lines.append(_line("(its formula has no short notation)", 9.0, 0.21, FAINT))
     lines.append(_line("", 4.0, 0.06))
     lines += _parameter_lines(panels)
     colour = GREEN if panels.converged else AMBER if panels.settled else RED
@@ -208,19 +211,21 @@ def _parameter_lines(panels: Panels) -> list[Line]:
 
 
 def _law_lines(panels: Panels) -> list[str]:
-    """The law in mathematical notation, in at most two lines; its text if that fits better."""
+    """The law in mathematical notation, broken between terms; none if two lines do not hold it."""
     try:
         terms = typeset_terms(parse(panels.formula), panels.variables) if panels.formula else ()
     except BadFormula:
         terms = ()
     lines = [rf"{typeset_name(panels.target, [panels.target])}\;=\;"]
     for term in terms:
-        spaced = rf"\;{term[0]}\;{term[1:]}" if term[0] in "+-" and len(lines[0]) > 0 else term
+        spaced = rf"\;{term[0]}\;{term[1:]}" if term[0] in "+-" and term != terms[0] else term
         if _width(f"${lines[-1]}{spaced}$", 13.0) <= WIDTH - 2 * EDGE:
             lines[-1] += spaced
         else:
             lines.append(rf"\qquad{spaced}")
-    return [f"${line}$" for line in lines] if terms and len(lines) <= 2 else []
+    lines = [f"${line}$" for line in lines]
+    fits = len(lines) <= 2 and all(_width(line, 13.0) <= WIDTH - 2 * EDGE for line in lines)
+    return lines if terms and fits else []
 
 
 def _write(figure: Figure, lines: Sequence[Line], top: float) -> None:
@@ -259,7 +264,7 @@ def _wrapped(text: str, size: float, *, most: int, bold: bool = False) -> list[s
     """Plain text broken into at most ``most`` lines that fit the figure."""
     room = WIDTH - 2 * EDGE
     em = _width("n", size, bold=bold)
-    count = int(room / em)
+    count = int(1.3 * room / em)
     while True:
         lines = textwrap.wrap(_plain(text), count, max_lines=most, placeholder=" …")
         if count < 20 or all(_width(line, size, bold=bold) <= room for line in lines):
@@ -270,6 +275,9 @@ def _wrapped(text: str, size: float, *, most: int, bold: bool = False) -> list[s
 def _draw_law(axes: Axes, panels: Panels) -> None:
     law, many = panels.law, len(panels.law.curves) > 1
     _dress(axes, "Data and fitted law", law.x, law.y, legend=True)
+    if law.note:
+        note = "\n".join(textwrap.wrap(_plain(law.note), 90))
+        axes.set_xlabel(f"{axes.get_xlabel()}\n{note}", linespacing=1.6)
     dots = _scatter(axes, panels, law.data_x, law.data_y, np.arange(len(law.data_x)))
     shades = _shades(panels.colour, [curve.at for curve in law.curves])
     style = "-" if panels.settled else "--"
@@ -284,7 +292,7 @@ def _draw_law(axes: Axes, panels: Panels) -> None:
             )  # fmt: skip
         lines += axes.plot(curve.x, curve.y, style, color=shade, lw=1.7, zorder=4)
     fitted = "law" if panels.settled else "law (fit not usable)"
-    names = ["runs", f"{fitted} at {len(lines)} values of the colour" if many else fitted]
+    names = ["runs", f"{fitted}, at the values marked ◇ on the bar" if many else fitted]
     handles: list[Any] = [dots, lines[len(lines) // 2]]
     if bands:
         handles.append(bands[len(bands) // 2])

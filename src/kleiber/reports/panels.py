@@ -60,7 +60,8 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class LawPanel:
-    """Data and law against the law's first variable; ``held`` are the others' fixed values."""
+    """Data and law against the law's first variable; ``held`` are values of those not shown, and
+    ``note`` says so."""
 
     x: Axis
     y: Axis
@@ -68,6 +69,7 @@ class LawPanel:
     data_y: Float[np.ndarray, "rows"]
     curves: tuple[Curve, ...]
     held: Mapping[str, float]
+    note: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +158,7 @@ def fit_panels(fit: Fit, table: Any) -> Panels:
         match = _match_panel(fit, frame[drawn.tolist()], y[drawn], value[drawn])
         params = tuple(_parameter(fit, name) for name in fit.params)
     return Panels(
-        title=f"{_short(fit.law.name)} fitted to {_short(fit.target)}",
+        title=f"{_title(fit.law.name)} fitted to {_short(fit.target)}",
         about=_about(fit),
         formula=_formula(fit),
         target=fit.target,
@@ -168,7 +170,7 @@ def fit_panels(fit: Fit, table: Any) -> Panels:
         converged=fit.status is Status.CONVERGED,
         facts=_facts(fit, len(y)),
         band=_band(fit, law.curves),
-        notes=_notes(fit, frame, residual, shown, law.held, match),
+        notes=_notes(fit, frame, residual, shown, match),
         drawn=drawn,
         shown=shown,
         colour=colour,
@@ -193,10 +195,21 @@ def _law_panel(
     else:
         levels = representative(columns[by])
         curves = tuple(_curve(fit, along, {along: grid, **held, by: at}, at) for at in levels)
-    panel = LawPanel(x, _law_axis(fit, y, curves), columns[along], y, curves, held)
+    note = _held({name: columns[name] for name in held})
+    panel = LawPanel(x, _law_axis(fit, y, curves), columns[along], y, curves, held, note)
     if by is None:
         return panel, None
     return panel, Colour(_axis(axis_label(by), columns[by], fit, margin=0.0), columns[by])
+
+
+def _held(columns: Mapping[str, Float[np.ndarray, "rows"]]) -> str:
+    """At which values the first panel draws the law in the variables that it does not show."""
+    notes = []
+    for name, values in columns.items():
+        how = "in all rows" if np.ptp(values) == 0 else "(the median)"
+        unit = f" {unit_of(name)}" if unit_of(name) else ""
+        notes.append(f"{_short(name)} = {written(float(np.median(values)))}{unit} {how}")
+    return f"law drawn at {', '.join(notes)}" if notes else ""
 
 
 def representative(values: Float[np.ndarray, "rows"]) -> list[float]:
@@ -331,7 +344,8 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def written(value: float, digits: int = 4) -> str:
-    """A number for people: 1.817, 2143, 4.79×10⁹."""
+    """A number for people: 1.817, 2143, 4.790×10⁹; 0 for what draws hold in place of a bound."""
+    value = 0.0 if abs(value) < 1e-300 else value
     if not np.isfinite(value):
         return "unknown" if np.isnan(value) else "∞" if value > 0 else "\N{MINUS SIGN}∞"
     mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
@@ -340,6 +354,10 @@ def written(value: float, digits: int = 4) -> str:
         places = max(digits - 1 - int(power), 0) if value else 0
         return f"{sign}{abs(float(f'{value:.{digits - 1}e}')):.{places}f}"
     return f"{sign}{mantissa.lstrip('-')}×10{str(int(power)).translate(SUPERSCRIPTS)}"
+
+
+def _title(name: str) -> str:
+    return "Formula" if name == "formula" else _short(name)
 
 
 def _about(fit: Fit) -> str:
@@ -382,15 +400,9 @@ def _notes(
     frame: pl.DataFrame,
     residual: Float[np.ndarray, "rows"],
     shown: Bool[np.ndarray, "rows"],
-    held: Mapping[str, float],
     match: MatchPanel,
 ) -> tuple[str, ...]:
     notes = list(fit.notes)
-    if held:
-        each = ", ".join(f"{_short(name)} = {written(value)}" for name, value in held.items())
-        notes.append(
-            f"the law is drawn at the median of what the first panel does not show: {each}"
-        )
     known: Bool[np.ndarray, "rows"] = np.isfinite(residual)
     if not known.all():
         notes.append(

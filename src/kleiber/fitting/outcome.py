@@ -1,0 +1,208 @@
+"""From a table to its optimum, and from the optimum and its draws to the Fit that is handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+
+from kleiber.errors import BadLaw
+from kleiber.fitting.covariance import Spread, measure_spread
+from kleiber.fitting.posing import Settings, pose_table
+from kleiber.fitting.problem import Problem, residuals
+from kleiber.fitting.record import Fit, complete
+from kleiber.fitting.search import DRAWN, Optimum, finish, lowest, search
+from kleiber.fitting.starts import draw_starts, start_ranges
+from kleiber.fitting.status import Status, bounds_hit, judge
+from kleiber.law import Law
+from kleiber.table import digest, ranges
+
+INNER = 4  # further starts of each draw when a parameter sits at its bound
+FEW_GROUPS = 10
+
+
+@dataclass(frozen=True)
+class Solved:
+    """A posed problem and its optimum. ``point`` is the optimum with parameters that went to a
+    bound put on it (``hit``: position to bound)."""
+
+    problem: Problem
+    groups: Int[np.ndarray, "rows"] | None
+    starts: Mapping[str, tuple[float, float]]
+    best: Optimum
+    point: Float[np.ndarray, "params"]
+    hit: Mapping[int, float]
+    spread: Spread
+    status: Status
+    reason: str
+
+
+def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
+    """Pose the table, find the optimum, and judge it."""
+    problem, groups = pose_table(law, frame, ask)
+    y = np.exp(problem.target) if ask.noise.scale == "log" else problem.target
+    starts = start_ranges(problem.law, problem.columns, y)
+    best = _optimum(problem, starts, ask)
+    hit = bounds_hit(problem, best.point, best.objective, best.scale)
+    spread = measure_spread(problem, best.point, best.scale, groups, tuple(hit))
+    status, reason = judge(
+        problem, converged=best.converged, hit=hit, spread=spread, evaluations=best.iterations
+    )
+    point = best.point.copy()
+    for k, bound in hit.items():
+        point[k] = list(problem.law.domains.values())[k].approach(bound)
+    return Solved(problem, groups, starts, best, point, hit, spread, status, reason)
+
+
+def _optimum(problem: Problem, starts: Mapping[str, tuple[float, float]], ask: Settings) -> Optimum:
+    """The best optimum of a search, or the end of one descent from the start given."""
+    if ask.start is None:
+        return search(problem, starts, ask.seed)
+    best = finish(problem, _given_start(problem, ask.start))
+    if not np.isfinite(best.objective):
+        raise BadLaw(f"law {problem.law.name} has no finite value at the start {dict(ask.start)}")
+    return best
+
+
+def _given_start(problem: Problem, start: Mapping[str, float]) -> np.ndarray:
+    values = []
+    for name, domain in problem.law.domains.items():
+        if name not in start:
+            raise BadLaw(f"start gives no value for {name!r}; it gives {', '.join(start)}")
+        if not domain.contains(float(start[name])):
+            raise BadLaw(f"start {name} = {start[name]} is outside its domain ({domain.kind})")
+        values.append(float(start[name]))
+    return problem.inner(np.array([values]))
+
+
+def draw_from(solved: Solved, seed: int) -> Float[np.ndarray, "starts params"]:
+    """Where each draw's descent starts: the optimum; if a parameter went to its bound, from which
+    no draw could return, inner points too."""
+    if not solved.hit:
+        return solved.point[None]
+    u = draw_starts(solved.problem, solved.starts, count=DRAWN, seed=seed)
+    return np.concatenate([solved.point[None], lowest(solved.problem, u, INNER)])
+
+
+def conclude(
+    law: Law,
+    frame: pl.DataFrame,
+    ask: Settings,
+    solved: Solved,
+    values: Float[np.ndarray, "draws params"],
+    *,
+    unsettled: int,
+    seconds: float,
+) -> Fit:
+    """The Fit. ``values`` are the draws' parameters, ``unsettled`` how many did not converge."""
+    problem, point = solved.problem, solved.point
+    theta = problem.outer(point[None])[0]
+    theta[list(solved.hit)] = list(solved.hit.values())
+    named = dict(zip(problem.law.params, theta.tolist(), strict=True))
+    return Fit(
+        law=law,
+        params=_all_params(law, named, ask),
+        status=solved.status,
+        reason=solved.reason,
+        objective=solved.best.objective,
+        residuals=residuals(problem, point[None])[0],
+        condition=solved.spread.condition,
+        draws=_all_draws(law, problem, values, ask) if len(values) else {},
+        ranges=ranges(frame, [*law.variables, ask.target]),
+        digest=digest(frame),
+        noise=ask.noise,
+        target=ask.target,
+        rows=len(frame),
+        units=len(frame) if solved.groups is None else int(solved.groups.max()) + 1,
+        free=problem.law.params,
+        covariance=_in_domains(law, problem, point, solved.spread.sandwich),
+        stderr=_stderr(problem, point, solved.spread, values, ask),
+        starts=solved.starts,
+        fixed=ask.fixed,
+        tied=ask.tied,
+        level=ask.level,
+        seconds=seconds,
+        by=ask.by,
+        outermost=_outermost(problem.columns),
+        notes=_notes(solved, unsettled, len(values), ask),
+    )
+
+
+def _in_domains(
+    law: Law, problem: Problem, point: np.ndarray, covariance: np.ndarray
+) -> Float[np.ndarray, "free free"] | None:
+    """The covariance in the coordinates of the law's own domains; None if it is not finite."""
+    if not np.isfinite(covariance).all():
+        return None
+    change = np.ones(len(point))
+    for k, (name, domain) in enumerate(problem.law.domains.items()):
+        value = float(domain.outer(point[k]))
+        there = float(law.domains[name].stretch(law.domains[name].inner(value)))
+        change[k] = float(domain.stretch(point[k])) / there if there else 0.0
+    return covariance * np.outer(change, change)
+
+
+def _outermost(columns: Mapping[str, np.ndarray]) -> tuple[Mapping[str, float], ...]:
+    """The rows that no other row exceeds in every variable (at most 100, largest first)."""
+    rows = np.unique(np.stack(list(columns.values()), axis=1), axis=0)[::-1]
+    front: list[np.ndarray] = []
+    for row in rows:
+        if not any((row <= other).all() for other in front):
+            front.append(row)
+        if len(front) == 100:
+            break
+    return tuple(dict(zip(columns, row.tolist(), strict=True)) for row in front)
+
+
+def _all_params(law: Law, free: Mapping[str, float], ask: Settings) -> dict[str, float]:
+    full = complete({**free, **{k: float(v) for k, v in ask.fixed.items()}}, ask.tied)
+    return {name: full[name] for name in law.params}
+
+
+def _all_draws(
+    law: Law, problem: Problem, values: np.ndarray, ask: Settings
+) -> dict[str, Float[np.ndarray, "draws"]]:
+    free: dict[str, Any] = {name: values[:, k] for k, name in enumerate(problem.law.params)}
+    held = {name: np.full(len(values), float(v)) for name, v in ask.fixed.items()}
+    full = complete({**free, **held}, ask.tied)
+    return {name: np.broadcast_to(full[name], (len(values),)) for name in law.params}
+
+
+def _stderr(
+    problem: Problem, point: np.ndarray, spread: Spread, values: np.ndarray, ask: Settings
+) -> dict[str, float]:
+    """Standard errors: for plain least squares of rows the classical ones, which that noise model
+    implies; otherwise the standard deviation of the draws, or the sandwich's where there are none.
+    """
+    plain = ask.noise.delta is None and ask.noise.dof is None and ask.by is None
+    if len(values) and not plain:
+        return dict(zip(problem.law.params, values.std(axis=0, ddof=1).tolist(), strict=True))
+    matrix = spread.classical if plain else spread.sandwich
+    size = np.sqrt(np.maximum(np.diag(matrix), 0.0))
+    kinds = problem.law.domains.values()
+    stretch = [float(d.stretch(u)) for d, u in zip(kinds, point, strict=True)]
+    return {n: float(size[k] * stretch[k]) for k, n in enumerate(problem.law.params)}
+
+
+def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[str, ...]:
+    notes = []
+    problem, groups = solved.problem, solved.groups
+    names = problem.law.params
+    if groups is not None and groups.max() + 1 < FEW_GROUPS:
+        notes.append(
+            f"only {groups.max() + 1} groups in {ask.by!r}: intervals from fewer than "
+            f"{FEW_GROUPS} groups are too narrow to trust"
+        )
+    if solved.hit:
+        notes.append(f"intervals of {', '.join(names[k] for k in solved.hit)} start at a bound")
+    if unsettled:
+        notes.append(f"{unsettled} of {draws} draws had not settled; intervals include them as is")
+    if len(problem.target) <= len(names):
+        notes.append("no intervals: as many parameters as rows leave nothing to judge noise from")
+    elif not draws:
+        notes.append("no draws: intervals come from the covariance alone")
+    return tuple(notes)
