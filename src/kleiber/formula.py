@@ -129,9 +129,9 @@ def as_expr(item: Any) -> Expr:
     """An expression from an expression or a real number; TypeError for anything else."""
     if isinstance(item, Expr):
         return item
-    if isinstance(item, (int, float, np.integer, np.floating)) and not isinstance(item, bool):
+    if isinstance(item, (int, float)) and not isinstance(item, bool):
         return number(float(item))
-    if isinstance(item, np.ndarray) and item.ndim == 0 and item.dtype.kind in "iuf":
+    if np.ndim(item) == 0 and np.asarray(item).dtype.kind in "iuf":  # a scalar of NumPy's
         return number(float(item))
     raise TypeError(f"cannot use {type(item).__name__} in a formula")
 
@@ -146,7 +146,7 @@ def parse(text: str) -> Expr:
 
     Raises BadFormula, which names what was refused.
     """
-    if not isinstance(text, str) or not text.strip():
+    if not text.strip():
         raise BadFormula("the formula is empty; write for example 'E + A/n_params**alpha'")
     if len(text) > LIMIT:
         raise BadFormula(f"the formula has {len(text)} characters; at most {LIMIT} are read")
@@ -168,7 +168,7 @@ def parse(text: str) -> Expr:
 
 def _from_ast(node: ast.AST, text: str) -> Expr:
     match node:
-        case ast.Constant(value=value) if type(value) in (int, float):
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             if not math.isfinite(value):
                 raise BadFormula(f"the number {value} in {text!r} is not finite")
             return number(value)
@@ -187,11 +187,11 @@ def _from_ast(node: ast.AST, text: str) -> Expr:
             return join(OPERATORS[type(operator)], _from_ast(left, text), _from_ast(right, text))
         case ast.Call(func=ast.Name(id=name), args=[argument], keywords=[]) if name in FUNCTIONS:
             return join(name, _from_ast(argument, text))
-    raise BadFormula(f"{_refused(node)}; a formula has names, numbers, + - * / ** and {_known()}")
-
-
-def _known() -> str:
-    return ", ".join(f"{name}()" for name in FUNCTIONS)
+        case _:
+            names = ", ".join(f"{name}()" for name in FUNCTIONS)
+            raise BadFormula(
+                f"{_refused(node)}; a formula has names, numbers, + - * / ** and {names}"
+            )
 
 
 def _refused(node: ast.AST) -> str:
@@ -257,6 +257,10 @@ def substitute(expr: Expr, replace: Mapping[str, Expr]) -> Expr:
     return new[id(expr)]
 
 
+def _step(x: Any) -> Any:
+    return np.where(np.real(x) > 0, 1.0, 0.0)
+
+
 CALCULATE: dict[str, Callable[..., Any]] = {
     "add": np.add,
     "sub": np.subtract,
@@ -269,7 +273,7 @@ CALCULATE: dict[str, Callable[..., Any]] = {
     "sqrt": np.sqrt,
     "log1p": np.log1p,
     "tanh": np.tanh,
-    "step": lambda x: np.where(np.real(x) > 0, 1.0, 0.0),
+    "step": _step,
 }
 
 

@@ -2,8 +2,8 @@
 
 A parameter's default is its Domain: the set it lives in, and the range where starts are drawn
 (not a bound). ``positive`` is fitted as exp(u), ``fraction`` as 1/(1 + exp(-u)), ``real`` as u.
-A positive parameter in an exponent is fitted as it is, by steps that stop short of zero (``above``):
-there the law is far closer to linear.
+A positive parameter in an exponent is fitted as it is, by steps that stop short of zero
+(``above``): there the law is far closer to linear.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.columns import COLUMNS
 from kleiber.errors import BadFormula, BadLaw, nearest
 from kleiber.formula import (
     Expr,
@@ -35,6 +34,9 @@ from kleiber.formula import (
     trace,
 )
 
+UNMISTAKABLE = frozenset(  # names that can only mean a column, so that a missing one is said
+    "n_params n_tokens n_data n_unique flops step width depth batch_size".split()
+)
 Kind = Literal["positive", "real", "fraction", "above"]
 
 
@@ -128,7 +130,7 @@ def real(low: float | None = None, high: float | None = None) -> Any:
 
 
 def fraction(low: float = 0.02, high: float = 0.98) -> Any:
-    """A number between 0 and 1, both excluded; starts are drawn uniformly in ``low`` to ``high``."""
+    """A number inside 0 and 1; starts are drawn uniformly from ``low`` to ``high``."""
     return Domain("fraction", low, high)
 
 
@@ -143,7 +145,7 @@ class Law:
     function: Callable[..., Any]
     name: str = ""
     variables: tuple[str, ...] = ()
-    domains: Mapping[str, Domain] = field(default_factory=dict)
+    domains: Mapping[str, Domain] = field(default_factory=dict[str, Domain])
     expr: Expr | None = None
     doc: str = ""
     origin: str = ""
@@ -243,7 +245,7 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
     variables = tuple(item for item in found if item in columns)
     rest = [item for item in found if item not in columns]
     for item in rest:
-        if item in COLUMNS:
+        if item in UNMISTAKABLE:
             raise BadLaw(
                 f"the formula uses the column {item!r}, which the table does not have; its columns "
                 f"are {', '.join(columns)} (rename one to {item!r})"

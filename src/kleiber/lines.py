@@ -144,7 +144,9 @@ def read_json_lines(file: Path) -> pl.DataFrame:
             if not line.strip():
                 continue
             for name, value in json_object(line, f"{named(file)}: line {number}").items():
-                columns.setdefault(name, [None] * rows).append(value)
+                if name not in columns:
+                    columns[name] = [None] * rows
+                columns[name].append(value)
             rows += 1
             for values in columns.values():
                 if len(values) < rows:

@@ -202,14 +202,17 @@ def filtered(table: pl.DataFrame, where: str, *, renames: Mapping[str, str]) -> 
     try:
         condition = pl.sql_expr(where)
         for name in condition.meta.root_names():
-            if name in renames and name not in table.columns:
-                raise BadTable(f"The filter {where!r} uses {name!r}, now {renames[name]!r}.")
-            if f'"{name}"' in where and name not in table.columns:
-                raise BadTable(
-                    f"The filter {where!r} uses a column {name!r} that the table lacks; text "
-                    f"values go in single quotes, '{name}'.{nearest(name, table.columns)}"
-                )
-        require(table, condition.meta.root_names())
+            if name in table.columns:
+                continue
+            hint = nearest(name, table.columns)
+            if name in renames:
+                hint = f" It was renamed to {renames[name]!r}."
+            elif f'"{name}"' in where:
+                hint += f" Text values go in single quotes, '{name}'."
+            raise BadTable(
+                f"The filter {shown(where)} uses the column {name!r}, which the table lacks; it "
+                f"has {listed(table.columns)}.{hint}"
+            )
         kept = table.filter(condition)
     except POLARS_FAILURES as error:
         raise BadTable(

@@ -114,7 +114,7 @@ LIKELY = st.text("abc <>=+-*/()'\"0123,;", max_size=40)
 def test_any_filter_is_applied_or_refused(where: str) -> None:
     table = pl.DataFrame({"a": [1.5, 2.5], "b": [True, False], "c": ["x", "y"]})
     message = read_or_refuse(table, where=where)
-    assert message == "" or message.startswith(("The filter ", "The table has no column "))
+    assert message == "" or message.startswith("The filter ")
 
 
 VALUES = st.one_of(st.none(), st.floats(), st.integers(), st.booleans(), st.text(max_size=3))

@@ -130,7 +130,7 @@ def test_evaluate_broadcasts_and_names_a_missing_value() -> None:
     expr = parse("n_params + 10*b")
     value = evaluate(expr, {"n_params": [[1.0], [2.0]], "b": [1, 2, 3], "unused": 7})
     assert value.tolist() == [[11.0, 21.0, 31.0], [12.0, 22.0, 32.0]]
-    with pytest.raises(BadFormula, match="'n_params'. Did you mean 'n_param'"):
+    with pytest.raises(BadFormula, match=r"'n_params'\. Did you mean 'n_param'"):
         evaluate(expr, {"n_param": 1, "b": 1})
 
 
@@ -244,7 +244,7 @@ def test_what_cannot_be_traced_is_none(function) -> None:
 
 def test_a_mistake_in_a_function_is_not_hidden() -> None:
     with pytest.raises(NameError):
-        trace(lambda x: x + missing, {"x": symbol("x")})  # type: ignore[name-defined]  # noqa: F821
+        trace(lambda x: x + missing, {"x": symbol("x")})  # type: ignore[name-defined]
 
 
 def test_calculate_takes_complex_numbers() -> None:

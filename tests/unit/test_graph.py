@@ -148,7 +148,8 @@ def test_a_step_has_slope_zero_and_maximum_that_of_the_larger() -> None:
     x, y = symbol("x"), symbol("y")
     top = graph.build(np.maximum(x * x, y) + join("step", x))  # type: ignore[operator]
     first, second = partials(graph, top, ["x", "y"], second=True)
-    for values, wanted in (({"x": 3.0, "y": 2.0}, [6, 0, 2, 0, 0]), ({"x": 1.0, "y": 2.0}, [0, 1, 0, 0, 0])):  # fmt: skip
+    for x_value, wanted in ((3.0, [6, 0, 2, 0, 0]), (1.0, [0, 1, 0, 0, 0])):
+        values = {"x": x_value, "y": 2.0}
         assert [float(compute(graph, node, values)) for node in (*first, *second)] == wanted
 
 

@@ -63,6 +63,31 @@ def test_the_ends_of_a_domain_are_outside_it() -> None:
     assert positive().outer(1e4) == math.inf
 
 
+def test_a_parameter_above_zero_may_be_its_own_coordinate() -> None:
+    above = Domain("above", 0.1, 2)
+    assert above.bounds == positive().bounds
+    assert above.floor == 0
+    assert (float(above.outer(3.0)), float(above.inner(3.0)), float(above.stretch(3.0))) == (
+        3,
+        3,
+        1,
+    )
+    assert above.expression(symbol("u")).value == "u"
+    assert not above.contains(0)
+    with pytest.raises(BadLaw, match="above 0"):
+        Domain("above", 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("domain", "bound"),
+    [(positive(), 0), (fraction(), 0), (fraction(), 1), (Domain("above"), 0)],
+)
+def test_the_approach_to_a_bound_reaches_it_to_rounding(domain: Domain, bound: float) -> None:
+    u = domain.approach(bound)
+    assert u >= domain.floor
+    assert float(domain.outer(u)) == pytest.approx(bound, rel=0, abs=1e-16)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

@@ -25,7 +25,7 @@ from kleiber.law import Law
 from kleiber.maths.graph import Program
 from kleiber.maths.levenberg import Local
 
-WORTH = 3_000_000  # draws x rows past which compiling is cheaper than not
+WORTH = 500_000  # draws x rows past which compiling is cheaper than not
 Kernel = Callable[
     [
         Float[np.ndarray, "members params"],
@@ -152,7 +152,7 @@ def _source(program: Program, width: int) -> str:
 
 
 def cache_folder() -> Path:
-    """Where kernels are kept: $KLEIBER_CACHE, else $XDG_CACHE_HOME/kleiber, else ~/.cache/kleiber."""
+    """Where kernels are kept: $KLEIBER_CACHE, else kleiber/ in the user's cache folder."""
     given = os.environ.get("KLEIBER_CACHE")
     if given:
         return Path(given)

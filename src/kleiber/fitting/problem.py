@@ -20,7 +20,8 @@ ROUNDS = 40  # of the Student-t scale
 
 @dataclass(frozen=True)
 class Problem:
-    """Rows, law (its exponents straightened) and noise; ``weights`` multiply the rows' charges; ``kernel`` is the compiled form."""
+    """Rows, law and noise. The law's positive exponents are straightened; ``weights`` multiply the
+    rows' charges; ``kernel`` is the compiled objective where there is one."""
 
     law: Law
     noise: Noise

@@ -53,16 +53,17 @@ def judge(
         )
     if hit:
         each = ", ".join(f"{names[k]} went to {bound:g}" for k, bound in hit.items())
+        held = ", ".join(f"{names[k]!r}: {bound:g}" for k, bound in hit.items())
         return Status.BOUND_HIT, (
             f"{each}: the data do not need that term, and its interval is one-sided at best; "
-            f"drop it or fix it (fixed={{{', '.join(f'{names[k]!r}: {b:g}' for k, b in hit.items())}}})"
+            f"drop it or fix it (fixed={{{held}}})"
         )
     if spread.lost:
         groups = "; ".join(" and ".join(names[k] for k in each) for each in spread.lost)
         single = all(len(each) == 1 for each in spread.lost)
         verb = "cannot be determined" if single else "trade off"
         return Status.FLAT, (
-            f"{groups} {verb} on this table (condition {spread.condition:.1e}): other values fit as "
-            "well. Add runs that vary what they depend on, or fix or tie one of them"
+            f"{groups} {verb} on this table (condition {spread.condition:.1e}): other values fit "
+            "as well. Add runs that vary what they depend on, or fix or tie one of them"
         )
     return Status.CONVERGED, "every parameter is determined by the table"

@@ -75,14 +75,14 @@ def _balance(target, alpha):
     concave where alpha < 1: from t = target Newton's steps never pass the root. Two more steps
     than the real part needs settle an imaginary part (complex-step derivatives).
     """
-    t, left = target + 0 * alpha, 2
+    t, settled = target + 0 * alpha, 0
     for _ in range(200):
         s = np.exp(-_softplus(-t))
         step = (alpha * _softplus(t) - _softplus(-t) - target) / (1 - s + alpha * s)
-        t = t - step
+        t = np.where(np.isfinite(step), t - step, t)  # an infinite target is its own root
         moved = np.abs(np.real(step)) > 1e-13 * (1 + np.abs(np.real(t)))
-        left -= not np.any(moved)
-        if left < 0:
+        settled += not moved.any()
+        if settled > 2:
             break
     return t
 

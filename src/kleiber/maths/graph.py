@@ -155,7 +155,8 @@ class Graph:
                 return join("div", join("mul", self.number(0.5), inner[0]), node)
             case "tanh":
                 return join("mul", join("sub", one, join("mul", node, node)), inner[0])
-        raise AssertionError(op)
+            case _:
+                raise AssertionError(op)
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Reports: from fits and plans to panels (numbers only) and to figures of them."""
+"""Reports: fits as panels (what to draw: numbers and words only), and panels as figures."""

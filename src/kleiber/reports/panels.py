@@ -18,25 +18,14 @@ from kleiber.columns import COLUMNS
 from kleiber.errors import BadFormula, BadTable
 from kleiber.fitting.record import Fit
 from kleiber.fitting.status import Status
+from kleiber.reports.axes import MINUS, Axis, axis_label, make_axis, short, unit_of, written
 from kleiber.table import as_frame, digest, numbers
 
 GRID = 121  # points of a curve
 QUANTILES = (0.05, 0.275, 0.5, 0.725, 0.95)  # where the second variable is held
 BARS = 300  # at most so many rows get an interval of their own
-DECADE = 10.0  # a range whose ends differ by more is drawn on a log axis
-POINTS = 2000  # at most about so many rows are drawn as points
+POINTS = 1200  # at most about so many rows are drawn as points
 FURTHEST = 100  # rows with the largest residuals that are always among them
-LONGEST = 60  # characters of one name in a label
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One axis: its label in words with the unit, its scale, and the range to show."""
-
-    label: str
-    log: bool
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +102,8 @@ class Panels:
 
     ``drawn`` are the rows of the table for which the law has a value, the rows of the panels
     ``residuals`` and ``match``, and ``shown`` those worth a point each, all unless they are very
-    many (a note says how they were chosen); ``formula`` is "" when the law has none that can be written;
-    ``settled`` is false for a fit that nothing may rest on.
+    many (a note says how they were chosen); ``formula`` is "" when the law has none that can be
+    written; ``settled`` is false for a fit that nothing may rest on.
     """
 
     title: str
@@ -158,7 +147,7 @@ def fit_panels(fit: Fit, table: Any) -> Panels:
         match = _match_panel(fit, frame[drawn.tolist()], y[drawn], value[drawn])
         params = tuple(_parameter(fit, name) for name in fit.params)
     return Panels(
-        title=f"{_title(fit.law.name)} fitted to {_short(fit.target)}",
+        title=f"{_title(fit.law.name)} fitted to {short(fit.target)}",
         about=_about(fit),
         formula=_formula(fit),
         target=fit.target,
@@ -187,9 +176,9 @@ def _law_panel(
     along, *others = sorted(columns, key=lambda name: bool(np.ptp(columns[name]) == 0))
     by = others[0] if others and np.ptp(columns[others[0]]) > 0 else None
     held = {name: float(np.median(columns[name])) for name in others if name != by}
-    x = _axis(axis_label(along), columns[along], fit, margin=0.03)
-    space = np.geomspace if x.log else np.linspace
-    grid = space(columns[along].min(), columns[along].max(), GRID)
+    x = make_axis(axis_label(along), columns[along], log=_log(fit), margin=0.03)
+    ends = float(columns[along].min()), float(columns[along].max())
+    grid = np.geomspace(*ends, GRID) if x.log else np.linspace(*ends, GRID)
     if by is None:
         curves: tuple[Curve, ...] = (_curve(fit, along, {along: grid, **held}, None),)
     else:
@@ -199,16 +188,18 @@ def _law_panel(
     panel = LawPanel(x, _law_axis(fit, y, curves), columns[along], y, curves, held, note)
     if by is None:
         return panel, None
-    return panel, Colour(_axis(axis_label(by), columns[by], fit, margin=0.0), columns[by])
+    return panel, Colour(
+        make_axis(axis_label(by), columns[by], log=_log(fit), margin=0.0), columns[by]
+    )
 
 
 def _held(columns: Mapping[str, Float[np.ndarray, "rows"]]) -> str:
     """At which values the first panel draws the law in the variables that it does not show."""
-    notes = []
+    notes: list[str] = []
     for name, values in columns.items():
         how = "in all rows" if np.ptp(values) == 0 else "(the median)"
         unit = f" {unit_of(name)}" if unit_of(name) else ""
-        notes.append(f"{_short(name)} = {written(float(np.median(values)))}{unit} {how}")
+        notes.append(f"{short(name)} = {written(float(np.median(values)))}{unit} {how}")
     return f"law drawn at {', '.join(notes)}" if notes else ""
 
 
@@ -251,14 +242,15 @@ def worth_drawing(
 def _law_axis(fit: Fit, y: np.ndarray, curves: Iterable[Curve]) -> Axis:
     """Shows all data, and curves and bands as far as they do not dwarf them."""
     lines = [line for c in curves for line in (c.y, c.low, c.high) if line is not None]
-    return _axis(axis_label(fit.target), y, fit, also=np.concatenate(lines), margin=0.05)
+    return make_axis(
+        axis_label(fit.target), y, log=_log(fit), also=np.concatenate(lines), margin=0.05
+    )
 
 
 def _residual_panel(fit: Fit, value: np.ndarray, residual: np.ndarray) -> ResidualPanel:
-    log = fit.noise.scale == "log"
+    log = _log(fit)
     unit = "" if log or not unit_of(fit.target) else f" ({unit_of(fit.target)})"
-    minus = "\N{MINUS SIGN}"
-    label = f"log predicted {minus} log measured" if log else f"predicted {minus} measured{unit}"
+    label = f"log predicted {MINUS} log measured" if log else f"predicted {MINUS} measured{unit}"
     size = 1.1 * float(np.abs(residual).max(initial=0.0)) or 1.0
     y = Axis(label, False, -size, size)
     return ResidualPanel(_value_axis(fit, "Predicted", value), y, value, residual, fit.noise.delta)
@@ -284,48 +276,9 @@ def _match_panel(
 
 def _value_axis(fit: Fit, word: str, values: np.ndarray, also: Iterable[float] = ()) -> Axis:
     unit = f" ({unit_of(fit.target)})" if unit_of(fit.target) else ""
-    label = f"{word} {_short(fit.target).replace('_', ' ')}{unit}"
-    return _axis(label, values, fit, also=np.array([*also]), margin=0.05)
-
-
-def _axis(
-    label: str,
-    values: Float[np.ndarray, "..."],
-    fit: Fit,
-    *,
-    margin: float,
-    also: Float[np.ndarray, "..."] | None = None,
-) -> Axis:
-    """An axis that shows all ``values`` and, up to half their span further, ``also`` others."""
-    if not len(values):
-        return Axis(label, False, 0.0, 1.0)
-    low, high = float(values.min()), float(values.max())
-    log = low > 0 and (fit.noise.scale == "log" or high > DECADE * low)
-    if log:
-        low, high = float(np.log(low)), float(np.log(high))
-    if high - low <= 1e-12 * abs(high):
-        size = 0.1 if log else 0.1 * abs(high) or 1.0
-        low, high = low - size, high + size
-    span = high - low
-    others = np.empty(0) if also is None else (np.log(also) if log else also)
-    others = np.clip(others[np.isfinite(others)], low - span / 2, high + span / 2)
-    low, high = min(low, others.min(initial=low)), max(high, others.max(initial=high))
-    ends = low - margin * (high - low), high + margin * (high - low)
-    return Axis(label, log, *(float(np.exp(end)) if log else float(end) for end in ends))
-
-
-def axis_label(name: str) -> str:
-    """A column in words with its unit; a column kleiber does not know is its own label."""
-    if name not in COLUMNS:
-        return _short(name)
-    meaning, unit = COLUMNS[name].meaning, unit_of(name)
-    return f"{name}: {meaning}{f' ({unit})' if unit else ''}"
-
-
-def unit_of(name: str) -> str:
-    """The unit of a column as it is written on an axis; "" without one."""
-    unit = COLUMNS[name].unit if name in COLUMNS else ""
-    return "" if unit in ("1", "label", "as the target") else unit
+    name = fit.target.replace("_", " ") if fit.target in COLUMNS else short(fit.target)
+    label = f"{word} {name}{unit}"
+    return make_axis(label, values, log=_log(fit), also=np.array([*also]), margin=0.05)
 
 
 def _parameter(fit: Fit, name: str) -> Parameter:
@@ -340,24 +293,13 @@ def _parameter(fit: Fit, name: str) -> Parameter:
     return Parameter(name, value, f"{ends}, tied" if name in fit.tied else ends)
 
 
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
-def written(value: float, digits: int = 4) -> str:
-    """A number for people: 1.817, 2143, 4.790×10⁹; 0 for what draws hold in place of a bound."""
-    value = 0.0 if abs(value) < 1e-300 else value
-    if not np.isfinite(value):
-        return "unknown" if np.isnan(value) else "∞" if value > 0 else "\N{MINUS SIGN}∞"
-    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
-    sign = "\N{MINUS SIGN}" if value < 0 else ""
-    if value == 0 or -3 <= int(power) < 5:
-        places = max(digits - 1 - int(power), 0) if value else 0
-        return f"{sign}{abs(float(f'{value:.{digits - 1}e}')):.{places}f}"
-    return f"{sign}{mantissa.lstrip('-')}×10{str(int(power)).translate(SUPERSCRIPTS)}"
+def _log(fit: Fit) -> bool:
+    """Whether residuals, and so the axes, are on a log scale."""
+    return fit.noise.scale == "log"
 
 
 def _title(name: str) -> str:
-    return "Formula" if name == "formula" else _short(name)
+    return "Formula" if name == "formula" else short(name)
 
 
 def _about(fit: Fit) -> str:
@@ -376,7 +318,7 @@ def _formula(fit: Fit) -> str:
 def _facts(fit: Fit, rows: int) -> str:
     facts = [f"{rows:,} rows", fit.noise.describe()]
     if fit.n_draws:
-        what = f"groups of {_short(fit.by)!r}" if fit.by else "rows"
+        what = f"groups of {short(fit.by)!r}" if fit.by else "rows"
         facts.append(
             f"intervals at {100 * fit.level:g}% from {fit.n_draws:,} refits to resampled {what}"
         )
@@ -387,11 +329,14 @@ def _facts(fit: Fit, rows: int) -> str:
 
 def _band(fit: Fit, curves: Iterable[Curve]) -> str:
     """What the band is, or why there is none."""
+    spare = fit.units - (1 if fit.by else len(fit.free))
+    if fit.rows and spare <= 0:
+        what = "group" if fit.by else "row"
+        return f"no band: {fit.units} {what}{'s' * (fit.units != 1)} cannot show how far runs vary"
     if not fit.n_draws:
         return "no band: the fit has no draws (fit again with draws=1000)"
     if all(curve.low is None for curve in curves):
-        what = "groups" if fit.by else "rows"
-        return f"no band: {fit.units} {what} leave nothing to estimate the noise from"
+        return "no band: the interval of the law is unknown everywhere"
     return f"{100 * fit.level:g}% interval of the law"
 
 
@@ -412,10 +357,12 @@ def _notes(
     if not shown.all():
         notes.append(
             f"{shown.sum():,} of {len(shown):,} runs are drawn: the {FURTHEST} with the largest "
-            f"residuals, and others evenly by {_short(fit.target)}; the fit uses all"
+            f"residuals, and others evenly by {short(fit.target)}; the fit uses all"
         )
     if 0 < len(match.barred) < len(match.measured):
-        notes.append(f"intervals are drawn for {len(match.barred)} of {len(match.measured):,} rows")
+        notes.append(
+            f"{len(match.barred)} of {len(match.measured):,} intervals of a new run are drawn"
+        )
     if fit.digest and digest(frame) != fit.digest and not _same(residual, fit.residuals):
         notes.append("the table drawn is not the table that was fitted")
     return tuple(dict.fromkeys(notes))
@@ -423,9 +370,3 @@ def _notes(
 
 def _same(one: Float[np.ndarray, "rows"], other: Float[np.ndarray, "others"]) -> bool:
     return one.shape == other.shape and np.allclose(one, other, rtol=1e-6, atol=1e-9)
-
-
-def _short(name: str) -> str:
-    """A name on one line, cut where a label would overflow."""
-    name = " ".join(name.split())
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

@@ -52,16 +52,18 @@ def _text(node: Expr, columns: Collection[str], depth: int) -> str:
         case "number", _:
             return _number(float(node.value))
         case "add", (left, right):
-            return f"{_text(left, columns, depth)}+{_text(right, columns, depth)}"
+            after = _text(right, columns, depth)
+            plus = "" if after.startswith("-") else "+"
+            return f"{_text(left, columns, depth)}{plus}{after}"
         case "sub", (left, right):
             return f"{_text(left, columns, depth)}-{_bracketed(right, 1, columns, depth)}"
         case "mul", (left, right):
-            parts = (_bracketed(left, 1, columns, depth), _bracketed(right, 1, columns, depth))
-            dot = r"\cdot " if parts[1][0] in "-0123456789" else r"\,"
-            return dot.join(parts)
+            before = _bracketed(left, 1, columns, depth, first=True)
+            after = _bracketed(right, 1, columns, depth)
+            return before + (r"\cdot " if after[0] in "0123456789" else r"\,") + after
         case "div", (left, right):
-            above, below = _bracketed(left, 1, columns, depth), _bracketed(right, 2, columns, depth)
-            return f"{above}/{below}"
+            above = _bracketed(left, 1, columns, depth, first=True)
+            return f"{above}/{_bracketed(right, 2, columns, depth)}"
         case "neg", (inner,):
             return f"-{_bracketed(inner, 1, columns, depth)}"
         case "pow", (base, power):
@@ -74,13 +76,15 @@ def _text(node: Expr, columns: Collection[str], depth: int) -> str:
             raise ValueError(f"no notation for {node.op}")
 
 
-def _bracketed(node: Expr, weakest: int, columns: Collection[str], depth: int) -> str:
-    """The node's text, in brackets unless it binds more tightly than ``weakest``."""
+def _bracketed(
+    node: Expr, weakest: int, columns: Collection[str], depth: int, *, first: bool = False
+) -> str:
+    """The node's text, in brackets unless it binds more tightly than ``weakest``; only the
+    ``first`` factor of a product keeps a minus sign without."""
     text = _text(node, columns, depth)
-    negative = node.op == "number" and text.startswith("-")
     power_of_ten = node.op == "number" and r"\times" in text and weakest > 1
-    loose = TIGHT.get(node.op, 9) <= weakest or node.op == "neg" or negative or power_of_ten
-    return f"({text})" if loose else text
+    loose = node.op != "neg" and TIGHT.get(node.op, 9) <= weakest
+    return f"({text})" if loose or power_of_ten or (text[0] == "-" and not first) else text
 
 
 def typeset_name(name: str, columns: Collection[str] = ()) -> str:

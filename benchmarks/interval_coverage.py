@@ -1,0 +1,216 @@
+"""Coverage of intervals on planted tables: how often the truth lies inside a nominal 95% interval.
+
+Each cell is a law, a number of rows and a kind of noise; each table of a cell has a fresh random
+design and fresh noise. Counted are every parameter, the derived exponents, and the prediction at
+ten times the range of every column. A method passes in a cell when the 99% Clopper-Pearson
+interval of its coverage meets 93 to 97%.
+
+    python benchmarks/interval_coverage.py --tables 2000 --workers 2 > docs/coverage.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+import kleiber
+from kleiber.fitting.bootstrap import refit
+from kleiber.fitting.covariance import measure_spread
+from kleiber.fitting.intervals import expanded_level, percentile_interval
+from kleiber.fitting.noise import Noise
+from kleiber.fitting.problem import Problem, minimise, pose
+from kleiber.law import Law
+
+LEVEL, LOW, HIGH = 0.95, 0.93, 0.97
+GROUP = 6  # rows of one run where noise is grouped
+
+TRUTH: dict[str, dict[str, float]] = {
+    "power_law": {"A": 5.0, "alpha": 0.3},
+    "power_law_floor": {"E": 1.7, "A": 40.0, "alpha": 0.4},
+    "chinchilla": {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37},
+    "chinchilla_tied": {"E": 1.8, "A": 480.0, "B": 1500.0, "alpha": 0.35},
+    "kaplan": {"N_c": 8.8e13, "D_c": 5.4e13, "alpha_N": 0.076, "alpha_D": 0.095},
+    "over_training": {"E": 1.8, "a": 60.0, "b": 40.0, "eta": 0.18},
+}
+RANGES = {"n_params": (1e7, 1e10), "n_tokens": (1e9, 1e12), "n_data": (1e2, 1e6)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planted situation."""
+
+    law: str
+    rows: int
+    noise: str
+
+
+def plant(
+    cell: Cell, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray | None]:
+    """Columns, target and groups of one table."""
+    law = kleiber.laws.catalogue()[cell.law]
+    grouped = cell.noise == "grouped"
+    units = cell.rows // GROUP if grouped else cell.rows
+    columns = {}
+    for k, name in enumerate(law.variables):
+        low, high = np.log(RANGES[name])
+        if grouped and k == 0 and len(law.variables) > 1:  # a run has one size and many lengths
+            columns[name] = np.exp(np.repeat(rng.uniform(low, high, units), GROUP))
+        else:
+            columns[name] = np.exp(rng.uniform(low, high, units * (GROUP if grouped else 1)))
+    clean = law(**columns, **TRUTH[cell.law])
+    rows = len(clean)
+    noise = 0.01 * rng.standard_normal(rows)
+    groups = None
+    if cell.noise == "hetero":  # ten times noisier at the small end of the first column
+        low, high = np.log(RANGES[law.variables[0]])
+        noise *= 3 * 10 ** -((np.log(columns[law.variables[0]]) - low) / (high - low))
+    if grouped:
+        noise = 0.4 * noise + 0.01 * np.repeat(rng.standard_normal(units), GROUP)
+        groups = np.repeat(np.arange(units), GROUP)
+    return columns, clean * np.exp(noise), groups
+
+
+def quantities(law: Law, params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every parameter, the derived exponent, and the prediction far out."""
+    out = {f"param {name}": np.asarray(params[name]) for name in law.params}
+    if {"alpha", "beta"} <= set(law.params):
+        out["exponent"] = np.asarray(params["beta"] / (params["alpha"] + params["beta"]))
+    if {"alpha_N", "alpha_D"} <= set(law.params):
+        out["exponent"] = np.asarray(params["alpha_N"] / params["alpha_D"])
+    far = {name: 10 * RANGES[name][1] for name in law.variables}
+    out["prediction"] = np.asarray(law(**far, **params))
+    return out
+
+
+def intervals(
+    problem: Problem, u: np.ndarray, groups: np.ndarray | None, draws: int, rng: np.random.Generator
+) -> dict[str, dict[str, tuple[float, float]]]:
+    """Method -> quantity -> interval."""
+    law = problem.law
+    runs = list(refit(problem, u[None], 1.0, draws=draws, groups=groups, rng=rng))
+    theta = np.concatenate([problem.outer(run.point) for run in runs])
+    drawn = quantities(law, {name: theta[:, k] for k, name in enumerate(law.params)})
+    units, lost = (len(problem.target), len(u)) if groups is None else (int(groups.max()) + 1, 1)
+    out: dict[str, dict[str, tuple[float, float]]] = {
+        "percentile": {},
+        "expanded": {},
+        "sandwich": {},
+    }
+    wide = expanded_level(LEVEL, units, lost)
+    spread = measure_spread(problem, u, 1.0, groups)
+    for name, values in drawn.items():
+        for method, level in (("percentile", LEVEL), ("expanded", wide)):
+            low, high = percentile_interval(values, level)
+            out[method][name] = (float(low), float(high))
+        out["sandwich"][name] = delta(problem, u, spread.sandwich, name, units - lost)
+    return out
+
+
+def delta(
+    problem: Problem, u: np.ndarray, covariance: np.ndarray, name: str, spare: int
+) -> tuple[float, float]:
+    """Sandwich interval on the log of a (positive) quantity."""
+
+    def value(x: np.ndarray) -> float:
+        theta = problem.outer(x[None])[0]
+        named = {key: np.asarray(theta[k]) for k, key in enumerate(problem.law.params)}
+        return float(np.log(quantities(problem.law, named)[name]))
+
+    size = 1e-5 * np.maximum(1.0, np.abs(u))
+    steps = [size[k] * np.eye(len(u))[k] for k in range(len(u))]
+    slope = np.array([(value(u + s) - value(u - s)) / (2 * s.max()) for s in steps])
+    sd = np.sqrt(slope @ covariance @ slope) * stats.t.ppf(0.5 + LEVEL / 2, spare)
+    return float(np.exp(value(u) - sd)), float(np.exp(value(u) + sd))
+
+
+def run_table(cell: Cell, noise: Noise, seed: int, draws: int) -> dict[str, dict[str, bool]]:
+    """Method -> quantity -> whether the truth was inside, on one table."""
+    rng = np.random.default_rng([seed, hash_cell(cell)])
+    law = kleiber.laws.catalogue()[cell.law]
+    columns, y, groups = plant(cell, rng)
+    problem = pose(law, noise, columns, y, np.ones(len(y)))
+    truth = np.array([[TRUTH[cell.law][name] for name in law.params]])
+    found, _ = minimise(problem, problem.inner(truth), problem.weights[None])
+    exact = quantities(law, {k: np.asarray(v) for k, v in TRUTH[cell.law].items()})
+    made = intervals(problem, found.point[0], groups, draws, rng)
+    return {
+        method: {name: low <= float(exact[name]) <= high for name, (low, high) in each.items()}
+        for method, each in made.items()
+    }
+
+
+def hash_cell(cell: Cell) -> int:
+    """A number of the cell that does not depend on the run."""
+    return sum(ord(c) * 31**i for i, c in enumerate(f"{cell.law}{cell.rows}{cell.noise}")) % 2**31
+
+
+def run_cell(job: tuple[Cell, Noise, int, int, int]) -> dict[str, dict[str, int]]:
+    """Counts of hits over a slice of a cell's tables."""
+    cell, noise, first, last, draws = job
+    hits: dict[str, dict[str, int]] = {}
+    for seed in range(first, last):
+        for method, each in run_table(cell, noise, seed, draws).items():
+            for name, inside in each.items():
+                row = hits.setdefault(method, {})
+                row[name] = row.get(name, 0) + int(inside)
+    return hits
+
+
+def passes(hits: int, tables: int) -> bool:
+    """Whether the 99% Clopper-Pearson interval of the coverage meets 93 to 97%."""
+    ends = stats.binomtest(hits, tables).proportion_ci(0.99, method="exact")
+    return ends.low <= HIGH and ends.high >= LOW
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tables", type=int, default=2000)
+    parser.add_argument("--draws", type=int, default=399)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--huber", type=float, default=None)
+    parser.add_argument("--rows", type=int, nargs="*", default=[30, 60, 240])
+    ask = parser.parse_args()
+    noise = Noise("log", ask.huber)
+    print(f"nominal {LEVEL:.0%}, {ask.tables} tables a cell, {ask.draws} draws; {noise.describe()}")
+    print(
+        f"{'law':<16}{'rows':>5} {'noise':<8} {'method':<11} lowest  highest  prediction  verdict"
+    )
+    with ProcessPoolExecutor(ask.workers) as pool:
+        for law in TRUTH:
+            for rows in ask.rows:
+                for kind in ("equal", "hetero", "grouped"):
+                    if kind == "grouped" and rows // GROUP < 10:
+                        continue
+                    report(pool, Cell(law, rows, kind), noise, ask)
+
+
+def report(pool: ProcessPoolExecutor, cell: Cell, noise: Noise, ask: argparse.Namespace) -> None:
+    """Run one cell and print its lines."""
+    began = time.perf_counter()
+    cuts = np.linspace(0, ask.tables, 4 * ask.workers + 1).astype(int).tolist()
+    jobs = [(cell, noise, a, b, ask.draws) for a, b in zip(cuts, cuts[1:], strict=False)]
+    parts = list(pool.map(run_cell, jobs))
+    for method in parts[0]:
+        total = {n: sum(part[method][n] for part in parts) for n in parts[0][method]}
+        share = {name: hits / ask.tables for name, hits in total.items()}
+        bad = [name for name, hits in total.items() if not passes(hits, ask.tables)]
+        verdict = "pass" if not bad else "FAIL " + ", ".join(bad)
+        print(
+            f"{cell.law:<16}{cell.rows:>5} {cell.noise:<8} {method:<11} "
+            f"{min(share.values()):.3f}   {max(share.values()):.3f}    {share['prediction']:.3f}"
+            f"       {verdict}",
+            flush=True,
+        )
+    print(f"# {time.perf_counter() - began:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

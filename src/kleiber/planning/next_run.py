@@ -1,0 +1,176 @@
+"""Which run to make next: the one expected to narrow an interval most, or most for its cost.
+
+The draws of a fit carry how uncertain quantities move together. If q is the quantity and
+g(x) the law's value at a candidate run x (its logarithm for log noise), measuring g(x) with noise
+of variance s^2 is expected to leave
+
+    Var(q | run) = Var(q) - Cov(q, g)^2 / (Var(g) + s^2)
+
+(linear conditioning; MacKay 1992). A ladder of runs is chosen one at a time, the covariances
+conditioned on each choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from kleiber.errors import BadPlan
+from kleiber.fitting.record import Fit
+from kleiber.formula import calculate
+from kleiber.planning.cost import Cost, check_budget, find_cost, six_nd
+from kleiber.planning.plan import check_support
+from kleiber.table import as_frame, numbers
+
+GRID = 24  # candidates along each variable when none are given
+REACH = 4.0  # how far beyond the largest measured value they go
+FEWEST = 50  # draws needed to speak of covariances
+
+
+def next_run(
+    fit: Fit,
+    quantity: str | Callable[[Mapping[str, Any]], Any] | Mapping[str, float],
+    budget: float,
+    cost: Cost | str = six_nd,
+    *,
+    runs: int = 1,
+    candidates: Any = None,
+    per_cost: bool = False,
+    given: Mapping[str, float] | None = None,
+) -> pl.DataFrame:
+    """Choose up to ``runs`` further runs that together cost at most ``budget``.
+
+    ``quantity`` is a parameter's name, a function of the parameters, or a mapping of columns at
+    which the law is to be predicted. ``candidates`` is a table of possible runs; without one, a
+    grid over the measured ranges and a little beyond. ``per_cost`` takes the largest reduction of
+    the log width for each unit of cost, instead of the largest that is affordable.
+
+    Returns the chosen runs in order with their cost and ``width``: the expected width of the
+    interval as a share of today's. Raises BadPlan when no candidate is affordable.
+    """
+    if fit.status != "flat":  # a flat fit is just what further runs are for
+        check_support(fit)
+    if fit.n_draws < FEWEST:
+        raise BadPlan(f"next_run needs a fit with at least {FEWEST} draws; this has {fit.n_draws}")
+    priced, limit = find_cost(cost), check_budget(budget)
+    table = _candidates(fit, candidates)
+    prices = _prices(table, priced, given or {})
+    wanted = _quantity(fit, quantity)
+    seen = _predictions(fit, table)
+    chosen, widths = _choose(wanted, seen, prices, limit, runs, _noise_variance(fit), per_cost)
+    if not chosen:
+        raise BadPlan(
+            f"no candidate run costs at most {limit:g} {priced.unit}; the cheapest costs "
+            f"{np.nanmin(prices):.3g}"
+        )
+    return table[chosen].with_columns(pl.Series("cost", prices[chosen]), pl.Series("width", widths))
+
+
+def _candidates(fit: Fit, candidates: Any) -> pl.DataFrame:
+    if candidates is not None:
+        frame = as_frame(candidates)
+        for name in fit.law.variables:
+            numbers(frame, name)
+        return frame
+    missing = [name for name in fit.law.variables if name not in fit.ranges]
+    if missing:
+        raise BadPlan(f"the fit records no range of {', '.join(missing)}; give candidates")
+    axes = []
+    for name in fit.law.variables:
+        low, high = fit.ranges[name]
+        if low <= 0:
+            raise BadPlan(f"{name} reaches {low:g}, so no grid of its logarithm; give candidates")
+        axes.append(np.geomspace(low, high * REACH, GRID))
+    mesh = np.meshgrid(*axes, indexing="ij")
+    return pl.DataFrame({n: m.ravel() for n, m in zip(fit.law.variables, mesh, strict=True)})
+
+
+def _prices(table: pl.DataFrame, cost: Cost, given: Mapping[str, float]) -> np.ndarray:
+    values: dict[str, Any] = dict(given)
+    for name in cost.variables:
+        if name not in values:
+            values[name] = numbers(table, name)
+    return np.broadcast_to(calculate(cost.expr, values), (len(table),)).astype(float)
+
+
+def _quantity(
+    fit: Fit, quantity: str | Callable[[Mapping[str, Any]], Any] | Mapping[str, float]
+) -> Float[np.ndarray, "draws"]:
+    """The quantity on every draw; positive ones as logarithms, so that widths are relative."""
+    if isinstance(quantity, str):
+        fit.interval(quantity)  # refuses an unknown name
+        values = np.asarray(fit.draws[quantity], dtype=float)
+    elif isinstance(quantity, Mapping):
+        values = np.asarray(fit.law(**quantity, **fit.draws), dtype=float)
+    else:
+        values = np.asarray(quantity(fit.draws), dtype=float)
+    values = np.broadcast_to(values, (fit.n_draws,))
+    values = np.log(values) if (values > 0).all() else values
+    if not np.ptp(values[np.isfinite(values)]) > 0:
+        raise BadPlan("the quantity does not vary over the draws: nothing is left to narrow")
+    return values
+
+
+def _predictions(fit: Fit, table: pl.DataFrame) -> Float[np.ndarray, "draws candidates"]:
+    """The law at every candidate on every draw, on the noise model's scale."""
+    columns = {name: numbers(table, name)[None, :] for name in fit.law.variables}
+    params = {name: values[:, None] for name, values in fit.draws.items()}
+    value = np.broadcast_to(fit.law(**columns, **params), (fit.n_draws, len(table)))
+    with np.errstate(all="ignore"):
+        return np.log(np.where(value > 0, value, np.nan)) if fit.noise.scale == "log" else value
+
+
+def _noise_variance(fit: Fit) -> float:
+    """Variance of one run's residual, from their median size (runs far off do not inflate it)."""
+    spare = max(fit.rows - len(fit.free), 1)
+    size = float(np.median(np.abs(fit.residuals))) / 0.6745
+    return max(size, 1e-12) ** 2 * fit.rows / spare
+
+
+def _choose(
+    wanted: np.ndarray,
+    seen: np.ndarray,
+    prices: np.ndarray,
+    budget: float,
+    runs: int,
+    noise: float,
+    per_cost: bool,
+) -> tuple[list[int], list[float]]:
+    """Greedy choice, conditioning on each run chosen."""
+    q, g = _centred(wanted[:, None])[:, 0], _centred(seen)
+    variance = start = float(q @ q) / len(q)
+    chosen: list[int] = []
+    widths: list[float] = []
+    left = budget
+    for _ in range(runs):
+        spread = np.einsum("dc,dc->c", g, g) / len(q)
+        shared = q @ g / len(q)
+        after = np.maximum(variance - shared**2 / (spread + noise), 1e-12 * start)
+        gain = np.where(prices <= left, 0.5 * np.log(variance / after), -np.inf)
+        gain = np.where(np.isfinite(gain), gain, -np.inf)
+        score = gain / prices if per_cost else gain
+        best = int(np.argmax(score))
+        if not np.isfinite(score[best]):
+            break
+        chosen.append(best)
+        left -= float(prices[best])
+        # condition draws on the measurement: regress its part out, shrunk by its noise
+        weight = (1 - np.sqrt(noise / (spread[best] + noise))) / max(spread[best], 1e-300)
+        column = g[:, best].copy()
+        q = q - column * (weight * (column @ q) / len(q))
+        g = g - np.outer(column, weight * (column @ g) / len(q))
+        variance = float(q @ q) / len(q)
+        widths.append(float(np.sqrt(variance / start)))
+    return chosen, widths
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    """Draws minus their median, far ones pulled in to five robust deviations; gaps as zero."""
+    with np.errstate(invalid="ignore"):
+        middle = np.nanmedian(values, axis=0)
+        size = 1.4826 * np.nanmedian(np.abs(values - middle), axis=0)
+    return np.nan_to_num(np.clip(values - middle, -5 * size, 5 * size))
