@@ -61,6 +61,10 @@ def test_what_has_no_notation() -> None:
     for _ in range(2000):
         deep = Expr("exp", (deep,))
     assert typeset_terms(deep, []) == ()
+    shared = symbol("a")
+    for _ in range(35):
+        shared = shared * shared
+    assert typeset_terms(shared, []) == ()
     long = number(1.0)
     for _ in range(2000):
         long = long + symbol("a")

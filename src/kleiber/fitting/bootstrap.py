@@ -58,7 +58,11 @@ def refit(
     for first in range(0, draws, chunk):
         count = min(chunk, draws - first)
         weights = resample_weights(rng, count, rows, groups) * problem.weights
-        best = _descend(problem, tangent_refits(problem, starts[0], scale, weights), weights, scale)
+        if problem.kernel is None:
+            near = tangent_refits(problem, starts[0], scale, weights)
+        else:  # a compiled look at the law is as cheap as one at its tangent
+            near = np.repeat(starts[:1], count, 0)
+        best = _descend(problem, near, weights, scale)
         _retry(problem, best, starts[0], weights, scale, ~best.converged)
         for u in starts[1:]:
             _retry(problem, best, u, weights, scale, np.ones(count, bool))

@@ -1,7 +1,8 @@
 """The objective with gradient and both matrices as one compiled loop over rows (extra ``fast``).
 
 The text of the loop is made from the same Program as the NumPy path and gives the same numbers up
-to the order of sums. It is kept in the user's cache folder, where Numba stores the machine code
+to rounding and the order of sums. It is kept in the user's cache folder, where Numba stores the
+machine code
 beside it, so a law is compiled once per machine.
 """
 
@@ -57,8 +58,7 @@ def compile_kernel(
     data = np.empty((len(stored), len(target)))
     for k, item in enumerate(stored):
         data[k] = item
-    run = _load(_source(program, width)).run
-    kind = 2 if noise.dof is not None else 0 if noise.delta is None else 1
+    run = _load(_source(program, noise, width)).run
     size = float(noise.dof or noise.delta or 0.0)
 
     def kernel(u: np.ndarray, weights: np.ndarray, scale: np.ndarray) -> Local:
@@ -70,7 +70,6 @@ def compile_kernel(
             data,
             np.ascontiguousarray(weights),
             np.ascontiguousarray(scale),
-            kind,
             size,
             out,
             gauss,
@@ -81,74 +80,129 @@ def compile_kernel(
     return kernel
 
 
-CHARGE = """
-            if kind == 0:
-                rho, psi, weight, curve = 0.5 * r * r, r, 1.0, 1.0
-            elif kind == 1:
-                if abs(r) <= size:
-                    rho, psi, weight, curve = 0.5 * r * r, r, 1.0, 1.0
-                else:
-                    weight = size / abs(r)
-                    rho, psi, curve = size * (abs(r) - 0.5 * size), weight * r, 0.0
-            else:
-                s2 = size * scale[m] * scale[m]
-                base = s2 + r * r
-                weight = (size + 1.0) / base
-                rho = 0.5 * (size + 1.0) * log1p(r * r / s2) + log(scale[m])
-                psi, curve = weight * r, weight * (s2 - r * r) / base
-            rho, psi, weight, curve = w * rho, w * psi, w * weight, w * curve
+PREAMBLE = """
+from math import floor, sqrt, tanh
+from numba import njit
+from numpy import empty, float64, int64, nan
+
+FAST = {"contract", "nsz", "arcp", "reassoc"}
+
+
+@njit(inline="always")
+def exp(x):  # 2^k times the Taylor series on +-log(2)/2: 1 ulp, and the loop becomes vectors
+    t = min(max(x, -708.0), 709.0)
+    k = floor(t * 1.4426950408889634 + 0.5)
+    r = t - k * 0.6931471803691238 - k * 1.9082149292705877e-10
+    p = 1 / 39916800 + r / 479001600
+    p = 1 / 40320 + r * (1 / 362880 + r * (1 / 3628800 + r * p))
+    p = 1 / 24 + r * (1 / 120 + r * (1 / 720 + r * (1 / 5040 + r * p)))
+    p = 1.0 + r * (1.0 + r * (0.5 + r * (1 / 6 + r * p)))
+    return p * int64((int64(k) + 1023) << 52).view(float64) if x == x else x
+
+
+@njit(inline="always")
+def log(x):  # the exponent's log(2), and 2 atanh((m-1)/(m+1)) of the mantissa: 1 ulp
+    bits = float64(x).view(int64)
+    e = (bits >> 52) - 1023
+    m = int64((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(float64)
+    big = m > 1.4142135623730951
+    m = 0.5 * m if big else m
+    e = e + 1 if big else e
+    s = (m - 1.0) / (m + 1.0)
+    z = s * s
+    p = 1 / 15 + z * (1 / 17 + z * (1 / 19 + z / 21))
+    p = z * (1 / 3 + z * (1 / 5 + z * (1 / 7 + z * (1 / 9 + z * (1 / 11 + z * (1 / 13 + z * p))))))
+    y = e * 0.6931471803691238 + (2.0 * s + (2.0 * s * p + e * 1.9082149292705877e-10))
+    return y if x > 0.0 else nan
+
+
+@njit(inline="always")
+def log1p(x):
+    u = 1.0 + x
+    return log(u) + (x - (u - 1.0)) / u
+
+
+@njit(inline="always")
+def step(x):
+    return 1.0 if x > 0.0 else 0.0
+
+"""
+
+SQUARES = """
+            rho, psi, weight, curve = 0.5 * r * r, r, 1.0, 1.0
+"""
+HUBER = """
+            far = abs(r)
+            near = min(far, size)
+            weight = near / far if far > 0.0 else 1.0
+            rho, psi, curve = near * (far - 0.5 * near), weight * r, 1.0 if far <= size else 0.0
+"""
+STUDENT = """
+            s2 = size * scale[m] * scale[m]
+            base = s2 + r * r
+            weight = (size + 1.0) / base
+            rho = 0.5 * (size + 1.0) * log1p(r * r / s2) + log(scale[m])
+            psi, curve = weight * r, weight * (s2 - r * r) / base
 """
 
 
-def _source(program: Program, width: int) -> str:
-    """The text of the loop."""
+def _source(program: Program, noise: Noise, width: int) -> str:
+    """The text of the loop: for each member its rows of positive weight are gathered, then one
+    pass without branches sums the objective, gradient and both matrices."""
+    charge = STUDENT if noise.dof is not None else SQUARES if noise.delta is None else HUBER
     pairs = [(i, j) for i in range(width) for j in range(i + 1)]
-    result = program.outputs
-    slope, bend = result[1 : 1 + width], result[1 + width :]
-    flat, straight = program.zero[1 : 1 + width], program.zero[1 + width :]
+    size = len(program.stored)
     lines = [
-        "from math import exp, log, sqrt, log1p, tanh",
-        "from numba import njit",
-        "",
-        "@njit(inline='always')",
-        "def step(x):",
-        "    return 1.0 if x > 0.0 else 0.0",
-        "",
-        "@njit(cache=True, error_model='numpy', fastmath={'contract', 'nsz', 'arcp'})",
-        "def run(theta, data, weights, scale, kind, size, out, gauss, newton):",
+        "@njit(cache=True, error_model='numpy', fastmath=FAST)",
+        "def run(theta, data, weights, scale, size, out, gauss, newton):",
+        "    rows = data.shape[1]",
+        f"    part = empty(({size + 1}, rows))",
+        *(f"    p{k} = part[{k}]" for k in range(size + 1)),
         "    for m in range(theta.shape[0]):",
-        "        part = m if weights.shape[0] > 1 else 0",
+        "        w_m = weights[m if weights.shape[0] > 1 else 0]",
+        "        kept = 0",
+        "        for i in range(rows):",
+        "            if w_m[i] != 0.0:",
+        f"                p{size}[kept] = w_m[i]",
+        *(f"                p{k}[kept] = data[{k}, i]" for k in range(size)),
+        "                kept += 1",
         *(f"        t_{k} = theta[m, {k}]" for k in range(width)),
         *(f"        {name} = {text}" for name, text in program.vector),
         "        total = 0.0",
         *(f"        g{k} = 0.0" for k in range(width)),
-        *(f"        a{i}_{j} = 0.0" for i, j in pairs),
-        *(f"        b{i}_{j} = 0.0" for i, j in pairs),
-        "        for i in range(data.shape[1]):",
-        "            w = weights[part, i]",
-        "            if w == 0.0:",
-        "                continue",
-        *(f"            {name} = data[{k}, i]" for k, name in enumerate(program.stored)),
+        *(f"        a{i}_{j} = b{i}_{j} = 0.0" for i, j in pairs),
+        "        for i in range(kept):",
+        *(f"            {name} = p{k}[i]" for k, name in enumerate(program.stored)),
         *(f"            {name} = {text}" for name, text in program.mixed),
-        f"            r = {result[0]}",
-        CHARGE.strip("\n"),
-        "            total += rho",
-        *(f"            g{k} += psi * {slope[k]}" for k in range(width) if not flat[k]),
+        f"            r = {program.outputs[0]}",
+        charge.strip("\n"),
+        f"            w = p{size}[i]",
+        "            total += w * rho",
+        "            psi, weight, curve = w * psi, w * weight, w * curve",
+        *_sums(program, width, pairs),
+        "        out[m, 0] = total",
+        *(f"        out[m, {k + 1}] = g{k}" for k in range(width)),
     ]
-    for k, (i, j) in enumerate(pairs):
-        if not (flat[i] or flat[j]):
-            lines.append(f"            c = {slope[i]} * {slope[j]}")
-            lines.append(f"            a{i}_{j} += weight * c")
-            bent = "" if straight[k] else f" + psi * {bend[k]}"
-            lines.append(f"            b{i}_{j} += curve * c{bent}")
-        elif not straight[k]:
-            lines.append(f"            b{i}_{j} += psi * {bend[k]}")
-    lines.append("        out[m, 0] = total")
-    lines += [f"        out[m, {k + 1}] = g{k}" for k in range(width)]
     for i, j in pairs:
         lines.append(f"        gauss[m, {i}, {j}] = gauss[m, {j}, {i}] = a{i}_{j}")
         lines.append(f"        newton[m, {i}, {j}] = newton[m, {j}, {i}] = b{i}_{j}")
-    return "\n".join(lines) + "\n"
+    return PREAMBLE + "\n".join(lines) + "\n"
+
+
+def _sums(program: Program, width: int, pairs: list[tuple[int, int]]) -> list[str]:
+    """One row's part of the gradient and of both matrices, known zeros left out."""
+    slope, bend = program.outputs[1 : 1 + width], program.outputs[1 + width :]
+    flat, straight = program.zero[1 : 1 + width], program.zero[1 + width :]
+    lines = [f"            g{k} += psi * {slope[k]}" for k in range(width) if not flat[k]]
+    for k, (i, j) in enumerate(pairs):
+        bent = "" if straight[k] else f"psi * {bend[k]}"
+        if not (flat[i] or flat[j]):
+            lines.append(f"            c = {slope[i]} * {slope[j]}")
+            lines.append(f"            a{i}_{j} += weight * c")
+            bent = "curve * c" + (f" + {bent}" if bent else "")
+        if bent:
+            lines.append(f"            b{i}_{j} += {bent}")
+    return lines
 
 
 def cache_folder() -> Path:

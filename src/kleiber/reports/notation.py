@@ -20,9 +20,10 @@ def typeset_terms(expr: Expr, columns: Collection[str]) -> tuple[str, ...]:
     """The terms of a sum, each with its sign, so that lines can be broken between them.
 
     Names in ``columns`` stay upright; Greek names and subscripts become what they name. Returns
-    () for a formula with no usual notation (a step) or too deep to read.
+    () for a formula with no usual notation (a step) or too long or deep to read.
     """
     try:
+        str(expr)  # BadFormula if it is too long: shared parts may be written out without end
         return tuple(_terms(expr, "", columns))
     except ValueError:
         return ()

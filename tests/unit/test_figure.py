@@ -1,0 +1,288 @@
+"""Figures are drawn whole, the same every time, small, and with no word upon another."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from kleiber.fitting.fit import fit
+from kleiber.fitting.noise import Noise
+from kleiber.fitting.status import Status
+from kleiber.reports.figure import check_drawing, compose, draw_fit
+from kleiber.reports.panels import Panels, fit_panels
+
+matplotlib: Any = pytest.importorskip("matplotlib")
+
+
+def table_of(rows: int) -> pl.DataFrame:
+    rng = np.random.default_rng(0)
+    n, d = 10 ** rng.uniform(7, 9.5, rows), 10 ** rng.uniform(9, 11, rows)
+    loss = (1.8 + 480 * n**-0.35 + 2100 * d**-0.37) * np.exp(0.01 * rng.standard_normal(rows))
+    return pl.DataFrame({"n_params": n, "n_tokens": d, "loss": loss})
+
+
+def curve_of(rows: int = 30) -> pl.DataFrame:
+    x = np.geomspace(1e3, 1e7, rows)
+    noise = np.exp(0.03 * np.random.default_rng(1).standard_normal(rows))
+    return pl.DataFrame({"n_data": x, "loss": (0.5 + 40 * x**-0.4) * noise})
+
+
+def chinchilla(rows: int, draws: int = 10) -> Panels:
+    table = table_of(rows)
+    return fit_panels(fit("chinchilla", table, draws=draws), table)
+
+
+def curve(draws: int = 10) -> Panels:
+    table = curve_of()
+    return fit_panels(fit("power_law_floor", table, draws=draws), table)
+
+
+def unusable() -> Panels:
+    table = curve_of()
+    made = replace(
+        fit("power_law_floor", table, draws=10),
+        status=Status.FLAT,
+        reason="A and alpha trade off on this table: other values fit as well. " * 4,
+    )
+    return fit_panels(made, table)
+
+
+def broken() -> Panels:
+    table = curve_of(40)
+    return fit_panels(fit("broken_1", table, draws=4), table)
+
+
+def plain() -> Panels:
+    x = np.linspace(-3, 3, 40)
+    noise = 0.1 * np.random.default_rng(2).standard_normal(40)
+    table = pl.DataFrame({"angle": x, "score": 1.5e6 * (1 - 2 * np.tanh(x) + noise)})
+    law = "a - b*tanh(c*angle)"
+    made = fit(law, table, target="score", noise=Noise("linear", delta=1e9), draws=10)
+    return fit_panels(made, table)
+
+
+def strange_names() -> Panels:
+    rng = np.random.default_rng(5)
+    size, width = 10 ** rng.uniform(7, 9, 50), rng.uniform(1, 5, 50)
+    depth = rng.uniform(0.1, 0.9, 50)
+    loss = (0.1 + 10 * size**-0.1 * width**0.2 * (1 + depth)) * np.exp(0.01 * rng.random(50))
+    name = "a_column_with_a_name_that_somebody_wrote_$x^2$_and_did_not_think_twice_of"
+    table = pl.DataFrame(
+        {"size_of_the_whole_thing": size, "width_somewhere": width, "q": depth, name: loss}
+    )
+    law = (
+        "the_floor_of_it + amplitude_of_it*size_of_the_whole_thing**-first_exponent"
+        "*width_somewhere**θ + (1 + q)*power_of_it"
+    )
+    return fit_panels(fit(law, table, target=name, draws=4), table)
+
+
+CASES = {
+    "two variables": lambda: chinchilla(60),
+    "one variable": curve,
+    "no draws": lambda: curve(0),
+    "unusable": unusable,
+    "no notation": broken,
+    "plain residuals": plain,
+    "strange names": strange_names,
+    "many rows": lambda: chinchilla(10_000, 4),
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def panels(request: pytest.FixtureRequest) -> Panels:
+    return CASES[request.param]()
+
+
+def words(figure: Any) -> Iterator[Any]:
+    """Every visible text of a figure, with where it stands in pixels."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip():
+            yield text
+
+
+def test_words_are_on_the_figure_and_apart(panels: Panels) -> None:
+    figure = compose(panels)
+    figure.draw_without_rendering()
+    canvas = figure.bbox
+    boxes = {}
+    for text in words(figure):
+        box = text.get_window_extent()
+        where = f"{text.get_text()!r} at {box.extents.round().tolist()}"
+        assert box.x0 >= 0 and box.x1 <= canvas.x1, f"{where} leaves the figure"
+        assert box.y0 >= 0 and box.y1 <= canvas.y1, f"{where} leaves the figure"
+        boxes[where] = box
+    for (first, one), (second, other) in itertools.combinations(boxes.items(), 2):
+        shared_x = min(one.x1, other.x1) - max(one.x0, other.x0)
+        shared_y = min(one.y1, other.y1) - max(one.y0, other.y0)
+        assert shared_x <= 1 or shared_y <= 1, f"{first} lies on {second}"
+
+
+def test_nothing_stands_on_the_data(panels: Panels) -> None:
+    figure = compose(panels)
+    figure.draw_without_rendering()
+    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    assert len(legends) >= 2
+    boxes = [legend.get_window_extent() for legend in legends]
+    boxes += [text.get_window_extent() for text in figure.texts]
+    for axes in figure.axes:
+        inner = axes.get_window_extent()
+        for box in boxes:
+            apart = box.y0 >= inner.y1 or box.y1 <= inner.y0
+            assert apart or box.x0 >= inner.x1 or box.x1 <= inner.x0
+
+
+def test_every_panel_shows_all_of_its_points(panels: Panels) -> None:
+    figure = compose(panels)
+    found = 0
+    for axes in figure.axes[:3]:
+        (low_x, high_x), (low_y, high_y) = axes.get_xlim(), axes.get_ylim()
+        dots = [item for item in axes.collections if len(item.get_offsets()) > 1]
+        for x, y in np.concatenate([item.get_offsets() for item in dots]):
+            assert low_x <= x <= high_x
+            assert low_y <= y <= high_y
+            found += 1
+    assert found == panels.shown.sum() + 2 * panels.shown[panels.drawn].sum()
+
+
+def test_ticks_are_few_and_readable(panels: Panels) -> None:
+    figure = compose(panels)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            texts = [tick.get_text() for tick in axis.get_majorticklabels() if tick.get_text()]
+            assert len(set(texts)) == len(texts) <= 10
+            assert (
+                len(texts) >= 3 or not axis.get_visible() or axis.axes.get_label() == "<colorbar>"
+            )
+
+
+def test_files_are_the_same_every_time_and_small(panels: Panels, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.svg", tmp_path / "second.svg"
+    draw_fit(panels, first)
+    with matplotlib.rc_context({"font.size": 30.0, "text.usetex": True, "svg.hashsalt": "other"}):
+        draw_fit(panels, second)
+        assert matplotlib.rcParams["font.size"] == 30.0
+    assert first.read_bytes() == second.read_bytes()
+    assert first.stat().st_size < 500_000
+    text = first.read_text()
+    assert text.startswith("<?xml")
+    assert "dc:date" not in text
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["first.svg", "second.svg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "begins"), [("a.png", b"\x89PNG"), ("a.pdf", b"%PDF"), ("a.SVG", b"<?xml")]
+)
+def test_kinds_of_files(name: str, begins: bytes, tmp_path: Path) -> None:
+    panels = curve(0)
+    draw_fit(panels, tmp_path / name)
+    written = (tmp_path / name).read_bytes()
+    assert written.startswith(begins)
+    draw_fit(panels, tmp_path / name)
+    assert (tmp_path / name).read_bytes() == written
+
+
+@pytest.mark.parametrize("rows", [500, 501, 1200])
+def test_files_stay_small_around_the_thresholds(rows: int, tmp_path: Path) -> None:
+    draw_fit(chinchilla(rows), tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").stat().st_size < 500_000
+
+
+def test_the_header_shows_numbers_and_status() -> None:
+    panels = chinchilla(60)
+    texts = [text.get_text() for text in words(compose(panels))]
+    assert "chinchilla fitted to loss" in texts
+    assert any(r"\mathrm{n\_params}^{-\alpha}" in text for text in texts)
+    for item in panels.params:
+        assert any(text.endswith(f" = {item.value}") for text in texts)
+        assert item.interval in texts
+    assert "converged: every parameter is determined by the table" in texts
+    assert panels.facts in texts
+    assert "Huber width ±0.001" in texts
+    holds = f"(holds {panels.match.inside} of 60)"
+    assert f"95% interval of a new run {holds}" in texts
+
+
+def test_a_status_that_is_not_converged_stands_out() -> None:
+    panels = unusable()
+    shown = {text.get_text(): text for text in words(compose(panels))}
+    (warning,) = [text for text in shown if text.startswith("NOT USABLE: flat: A and alpha")]
+    assert shown[warning].get_weight() == "bold"
+    assert "law (fit not usable)" in shown
+    bound = replace(panels, status="bound_hit", settled=True)
+    assert any(t.get_text().startswith("Note: bound_hit:") for t in words(compose(bound)))
+
+
+def test_a_missing_band_is_explained() -> None:
+    texts = [text.get_text() for text in words(compose(curve(0)))]
+    assert "law (no band: the fit has no draws)" in texts
+    assert "No band: the fit has no draws (fit again with draws=1000)." in texts
+
+
+def test_variables_that_are_held_are_named_in_the_panel() -> None:
+    table = table_of(60).with_columns(batch_size=pl.lit(1.0) + np.arange(60) % 7)
+    made = fit("E + A*n_params**-a + B*n_tokens**-b + c/batch_size", table, draws=0)
+    label = compose(fit_panels(made, table)).axes[0].get_xlabel()
+    assert label.endswith("law drawn at batch_size = 4.000 examples (the median)")
+
+
+def test_thinning_is_stated() -> None:
+    text = " ".join(text.get_text() for text in words(compose(chinchilla(2000, 0))))
+    assert re.search(r"1,1\d\d of 2,000 runs are drawn", text)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.jpeg", "a", "folder.svg/a"])
+def test_other_files_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a figure is a \.svg, \.png or \.pdf file"):
+        draw_fit(curve(0), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_nearest_suffix_is_named() -> None:
+    with pytest.raises(ValueError, match=r"Did you mean '\.svg'\?"):
+        check_drawing("figure.sgv")
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        draw_fit(curve(0), tmp_path / "none" / "a.svg")
+
+
+def test_without_matplotlib_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    panels = curve(0)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for call in (lambda: draw_fit(panels, tmp_path / "a.svg"), lambda: compose(panels)):
+        with pytest.raises(ImportError, match=r"pip install 'kleiber\[report\]'"):
+            call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_drawing_that_fails_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from matplotlib.figure import Figure
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "a.svg"
+    path.write_text("before")
+    monkeypatch.setattr(Figure, "savefig", fail)
+    with pytest.raises(KeyboardInterrupt):
+        draw_fit(curve(0), path)
+    assert path.read_text() == "before"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.svg"]
