@@ -11,6 +11,7 @@ interval of its coverage meets 93 to 97%.
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
@@ -22,8 +23,8 @@ from scipy import stats
 import kleiber
 from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.covariance import measure_spread
-from kleiber.fitting.intervals import expanded_level, percentile_interval
-from kleiber.fitting.noise import Noise
+from kleiber.fitting.intervals import bca_interval, expanded_level, percentile_interval
+from kleiber.fitting.noise import Noise, charge
 from kleiber.fitting.problem import Problem, minimise, pose
 from kleiber.law import Law
 
@@ -93,30 +94,61 @@ def intervals(
     problem: Problem, u: np.ndarray, groups: np.ndarray | None, draws: int, rng: np.random.Generator
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """Method -> quantity -> interval."""
-    law = problem.law
-    runs = list(refit(problem, u[None], 1.0, draws=draws, groups=groups, rng=rng))
-    theta = np.concatenate([problem.outer(run.point) for run in runs])
-    drawn = quantities(law, {name: theta[:, k] for k, name in enumerate(law.params)})
     units, lost = (len(problem.target), len(u)) if groups is None else (int(groups.max()) + 1, 1)
-    out: dict[str, dict[str, tuple[float, float]]] = {
-        "percentile": {},
-        "expanded": {},
-        "sandwich": {},
-    }
     wide = expanded_level(LEVEL, units, lost)
+    drawn = {
+        kind: draw(problem, u, groups, draws, rng, kind == "wild") for kind in ("rows", "wild")
+    }
     spread = measure_spread(problem, u, 1.0, groups)
-    for name, values in drawn.items():
-        for method, level in (("percentile", LEVEL), ("expanded", wide)):
-            low, high = percentile_interval(values, level)
-            out[method][name] = (float(low), float(high))
-        out["sandwich"][name] = delta(problem, u, spread.sandwich, name, units - lost)
+    bread, scores = influence(problem, u, groups)
+    out: dict[str, dict[str, tuple[float, float]]] = {}
+    for name in drawn["rows"]:
+        value, slope = gradient(problem, u, name)
+        moves = scores @ bread @ slope
+        made = {
+            "percentile": percentile_interval(drawn["rows"][name], LEVEL),
+            "expanded": percentile_interval(drawn["rows"][name], wide),
+            "wild": percentile_interval(drawn["wild"][name], LEVEL),
+            "wild+": percentile_interval(drawn["wild"][name], wide),
+            "bca": bca_interval(drawn["rows"][name], np.exp(value), moves, LEVEL),
+            "bca+": bca_interval(drawn["rows"][name], np.exp(value), moves, wide),
+        }
+        sd = np.sqrt(slope @ spread.sandwich @ slope) * stats.t.ppf(0.5 + LEVEL / 2, units - lost)
+        made["sandwich"] = (np.exp(value - sd), np.exp(value + sd))
+        for method, (low, high) in made.items():
+            out.setdefault(method, {})[name] = (float(low), float(high))
     return out
 
 
-def delta(
-    problem: Problem, u: np.ndarray, covariance: np.ndarray, name: str, spare: int
-) -> tuple[float, float]:
-    """Sandwich interval on the log of a (positive) quantity."""
+def draw(
+    problem: Problem,
+    u: np.ndarray,
+    groups: np.ndarray | None,
+    draws: int,
+    rng: np.random.Generator,
+    wild: bool,
+) -> dict[str, np.ndarray]:
+    """Every quantity on every draw."""
+    runs = list(refit(problem, u[None], 1.0, draws=draws, groups=groups, rng=rng, wild=wild))
+    theta = np.concatenate([problem.outer(run.point) for run in runs])
+    return quantities(problem.law, {n: theta[:, k] for k, n in enumerate(problem.law.params)})
+
+
+def influence(
+    problem: Problem, u: np.ndarray, groups: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inverse Hessian (up to a factor) and the score of each row or group."""
+    slopes = problem.differentiate(u[None], False)
+    jac = slopes.slopes[0].T
+    paid = charge(problem.noise, slopes.residual, np.ones(1))
+    scores = jac * paid.psi[0][:, None]
+    if groups is not None:
+        scores = np.array([scores[groups == g].sum(axis=0) for g in np.unique(groups)])
+    return -np.linalg.pinv(jac.T @ jac), scores
+
+
+def gradient(problem: Problem, u: np.ndarray, name: str) -> tuple[float, np.ndarray]:
+    """Logarithm of a (positive) quantity, and its gradient in u."""
 
     def value(x: np.ndarray) -> float:
         theta = problem.outer(x[None])[0]
@@ -125,9 +157,7 @@ def delta(
 
     size = 1e-5 * np.maximum(1.0, np.abs(u))
     steps = [size[k] * np.eye(len(u))[k] for k in range(len(u))]
-    slope = np.array([(value(u + s) - value(u - s)) / (2 * s.max()) for s in steps])
-    sd = np.sqrt(slope @ covariance @ slope) * stats.t.ppf(0.5 + LEVEL / 2, spare)
-    return float(np.exp(value(u) - sd)), float(np.exp(value(u) + sd))
+    return value(u), np.array([(value(u + s) - value(u - s)) / (2 * s.max()) for s in steps])
 
 
 def run_table(cell: Cell, noise: Noise, seed: int, draws: int) -> dict[str, dict[str, bool]]:
@@ -196,7 +226,7 @@ def report(pool: ProcessPoolExecutor, cell: Cell, noise: Noise, ask: argparse.Na
     """Run one cell and print its lines."""
     began = time.perf_counter()
     cuts = np.linspace(0, ask.tables, 4 * ask.workers + 1).astype(int).tolist()
-    jobs = [(cell, noise, a, b, ask.draws) for a, b in zip(cuts, cuts[1:], strict=False)]
+    jobs = [(cell, noise, a, b, ask.draws) for a, b in itertools.pairwise(cuts)]
     parts = list(pool.map(run_cell, jobs))
     for method in parts[0]:
         total = {n: sum(part[method][n] for part in parts) for n in parts[0][method]}

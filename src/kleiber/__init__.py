@@ -3,6 +3,7 @@
 from kleiber import laws
 from kleiber.claim import Estimate
 from kleiber.errors import BadFormula, BadLaw, BadPlan, BadTable, NotConverged
+from kleiber.fitting.compare import Comparison, compare
 from kleiber.fitting.fit import fit
 from kleiber.fitting.intervals import Interval
 from kleiber.fitting.noise import Noise
@@ -11,7 +12,9 @@ from kleiber.fitting.saved import load, save
 from kleiber.fitting.status import Status
 from kleiber.law import Domain, Law, fraction, law_from_formula, positive, real
 from kleiber.planning import cost
-from kleiber.planning.plan import Plan, plan, trace_frontier
+from kleiber.planning.frontier import sensitivity, trace_frontier
+from kleiber.planning.next_run import next_run
+from kleiber.planning.plan import Plan, plan
 from kleiber.table import read_table, write_table
 from kleiber.version import __version__
 
@@ -20,6 +23,7 @@ __all__ = [
     "BadLaw",
     "BadPlan",
     "BadTable",
+    "Comparison",
     "Domain",
     "Estimate",
     "Fit",
@@ -30,17 +34,20 @@ __all__ = [
     "Plan",
     "Status",
     "__version__",
+    "compare",
     "cost",
     "fit",
     "fraction",
     "law_from_formula",
     "laws",
     "load",
+    "next_run",
     "plan",
     "positive",
     "read_table",
     "real",
     "save",
+    "sensitivity",
     "trace_frontier",
     "write_table",
 ]

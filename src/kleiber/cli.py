@@ -29,7 +29,8 @@ from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, load, save
 from kleiber.laws import catalogue
 from kleiber.planning.cost import costs, find_cost
-from kleiber.planning.plan import Plan, describe_plan, plan, trace_frontier
+from kleiber.planning.frontier import trace_frontier
+from kleiber.planning.plan import Plan, describe_plan, plan
 from kleiber.table import read_table, read_tables, write_table
 from kleiber.version import __version__
 

@@ -1,9 +1,13 @@
 """Refits to resampled tables: the draws behind every interval.
 
-Each draw is a true refit: rows (or whole groups) are drawn with replacement (Efron 1979; Field &
-Welsh 2007 for groups), and the objective is minimised again from the fitted optimum, all draws
-advancing together. Numbers are drawn in draw order from one stream, so the result does not depend
-on how the work is cut.
+Each draw is a true refit from the fitted optimum, all draws advancing together, of a table that is
+
+- resampled: rows, or whole groups, drawn with replacement (Efron 1979; Field & Welsh 2007), or
+- wild: the fitted values plus each row's own residual, divided by one minus its leverage and times
+  a random sign-like factor, one per row or group (Wu 1986; Webb 2013 for the factor).
+
+Numbers are drawn in draw order from one stream, so the result does not depend on how the work is
+cut.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from kleiber.fitting.linear import tangent_refits
-from kleiber.fitting.problem import Problem, minimise
+from kleiber.fitting.problem import Problem, minimise, residuals
 from kleiber.maths.levenberg import Descent
 
 MEMORY = 4_000_000  # entries of the weight matrix held at once
@@ -43,6 +47,24 @@ def resample_weights(
     return (counts if groups is None else counts[:, groups]).astype(float)
 
 
+def webb_factors(
+    rng: np.random.Generator, draws: int, rows: int, groups: Int[np.ndarray, "rows"] | None
+) -> Float[np.ndarray, "draws rows"]:
+    """Webb's six-point factors of mean 0 and variance 1, for each draw."""
+    units = rows if groups is None else int(groups.max()) + 1
+    points = np.sqrt([0.5, 1.0, 1.5])
+    factors = np.concatenate([-points, points])[rng.integers(0, 6, size=(draws, units))]
+    return factors if groups is None else factors[:, groups]
+
+
+def leverages(problem: Problem, u: Float[np.ndarray, "params"]) -> Float[np.ndarray, "rows"]:
+    """Diagonal of the hat matrix of the law's tangent."""
+    jac = problem.differentiate(u[None], False).slopes[0].T * np.sqrt(problem.weights)[:, None]
+    size = np.sqrt((jac**2).sum(axis=0))
+    q, _ = np.linalg.qr(jac / np.where(size > 0, size, 1.0))
+    return (q**2).sum(axis=1)
+
+
 def refit(
     problem: Problem,
     starts: Float[np.ndarray, "starts params"],
@@ -51,44 +73,62 @@ def refit(
     draws: int,
     groups: Int[np.ndarray, "rows"] | None,
     rng: np.random.Generator,
+    wild: bool = False,
 ) -> Iterator[Refits]:
     """Yield the draws in runs that fit in memory, in order; each keeps the best of its starts."""
     rows = len(problem.target)
     chunk = max(1, min(500, MEMORY // rows))
+    residual = residuals(problem, starts[:1])[0]
+    stretched = residual / np.maximum(1 - leverages(problem, starts[0]), 0.05) if wild else residual
     for first in range(0, draws, chunk):
         count = min(chunk, draws - first)
-        weights = resample_weights(rng, count, rows, groups) * problem.weights
-        if problem.kernel is None:
-            near = tangent_refits(problem, starts[0], scale, weights)
-        else:  # a compiled look at the law is as cheap as one at its tangent
+        if wild:
+            shift = residual - stretched * webb_factors(rng, count, rows, groups)
+            refits = _Refitting(problem, problem.weights[None], shift, scale)
+        else:
+            weights = resample_weights(rng, count, rows, groups) * problem.weights
+            refits = _Refitting(problem, weights, None, scale)
+        if wild or problem.kernel is not None:  # a compiled look costs as little as a tangent's
             near = np.repeat(starts[:1], count, 0)
-        best = _descend(problem, near, weights, scale)
-        _retry(problem, best, starts[0], weights, scale, ~best.converged)
+        else:
+            near = tangent_refits(problem, starts[0], scale, refits.weights)
+        best = refits.descend(near)
+        refits.retry(best, starts[0], ~best.converged)
         for u in starts[1:]:
-            _retry(problem, best, u, weights, scale, np.ones(count, bool))
+            refits.retry(best, u, np.ones(count, bool))
         yield Refits(best.point, best.objective, best.converged, draws)
 
 
-def _descend(problem: Problem, start: np.ndarray, weights: np.ndarray, scale: float) -> Descent:
-    size = np.full(len(start), scale)
-    return minimise(problem, start, weights, scale=size, exact=True, tolerance=TOLERANCE)[0]
+@dataclass(frozen=True)
+class _Refitting:
+    """A run of draws on its way: what each draw's table differs in."""
 
+    problem: Problem
+    weights: np.ndarray
+    shift: np.ndarray | None
+    scale: float
 
-def _retry(
-    problem: Problem,
-    best: Descent,
-    u: np.ndarray,
-    weights: np.ndarray,
-    scale: float,
-    which: np.ndarray,
-) -> None:
-    """Descend the draws ``which`` again from ``u`` and keep what ends lower."""
-    rows = np.flatnonzero(which)
-    if not rows.size:
-        return
-    again = _descend(problem, np.repeat(u[None], len(rows), 0), weights[rows], scale)
-    lower = again.objective < best.objective[rows] * (1 - 1e-9)
-    lower |= again.converged & ~best.converged[rows] & (again.objective <= best.objective[rows])
-    best.point[rows[lower]] = again.point[lower]
-    best.objective[rows[lower]] = again.objective[lower]
-    best.converged[rows[lower]] = again.converged[lower]
+    def descend(self, start: np.ndarray, which: np.ndarray | None = None) -> Descent:
+        """Descend the draws, or those of them in ``which``."""
+        rows = slice(None) if which is None else which
+        return minimise(
+            self.problem,
+            start,
+            self.weights if len(self.weights) == 1 else self.weights[rows],
+            scale=np.full(len(start), self.scale),
+            exact=True,
+            tolerance=TOLERANCE,
+            shift=None if self.shift is None else self.shift[rows],
+        )[0]
+
+    def retry(self, best: Descent, u: np.ndarray, which: np.ndarray) -> None:
+        """Descend the draws ``which`` again from ``u`` and keep what ends lower."""
+        rows = np.flatnonzero(which)
+        if not rows.size:
+            return
+        again = self.descend(np.repeat(u[None], len(rows), 0), rows)
+        lower = again.objective < best.objective[rows] * (1 - 1e-9)
+        lower |= again.converged & ~best.converged[rows] & (again.objective <= best.objective[rows])
+        best.point[rows[lower]] = again.point[lower]
+        best.objective[rows[lower]] = again.objective[lower]
+        best.converged[rows[lower]] = again.converged[lower]

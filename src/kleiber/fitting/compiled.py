@@ -2,8 +2,7 @@
 
 The text of the loop is made from the same Program as the NumPy path and gives the same numbers up
 to rounding and the order of sums. It is kept in the user's cache folder, where Numba stores the
-machine code
-beside it, so a law is compiled once per machine.
+machine code beside it, so a law is compiled once per machine.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ Kernel = Callable[
         Float[np.ndarray, "members params"],
         Float[np.ndarray, "weighted rows"],
         Float[np.ndarray, "members"],
+        Float[np.ndarray, "members rows"] | None,
     ],
     Local,
 ]
@@ -61,7 +61,11 @@ def compile_kernel(
     run = _load(_source(program, noise, width)).run
     size = float(noise.dof or noise.delta or 0.0)
 
-    def kernel(u: np.ndarray, weights: np.ndarray, scale: np.ndarray) -> Local:
+    none = np.zeros((1, len(target)))
+
+    def kernel(
+        u: np.ndarray, weights: np.ndarray, scale: np.ndarray, shift: np.ndarray | None
+    ) -> Local:
         members = len(u)
         out = np.empty((members, 1 + width))
         gauss, newton = np.empty((members, width, width)), np.empty((members, width, width))
@@ -69,6 +73,7 @@ def compile_kernel(
             np.ascontiguousarray(u),
             data,
             np.ascontiguousarray(weights),
+            none if shift is None else np.ascontiguousarray(shift),
             np.ascontiguousarray(scale),
             size,
             out,
@@ -154,16 +159,18 @@ def _source(program: Program, noise: Noise, width: int) -> str:
     size = len(program.stored)
     lines = [
         "@njit(cache=True, error_model='numpy', fastmath=FAST)",
-        "def run(theta, data, weights, scale, size, out, gauss, newton):",
+        "def run(theta, data, weights, shift, scale, size, out, gauss, newton):",
         "    rows = data.shape[1]",
-        f"    part = empty(({size + 1}, rows))",
-        *(f"    p{k} = part[{k}]" for k in range(size + 1)),
+        f"    part = empty(({size + 2}, rows))",
+        *(f"    p{k} = part[{k}]" for k in range(size + 2)),
         "    for m in range(theta.shape[0]):",
         "        w_m = weights[m if weights.shape[0] > 1 else 0]",
+        "        s_m = shift[m if shift.shape[0] > 1 else 0]",
         "        kept = 0",
         "        for i in range(rows):",
         "            if w_m[i] != 0.0:",
         f"                p{size}[kept] = w_m[i]",
+        f"                p{size + 1}[kept] = s_m[i]",
         *(f"                p{k}[kept] = data[{k}, i]" for k in range(size)),
         "                kept += 1",
         *(f"        t_{k} = theta[m, {k}]" for k in range(width)),
@@ -174,7 +181,7 @@ def _source(program: Program, noise: Noise, width: int) -> str:
         "        for i in range(kept):",
         *(f"            {name} = p{k}[i]" for k, name in enumerate(program.stored)),
         *(f"            {name} = {text}" for name, text in program.mixed),
-        f"            r = {program.outputs[0]}",
+        f"            r = {program.outputs[0]} - p{size + 1}[i]",
         charge.strip("\n"),
         f"            w = p{size}[i]",
         "            total += w * rho",

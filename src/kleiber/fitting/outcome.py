@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from kleiber.errors import BadLaw
+from kleiber.errors import BadLaw, nearest
 from kleiber.fitting.covariance import Spread, measure_spread
 from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.problem import Problem, residuals
@@ -49,8 +49,10 @@ def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
     best = _optimum(problem, starts, ask)
     hit = bounds_hit(problem, best.point, best.objective, best.scale)
     spread = measure_spread(problem, best.point, best.scale, groups, tuple(hit))
+    # a descent that crawls along what the table does not determine has told what there is to tell
+    settled = best.converged or (bool(spread.lost) and not hit)
     status, reason = judge(
-        problem, converged=best.converged, hit=hit, spread=spread, evaluations=best.iterations
+        problem, converged=settled, hit=hit, spread=spread, evaluations=best.iterations
     )
     point = best.point.copy()
     for k, bound in hit.items():
@@ -62,6 +64,12 @@ def _optimum(problem: Problem, starts: Mapping[str, tuple[float, float]], ask: S
     """The best optimum of a search, or the end of one descent from the start given."""
     if ask.start is None:
         return search(problem, starts, ask.seed)
+    strange = [n for n in ask.start if n not in (*problem.law.params, *ask.fixed, *ask.tied)]
+    if strange:
+        raise BadLaw(
+            f"start names {strange[0]!r}; law {problem.law.name} has {', '.join(problem.law.params)}."
+            f"{nearest(strange[0], problem.law.params)}"
+        )
     best = finish(problem, _given_start(problem, ask.start))
     if not np.isfinite(best.objective):
         raise BadLaw(f"law {problem.law.name} has no finite value at the start {dict(ask.start)}")
@@ -74,7 +82,8 @@ def _given_start(problem: Problem, start: Mapping[str, float]) -> np.ndarray:
         if name not in start:
             raise BadLaw(f"start gives no value for {name!r}; it gives {', '.join(start)}")
         if not domain.contains(float(start[name])):
-            raise BadLaw(f"start {name} = {start[name]} is outside its domain ({domain.kind})")
+            low, high = domain.bounds
+            raise BadLaw(f"start {name} = {start[name]} does not lie inside {low:g} and {high:g}")
         values.append(float(start[name]))
     return problem.inner(np.array([values]))
 
@@ -120,7 +129,7 @@ def conclude(
         units=len(frame) if solved.groups is None else int(solved.groups.max()) + 1,
         free=problem.law.params,
         covariance=_in_domains(law, problem, point, solved.spread.sandwich),
-        stderr=_stderr(problem, point, solved.spread, values, ask),
+        stderr=_stderr(solved, values, ask),
         starts=solved.starts,
         fixed=ask.fixed,
         tied=ask.tied,
@@ -172,20 +181,23 @@ def _all_draws(
     return {name: np.broadcast_to(full[name], (len(values),)) for name in law.params}
 
 
-def _stderr(
-    problem: Problem, point: np.ndarray, spread: Spread, values: np.ndarray, ask: Settings
-) -> dict[str, float]:
+def _stderr(solved: Solved, values: np.ndarray, ask: Settings) -> dict[str, float]:
     """Standard errors: for plain least squares of rows the classical ones, which that noise model
     implies; otherwise the standard deviation of the draws, or the sandwich's where there are none.
+    Of a parameter at its bound only the draws know one.
     """
+    problem, point, spread = solved.problem, solved.point, solved.spread
     plain = ask.noise.delta is None and ask.noise.dof is None and ask.by is None
+    drawn = values.std(axis=0, ddof=1) if len(values) else np.full(len(point), np.nan)
     if len(values) and not plain:
-        return dict(zip(problem.law.params, values.std(axis=0, ddof=1).tolist(), strict=True))
+        return dict(zip(problem.law.params, drawn.tolist(), strict=True))
     matrix = spread.classical if plain else spread.sandwich
     size = np.sqrt(np.maximum(np.diag(matrix), 0.0))
     kinds = problem.law.domains.values()
     stretch = [float(d.stretch(u)) for d, u in zip(kinds, point, strict=True)]
-    return {n: float(size[k] * stretch[k]) for k, n in enumerate(problem.law.params)}
+    known = [k not in solved.hit for k in range(len(point))]
+    sizes = np.where(known, size * stretch, drawn).tolist()
+    return dict(zip(problem.law.params, sizes, strict=True))
 
 
 def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[str, ...]:
@@ -199,10 +211,16 @@ def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[s
         )
     if solved.hit:
         notes.append(f"intervals of {', '.join(names[k] for k in solved.hit)} start at a bound")
+    if solved.status is Status.FLAT:
+        loose = sorted({k for each in solved.spread.lost for k in each})
+        notes.append(
+            f"the table does not determine {', '.join(names[k] for k in loose)}: intervals of them "
+            "are too narrow, whatever they are"
+        )
     if unsettled:
         notes.append(f"{unsettled} of {draws} draws had not settled; intervals include them as is")
     if len(problem.target) <= len(names):
         notes.append("no intervals: as many parameters as rows leave nothing to judge noise from")
     elif not draws:
-        notes.append("no draws: intervals come from the covariance alone")
+        notes.append("no draws: intervals of the fit come from the covariance alone")
     return tuple(notes)

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
-from kleiber.errors import BadTable, nearest
+from kleiber.errors import BadLaw, BadTable, nearest, reason
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.problem import Problem, pose
 from kleiber.formula import walk
 from kleiber.law import Law, restrict
-from kleiber.table import numbers, warn_duplicates
+from kleiber.maths.seeds import stream
+from kleiber.table import check_weights, numbers, warn_duplicates
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Settings:
     start: Mapping[str, float] | None
     seed: int
 
+    def __post_init__(self) -> None:
+        stream(self.seed, "starts")  # refuses what is no seed before any work is done
+
 
 def pose_table(
     law: Law, frame: pl.DataFrame, ask: Settings
@@ -42,14 +46,16 @@ def pose_table(
     """
     if ask.target in law.variables:
         raise BadTable(f"the target {ask.target!r} is also a variable of law {law.name}")
+    if ask.target in law.params:
+        raise BadTable(f"the target {ask.target!r} is also a parameter of law {law.name}")
     free = restrict(law, fixed=ask.fixed, tied=ask.tied) if ask.fixed or ask.tied else law
     columns = {name: numbers(frame, name) for name in law.variables}
     y = numbers(frame, ask.target, positive=ask.noise.scale == "log")
     for name in positive_columns(law):
         numbers(frame, name, positive=True)
-    w = np.ones(len(y)) if ask.weights is None else numbers(frame, ask.weights)
-    if (w < 0).any() or not (w > 0).any():
-        raise BadTable(f"weights in {ask.weights!r} must be non-negative and not all zero")
+    if law.expr is None:
+        try_function(law, columns)
+    w = np.ones(len(y)) if ask.weights is None else check_weights(frame, ask.weights)
     used = int((w > 0).sum())
     if used < len(free.params):
         raise BadTable(
@@ -69,7 +75,28 @@ def number_groups(frame: pl.DataFrame, by: str) -> Int[np.ndarray, "rows"]:
             f"no column {by!r} to group by; the table has {', '.join(frame.columns)}."
             f"{nearest(by, frame.columns)}"
         )
-    return frame[by].rank("dense").to_numpy().astype(np.int64) - 1
+    series = frame[by]
+    missing = series.is_null() | (series.is_nan() if series.dtype.is_float() else False)
+    if missing.any():
+        raise BadTable(
+            f"column {by!r} to group by has a missing value, in row "
+            f"{(missing.arg_max() or 0) + 1} of {len(frame)}"
+        )
+    return series.rank("dense").to_numpy().astype(np.int64) - 1
+
+
+def try_function(law: Law, columns: Mapping[str, Float[np.ndarray, "rows"]]) -> None:
+    """BadLaw if a law that could not be traced does not work on the table's columns."""
+    some = {name: 1.0 if d.low is None else d.low for name, d in law.domains.items()}
+    try:
+        with np.errstate(all="ignore"):
+            value = law.function(*columns.values(), **some)
+        np.broadcast_to(np.asarray(value, dtype=float), next(iter(columns.values())).shape)
+    except Exception as error:  # whatever the user's function raises is reported as such
+        raise BadLaw(
+            f"law {law.name} does not work on arrays of the table's columns: "
+            f"{type(error).__name__}: {reason(error)}"
+        ) from error
 
 
 def positive_columns(law: Law) -> list[str]:

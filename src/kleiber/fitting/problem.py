@@ -78,16 +78,21 @@ def look(
     scale: Float[np.ndarray, "members"],
     *,
     second: bool = True,
+    shift: Float[np.ndarray, "members rows"] | None = None,
 ) -> Local:
-    """The objective with its gradient and both matrices, at each member's u."""
+    """The objective with its gradient and both matrices, at each member's u.
+
+    ``shift`` is what each member's data exceed the table's by, on the noise model's scale.
+    """
     if problem.kernel is not None:
-        return _finite(problem.kernel(u, weights, scale))
+        return _finite(problem.kernel(u, weights, scale, shift))
     block = max(1, BLOCK // len(problem.target))
     parts = []
     for i in range(0, len(u), block):
         part = slice(i, i + block)
         w = weights if len(weights) == 1 else weights[part]
-        parts.append(_look(problem, u[part], w, scale[part], second))
+        moved = None if shift is None else shift[part]
+        parts.append(_look(problem, u[part], w, scale[part], second, moved))
     if len(parts) == 1:
         return parts[0]
     return Local(
@@ -99,9 +104,16 @@ def look(
 
 
 def _look(
-    problem: Problem, u: np.ndarray, weights: np.ndarray, scale: np.ndarray, second: bool
+    problem: Problem,
+    u: np.ndarray,
+    weights: np.ndarray,
+    scale: np.ndarray,
+    second: bool,
+    shift: np.ndarray | None,
 ) -> Local:
     slopes = problem.differentiate(u, second)
+    if shift is not None:
+        slopes = replace(slopes, residual=slopes.residual - shift)
     with np.errstate(all="ignore"):
         paid = charge(problem.noise, slopes.residual, scale)
         objective = np.einsum("mr,mr->m", np.broadcast_to(weights, paid.rho.shape), paid.rho)
@@ -150,6 +162,7 @@ def minimise(
     max_iterations: int = 200,
     exact: bool = False,
     tolerance: float = 1e-12,
+    shift: Float[np.ndarray, "members rows"] | None = None,
 ) -> tuple[Descent, Float[np.ndarray, "members"]]:
     """Descend every member to its optimum; also returns the Student-t scales (ones otherwise)."""
     members = len(start)
@@ -157,9 +170,9 @@ def minimise(
     second = problem.law.expr is not None
 
     def view(u: np.ndarray, who: np.ndarray) -> Local:
-        return look(
-            problem, u, weights if len(weights) == 1 else weights[who], size[who], second=second
-        )
+        own = weights if len(weights) == 1 else weights[who]
+        moved = None if shift is None else shift[who]
+        return look(problem, u, own, size[who], second=second, shift=moved)
 
     floor = np.array([item.floor for item in problem.law.domains.values()])
 
@@ -178,10 +191,10 @@ def minimise(
     if problem.noise.dof is None:
         return run(start, exact), size
     if scale is None:
-        size[:] = _scale(problem, start, weights, size)
+        size[:] = _scale(problem, start, weights, size, shift)
     found = run(start, exact)
     for _ in range(ROUNDS):
-        new = _scale(problem, found.point, weights, size)
+        new = _scale(problem, found.point, weights, size, shift)
         done = np.abs(new - size) <= 1e-7 * size
         size[:] = new
         found = run(found.point, True)
@@ -191,10 +204,15 @@ def minimise(
 
 
 def _scale(
-    problem: Problem, u: np.ndarray, weights: np.ndarray, start: np.ndarray
+    problem: Problem,
+    u: np.ndarray,
+    weights: np.ndarray,
+    start: np.ndarray,
+    shift: np.ndarray | None,
 ) -> Float[np.ndarray, "members"]:
     assert problem.noise.dof is not None
-    r = np.nan_to_num(residuals(problem, u), nan=1.0, posinf=1.0, neginf=-1.0)
+    r = residuals(problem, u) - (0.0 if shift is None else shift)
+    r = np.nan_to_num(r, nan=1.0, posinf=1.0, neginf=-1.0)
     w = np.broadcast_to(weights, r.shape)
     return fit_scale(r, w, problem.noise.dof, start)
 

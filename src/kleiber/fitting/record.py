@@ -19,6 +19,7 @@ from kleiber.fitting.intervals import (
     percentile_interval,
 )
 from kleiber.fitting.noise import Noise
+from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.status import Status
 from kleiber.formula import evaluate, parse
 from kleiber.law import Law
@@ -78,7 +79,9 @@ class Fit:
         """Interval of a parameter, or of any function of the parameters.
 
         The function receives a mapping of names to values (arrays when there are draws) and must
-        work elementwise. Without draws, the interval comes from the covariance (delta method).
+        work elementwise. Without draws, the interval comes from the covariance (delta method), and
+        is unknown (NaN) for a parameter at its bound. Raises BadLaw for an unknown parameter and
+        for a function that does not give one number, or gives NaN.
         """
         level = check_level(level)
         if isinstance(quantity, str) and quantity not in self.params:
@@ -88,13 +91,13 @@ class Fit:
             )
         what = (lambda p: p[quantity]) if isinstance(quantity, str) else quantity
         if self.n_draws:
-            values = np.asarray(what(self.draws), dtype=float)
+            values = _one_number(what(self.draws))
             values = np.broadcast_to(values, (self.n_draws,) if values.ndim == 0 else values.shape)
             low, high = percentile_interval(values, self._level(level))
         elif isinstance(quantity, str) and quantity in self.free:
             low, high = self._own_interval(quantity, level)
         else:
-            low, high = self._delta(lambda p: np.atleast_1d(np.asarray(what(p), float)), level)
+            low, high = self._delta(lambda p: np.atleast_1d(_one_number(what(p))), level)
             low, high = low[0], high[0]
         return Interval(float(low), float(high))
 
@@ -107,7 +110,8 @@ class Fit:
         """
         level = check_level(level)
         frame = as_frame(table)
-        columns = {name: numbers(frame, name) for name in self.law.variables}
+        positive = positive_columns(self.law)
+        columns = {n: numbers(frame, n, positive=n in positive) for n in self.law.variables}
         predicted = np.broadcast_to(self.law(**columns, **self.params), (len(frame),))
         values = self._spread_of(columns, len(frame))
         if values is not None:
@@ -158,6 +162,8 @@ class Fit:
             return np.nan, np.nan
         k = self.free.index(name)
         domain = self.law.domains[name]
+        if not domain.contains(self.params[name]):  # at its bound
+            return np.nan, np.nan
         sd = np.sqrt(max(self.covariance[k, k], 0.0))
         ends = normal_interval(domain.inner(self.params[name]), sd, level, self._spare())
         return float(domain.outer(ends[0])), float(domain.outer(ends[1]))
@@ -171,6 +177,9 @@ class Fit:
         slopes = np.empty((len(self.free), *value.shape))
         for k, name in enumerate(self.free):
             domain = self.law.domains[name]
+            if not domain.contains(self.params[name]):  # at its bound, and kept there
+                slopes[k] = 0.0
+                continue
             u = domain.inner(self.params[name])
             size = 1e-5 * max(1.0, abs(float(u)))
             upper, lower = (
@@ -182,6 +191,17 @@ class Fit:
             noise = (self.residuals**2).sum() / max(self.rows - len(self.free), 1)
             variance = variance + noise * (value**2 if self.noise.scale == "log" else 1.0)
         return normal_interval(value, np.sqrt(np.maximum(variance, 0.0)), level, self._spare())
+
+
+def _one_number(given: Any) -> Float[np.ndarray, "..."]:
+    """What a function of the parameters gave, if that is one number for each draw."""
+    try:
+        values = np.asarray(given, dtype=float)
+    except (TypeError, ValueError):
+        values = np.full((1, 1), np.nan)
+    if values.ndim > 1 or np.isnan(values).any():
+        raise BadLaw("an interval is of a function that gives one number, and no NaN")
+    return values
 
 
 def fill(fit: Fit, change: Mapping[str, float]) -> dict[str, Any]:

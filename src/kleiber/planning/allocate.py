@@ -1,16 +1,19 @@
-"""The allocation of a budget that minimises a law, for many parameter vectors at once.
+"""The best allocation under costs, for many parameter vectors at once.
 
-The last variable takes what the budget leaves after the others (the cost rises in it), so a law
-of two variables is a search along one line in log space: a grid finds the best cell, and the sign
-of the total derivative dL/dlog x = L_x - L_y C_x/C_y (subscripts: log derivatives) closes it by
-bisection. With more variables the grid itself is narrowed around the best point.
+Two questions, one search. Under a budget the law is minimised and the last variable takes the most
+that every cost leaves it; for a target the first cost is minimised and the last variable takes the
+least that brings the law to the target. A law of two variables is then a search along one line in
+log space: a grid finds the best cell, and the sign of the total derivative
+dO/dlog x = O_x - O_y G_x/G_y (subscripts: log derivatives; O the objective, G the constraint that
+binds) closes it by bisection. With more variables the grid itself is narrowed around its best
+point. Variables with choices (a ladder of sizes) keep to them.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,198 +25,317 @@ from kleiber.law import Law
 from kleiber.planning.cost import Cost
 
 GRID = 129
+COARSE = 9  # grid along each axis when there are several
+ROUNDS = 40  # of narrowing such a grid
 SMALLEST = 1.0  # of a parameter, token or step count, where no limit is given
+LARGEST = 1e99
+
+Logs = dict[str, Any]
+Params = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Question:
-    """Minimise ``law`` over ``variables`` with cost(variables) = budget, inside ``limits`` (log).
-
-    ``given`` are columns of law or cost that are not chosen.
-    """
+    """What is to be chosen, and under what. ``limits`` are logarithms; ``costs`` pairs each cost
+    with what may be spent; with a ``target``, the first cost is minimised and its budget unused."""
 
     law: Law
-    cost: Cost
-    budget: float
     variables: tuple[str, ...]
+    costs: tuple[tuple[Cost, float], ...]
     limits: Mapping[str, tuple[float, float]]
     given: Mapping[str, float]
+    choices: Mapping[str, tuple[float, ...]]
+    target: float | None = None
+
+    @property
+    def budget(self) -> float:
+        """What the first cost may come to."""
+        return self.costs[0][1]
+
+    @property
+    def cost(self) -> Cost:
+        """The first cost."""
+        return self.costs[0][0]
 
 
 def ask(
     law: Law,
-    cost: Cost,
-    budget: float,
+    costs: Sequence[tuple[Cost, float]],
+    *,
     limits: Mapping[str, tuple[float, float]],
     given: Mapping[str, float],
+    choices: Mapping[str, Sequence[float]] | None = None,
+    target: float | None = None,
 ) -> Question:
     """The question with its search box; raises BadPlan where it has no answer."""
-    wanted = [name for name in (*law.variables, *cost.variables) if name not in given]
-    unpaid = [name for name in law.variables if name not in cost.variables and name not in given]
-    if unpaid:
-        raise BadPlan(
-            f"the cost {cost.name!r} does not depend on {', '.join(unpaid)}, so the budget does not "
-            f"limit it; give its value (given={{{unpaid[0]!r}: ...}}) or a cost that contains it"
-        )
-    idle = [name for name in cost.variables if name not in law.variables and name not in given]
-    if idle:
-        raise BadPlan(
-            f"the cost {cost.name!r} needs {', '.join(idle)}, which law {law.name} does not have; "
-            f"give its value (given={{{idle[0]!r}: ...}})"
-        )
-    strange = [name for name in limits if name not in wanted]
-    if strange:
-        raise BadPlan(f"limits name {strange[0]!r}; this plan chooses {', '.join(law.variables)}")
-    variables = tuple(name for name in law.variables if name not in given)
-    if not variables:
+    free = [name for name in law.variables if name not in given]
+    if not free:
         raise BadPlan("every variable of the law is given; nothing is left to choose")
-    box = {name: _log_limits(name, limits.get(name)) for name in variables}
-    question = Question(law, cost, budget, variables, box, dict(given))
+    _check_costs(law, costs, free, given)
+    for what, names in (("limits", limits), ("choices", choices or {})):
+        strange = [name for name in names if name not in free]
+        if strange:
+            raise BadPlan(f"{what} name {strange[0]!r}; this plan chooses {', '.join(free)}")
+    ladders = {name: _ladder(name, values) for name, values in (choices or {}).items()}
+    order = sorted(free, key=lambda name: name not in ladders)  # those with choices come first
+    box = {name: _log_limits(name, limits.get(name), ladders.get(name)) for name in order}
+    question = Question(law, tuple(order), tuple(costs), box, dict(given), ladders, target)
     return _bounded(question, limits)
 
 
-def _log_limits(name: str, ends: tuple[float, float] | None) -> tuple[float, float]:
-    if ends is None:
-        return np.log(SMALLEST), 230.0
-    low, high = float(ends[0]), float(ends[1])
+def _check_costs(
+    law: Law, costs: Sequence[tuple[Cost, float]], free: list[str], given: Mapping[str, float]
+) -> None:
+    paid = {name for cost, _ in costs for name in cost.variables}
+    unpaid = [name for name in free if name not in paid]
+    if unpaid:
+        raise BadPlan(
+            f"the cost {costs[0][0].name!r} does not depend on {', '.join(unpaid)}, so the budget "
+            f"does not limit it; give its value (given={{{unpaid[0]!r}: ...}}) or a cost that "
+            "contains it"
+        )
+    for cost, _ in costs:
+        idle = [name for name in cost.variables if name not in law.variables and name not in given]
+        if idle:
+            raise BadPlan(
+                f"the cost {cost.name!r} needs {', '.join(idle)}, which law {law.name} does not "
+                f"have; give its value (given={{{idle[0]!r}: ...}})"
+            )
+
+
+def _ladder(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    ladder = tuple(sorted({float(value) for value in values}))
+    if not ladder or not (0 < ladder[0] and ladder[-1] < LARGEST):
+        raise BadPlan(f"choices of {name} must be positive numbers, got {tuple(values)}")
+    return ladder
+
+
+def _log_limits(
+    name: str, ends: tuple[float, float] | None, ladder: tuple[float, ...] | None
+) -> tuple[float, float]:
+    low, high = (SMALLEST, LARGEST) if ends is None else (float(ends[0]), float(ends[1]))
     if not 0 < low <= high:
         raise BadPlan(f"limits of {name} must be 0 < low <= high, got {ends}")
-    return np.log(low), min(np.log(high), 230.0)
+    if ladder is not None:
+        inside = [value for value in ladder if low <= value <= high or ends is None]
+        if not inside:
+            raise BadPlan(f"no choice of {name} lies within its limits {ends}")
+        low, high = inside[0], inside[-1]
+    return float(np.log(low)), float(np.log(min(high, LARGEST)))
 
 
 def _bounded(question: Question, limits: Mapping[str, tuple[float, float]]) -> Question:
-    """Narrow each upper limit to what the budget buys with all others at their lower limit."""
+    """Narrow each upper limit to what the budgets buy with all others at their lower limit."""
+    if question.target is not None:
+        return question
     least = {name: question.limits[name][0] for name in question.variables}
-    if _cost_at(question, least) > question.budget:
-        what = ", ".join(f"{name} {np.exp(value):.3g}" for name, value in least.items())
-        raise BadPlan(f"the budget {question.budget:g} does not pay for the smallest run ({what})")
-    box = {}
+    for cost, budget in question.costs:
+        if _cost_at(question, cost, least) > budget:
+            what = ", ".join(f"{name} {np.exp(value):.3g}" for name, value in least.items())
+            raise BadPlan(f"the budget {budget:g} does not pay for the smallest run ({what})")
+    box: dict[str, tuple[float, float]] = {}
     for name in question.variables:
         low, high = question.limits[name]
-        top = float(_afford(question, {**least}, name))
-        box[name] = (low, min(high, top))
-        if name not in limits and top >= 229.0:
+        top = min(float(_afford(question, each, dict(least), name)) for each in question.costs)
+        if name not in limits and name not in question.choices and top >= np.log(LARGEST) - 1:
             raise BadPlan(f"the cost {question.cost.name!r} does not rise with {name}")
-    return Question(
-        question.law, question.cost, question.budget, question.variables, box, question.given
-    )
+        box[name] = (low, min(high, top))
+    return replace(question, limits=box)
 
 
-def _cost_at(question: Question, logs: Mapping[str, Any]) -> Any:
+def _cost_at(question: Question, cost: Cost, logs: Mapping[str, Any]) -> Any:
     values = {name: np.exp(z) for name, z in logs.items()}
-    return calculate(question.cost.expr, {**question.given, **values})
+    return calculate(cost.expr, {**question.given, **values})
 
 
-def _afford(question: Question, logs: dict[str, Any], name: str) -> Float[np.ndarray, "..."]:
-    """log of the largest ``name`` that the budget pays for, the others at ``logs``."""
-    others = [np.asarray(z) for key, z in logs.items() if key != name]
-    shape = np.broadcast_shapes(*(z.shape for z in others)) if others else ()
-    low, high = np.full(shape, question.limits[name][0]), np.full(shape, question.limits[name][1])
-    affordable = _cost_at(question, logs | {name: low}) <= question.budget * (1 + 1e-12)
-    plenty = _cost_at(question, logs | {name: high}) <= question.budget
-    low = np.where(plenty, high, low)
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        paid = _cost_at(question, logs | {name: middle}) <= question.budget
-        low, high = np.where(paid, middle, low), np.where(paid, high, middle)
-    return np.where(affordable, low, np.nan)
-
-
-def _loss(
-    question: Question, params: Mapping[str, Any], logs: Mapping[str, Any]
-) -> Float[np.ndarray, "..."]:
-    values = {name: np.exp(z) for name, z in logs.items()}
-    columns = {name: {**question.given, **values}[name] for name in question.law.variables}
+def law_at(question: Question, params: Params, logs: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
+    """The law at an allocation given by logarithms."""
+    values = {**question.given, **{name: np.exp(z) for name, z in logs.items()}}
+    columns = {name: values[name] for name in question.law.variables}
     return np.asarray(question.law(**columns, **params), dtype=float)
+
+
+def _afford(
+    question: Question, priced: tuple[Cost, float], logs: Logs, name: str
+) -> Float[np.ndarray, "..."]:
+    """log of the largest ``name`` that one budget pays for, the others at ``logs``."""
+    cost, budget = priced
+
+    def paid(z: np.ndarray) -> Any:
+        return _cost_at(question, cost, logs | {name: z}) <= budget * (1 + 1e-12)
+
+    return _edge(question, logs, name, paid)
+
+
+def _reach(question: Question, params: Params, logs: Logs, name: str) -> Float[np.ndarray, "..."]:
+    """log of the smallest ``name`` that brings the law to the target, the others at ``logs``."""
+
+    def missed(z: np.ndarray) -> Any:
+        return ~(law_at(question, params, logs | {name: z}) <= question.target)
+
+    low, high = question.limits[name]
+    edge = _edge(question, logs, name, missed)
+    at_low = ~missed(np.full(edge.shape, low))
+    edge = np.where(at_low, low, edge)
+    return np.where(~at_low & missed(np.full(edge.shape, high)), np.nan, edge)
+
+
+def _edge(
+    question: Question, logs: Logs, name: str, true_below: Callable[[np.ndarray], Any]
+) -> Float[np.ndarray, "..."]:
+    """Where a condition that holds below some value ends; NaN if it holds nowhere."""
+    low, high = question.limits[name]
+    others = [np.asarray(z) for key, z in logs.items() if key != name]
+    shape = np.shape(true_below(np.full(np.broadcast_shapes(*(z.shape for z in others)), low)))
+    left, right = np.full(shape, low), np.full(shape, high)
+    nowhere = ~np.asarray(true_below(left))
+    left = np.where(true_below(right), right, left)
+    for _ in range(60):
+        middle = 0.5 * (left + right)
+        below = true_below(middle)
+        left, right = np.where(below, middle, left), np.where(below, right, middle)
+    return np.where(nowhere, np.nan, left)
+
+
+def _last(
+    question: Question, params: Params, logs: Logs, name: str
+) -> tuple[Float[np.ndarray, "..."], np.ndarray]:
+    """The last variable, and which constraint decides it (-1: its own limit)."""
+    if question.target is not None:
+        z = _reach(question, params, logs, name)
+        for cost, budget in question.costs[1:]:
+            spent = _cost_at(question, cost, logs | {name: z})
+            z = np.where(spent <= budget * (1 + 1e-12), z, np.nan)
+        return _to_choice(question, name, z, up=True), np.where(
+            z <= question.limits[name][0] + 1e-12, -1, 0
+        )
+    each = np.stack(
+        np.broadcast_arrays(*(_afford(question, c, logs, name) for c in question.costs))
+    )
+    z = each.min(axis=0)
+    which = np.where(z >= question.limits[name][1] - 1e-12, -1, np.argmin(each, axis=0))
+    return _to_choice(question, name, z, up=False), which
+
+
+def _to_choice(question: Question, name: str, z: np.ndarray, *, up: bool) -> np.ndarray:
+    """The nearest choice above or below, where the variable has choices."""
+    if name not in question.choices:
+        return z
+    ladder = np.log(question.choices[name])
+    place = np.searchsorted(ladder, z + (-1e-9 if up else 1e-9), side="left" if up else "right")
+    place = place if up else place - 1
+    known = (place >= 0) & (place < len(ladder)) & np.isfinite(z)
+    return np.where(known, ladder[np.clip(place, 0, len(ladder) - 1)], np.nan)
+
+
+def _objective(question: Question, params: Params, logs: Logs) -> Float[np.ndarray, "..."]:
+    if question.target is None:
+        return law_at(question, params, logs)
+    return np.asarray(_cost_at(question, question.cost, logs), dtype=float)
 
 
 def allocate(
     question: Question, params: Mapping[str, Float[np.ndarray, "draws"]]
 ) -> dict[str, Float[np.ndarray, "draws"]]:
-    """The best allocation for each parameter vector, and its ``predicted`` loss.
+    """The best allocation for each parameter vector, with its ``predicted`` loss and ``spent``.
 
-    NaN where no affordable allocation gives a finite loss.
+    NaN where no allocation meets every constraint with a finite value.
     """
     *first, last = question.variables
     count = len(next(iter(params.values())))
-    column = {name: values[:, None] for name, values in params.items()}
-    if not first:
-        logs: dict[str, Any] = {last: np.full(count, _afford(question, {}, last))}
-    else:
-        logs = _grid_search(question, column, first, last)
-        if len(first) == 1:
+    if first:
+        logs = _grid_search(question, params, first, last)
+        if len(first) == 1 and first[0] not in question.choices:
             logs = _close(question, params, first[0], last, logs[first[0]])
+    else:
+        logs = {last: np.broadcast_to(_last(question, params, {}, last)[0], (count,))}
     out = {name: np.exp(logs[name]) for name in question.variables}
-    out["predicted"] = np.broadcast_to(_loss(question, params, logs), (count,))
+    out["predicted"] = np.broadcast_to(law_at(question, params, logs), (count,))
+    out["spent"] = np.broadcast_to(_cost_at(question, question.cost, logs), (count,))
     return out
 
 
 def _grid_search(
-    question: Question, column: Mapping[str, np.ndarray], first: list[str], last: str
+    question: Question, params: Mapping[str, np.ndarray], first: list[str], last: str
 ) -> dict[str, np.ndarray]:
-    """The best grid point for each draw; narrowed to rounding when there are several axes."""
-    count = len(next(iter(column.values())))
-    size = GRID if len(first) == 1 else 9
+    """The best grid point of each draw; with several open axes, narrowed until it stands still."""
+    count = len(next(iter(params.values())))
+    column = {name: values[:, None] for name, values in params.items()}
+    rows = np.arange(count)
+    open_axes = [name for name in first if name not in question.choices]
+    size = GRID if len(first) == 1 else COARSE
     middle = {n: np.full(count, np.mean(question.limits[n])) for n in first}
-    width = {n: np.full(count, 0.5 * np.ptp(question.limits[n])) for n in first}
-    unit = np.array(list(itertools.product(np.linspace(-1, 1, size), repeat=len(first))))
+    width = {n: np.full(count, 0.5 * np.ptp(question.limits[n])) for n in open_axes}
     logs: dict[str, np.ndarray] = {}
-    for _ in range(1 if len(first) == 1 else 40):
-        logs = {
-            n: np.clip(middle[n][:, None] + width[n][:, None] * unit[:, k], *question.limits[n])
-            for k, n in enumerate(first)
-        }
-        logs[last] = _afford(question, dict(logs), last)
-        loss = _loss(question, column, logs)
-        best = np.argmin(np.where(np.isfinite(loss), loss, np.inf), axis=1)
-        rows = np.arange(count)
-        middle = {n: logs[n][rows, best] for n in first}
-        width = {n: 0.55 * item for n, item in width.items()}
-        logs = middle | {last: logs[last][rows, best]}
+    for _ in range(1 if len(first) == 1 else ROUNDS):
+        axes = [_axis(question, name, middle, width, size) for name in first]
+        picks = np.array(list(itertools.product(*(range(axis.shape[1]) for axis in axes))))
+        logs = {name: axes[k][:, picks[:, k]] for k, name in enumerate(first)}
+        logs[last] = _last(question, column, dict(logs), last)[0]
+        value = _objective(question, column, dict(logs))
+        best = np.argmin(np.where(np.isfinite(value), value, np.inf), axis=1)
+        logs = {name: np.broadcast_to(z, value.shape)[rows, best] for name, z in logs.items()}
+        middle = {name: logs[name] for name in first}
+        width = {name: 0.55 * item for name, item in width.items()}
     return logs
 
 
+def _axis(
+    question: Question,
+    name: str,
+    middle: Mapping[str, np.ndarray],
+    width: Mapping[str, np.ndarray],
+    size: int,
+) -> Float[np.ndarray, "draws points"]:
+    """Grid points of one variable, for each draw."""
+    low, high = question.limits[name]
+    if name in question.choices:
+        ladder = np.log(question.choices[name])
+        ladder = ladder[(ladder >= low - 1e-12) & (ladder <= high + 1e-12)]
+        return np.broadcast_to(ladder, (len(middle[name]), len(ladder)))
+    points = middle[name][:, None] + width[name][:, None] * np.linspace(-1, 1, size)
+    return np.clip(points, low, high)
+
+
 def _close(
-    question: Question, params: Mapping[str, np.ndarray], first: str, last: str, near: np.ndarray
+    question: Question, params: Params, first: str, last: str, near: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Bisect the total derivative along the budget line inside the neighbouring grid cells."""
+    """Bisect the total derivative along the binding constraint inside the neighbouring cells."""
     low, high = question.limits[first]
     cell = (high - low) / (GRID - 1)
     left, right = np.maximum(near - cell, low), np.minimum(near + cell, high)
     for _ in range(60):
         middle = 0.5 * (left + right)
-        rising = _slope(question, params, first, last, middle) > 0
-        left, right = np.where(rising, left, middle), np.where(rising, middle, right)
+        falling = _slope(question, params, first, last, middle) < 0
+        left, right = np.where(falling, middle, left), np.where(falling, right, middle)
     middle = 0.5 * (left + right)
-    return {first: middle, last: _afford(question, {first: middle}, last)}
+    return {first: middle, last: _last(question, params, {first: middle}, last)[0]}
 
 
 def _slope(
-    question: Question, params: Mapping[str, np.ndarray], first: str, last: str, z: np.ndarray
+    question: Question, params: Params, first: str, last: str, z: np.ndarray
 ) -> Float[np.ndarray, "draws"]:
-    """dL/dlog(first) along the budget line."""
-    other = _afford(question, {first: z}, last)
+    """dO/dlog(first) along whichever constraint binds."""
+    other, which = _last(question, params, {first: z}, last)
     logs = {first: z, last: other}
-    law, cost = _log_slopes(question, params, logs)
-    bound = other >= question.limits[last][1] - 1e-12  # more of the first is free there
-    slide = np.where(bound, 0.0, cost[first] / cost[last])
-    slope = law[first] - law[last] * slide
-    return np.where(np.isnan(other), np.inf, slope)
+    goal = {
+        name: _log_slope(lambda at: _objective(question, params, at), logs, name) for name in logs
+    }
+    slide = np.zeros(np.shape(other))
+    binding = [lambda at: law_at(question, params, at)]
+    if question.target is None:
+        binding = [lambda at, cost=cost: _cost_at(question, cost, at) for cost, _ in question.costs]
+    for k, constraint in enumerate(binding):
+        rise = {name: _log_slope(constraint, logs, name) for name in logs}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slide = np.where(which == k, rise[first] / rise[last], slide)
+    # beyond what can be paid, turn back; short of what the target needs, go on
+    gone = np.inf if question.target is None else -np.inf
+    return np.where(np.isnan(other), gone, goal[first] - goal[last] * slide)
 
 
-def _log_slopes(
-    question: Question, params: Mapping[str, np.ndarray], logs: Mapping[str, np.ndarray]
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Log-space derivatives of law and cost with respect to each variable."""
-    law, cost = {}, {}
-    for name in logs:
-        law[name] = _step(lambda s, n=name: _loss(question, params, {**logs, n: logs[n] + s}))
-        cost[name] = _step(lambda s, n=name: _cost_at(question, {**logs, n: logs[n] + s}))
-    return law, cost
-
-
-def _step(function: Any) -> np.ndarray:
-    """Fourth-order central difference at a step that balances rounding."""
+def _log_slope(function: Callable[[Logs], Any], logs: Logs, name: str) -> Float[np.ndarray, "..."]:
+    """Fourth-order central difference in one logarithm, at a step that balances rounding."""
     h = 1e-3
-    near, far = function(h) - function(-h), function(2 * h) - function(-2 * h)
-    return (8 * near - far) / (12 * h)
+    moved = [function({**logs, name: logs[name] + step * h}) for step in (1, -1, 2, -2)]
+    return (8 * (moved[0] - moved[1]) - (moved[2] - moved[3])) / (12 * h)

@@ -1,27 +1,54 @@
-"""Costs: what a run of given columns takes, as a formula with its convention stated."""
+"""Costs: what a run of given columns takes, as a formula with its convention stated.
+
+Costs are built from costs: ``money(train_and_serve(queries=1e9, tokens=500), price=2, ...)``. The
+name of a cost is the text that builds it, and ``find_cost`` reads that text; nothing is evaluated.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
 
-from kleiber.errors import BadFormula, nearest
-from kleiber.formula import Expr, parse, symbols
+from kleiber.counting import (
+    Convention,
+    ShapeRule,
+    count_training,
+    find_convention,
+    powers_of_width,
+    solve_width,
+)
+from kleiber.errors import BadFormula, BadPlan, nearest, shown
+from kleiber.formula import Expr, number, parse, symbol, symbols, walk
+from kleiber.planning.call import Form, build, form_of, read_call, write_call
+
+FLOPS, GPU_HOURS, MONEY, OTHER = "FLOPs", "GPU-hours", "money", "budget units"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost as an increasing formula of columns; ``unit`` and ``convention`` say what it counts."""
+    """A cost as an increasing formula of columns; ``unit`` and ``convention`` say what of."""
 
     name: str
     formula: str
-    unit: str = "FLOPs"
+    unit: str = FLOPS
     convention: str = ""
 
-    @property
+    @cached_property
     def expr(self) -> Expr:
-        """The formula as an expression."""
-        return parse(self.formula)
+        """The formula as an expression in which equal parts are one node."""
+        made: dict[tuple[str, tuple[int, ...], float | str], Expr] = {}
+        same: dict[int, Expr] = {}
+        whole = parse(self.formula)
+        for node in walk(whole):
+            args = tuple(same[id(item)] for item in node.args)
+            key = (node.op, tuple(id(item) for item in args), node.value)
+            same[id(node)] = made.setdefault(key, Expr(node.op, args, node.value))
+        return same[id(whole)]
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -32,31 +59,210 @@ class Cost:
 six_nd = Cost(
     "6nd",
     "6*n_params*n_tokens",
-    "FLOPs",
+    FLOPS,
     "training FLOPs C = 6 N D: two per parameter and token forward, four backward "
     "(Kaplan et al. 2020, section 2.1)",
 )
 
 
+def serve(*, tokens: float, queries: float = 1.0, k: float = 1.0, prompt: float = 0.0) -> Cost:
+    """FLOPs of answering: queries (prompt + k tokens) 2 N, two per parameter and token forward.
+
+    ``tokens`` are those of one answer, ``k`` answers are drawn for each query, and the ``prompt``
+    is read once for all of them. The attention to earlier tokens is not counted.
+    """
+    _positive(queries=queries, tokens=tokens, k=k)
+    if not (_real(prompt) and prompt >= 0):
+        raise BadPlan(f"prompt must be zero or more tokens, got {shown(prompt)}")
+    _positive(all_tokens=queries * (prompt + k * tokens))
+    each = f"{k:g} answers of {tokens:g} tokens" if k != 1 else f"an answer of {tokens:g} tokens"
+    read = f" after a prompt of {prompt:g} tokens, read once" if prompt else ""
+    return Cost(
+        write_call(serve, (), {"tokens": tokens, "queries": queries, "k": k, "prompt": prompt}),
+        str(number(2.0 * queries * (prompt + k * tokens)) * symbol("n_params")),
+        FLOPS,
+        f"serving {queries:g} queries, {each}{read}, at 2 N FLOPs per token",
+    )
+
+
+def train_and_serve(
+    *,
+    queries: float,
+    tokens: float,
+    k: float = 1.0,
+    prompt: float = 0.0,
+    train: Cost | str = six_nd,
+) -> Cost:
+    """FLOPs of training and of all answers: train(N, D) + queries (prompt + k tokens) 2 N."""
+    first = find_cost(train)
+    options = {"queries": queries, "tokens": tokens, "k": k, "prompt": prompt}
+    both = total(first, serve(**options))
+    other = {} if first == six_nd else {"train": first.name}
+    return replace(both, name=write_call(train_and_serve, (), {**options, **other}))
+
+
+def total(*costs: Cost | str) -> Cost:
+    """The sum of costs of one unit; formulas of columns take the unit of the others."""
+    parts = [find_cost(item) for item in costs]
+    if not parts:
+        raise BadPlan("total needs at least one cost, e.g. total(6nd, serve(tokens=1e12))")
+    units = {part.unit for part in parts} - {OTHER} or {OTHER}
+    if len(units) > 1:
+        what = ", ".join(f"{part.name} in {part.unit}" for part in parts)
+        raise BadPlan(f"total adds costs of one unit, got {what}")
+    whole = parts[0].expr
+    for part in parts[1:]:
+        whole = whole + part.expr
+    says = "; plus ".join(part.convention for part in parts if part.convention)
+    return Cost(write_call(total, [part.name for part in parts], {}), str(whole), units.pop(), says)
+
+
+def gpu_hours(cost: Cost | str, *, flops_per_second: float, utilisation: float) -> Cost:
+    """Device hours of a cost in FLOPs: C / (flops_per_second utilisation 3600).
+
+    ``flops_per_second`` is the peak of one device; ``utilisation`` is the share of it that the
+    FLOPs *of this cost's convention* reach (measured as such, or the time is wrong).
+    """
+    base = find_cost(cost)
+    if base.unit not in (FLOPS, OTHER):
+        raise BadPlan(f"gpu_hours needs a cost in FLOPs, but {base.name} is in {base.unit}")
+    rate = {"flops_per_second": flops_per_second, "utilisation": utilisation}
+    _positive(**rate)
+    _positive(flops_per_hour=flops_per_second * 3600 * utilisation)
+    if utilisation > 1:
+        raise BadPlan(f"utilisation is a share between 0 and 1, got {utilisation:g}")
+    at = f"{flops_per_second:g} peak FLOP/s a device, {utilisation:.3g} of it used"
+    return Cost(
+        write_call(gpu_hours, [base.name], rate),
+        str(base.expr * number(1 / (flops_per_second * 3600 * utilisation))),
+        GPU_HOURS,
+        f"{base.convention or 'FLOPs'}; device hours at {at}",
+    )
+
+
+def money(
+    cost: Cost | str,
+    *,
+    price: float,
+    flops_per_second: float | None = None,
+    utilisation: float | None = None,
+) -> Cost:
+    """Money for a cost: device hours times ``price`` per device and hour, in its currency.
+
+    A cost in FLOPs needs the peak and the utilisation of ``gpu_hours``; a cost in GPU-hours none.
+    """
+    base = hours = find_cost(cost)
+    _positive(price=price)
+    if base.unit == GPU_HOURS:
+        if flops_per_second is not None or utilisation is not None:
+            raise BadPlan(f"{base.name} is in GPU-hours already; give the price alone")
+    elif flops_per_second is None or utilisation is None:
+        raise BadPlan(f"money for {base.name} needs flops_per_second and utilisation")
+    else:
+        hours = gpu_hours(base, flops_per_second=flops_per_second, utilisation=utilisation)
+    options = {"price": price, "flops_per_second": flops_per_second, "utilisation": utilisation}
+    return Cost(
+        write_call(money, [base.name], options),
+        str(hours.expr * number(price)),
+        MONEY,
+        f"{hours.convention}; {price:g} per device and hour",
+    )
+
+
+def transformer(
+    rule: ShapeRule | None = None,
+    *,
+    counted: Convention | str = "exact",
+    params: Convention | str | None = None,
+    recomputation: float = 0.0,
+    **options: float | bool,
+) -> Cost:
+    """Training FLOPs of (n_params, n_tokens) counted term by term in a family of shapes.
+
+    The rule (or its fields as options: aspect, vocabulary, context, ...) gives the model of each
+    size; n_params, counted as ``params`` says (by default as ``counted``), is solved for the
+    width. ``recomputation`` is extra forward passes through the layers.
+    """
+    rule, how = _rule(rule, options), _convention(counted, recomputation)
+    named = how if params is None else _convention(params, 0.0)
+    a, b, c = powers_of_width(rule, lambda shape: count_training(shape, how).total)
+    width = solve_width(rule, symbol("n_params"), named)
+    flops = symbol("n_tokens") * _cubic(width, a, b, c)
+    changed = _changed(rule, how)
+    if named.name != how.name:
+        changed["params"] = named.name
+    shape = f"{_describe(rule)}, width/depth {rule.aspect:g}"
+    says = f"training FLOPs of {shape}: {how.of_flops}{_again(how)}; n_params: {named.of_params}"
+    return Cost(write_call(transformer, (), changed), str(flops), FLOPS, says)
+
+
+def width_depth(
+    rule: ShapeRule | None = None,
+    *,
+    counted: Convention | str = "exact",
+    recomputation: float = 0.0,
+    **options: float | bool,
+) -> Cost:
+    """Training FLOPs of (width, depth, n_tokens) counted term by term; no aspect is assumed."""
+    rule = _rule(rule, options, without="aspect")
+    how = _convention(counted, recomputation)
+
+    def powers(depth: float) -> tuple[float, float, float]:
+        return powers_of_width(rule, lambda shape: count_training(shape, how).total, depth)
+
+    one, two = powers(1.0), powers(2.0)
+    layer = [high - low for low, high in zip(one, two, strict=True)]
+    apart = [low - each for low, each in zip(one, layer, strict=True)]
+    width, depth = symbol("width"), symbol("depth")
+    flops = symbol("n_tokens") * (depth * _cubic(width, *layer) + _cubic(width, *apart))
+    says = f"training FLOPs of {_describe(rule)}: {how.of_flops}{_again(how)}"
+    return Cost(write_call(width_depth, (), _changed(rule, how)), str(flops), FLOPS, says)
+
+
 def costs() -> dict[str, Cost]:
-    """The named costs."""
+    """The named costs that need no numbers."""
     return {six_nd.name: six_nd}
 
 
+def describe_makers() -> dict[str, str]:
+    """How each cost with options is written, and what it counts, in one sentence."""
+    return {
+        form.usage: (MAKERS[name].__doc__ or "").split("\n\n")[0].replace("\n    ", " ")
+        for name, form in _forms().items()
+    }
+
+
 def find_cost(given: Cost | str) -> Cost:
-    """A Cost, a named one, or one from a formula of columns. Raises BadFormula."""
+    """A Cost, a named one, a call such as ``money(6nd, price=2, ...)``, or a formula of columns.
+
+    Raises BadFormula for text that is none of these, ValueError for numbers that make no sense.
+    """
     if isinstance(given, Cost):
         return given
-    known = costs()
-    if given in known:
-        return known[given]
-    cost = Cost(given, given, "budget units", "formula given by the user")
-    if cost.expr.op == "symbol":
-        hint = nearest(given, list(known))
+    if not isinstance(given, str):
+        raise BadFormula(f"a cost is a name, a call or a formula of columns, got {shown(given)}")
+    text, known = given.strip(), costs()
+    if text in known:
+        return known[text]
+    call = read_call(text, tuple(known))
+    if call is not None:
+        return build(call, MAKERS, _forms(), find_cost)
+    if text in MAKERS:
+        raise BadFormula(f"{text} is written {_forms()[text].usage}")
+    if re.fullmatch(r"\w*[A-Za-z_]\w*", text) and not re.fullmatch(r"\d+[eE]\d+", text):
+        names = [*known, *(form.usage for form in _forms().values())]
         raise BadFormula(
-            f"no cost named {given!r}; named costs are {', '.join(known)}, or give a formula of "
-            f"columns such as '6*n_params*n_tokens'.{hint}"
+            f"no cost named {shown(text)}; named costs are {', '.join(names)}, or give a formula "
+            f"of columns such as '6*n_params*n_tokens'.{nearest(text, [*known, *MAKERS])}"
         )
+    used = [name for name in (*known, *MAKERS) if re.search(rf"(?<!\w){name}(?!\w)", text)]
+    if used:
+        raise BadFormula(
+            f"a formula of columns cannot hold the cost {used[0]!r}; total(...) adds costs, and a "
+            "formula can be one of them"
+        )
+    cost = Cost(text, text, OTHER, "formula given by the user")
+    _ = cost.expr  # raises what is wrong with it
     return cost
 
 
@@ -65,3 +271,84 @@ def check_budget(budget: float) -> float:
     if isinstance(budget, bool) or not (math.isfinite(budget) and budget > 0):
         raise ValueError(f"the budget must be a positive number, got {budget}")
     return float(budget)
+
+
+def _forms() -> dict[str, Form]:
+    shape = [field.name for field in fields(ShapeRule)]
+    flat = [name for name in shape if name != "aspect"]
+    return {
+        name: form_of(make, flat if make is width_depth else shape) for name, make in MAKERS.items()
+    }
+
+
+def _positive(**values: Any) -> None:
+    for name, value in values.items():
+        if not (_real(value) and value > 0):
+            raise BadPlan(f"{name} must be a positive number, got {shown(value)}")
+
+
+def _real(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def _rule(rule: ShapeRule | None, options: Mapping[str, Any], *, without: str = "") -> ShapeRule:
+    known = [field.name for field in fields(ShapeRule) if field.name != without]
+    for name in options:
+        if name not in known:
+            raise BadPlan(
+                f"no shape option {name!r}; options are {', '.join(known)}.{nearest(name, known)}"
+            )
+    return replace(rule or ShapeRule(), **options)
+
+
+def _convention(given: Any, recomputation: Any) -> Convention:
+    if not isinstance(given, Convention | str):
+        raise BadPlan(f"a convention is named by a word such as exact, got {shown(given)}")
+    if not (_real(recomputation) and recomputation >= 0):
+        raise BadPlan(f"recomputation must be zero or more passes, got {shown(recomputation)}")
+    found = find_convention(given)
+    return replace(found, recomputation=recomputation) if recomputation else found
+
+
+def _changed(rule: ShapeRule, how: Convention) -> dict[str, Any]:
+    """Options in which a rule differs from the default, and the convention's."""
+    values = {field.name: getattr(rule, field.name) for field in fields(ShapeRule)}
+    usual = ShapeRule()
+    shape = {name: value for name, value in values.items() if value != getattr(usual, name)}
+    return {**shape, "counted": how.name, "recomputation": how.recomputation}
+
+
+def _describe(rule: ShapeRule) -> str:
+    ratio = rule.ratio or (8 / 3 if rule.gated else 4)
+    words = [
+        f"a {'gated ' if rule.gated else ''}decoder with vocabulary {rule.vocabulary:g}",
+        f"context {rule.context:g}",
+        f"feed-forward/width {ratio:.3g}",
+        f"{'tied' if rule.tied else 'untied'} embeddings",
+    ]
+    words += [f"{rule.group:g} query heads per key head"] * (rule.group != 1)
+    return ", ".join(words)
+
+
+def _again(how: Convention) -> str:
+    return f", the layers recomputed {how.recomputation:g} times" if how.recomputation else ""
+
+
+def _cubic(x: Expr, a: float, b: float, c: float) -> Expr:
+    """x (a + x (b + x c)); parts that are zero are left out."""
+    whole: Expr | None = None
+    for factor in (c, b, a):
+        if whole is None:
+            whole = x * factor if factor else None
+        else:
+            whole = x * (whole + factor if factor else whole)
+    return number(0.0) if whole is None else whole
+
+
+MAKERS: Mapping[str, Callable[..., Cost]] = MappingProxyType(
+    {
+        make.__name__: make
+        for make in (serve, train_and_serve, total, gpu_hours, money, transformer, width_depth)
+    }
+)

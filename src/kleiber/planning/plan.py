@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from kleiber.claim import Estimate
 from kleiber.errors import BadPlan
@@ -15,7 +14,7 @@ from kleiber.fitting.intervals import check_level
 from kleiber.fitting.record import Fit
 from kleiber.fitting.status import Status
 from kleiber.formula import calculate
-from kleiber.planning.allocate import Question, allocate, ask
+from kleiber.planning.allocate import Question, allocate, ask, law_at
 from kleiber.planning.cost import Cost, check_budget, find_cost, six_nd
 
 FAR = 10.0  # budgets beyond this multiple of the largest measured run are warned of
@@ -23,11 +22,12 @@ FAR = 10.0  # budgets beyond this multiple of the largest measured run are warne
 
 @dataclass(frozen=True)
 class Plan:
-    """The best allocation of a budget.
+    """The best allocation of a budget, or the least budget for a target.
 
     The allocation's intervals are of the optimum itself (each draw's own best split); the
-    prediction's interval is of the law at the allocation given. ``extrapolation`` is the budget
-    over the cost of the dearest measured run, None if unknown. ``notes`` are warnings.
+    prediction's interval is of the law at the allocation given. ``budget`` is what the first cost
+    comes to, with an interval (``needed``) when it was asked for by a target. ``extrapolation`` is
+    the budget over the cost of the dearest measured run, None if unknown. ``notes`` are warnings.
     """
 
     budget: float
@@ -38,45 +38,102 @@ class Plan:
     level: float
     target: str
     notes: tuple[str, ...] = ()
+    needed: Estimate | None = None
 
 
 def plan(
     fit: Fit,
-    budget: float,
+    budget: float | None = None,
     cost: Cost | str = six_nd,
     *,
+    reach: float | None = None,
+    under: Mapping[Cost | str, float] | None = None,
     limits: Mapping[str, tuple[float, float]] | None = None,
+    choices: Mapping[str, Sequence[float]] | None = None,
     given: Mapping[str, float] | None = None,
     level: float = 0.95,
 ) -> Plan:
     """Minimise the fitted law over its variables with cost(variables) = budget.
 
-    ``limits`` are boxes per variable, ``given`` values of variables that are not chosen. Raises
-    BadPlan for a fit that cannot support a plan (it says which run to add) or a question without
-    an answer.
+    Instead of a budget, ``reach`` is a value of the law to be reached at the least cost. ``under``
+    adds further costs with what each may come to (time, memory, money); ``limits`` are boxes per
+    variable, ``choices`` ladders of values, ``given`` values of variables that are not chosen.
+
+    Raises BadPlan for a fit that cannot support a plan (it says which run to add) or a question
+    without an answer.
     """
     check_support(fit)
     level = check_level(level)
-    question = ask(fit.law, find_cost(cost), check_budget(budget), limits or {}, given or {})
+    question = pose_question(fit, budget, cost, reach, under, limits, choices, given)
     best = allocate(question, {name: np.array([value]) for name, value in fit.params.items()})
     chosen = {name: float(values[0]) for name, values in best.items()}
     if not np.isfinite(chosen["predicted"]):
-        raise BadPlan(f"law {fit.law.name} has no finite value at any affordable allocation")
+        raise BadPlan(_no_answer(fit, question))
     drawn = allocate(question, fit.draws) if fit.n_draws else {}
     allocation = {
-        name: _estimate(fit, chosen[name], drawn.get(name), level) for name in question.variables
+        name: _estimate(fit, chosen[name], drawn.get(name), level)
+        for name in fit.law.variables
+        if name in question.variables
     }
-    factor = extrapolation(fit, question)
+    needed = _estimate(fit, chosen["spent"], drawn.get("spent"), level) if reach else None
+    spent = chosen["spent"] if reach else question.budget
+    factor = extrapolation(fit, question, spent)
+    notes = _notes(fit, question, chosen, factor) + _unreached(question, drawn)
     return Plan(
-        question.budget,
+        spent,
         allocation,
         _predicted(fit, question, chosen, level),
         factor,
         question.cost,
         level,
         fit.target,
-        _notes(fit, question, chosen, factor),
+        notes,
+        needed,
     )
+
+
+def pose_question(
+    fit: Fit,
+    budget: float | None,
+    cost: Cost | str,
+    reach: float | None,
+    under: Mapping[Cost | str, float] | None,
+    limits: Mapping[str, tuple[float, float]] | None,
+    choices: Mapping[str, Sequence[float]] | None,
+    given: Mapping[str, float] | None,
+) -> Question:
+    """The question of a plan, checked."""
+    if (budget is None) == (reach is None):
+        raise BadPlan("a plan takes a budget, or a value to reach, and not both")
+    first = np.inf if budget is None else check_budget(budget)
+    costs = [(find_cost(cost), first)]
+    costs += [(find_cost(each), check_budget(most)) for each, most in (under or {}).items()]
+    return ask(
+        fit.law, costs, limits=limits or {}, given=given or {}, choices=choices, target=reach
+    )
+
+
+def _no_answer(fit: Fit, question: Question) -> str:
+    if question.target is None:
+        return f"law {fit.law.name} has no finite value at any affordable allocation"
+    far = {name: np.array([ends[1]]) for name, ends in question.limits.items()}
+    lowest = float(law_at(question, fit.params, far)[0])
+    return (
+        f"{fit.target} {question.target:g} is out of reach: within the limits the law falls no "
+        f"lower than {lowest:.4g}"
+    )
+
+
+def _unreached(question: Question, drawn: Mapping[str, np.ndarray]) -> tuple[str, ...]:
+    """Say so when some draws have no allocation at all."""
+    if not drawn:
+        return ()
+    lost = int((~np.isfinite(drawn["predicted"])).sum())
+    if not lost:
+        return ()
+    share = f"{lost} of {len(drawn['predicted'])} draws"
+    why = "never reach the target" if question.target is not None else "have no allocation"
+    return (f"{share} {why}; intervals are of the others, and so too narrow",)
 
 
 def check_support(fit: Fit) -> None:
@@ -130,21 +187,21 @@ def _predicted(fit: Fit, question: Question, chosen: Mapping[str, float], level:
     return _estimate(fit, chosen["predicted"], draws, level)
 
 
-def extrapolation(fit: Fit, question: Question) -> float | None:
-    """The budget over the cost of the dearest measured run; None when that is unknown."""
+def extrapolation(fit: Fit, question: Question, spent: float) -> float | None:
+    """What is spent over the cost of the dearest measured run; None when that is unknown."""
     runs = fit.outermost or ([{n: ends[1] for n, ends in fit.ranges.items()}] if fit.ranges else [])
-    spent = []
+    costs: list[float] = []
     for run in runs:
         have = {**question.given, **run}
         if all(name in have for name in question.cost.variables):
-            spent.append(float(calculate(question.cost.expr, have)))
-    return question.budget / max(spent) if spent else None
+            costs.append(float(calculate(question.cost.expr, have)))
+    return spent / max(costs) if costs else None
 
 
 def _notes(
     fit: Fit, question: Question, chosen: Mapping[str, float], factor: float | None
 ) -> tuple[str, ...]:
-    notes = list(fit.notes)
+    notes: list[str] = list(fit.notes)
     if not fit.n_draws:
         notes.append("no intervals: the fit has no draws (fit again with --draws 1000)")
     if factor is None:
@@ -153,36 +210,18 @@ def _notes(
         notes.append("extrapolation is a lower bound: only the ranges of the columns are recorded")
     if factor is not None and factor > FAR:
         notes.append(
-            f"the budget is {factor:.3g} times the dearest measured run: intervals hold only if the "
-            "law itself does that far out"
+            f"the budget is {factor:.3g} times the dearest measured run: intervals hold only if "
+            "the law itself does that far out"
         )
     if fit.status is Status.BOUND_HIT:
         notes.append(f"the fit hit a bound: {fit.reason}")
     for name in question.variables:
         low, high = np.exp(question.limits[name])
-        if chosen[name] >= high * (1 - 1e-9) or chosen[name] <= low * (1 + 1e-9):
+        fixed = name in question.choices or chosen[name] <= 1 + 1e-9
+        edge = chosen[name] >= high * (1 - 1e-9) or chosen[name] <= low * (1 + 1e-9)
+        if edge and not fixed:
             notes.append(f"{name} = {chosen[name]:.4g} sits at its limit")
     return tuple(notes)
-
-
-def trace_frontier(
-    fit: Fit,
-    budgets: Sequence[float],
-    cost: Cost | str = six_nd,
-    *,
-    limits: Mapping[str, tuple[float, float]] | None = None,
-    given: Mapping[str, float] | None = None,
-    level: float = 0.95,
-) -> pl.DataFrame:
-    """The compute-optimal curve: one row per budget with allocation, prediction and intervals."""
-    rows: list[dict[str, Any]] = []
-    for budget in budgets:
-        each = plan(fit, float(budget), cost, limits=limits, given=given, level=level)
-        row: dict[str, Any] = {"budget": each.budget}
-        for name, item in (*each.allocation.items(), ("predicted", each.predicted)):
-            row |= {name: item.value, f"{name}_low": item.low, f"{name}_high": item.high}
-        rows.append(row | {"extrapolation": each.extrapolation})
-    return pl.DataFrame(rows)
 
 
 def describe_plan(made: Plan) -> dict[str, Any]:
@@ -202,4 +241,5 @@ def describe_plan(made: Plan) -> dict[str, Any]:
         "target": made.target,
         "convention": made.cost.convention,
         "notes": list(made.notes),
+        **({} if made.needed is None else {"needed": ends(made.needed)}),
     }

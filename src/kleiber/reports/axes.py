@@ -12,7 +12,7 @@ from jaxtyping import Float
 from kleiber.columns import COLUMNS
 
 DECADE = 10.0  # a range whose ends differ by more is drawn on a log axis
-LONGEST = 60  # characters of one name in a label
+LONGEST = 40  # characters of one name in a label
 LOG_STEPS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))  # ticks in a decade, the first that do
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
@@ -89,7 +89,8 @@ def tick_places(axis: Axis) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(size * power for size in (1, 2, 2.5, 5, 10) if size * power >= rough)
     count = range(math.ceil(axis.low / step), math.floor(axis.high / step) + 1)
-    return [float(f"{k * step:.14g}") for k in count]
+    places = [float(f"{k * step:.14g}") for k in count]
+    return [place for place in places if axis.low <= place <= axis.high]
 
 
 def tick_labels(places: Sequence[float]) -> list[str]:

@@ -33,11 +33,14 @@ SUFFIXES = (".svg", ".png", ".pdf")
 BLUE, POINT, BAR = "#0072B2", "#4D4D4D", "#7FB2D6"
 WIDTH, PANELS = 12.0, 6.4  # inches: of the figure, and the height of its panels
 EDGE = 0.35  # inches left free at each side
+RIGHT = 4.55  # inches of the two panels at the right, words included
+TITLE, LABEL = 0.62, 0.55  # inches above a panel and below it, for its words
+FONT = 9.0  # points
 RASTER = 500  # more points than this become a picture inside the file
 DPI = {".svg": 110, ".png": 160, ".pdf": 110}
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
-    "font.size": 9.0,
+    "font.size": FONT,
     "mathtext.fontset": "dejavusans",
     "svg.hashsalt": "kleiber",
     "svg.fonttype": "path",
@@ -133,19 +136,51 @@ def _composed(panels: Panels) -> Figure:
     top = EDGE + sum(line.height for line in above)
     bottom = 0.15 + sum(line.height for line in below)
     height = top + PANELS + bottom
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    side, gap = 0.2 / WIDTH, 0.12
-    figure.set_layout_engine(
-        "constrained", rect=(side, bottom / height, 1 - 2 * side, PANELS / height),
-        w_pad=gap, h_pad=gap, wspace=0.02, hspace=0.03,
-    )  # fmt: skip
+    figure = Figure(figsize=(WIDTH, height))
     _write(figure, above, height - EDGE)
     _write(figure, below, bottom)
-    grid = figure.add_gridspec(2, 2, width_ratios=(1.45, 1.0))
-    _draw_law(figure.add_subplot(grid[:, 0]), panels)
-    _draw_residuals(figure.add_subplot(grid[0, 1]), panels, panels.residuals)
-    _draw_match(figure.add_subplot(grid[1, 1]), panels, panels.match)
+    places = _places(panels, bottom)
+    boxes = {
+        name: figure.add_axes((x / WIDTH, y / height, wide / WIDTH, high / height))
+        for name, (x, y, wide, high) in places.items()
+    }
+    _draw_law(boxes["law"], panels)
+    if panels.colour is not None:
+        _draw_bar(boxes["bar"], panels.colour, [curve.at for curve in panels.law.curves])
+    _draw_residuals(boxes["residuals"], panels, panels.residuals)
+    _draw_match(boxes["match"], panels, panels.match)
     return figure
+
+
+def _places(panels: Panels, bottom: float) -> dict[str, tuple[float, float, float, float]]:
+    """Left, lower edge, width and height of each panel in inches, with room for its words.
+
+    Worked out here, not by a layout engine, whose last digits differ from run to run.
+    """
+    top, low = bottom + PANELS - TITLE, bottom + LABEL
+    left, right = EDGE + _beside(panels.law.y), WIDTH - EDGE - 0.1
+    middle = right - RIGHT + max(_beside(panels.residuals.y), _beside(panels.match.y))
+    until = right - RIGHT - 0.25
+    if panels.colour is not None:
+        until -= 0.25 + _beside(panels.colour.axis)
+    above = low + 0.2 * len(_held_lines(panels))
+    places = {"law": (left, above, until - left, top - above)}
+    if panels.colour is not None:
+        places["bar"] = (until + 0.12, above, 0.15, top - above)
+    high = (top - low - TITLE - LABEL) / 2
+    places["residuals"] = (middle, top - high, right - middle, high)
+    places["match"] = (middle, low, right - middle, high)
+    return places
+
+
+def _beside(axis: Axis) -> float:
+    """Inches that an upright axis needs for its ticks and label."""
+    labels = tick_labels(tick_places(axis))
+    return 0.34 + max((text_width(label, FONT, False) for label in labels), default=0.0)
+
+
+def _held_lines(panels: Panels) -> list[str]:
+    return textwrap.wrap(plain(panels.law.note), 80)
 
 
 def _write(figure: Figure, lines: Sequence[Line], top: float) -> None:
@@ -178,9 +213,8 @@ def text_width(text: str, size: float, bold: bool) -> float:
 def _draw_law(axes: Axes, panels: Panels) -> None:
     law = panels.law
     _dress(axes, "Data and fitted law", law.x, law.y, legend=True)
-    if law.note:
-        note = "\n".join(textwrap.wrap(plain(law.note), 90))
-        axes.set_xlabel(f"{axes.get_xlabel()}\n{note}", linespacing=1.6)
+    label = "\n".join([axes.get_xlabel(), *_held_lines(panels)])
+    axes.set_xlabel(label, linespacing=1.5)
     dots = _scatter(axes, panels, law.data_x, law.data_y, np.arange(len(law.data_x)))
     shades = _shades(panels.colour, [curve.at for curve in law.curves])
     style = "-" if panels.settled else "--"
@@ -198,16 +232,13 @@ def _draw_law(axes: Axes, panels: Panels) -> None:
         handles.append(bands[len(bands) // 2])
         names.append(panels.band)
     _legend(axes, handles, names)
-    if panels.colour is not None:
-        _draw_bar(axes, panels.colour, [curve.at for curve in law.curves])
 
 
 def _draw_bar(axes: Axes, colour: Colour, marks: Sequence[float | None]) -> None:
     from matplotlib.cm import ScalarMappable
 
     figure: Any = axes.figure
-    scale = ScalarMappable(_norm(colour.axis), _ramp())
-    bar = figure.colorbar(scale, ax=axes, pad=0.02, aspect=38, fraction=0.05)
+    bar = figure.colorbar(ScalarMappable(_norm(colour.axis), _ramp()), cax=axes)
     bar.solids.set(edgecolor="face", rasterized=True)
     bar.outline.set_visible(False)
     bar.set_label(plain(colour.axis.label))
@@ -315,7 +346,7 @@ def _legend(axes: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
     axes.legend(
         handles, names, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(names),
         borderaxespad=0.7,
-    ).set_in_layout(False)  # fmt: skip
+    )  # fmt: skip
 
 
 def _ticks(axis: Any, shown: Axis) -> None:

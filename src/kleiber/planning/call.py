@@ -1,0 +1,211 @@
+"""The text of a cost that is built from costs, such as ``money(6nd, price=2, ...)``: read by ast,
+checked against the signatures of the functions that build costs, and written. Nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+from kleiber.errors import BadFormula, nearest, shown
+from kleiber.formula import FUNCTIONS, LIMIT
+
+Option: TypeAlias = "float | bool | str | Call"
+T = TypeVar("T")
+# such as 6nd, which Python cannot read as a name; not 1e9 or 1e+09
+WORD = re.compile(r"(?<![\w.])(?!\d+[eE][+-]?\d+(?!\w))\d+[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A named cost with what is in its brackets: parts (calls, or text of costs) and options."""
+
+    name: str
+    parts: tuple[Call | str, ...]
+    options: Mapping[str, Option]
+
+
+def read_call(text: str, words: Sequence[str]) -> Call | None:
+    """The call that ``text`` is, or None for any other text. Raises BadFormula.
+
+    ``words`` are the known names that begin with a digit. The functions of a formula, such as
+    exp(...), are no calls of costs.
+    """
+    if len(text) > LIMIT or "(" not in text:
+        return None
+    spelt = WORD.sub(lambda match: _spell(match.group(), words), text)
+    try:
+        with warnings.catch_warnings():  # such as "invalid decimal literal"
+            warnings.simplefilter("ignore")
+            node = ast.parse(spelt, mode="eval").body
+        return _call(node, spelt) if _is_call(node) else None
+    except SyntaxError as error:
+        if not re.match(r"\w+\s*\(", spelt) or spelt.split("(")[0].strip() in FUNCTIONS:
+            return None  # a formula, whose own reader says what is wrong with it
+        raise BadFormula(f"cannot read the cost {shown(text)}: {error.msg}") from None
+    except (RecursionError, MemoryError):
+        raise BadFormula(f"cannot read the cost {shown(text)}: too deep") from None
+    except BadFormula:
+        raise
+    except ValueError as error:  # null characters, numbers of thousands of digits
+        raise BadFormula(f"cannot read the cost {shown(text)}: {error}") from None
+
+
+def _spell(word: str, words: Sequence[str]) -> str:
+    """A name Python can read in the place of one that begins with a digit."""
+    if word not in words:
+        raise BadFormula(
+            f"no cost named {word!r}; known are {', '.join(words)}.{nearest(word, words)}"
+        )
+    return f"_{word}"
+
+
+def _unspell(text: str) -> str:
+    return re.sub(r"(?<!\w)_(\d)", r"\1", text)
+
+
+def _is_call(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id not in FUNCTIONS
+    )
+
+
+def _call(node: ast.AST, text: str) -> Call:
+    assert isinstance(node, ast.Call)
+    assert isinstance(node.func, ast.Name)
+    options: dict[str, Option] = {}
+    for keyword in node.keywords:
+        if keyword.arg is None:
+            raise BadFormula(f"'**' is not accepted in the brackets of {node.func.id}(...)")
+        if keyword.arg in options:
+            raise BadFormula(f"{node.func.id}(...) gives {keyword.arg} twice")
+        options[keyword.arg] = _option(keyword.arg, keyword.value, text)
+    return Call(node.func.id, tuple(_part(item, text) for item in node.args), options)
+
+
+def _part(node: ast.AST, text: str) -> Call | str:
+    """A call, or the text of a name or formula."""
+    return _call(node, text) if _is_call(node) else _source(node, text)
+
+
+def _source(node: ast.AST, text: str) -> str:
+    return _unspell(ast.get_source_segment(text, node) or ast.unparse(node))
+
+
+def _option(name: str, node: ast.AST, text: str) -> Option:
+    """A number, true or false, a name, or a call."""
+    match node:
+        case ast.Constant(value=bool() as value):
+            return value
+        case ast.Constant(value=int() | float() as value):
+            return _finite(name, value)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -_finite(name, value)
+        case ast.Name(id="true" | "false" as word):
+            return word == "true"
+        case ast.Name(id=word):
+            return _unspell(word)
+        case _ if _is_call(node):
+            return _call(node, text)
+        case _:
+            raise BadFormula(
+                f"{name}={shown(_source(node, text))} is not accepted: an option is a number, true "
+                "or false, or the name of a cost or convention"
+            )
+
+
+def _finite(name: str, value: float) -> float:
+    try:
+        if math.isfinite(number := float(value)):
+            return number
+    except OverflowError:
+        pass
+    raise BadFormula(f"the number of {name} is not finite")
+
+
+@dataclass(frozen=True)
+class Form:
+    """What may stand in the brackets: how many parts, options that must and that can be given."""
+
+    name: str
+    parts: float
+    needed: tuple[str, ...]
+    optional: tuple[str, ...]
+
+    @property
+    def usage(self) -> str:
+        """How it is written, such as ``money(COST, price=NUMBER)``."""
+        first = ["COST, ..."] if self.parts > 1 else ["COST"] * int(self.parts)
+        return f"{self.name}({', '.join([*first, *(f'{item}=NUMBER' for item in self.needed)])})"
+
+
+def form_of(make: Callable[..., Any], extra: Sequence[str] = ()) -> Form:
+    """The form of a function that builds a cost.
+
+    Parts are its positional parameters without default, options its keyword-only ones; ``extra``
+    are those that its ``**options`` take.
+    """
+    parts, needed, optional = 0.0, list[str](), list[str]()
+    for item in inspect.signature(make).parameters.values():
+        if item.kind is item.VAR_POSITIONAL:
+            parts = math.inf
+        elif item.kind is item.VAR_KEYWORD:
+            optional += extra
+        elif item.kind is item.KEYWORD_ONLY:
+            (needed if item.default is item.empty else optional).append(item.name)
+        elif item.default is item.empty:
+            parts += 1
+    return Form(make.__name__, parts, tuple(needed), tuple(optional))
+
+
+def build(
+    call: Call,
+    makers: Mapping[str, Callable[..., T]],
+    forms: Mapping[str, Form],
+    find: Callable[[str], T],
+) -> T:
+    """What the call makes, inner calls first; BadFormula for names or options not known."""
+    if call.name not in makers:
+        known = ", ".join(f"{name}(...)" for name in makers)
+        hint = nearest(call.name, makers)
+        raise BadFormula(f"no cost named {call.name!r}; costs with options are {known}.{hint}")
+    form = forms[call.name]
+    options = (*form.needed, *form.optional)
+    for name in call.options:
+        if name not in options:
+            hint = nearest(name, options)
+            raise BadFormula(f"{call.name}(...) takes {', '.join(options)}, not {name!r}.{hint}")
+    missing = [name for name in form.needed if name not in call.options]
+    if missing or len(call.parts) > form.parts or (form.parts and not call.parts):
+        raise BadFormula(f"{call.name}(...) is written {form.usage}")
+
+    def made(item: Option) -> Any:
+        return build(item, makers, forms, find) if isinstance(item, Call) else item
+
+    parts = [find(item) if isinstance(item, str) else made(item) for item in call.parts]
+    return makers[call.name](*parts, **{name: made(item) for name, item in call.options.items()})
+
+
+def write_call(make: Callable[..., Any], parts: Sequence[str], options: Mapping[str, Any]) -> str:
+    """The text that ``read_call`` reads, without options that are None or at their defaults."""
+    usual = {name: item.default for name, item in inspect.signature(make).parameters.items()}
+    said = list(parts)
+    for name, value in options.items():
+        if value is not None and value != usual.get(name, inspect.Parameter.empty):
+            said.append(f"{name}={_say(value)}")
+    return f"{make.__name__}({', '.join(said)})"
+
+
+def _say(value: Any) -> str:
+    if isinstance(value, bool | str):
+        return str(value).lower() if isinstance(value, bool) else value
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))

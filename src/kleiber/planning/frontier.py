@@ -1,0 +1,73 @@
+"""Plans over a range: the compute-optimal curve, and what each parameter does to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from kleiber.fitting.record import Fit, fill
+from kleiber.planning.allocate import allocate
+from kleiber.planning.cost import Cost, six_nd
+from kleiber.planning.plan import check_support, plan, pose_question
+
+
+def trace_frontier(
+    fit: Fit,
+    budgets: Sequence[float],
+    cost: Cost | str = six_nd,
+    *,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+    given: Mapping[str, float] | None = None,
+    level: float = 0.95,
+) -> pl.DataFrame:
+    """The compute-optimal curve: one row per budget with allocation, prediction and intervals."""
+    rows: list[dict[str, Any]] = []
+    for budget in budgets:
+        each = plan(fit, float(budget), cost, limits=limits, given=given, level=level)
+        row: dict[str, Any] = {"budget": each.budget}
+        for name, item in (*each.allocation.items(), ("predicted", each.predicted)):
+            row |= {name: item.value, f"{name}_low": item.low, f"{name}_high": item.high}
+        rows.append(row | {"extrapolation": each.extrapolation})
+    return pl.DataFrame(rows)
+
+
+def sensitivity(
+    fit: Fit,
+    budget: float | None = None,
+    cost: Cost | str = six_nd,
+    *,
+    reach: float | None = None,
+    under: Mapping[Cost | str, float] | None = None,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+    given: Mapping[str, float] | None = None,
+) -> pl.DataFrame:
+    """How a plan moves with each free parameter: elasticities dlog(plan)/dlog(parameter).
+
+    One row per free parameter: an elasticity of 2 in ``n_params`` says that a parameter one per
+    cent larger makes the best model two per cent larger. ``shift`` columns multiply it by the
+    parameter's relative standard error: how far that parameter's own uncertainty moves the plan.
+    """
+    check_support(fit)
+    question = pose_question(fit, budget, cost, reach, under, limits, None, given)
+    step = 1e-3
+    moved = [
+        fill(fit, {name: fit.params[name] * (1 + sign * step)})
+        for name in fit.free
+        for sign in (1, -1)
+    ]
+    stacked = {name: np.array([float(each[name]) for each in moved]) for name in fit.params}
+    found = allocate(question, stacked)
+    rows: list[dict[str, Any]] = []
+    for k, name in enumerate(fit.free):
+        relative = (
+            fit.stderr.get(name, np.nan) / abs(fit.params[name]) if fit.params[name] else np.nan
+        )
+        row: dict[str, Any] = {"parameter": name}
+        for what in (*question.variables, "predicted"):
+            slope = np.log(found[what][2 * k] / found[what][2 * k + 1]) / (2 * step)
+            row |= {what: float(slope), f"{what}_shift": float(slope * relative)}
+        rows.append(row)
+    return pl.DataFrame(rows)
