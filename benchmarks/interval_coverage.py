@@ -23,7 +23,7 @@ from scipy import stats
 import kleiber
 from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.covariance import measure_spread
-from kleiber.fitting.intervals import bca_interval, expanded_level, percentile_interval
+from kleiber.fitting.intervals import bca_interval, draws_level, percentile_interval
 from kleiber.fitting.noise import Noise, charge
 from kleiber.fitting.problem import Problem, minimise, pose
 from kleiber.law import Law
@@ -95,7 +95,12 @@ def intervals(
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """Method -> quantity -> interval."""
     units, lost = (len(problem.target), len(u)) if groups is None else (int(groups.max()) + 1, 1)
-    wide = expanded_level(LEVEL, units, lost)
+    inside = 1.0
+    if problem.noise.delta is not None:
+        r = problem.differentiate(u[None], False).residual[0]
+        inside = float((np.abs(r) <= problem.noise.delta).mean())
+    wide = draws_level(LEVEL, units, lost, inside=inside)
+    tame = draws_level(LEVEL, units, lost, wild=True, inside=inside)
     drawn = {
         kind: draw(problem, u, groups, draws, rng, kind == "wild") for kind in ("rows", "wild")
     }
@@ -108,11 +113,12 @@ def intervals(
         made = {
             "percentile": percentile_interval(drawn["rows"][name], LEVEL),
             "expanded": percentile_interval(drawn["rows"][name], wide),
-            "wild": percentile_interval(drawn["wild"][name], LEVEL),
-            "wild+": percentile_interval(drawn["wild"][name], wide),
             "bca": bca_interval(drawn["rows"][name], np.exp(value), moves, LEVEL),
             "bca+": bca_interval(drawn["rows"][name], np.exp(value), moves, wide),
         }
+        if "wild" in drawn:
+            made["wild"] = percentile_interval(drawn["wild"][name], LEVEL)
+            made["wild+"] = percentile_interval(drawn["wild"][name], tame)
         sd = np.sqrt(slope @ spread.sandwich @ slope) * stats.t.ppf(0.5 + LEVEL / 2, units - lost)
         made["sandwich"] = (np.exp(value - sd), np.exp(value + sd))
         for method, (low, high) in made.items():

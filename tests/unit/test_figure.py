@@ -133,7 +133,7 @@ def test_words_are_on_the_figure_and_apart(panels: Panels) -> None:
 def test_nothing_stands_on_the_data(panels: Panels) -> None:
     figure = compose(panels)
     figure.draw_without_rendering()
-    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    legends = [legend for axes in figure.axes if (legend := axes.get_legend())]
     assert len(legends) >= 2
     boxes = [legend.get_window_extent() for legend in legends]
     boxes += [text.get_window_extent() for text in figure.texts]
@@ -149,7 +149,7 @@ def test_every_panel_shows_all_of_its_points(panels: Panels) -> None:
     found = 0
     for axes in (axes for axes in figure.axes if axes.get_title(loc="left")):
         (low_x, high_x), (low_y, high_y) = axes.get_xlim(), axes.get_ylim()
-        dots = [item for item in axes.collections if len(item.get_offsets()) > 1]
+        dots = [item for item in axes.collections if np.size(item.get_offsets()) > 2]
         for x, y in np.concatenate([item.get_offsets() for item in dots]):
             assert low_x <= x <= high_x
             assert low_y <= y <= high_y

@@ -83,7 +83,7 @@ def test_curves_and_bands_of_two_variables(chinchilla: Case) -> None:
     made, table = chinchilla
     panels = fit_panels(made, table)
     sizes, tokens = table["n_params"].to_numpy(), table["n_tokens"].to_numpy()
-    levels = [curve.at for curve in panels.law.curves]
+    levels = [curve.at for curve in panels.law.curves if curve.at is not None]
     assert (
         levels
         == sorted(levels)
@@ -285,17 +285,35 @@ def test_ten_thousand_rows_are_thinned_and_it_says_so() -> None:
     np.testing.assert_array_equal(panels.match.low, expected)
 
 
-def test_another_table_and_rows_without_a_value(floor: Case) -> None:
+def test_another_table_is_named(floor: Case) -> None:
     made, table = floor
-    assert "the table drawn is not the table that was fitted" not in fit_panels(made, table).notes
-    same = table.with_columns(extra=pl.lit("x"))
-    assert fit_panels(made, same).notes == made.notes
-    other = pl.concat([table, pl.DataFrame({"n_data": [-5.0], "loss": [1.0]})])
+    sentence = "the table drawn is not the table that was fitted"
+    assert fit_panels(made, table).notes == made.notes
+    assert fit_panels(made, table.with_columns(extra=pl.lit("x"))).notes == made.notes
+    assert fit_panels(made, table.head(20)).notes == (*made.notes, sentence)
+    assert sentence in fit_panels(made, table.with_columns(loss=pl.col("loss") * 2)).notes
+
+
+def test_rows_without_a_value_are_counted() -> None:
+    x = np.linspace(-2, 5, 30)
+    noise = 0.01 * np.random.default_rng(0).standard_normal(30)
+    table = pl.DataFrame({"angle": x, "loss": 3 + np.sqrt(x + 2.5) + noise})
+    made = fit("a + b*sqrt(angle + 2.5)", table, draws=4, noise=Noise("linear"))
+    other = pl.concat([pl.DataFrame({"angle": [-5.0], "loss": [1.0]}), table])
     panels = fit_panels(made, other)
-    assert panels.notes[-1] == "the table drawn is not the table that was fitted"
     assert panels.notes[-2].startswith("1 of 31 rows are missing from the panels at the right")
-    np.testing.assert_array_equal(panels.drawn, np.arange(30))
+    np.testing.assert_array_equal(panels.drawn, np.arange(1, 31))
+    assert len(panels.residuals.residual) == len(panels.match.predicted) == 30
     assert len(panels.law.data_x) == 31
+    nothing = fit_panels(made, other.head(1))
+    assert len(nothing.drawn) == len(nothing.match.measured) == 0
+
+
+def test_a_fit_without_residuals_has_no_intervals_of_a_new_run(floor: Case) -> None:
+    made, table = floor
+    panels = fit_panels(replace(made, residuals=np.empty(0)), table)
+    assert len(panels.match.barred) == 0
+    assert panels.law.curves[0].low is not None
 
 
 def test_unusable_tables_are_refused(floor: Case) -> None:
@@ -304,6 +322,8 @@ def test_unusable_tables_are_refused(floor: Case) -> None:
         fit_panels(made, table.drop("n_data"))
     with pytest.raises(BadTable, match="not positive"):
         fit_panels(made, table.with_columns(loss=-pl.col("loss")))
+    with pytest.raises(BadTable, match="not positive"):
+        fit_panels(made, table.with_columns(n_data=-pl.col("n_data")))
     with pytest.raises(BadTable, match="no rows"):
         fit_panels(made, table.head(0))
 

@@ -24,6 +24,7 @@ from kleiber.maths.levenberg import Descent
 
 MEMORY = 4_000_000  # entries of the weight matrix held at once
 TOLERANCE = 1e-10  # relative, on the objective of each draw
+RESTART = 1e-3  # damping after a failed Newton step, close as the optimum is
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class _Refitting:
             scale=np.full(len(start), self.scale),
             exact=True,
             tolerance=TOLERANCE,
+            restart=RESTART,
             shift=None if self.shift is None else self.shift[rows],
         )[0]
 

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float, Int
 from kleiber.claim import Estimate
 from kleiber.errors import BadTable, nearest
 from kleiber.fitting.bootstrap import resample_weights
-from kleiber.fitting.intervals import check_level, expanded_level, percentile_interval
+from kleiber.fitting.intervals import check_level, draws_level, percentile_interval
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.posing import Settings, number_groups, pose_table
 from kleiber.fitting.problem import Problem, minimise
@@ -186,7 +186,7 @@ def _rank(
     best = int(order[0])
     units = len(frame) if groups is None else int(groups.max()) + 1
     each = 1 - (1 - ask.level) / (len(problems) - 1)  # as many rivals, as many chances to err
-    level = expanded_level(each, units, max(len(p.law.params) for p in problems))
+    level = draws_level(each, units, max(len(p.law.params) for p in problems))
     contenders = []
     for k in order:
         behind = _estimate(points[k] - points[best], errors[k] - errors[best], level)

@@ -46,12 +46,14 @@ def fit(
     fixed: Mapping[str, float] | None = None,
     tied: Mapping[str, str] | None = None,
     start: Mapping[str, float] | None = None,
+    resample: str = "auto",
     seed: int = 0,
 ) -> Fit:
     """Fit ``law`` (a Law, a catalogue name, a formula, or file.py:name) to a table of runs.
 
-    ``noise`` defaults to Huber 1e-3 on log residuals (Hoffmann et al. 2022). ``draws`` refits to
-    resampled rows, or to resampled groups of the column ``by``, give the intervals; ``weights``
+    ``noise`` defaults to Huber 1e-3 on log residuals (Hoffmann et al. 2022). ``draws`` refits give
+    the intervals: to resampled ``rows``, or for plain least squares ``wild`` ones (``resample``),
+    by whole groups of the column ``by`` where one is given; ``weights``
     names a column that multiplies each row's charge; ``fixed`` holds parameters at numbers and
     ``tied`` at formulas of others; ``start`` replaces the search by one descent.
 
@@ -60,7 +62,7 @@ def fit(
     """
     steps = fit_steps(
         law, table, target=target, noise=noise, draws=draws, level=level, by=by, weights=weights,
-        fixed=fixed, tied=tied, start=start, seed=seed,
+        fixed=fixed, tied=tied, start=start, resample=resample, seed=seed,
     )  # fmt: skip
     while True:
         try:
@@ -82,6 +84,7 @@ def fit_steps(
     fixed: Mapping[str, float] | None = None,
     tied: Mapping[str, str] | None = None,
     start: Mapping[str, float] | None = None,
+    resample: str = "auto",
     seed: int = 0,
 ) -> Generator[Progress, None, Fit]:
     """``fit`` in steps, for callers that show progress: yields after every run of draws."""
@@ -90,9 +93,11 @@ def fit_steps(
         law = find(law, [name for name in frame.columns if name != target])
     if isinstance(draws, bool) or draws < 0 or draws == 1:
         raise ValueError(f"draws must be 0 (none) or at least 2, got {draws}")
+    if resample not in ("auto", "rows", "wild"):
+        raise ValueError(f"resample is 'auto', 'rows' or 'wild', got {resample!r}")
     setting = Settings(
         target, noise or DEFAULT_NOISE, int(draws), check_level(level), by, weights,
-        dict(fixed or {}), dict(tied or {}), start, seed,
+        dict(fixed or {}), dict(tied or {}), start, seed, resample,
     )  # fmt: skip
     return _steps(law, frame, setting)
 
@@ -109,6 +114,7 @@ def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, 
             draws=ask.draws,
             groups=solved.groups,
             rng=stream(ask.seed, "resample"),
+            wild=ask.wild,
         )
         for run in runs:
             drawn.append(problem.outer(run.point))

@@ -1,9 +1,11 @@
 """Intervals from draws, and from a covariance where there are none.
 
-The default is the expanded percentile interval (Hesterberg 2015, section 5): percentiles of the
-draws at a level widened for small samples, Phi(sqrt(n/(n-p)) t_{n-p}), which is the plain
-percentile interval when rows are many. Like all percentile intervals it does not depend on how a
-quantity is parametrised.
+Draws are read at a level widened for small samples, so that coverage holds there too. Draws of
+resampled rows: Phi(sqrt(n/(n-p)) t_{n-p}) (expanded percentiles, Hesterberg 2015, section 5); wild
+draws, whose residuals already carry their leverage: Phi(t_{n-p}). A loss that is quadratic for
+a share of the rows only (a narrow Huber loss) needs only that share of the widening. With many
+rows all are plain percentiles, and none depends on how a quantity is parametrised. Their measured
+coverage is in docs/coverage.md.
 """
 
 from __future__ import annotations
@@ -31,13 +33,20 @@ def check_level(level: float) -> float:
     return float(level)
 
 
-def expanded_level(level: float, units: int, params: int) -> float:
-    """The level at which percentiles of draws are read, for ``units`` rows or groups."""
+def draws_level(
+    level: float, units: int, params: int, *, wild: bool = False, inside: float = 1.0
+) -> float:
+    """The level at which percentiles of draws are read, for ``units`` rows or groups.
+
+    ``wild`` says how the draws were made, ``inside`` for what share of rows the loss is quadratic.
+    NaN when no degree of freedom is left.
+    """
     spare = units - params
     if spare <= 0:
         return math.nan
     t = float(special.stdtrit(spare, 0.5 + level / 2))
-    return float(2 * special.ndtr(math.sqrt(units / spare) * t) - 1)
+    stretch = 1.0 if wild else math.sqrt(units / spare)
+    return level + inside * (float(2 * special.ndtr(stretch * t) - 1) - level)
 
 
 def percentile_interval(

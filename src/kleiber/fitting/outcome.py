@@ -15,7 +15,7 @@ from kleiber.fitting.covariance import Spread, measure_spread
 from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.problem import Problem, residuals
 from kleiber.fitting.record import Fit, complete
-from kleiber.fitting.search import DRAWN, Optimum, finish, lowest, search
+from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search
 from kleiber.fitting.starts import draw_starts, start_ranges
 from kleiber.fitting.status import Status, bounds_hit, judge
 from kleiber.law import Law
@@ -45,7 +45,7 @@ def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
     """Pose the table, find the optimum, and judge it."""
     problem, groups = pose_table(law, frame, ask)
     y = np.exp(problem.target) if ask.noise.scale == "log" else problem.target
-    starts = start_ranges(problem.law, problem.columns, y)
+    starts = start_ranges(problem.law, problem.columns, y) if ask.start is None else {}
     best = _optimum(problem, starts, ask)
     hit = bounds_hit(problem, best.point, best.objective, best.scale)
     spread = measure_spread(problem, best.point, best.scale, groups, tuple(hit))
@@ -64,20 +64,21 @@ def _optimum(problem: Problem, starts: Mapping[str, tuple[float, float]], ask: S
     """The best optimum of a search, or the end of one descent from the start given."""
     if ask.start is None:
         return search(problem, starts, ask.seed)
-    strange = [n for n in ask.start if n not in (*problem.law.params, *ask.fixed, *ask.tied)]
-    if strange:
-        raise BadLaw(
-            f"start names {strange[0]!r}; law {problem.law.name} has {', '.join(problem.law.params)}."
-            f"{nearest(strange[0], problem.law.params)}"
-        )
-    best = finish(problem, _given_start(problem, ask.start))
+    free = problem.law.params
+    for name in ask.start:
+        if name not in (*free, *ask.fixed, *ask.tied):
+            raise BadLaw(
+                f"start names {name!r}; law {problem.law.name} has {', '.join(free)}."
+                f"{nearest(name, free)}"
+            )
+    best = descend_from(problem, _given_start(problem, ask.start))
     if not np.isfinite(best.objective):
         raise BadLaw(f"law {problem.law.name} has no finite value at the start {dict(ask.start)}")
     return best
 
 
-def _given_start(problem: Problem, start: Mapping[str, float]) -> np.ndarray:
-    values = []
+def _given_start(problem: Problem, start: Mapping[str, float]) -> Float[np.ndarray, "params"]:
+    values: list[float] = []
     for name, domain in problem.law.domains.items():
         if name not in start:
             raise BadLaw(f"start gives no value for {name!r}; it gives {', '.join(start)}")
@@ -85,7 +86,7 @@ def _given_start(problem: Problem, start: Mapping[str, float]) -> np.ndarray:
             low, high = domain.bounds
             raise BadLaw(f"start {name} = {start[name]} does not lie inside {low:g} and {high:g}")
         values.append(float(start[name]))
-    return problem.inner(np.array([values]))
+    return problem.inner(np.array([values]))[0]
 
 
 def draw_from(solved: Solved, seed: int) -> Float[np.ndarray, "starts params"]:
@@ -93,6 +94,8 @@ def draw_from(solved: Solved, seed: int) -> Float[np.ndarray, "starts params"]:
     no draw could return, inner points too."""
     if not solved.hit:
         return solved.point[None]
+    if not solved.starts:
+        return np.stack([solved.point, solved.best.point])
     u = draw_starts(solved.problem, solved.starts, count=DRAWN, seed=seed)
     return np.concatenate([solved.point[None], lowest(solved.problem, u, INNER)])
 
@@ -136,9 +139,19 @@ def conclude(
         level=ask.level,
         seconds=seconds,
         by=ask.by,
+        resample="wild" if ask.wild else "rows",
+        inside=_inside(problem, point, ask),
         outermost=_outermost(problem.columns),
         notes=_notes(solved, unsettled, len(values), ask),
     )
+
+
+def _inside(problem: Problem, point: np.ndarray, ask: Settings) -> float:
+    """The share of the rows' weight whose residuals lie inside the Huber width."""
+    if ask.noise.delta is None:
+        return 1.0
+    near = np.abs(residuals(problem, point[None])[0]) <= ask.noise.delta
+    return float((problem.weights * near).sum() / problem.weights.sum())
 
 
 def _in_domains(
@@ -201,7 +214,7 @@ def _stderr(solved: Solved, values: np.ndarray, ask: Settings) -> dict[str, floa
 
 
 def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[str, ...]:
-    notes = []
+    notes: list[str] = []
     problem, groups = solved.problem, solved.groups
     names = problem.law.params
     if groups is not None and groups.max() + 1 < FEW_GROUPS:

@@ -32,6 +32,13 @@ class Settings:
     tied: Mapping[str, str]
     start: Mapping[str, float] | None
     seed: int
+    resample: str = "auto"
+
+    @property
+    def wild(self) -> bool:
+        """Whether draws are wild refits: by default for plain least squares."""
+        plain = self.noise.delta is None and self.noise.dof is None
+        return self.resample == "wild" or (self.resample == "auto" and plain)
 
     def __post_init__(self) -> None:
         stream(self.seed, "starts")  # refuses what is no seed before any work is done
@@ -103,7 +110,7 @@ def positive_columns(law: Law) -> list[str]:
     """Variables whose logarithm, or power to a fitted exponent, the law takes directly."""
     if law.expr is None:
         return []
-    found = []
+    found: list[str] = []
     for node in walk(law.expr):
         fitted = node.op == "pow" and node.args[1].op != "number"
         if (node.op == "log" or fitted) and node.args[0].op == "symbol":

@@ -12,7 +12,7 @@ from kleiber.fitting.kernel import Differentiate, Slopes, stepped_slopes, traced
 from kleiber.fitting.noise import Charge, Noise, charge, fit_scale
 from kleiber.formula import Expr, symbols, walk
 from kleiber.law import Law
-from kleiber.maths.levenberg import Descent, Local, descend
+from kleiber.maths.levenberg import RESTART, START_DAMPING, Descent, Local, descend
 
 BLOCK = 6000  # residuals worked on at once: a few arrays of this length stay in the cache
 ROUNDS = 40  # of the Student-t scale
@@ -163,8 +163,14 @@ def minimise(
     exact: bool = False,
     tolerance: float = 1e-12,
     shift: Float[np.ndarray, "members rows"] | None = None,
+    damping: float | Float[np.ndarray, "members"] = START_DAMPING,
+    restart: float = RESTART,
+    units: Float[np.ndarray, "params"] | None = None,
 ) -> tuple[Descent, Float[np.ndarray, "members"]]:
-    """Descend every member to its optimum; also returns the Student-t scales (ones otherwise)."""
+    """Descend every member to its optimum; also returns the Student-t scales (ones otherwise).
+
+    ``damping`` and ``units`` are those of ``descend``, for starts that are not ``exact``.
+    """
     members = len(start)
     size = np.ones(members) if scale is None else scale
     second = problem.law.expr is not None
@@ -177,15 +183,16 @@ def minimise(
     floor = np.array([item.floor for item in problem.law.domains.values()])
 
     def run(point: np.ndarray, close: bool) -> Descent:
-        damping = 0.0 if close and second else 1e-2
         return descend(
             view,
             point,
             max_iterations=max_iterations,
-            tolerance=tolerance,
-            damping=damping,
+            tolerance=tolerance if second else 1e-3 * tolerance,  # Gauss-Newton ends linearly
+            damping=0.0 if close and second else damping,
+            restart=restart,
             exact=close and second,
             floor=floor,
+            units=None if close else units,
         )
 
     if problem.noise.dof is None:

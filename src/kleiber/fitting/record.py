@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.errors import BadLaw, nearest
+from kleiber.errors import BadLaw, BadTable, nearest
 from kleiber.fitting.intervals import (
     Interval,
     check_level,
-    expanded_level,
+    draws_level,
     normal_interval,
     percentile_interval,
 )
@@ -35,7 +35,8 @@ class Fit:
     ``params`` holds every parameter, fixed and tied ones too; ``draws`` the refits of each, arrays
     of one length; ``units`` is the number of rows, or of groups when whole groups were resampled;
     ``covariance`` belongs to ``free`` parameters in the coordinates of their domains;
-    ``outermost`` are the runs that no other run exceeds in every variable, among which is the
+    ``resample`` says how draws were made ("rows" or "wild"), ``inside`` for what share of the rows
+    the loss is quadratic (all, for least squares); ``outermost`` are the runs that no other run exceeds in every variable, among which is the
     dearest one for any cost that rises with the variables.
     """
 
@@ -62,6 +63,8 @@ class Fit:
     level: float
     seconds: float
     by: str | None = None
+    resample: str = "rows"
+    inside: float = 1.0
     outermost: tuple[Mapping[str, float], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -89,7 +92,10 @@ class Fit:
                 f"no parameter {quantity!r}; this fit has {', '.join(self.params)}."
                 f"{nearest(quantity, list(self.params))}"
             )
-        what = (lambda p: p[quantity]) if isinstance(quantity, str) else quantity
+
+        def what(params: Mapping[str, Any]) -> Any:
+            return params[quantity] if isinstance(quantity, str) else quantity(params)
+
         if self.n_draws:
             values = _one_number(what(self.draws))
             values = np.broadcast_to(values, (self.n_draws,) if values.ndim == 0 else values.shape)
@@ -109,6 +115,8 @@ class Fit:
         are NaN.
         """
         level = check_level(level)
+        if new_run and not len(self.residuals):
+            raise BadTable("this fit was saved without residuals, which a new run's interval needs")
         frame = as_frame(table)
         positive = positive_columns(self.law)
         columns = {n: numbers(frame, n, positive=n in positive) for n in self.law.variables}
@@ -135,7 +143,10 @@ class Fit:
         return "\n".join([*lines, *self.notes])
 
     def _level(self, level: float) -> float:
-        return expanded_level(level, self.units, 1 if self.by else len(self.free))
+        lost = 1 if self.by else len(self.free)
+        return draws_level(
+            level, self.units, lost, wild=self.resample == "wild", inside=self.inside
+        )
 
     def _spare(self) -> int:
         return self.units - (1 if self.by else len(self.free))

@@ -6,17 +6,19 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
+from jaxtyping import Float
 
-from kleiber.errors import BadLaw, BadTable
+from kleiber.errors import BadFormula, BadLaw, BadTable, reason
 from kleiber.files import land
+from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import Fit
 from kleiber.fitting.status import Status
 from kleiber.formula import parse, symbols
-from kleiber.law import Domain, Law, formula_law, law_from_file
+from kleiber.law import Domain, Kind, Law, formula_law, law_from_file
 from kleiber.laws import catalogue
 from kleiber.version import __version__
 
@@ -46,6 +48,8 @@ def describe(fit: Fit) -> dict[str, Any]:
         "fixed": dict(fit.fixed),
         "tied": dict(fit.tied),
         "by": fit.by,
+        "resample": fit.resample,
+        "inside": fit.inside,
         "starts": {name: list(ends) for name, ends in fit.starts.items()},
     }
     return _plain(document)
@@ -54,7 +58,7 @@ def describe(fit: Fit) -> dict[str, Any]:
 def document(fit: Fit) -> dict[str, Any]:
     """The whole fit: ``describe`` with draws, ranges, digest, and what predictions need."""
     whole = {
-        "draws": {name: values.tolist() for name, values in fit.draws.items()},
+        "draws": {name: _listed(values) for name, values in fit.draws.items()},
         "ranges": {name: list(ends) for name, ends in fit.ranges.items()},
         "digest": fit.digest,
         "version": __version__,
@@ -76,7 +80,7 @@ def document(fit: Fit) -> dict[str, Any]:
 
 def save(fit: Fit, path: str | Path) -> None:
     """Write the fit as JSON; the file appears whole or not at all."""
-    if not isinstance(fit, Fit):
+    if not isinstance(fit, Fit):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"save takes a Fit, got {type(fit).__name__}")
     text = json.dumps(document(fit), indent=1, allow_nan=False)
     with land(path) as temporary:
@@ -90,81 +94,135 @@ def load(path: str | Path) -> Fit:
     ranges its intervals are unknown. Raises BadTable for anything else.
     """
     try:
-        given = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        given = json.loads(text, parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise BadTable(
             f"no file {str(path)!r}; save a fit with: kleiber fit ... -o fit.json"
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BadTable(f"{path} is not a saved fit: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadTable(f"{path} is not a saved fit: {reason(error)}") from None
     missing = [key for key in REQUIRED if not isinstance(given, dict) or key not in given]
     if missing:
         raise BadTable(f"{path} is not a saved fit: it has no {', '.join(missing)}")
     try:
-        return _fit_from(given)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, (BadTable, BadLaw)):
-            raise
-        raise BadTable(f"{path} is not a saved fit: {type(error).__name__} {error}") from None
+        return _fit_from(cast("Mapping[str, Any]", given))
+    except (BadTable, BadLaw, BadFormula) as error:
+        raise BadTable(f"{path} is no fit that can be used: {error}") from None
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        what = f"{type(error).__name__}: {reason(error)}"
+        raise BadTable(f"{path} is not a saved fit: {what}") from None
 
 
 def _fit_from(given: Mapping[str, Any]) -> Fit:
     params = {name: float(item["value"]) for name, item in given["params"].items()}
-    noise = given.get("noise") or {"scale": "log", "delta": None, "dof": None}
-    covariance = given.get("covariance")
-    fixed, tied = given.get("fixed") or {}, given.get("tied") or {}
+    law = _law_from(given, tuple(params))
+    if set(law.params) != set(params):
+        raise BadTable(f"law {law.name} has parameters {', '.join(law.params)}, not those saved")
+    fixed, tied = _part(given, "fixed"), _part(given, "tied")
     free = tuple(given.get("free") or [n for n in params if n not in fixed and n not in tied])
     rows = int(given.get("rows", 0))
-    draws = given.get("draws") or {}
     return Fit(
-        law=_law_from(given, tuple(params)),
+        law=law,
         params=params,
         status=Status(given["status"]),
         reason=str(given.get("reason", "")),
-        objective=float(given.get("objective") or math.nan),
+        objective=_number(given.get("objective")),
         residuals=np.array(given.get("residuals") or [], dtype=float),
         condition=float(given.get("condition") or math.inf),
-        draws={name: np.array(draws[name], dtype=float) for name in params} if draws else {},
-        ranges={n: (float(lo), float(hi)) for n, (lo, hi) in (given.get("ranges") or {}).items()},
+        draws=_draws_from(_part(given, "draws"), tuple(params)),
+        ranges=_pairs_from(_part(given, "ranges")),
         digest=str(given.get("digest", "")),
-        noise=Noise(**noise),
+        noise=Noise(**_part(given, "noise")),
         target=str(given["target"]),
         rows=rows,
         units=int(given.get("units", rows)),
         free=free,
-        covariance=None if covariance is None else np.array(covariance, dtype=float),
+        covariance=_matrix_from(given.get("covariance"), len(free)),
         stderr={n: _number(item.get("stderr")) for n, item in given["params"].items() if n in free},
-        starts={n: (float(lo), float(hi)) for n, (lo, hi) in (given.get("starts") or {}).items()},
+        starts=_pairs_from(_part(given, "starts")),
         fixed=fixed,
         tied=tied,
-        level=float(given.get("level", 0.95)),
+        level=check_level(given.get("level", 0.95)),
         seconds=float(given.get("seconds", 0.0)),
         by=given.get("by"),
+        resample=str(given.get("resample", "rows")),
+        inside=float(given.get("inside", 1.0)),
         outermost=tuple(given.get("outermost") or ()),
         notes=tuple(given.get("notes") or ()),
     )
 
 
+def _part(given: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A mapping inside the document; empty where the document has none."""
+    return dict(given.get(key) or {})
+
+
+def _pairs_from(given: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    return {name: (float(low), float(high)) for name, (low, high) in given.items()}
+
+
+def _draws_from(
+    given: Mapping[str, Any], params: tuple[str, ...]
+) -> dict[str, Float[np.ndarray, "draws"]]:
+    draws = {name: np.array(given[name], dtype=float) for name in params} if given else {}
+    if len({values.shape for values in draws.values()}) > 1:
+        raise BadTable("its draws differ in length")
+    if any(values.ndim != 1 or np.isnan(values).any() for values in draws.values()):
+        raise BadTable("its draws are not lists of numbers")
+    return draws
+
+
+def _matrix_from(given: Any, size: int) -> Float[np.ndarray, "free free"] | None:
+    matrix = None if given is None else np.array(given, dtype=float)
+    if matrix is not None and matrix.shape != (size, size):
+        raise BadTable(f"its covariance is not {size} by {size}")
+    return matrix
+
+
 def _law_from(given: Mapping[str, Any], params: tuple[str, ...]) -> Law:
-    """The law by its catalogue name when the formula agrees, else from the formula.
+    """The law by its catalogue name when formula and domains agree, else from the formula.
 
     Only a law that no formula can express is read again from its file, which runs that file.
     """
     known = catalogue().get(given["law"])
+    domains = {name: _domain(item) for name, item in _part(given, "domains").items()}
     if known is not None and known.formula == given["formula"]:
-        return known
-    if given.get("origin") and given["formula"] == given["origin"]:
-        return law_from_file(given["origin"])
-    expr = parse(given["formula"])
+        if not domains or domains == dict(known.domains):
+            return known
+    try:
+        expr = parse(given["formula"])
+    except BadFormula:
+        expr = None
+    if expr is None or given["formula"] in (given["law"], given.get("origin")):
+        if given.get("origin"):
+            return law_from_file(given["origin"])
+        raise BadTable(
+            f"its law {given['law']!r} is a Python function that no formula expresses; put it in a "
+            "file and fit with file.py:name, so that the file can be read again"
+        )
     found = symbols(expr)
     variables = tuple(given.get("variables") or sorted(found - set(params)))
     strange = found - set(params) - set(variables)
     if strange or not variables:
         raise BadTable(f"the formula {given['formula']!r} does not match the saved parameters")
-    domains = {
-        name: Domain(**(given.get("domains") or {}).get(name, {"kind": "real"})) for name in params
-    }
+    domains = {name: domains.get(name, Domain("real")) for name in params}
     return formula_law(expr, variables, domains, name=given["law"], doc=given.get("doc", ""))
+
+
+def _domain(given: Mapping[str, Any]) -> Domain:
+    if given["kind"] not in get_args(Kind):
+        raise BadTable(f"there is no domain of kind {given['kind']!r}")
+    return Domain(**given)
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"it holds {name}, which JSON does not have")
+
+
+def _listed(values: Float[np.ndarray, "draws"]) -> list[float | str]:
+    """Draws as JSON can hold them: one that went to infinity is written as text."""
+    return [x if math.isfinite(x) else str(x) for x in values.tolist()]
 
 
 def _number(item: Any) -> float:
@@ -174,9 +232,9 @@ def _number(item: Any) -> float:
 def _plain(item: Any) -> Any:
     """The document with NumPy numbers made plain and non-finite ones null (JSON has none)."""
     if isinstance(item, Mapping):
-        return {str(key): _plain(value) for key, value in item.items()}
-    if isinstance(item, (list, tuple)):
-        return [_plain(value) for value in item]
-    if isinstance(item, (float, np.floating)):
+        return {str(key): _plain(value) for key, value in cast("Mapping[Any, Any]", item).items()}
+    if isinstance(item, list | tuple):
+        return [_plain(value) for value in cast("list[Any]", item)]
+    if isinstance(item, float):  # NumPy's float64 too
         return float(item) if math.isfinite(item) else None
     return item

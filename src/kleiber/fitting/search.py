@@ -59,6 +59,28 @@ def search(problem: Problem, ranges: Mapping[str, tuple[float, float]], seed: in
     return replace(best, iterations=best.iterations + iterations)
 
 
+def descend_from(problem: Problem, start: Float[np.ndarray, "params"]) -> Optimum:
+    """The lowest end of descents from one start under a ladder of first dampings: which is right
+    depends on how far the start is from a valley, and nobody knows. Steps are sized both by the
+    derivatives and by the start itself (units), which keeps one parameter from running away."""
+    ladder = np.geomspace(1e-4, 1e6, 11)
+    weights = problem.weights[None]
+    starts = np.repeat(start[None], len(ladder), 0)
+    plain = np.array([d.kind in ("real", "above") for d in problem.law.domains.values()])
+    own = np.where(plain & (start != 0), np.abs(start), 1.0)
+    found = [
+        minimise(problem, starts, weights, max_iterations=500, damping=ladder, units=units)[0]
+        for units in (None, own)
+    ]
+    ends = np.concatenate([end.point for end in found])
+    values = np.concatenate([end.objective for end in found])
+    level = np.isfinite(values) & (values <= values.min() * (1 + 1e-6) + 1e-300)
+    far = np.abs(ends - start) / (np.abs(start) + 1e-300)  # of equal ends, the nearest
+    nearest = np.argmin(np.where(level, far.max(axis=1), np.inf))
+    best = finish(problem, ends[nearest][None])
+    return replace(best, iterations=best.iterations + sum(end.iterations for end in found))
+
+
 def finish(problem: Problem, starts: Float[np.ndarray, "starts params"]) -> Optimum:
     """The lowest end of descents from ``starts``, followed until it settles."""
     weights = problem.weights[None]
@@ -69,7 +91,7 @@ def finish(problem: Problem, starts: Float[np.ndarray, "starts params"]) -> Opti
         found.point[best][None],
         weights,
         scale=scale[[best]].copy(),
-        max_iterations=1000,
+        max_iterations=2000,
         exact=True,
     )
     return Optimum(

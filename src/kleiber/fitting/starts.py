@@ -4,7 +4,8 @@ A parameter that enters a law linearly (E, A and B of Chinchilla, given the expo
 search: at every Sobol point of the others it is set by non-negative least squares, relative for
 log residuals (variable projection: Golub & Pereyra 1973). Ranges that a domain leaves open come
 from the data: exponents from 0.05 to 2, scales from the column they are compared with,
-coefficients from the size of the target.
+coefficients from the size of the target; of a law that is not traced they say nothing, and its
+open ranges reach from 1/100 to 100. A real parameter may have either sign.
 """
 
 from __future__ import annotations
@@ -48,13 +49,20 @@ def start_ranges(
     for name, domain in law.domains.items():
         if domain.low is not None and domain.high is not None:
             ranges[name] = (domain.low, domain.high)
+        elif law.expr is None:
+            ranges[name] = (1 / WIDE, WIDE)
         elif name in exponents:
             ranges[name] = EXPONENTS
         elif name not in linear:
             ranges[name] = _beside(law, name, columns)
     if any(name not in ranges for name in law.params):
         ranges |= _coefficients(law, [n for n in law.params if n not in ranges], ranges, columns, y)
-    return {name: ranges[name] for name in law.params}
+    return {name: _signed(law.domains[name], ranges[name]) for name in law.params}
+
+
+def _signed(domain: Domain, ends: tuple[float, float]) -> tuple[float, float]:
+    """A range that the data gave, on both sides of zero for a real parameter."""
+    return (-ends[1], ends[1]) if domain.kind == "real" and domain.low is None else ends
 
 
 def _beside(law: Law, name: str, columns: Mapping[str, np.ndarray]) -> tuple[float, float]:

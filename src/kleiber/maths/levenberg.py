@@ -4,21 +4,26 @@ Members (starts, bootstrap replicates) advance together. Each has an objective Q
 two matrices: ``gauss``, positive semidefinite and safe far from the optimum (Gauss-Newton, with
 reweighting for a robust loss), and ``newton``, the exact Hessian, which ends the descent
 quadratically where Gauss-Newton on a robust loss would crawl. A step solves
-(M + lambda diag(gauss)) s = -g (Marquardt 1963) with M = newton once progress is slow and steps
-succeed, and M = gauss after a rejection. A member leaves the array when it has converged.
+(M + lambda D) s = -g (Marquardt 1963) with M = gauss until progress is slow, M = newton from then
+on, and D the largest diagonal of gauss met so far (More 1978), which keeps a parameter that stops
+mattering from being thrown away. A member leaves the array when it has converged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 START_DAMPING = 1e-2
+RESTART = 1e-8  # damping after an undamped failure
+NO_DAMPING = 1e-3  # share of it that counts as none
 NEAR = 0.9  # share of the way to a floor that one step may go
 ROUNDING = 4e-15  # relative size of changes of the objective that are noise
+QUIET = 4  # steps without progress after which a member leaves
+SETTLED = 1e-8  # predicted relative fall of Q below which such a member has converged
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,8 @@ class Local:
 
 @dataclass(frozen=True)
 class Descent:
-    """Where each member ended. ``decrement`` is the predicted remaining fall of Q, relative."""
+    """Where each member ended. ``decrement`` is the relative fall of Q predicted of an undamped
+    step: of the last one taken, or of the next one for a member that ran out of steps."""
 
     point: Float[np.ndarray, "members params"]
     objective: Float[np.ndarray, "members"]
@@ -76,103 +82,154 @@ def descend(
     *,
     max_iterations: int = 200,
     tolerance: float = 1e-12,
-    damping: float = START_DAMPING,
+    damping: float | Float[np.ndarray, "members"] = START_DAMPING,
+    restart: float = RESTART,
     exact: bool = False,
     floor: Float[np.ndarray, "params"] | None = None,
+    units: Float[np.ndarray, "params"] | None = None,
 ) -> Descent:
     """Minimise each member's objective from its start.
 
     ``look(points, members)`` gives the local picture at ``points`` for the members numbered.
+    ``damping`` is the first and ``restart`` what replaces none after a failure: small for curved
+    valleys, where much of it would stop all progress, larger where failures are near at hand.
     ``exact`` begins with the Newton matrix (right when the start is close); no step takes a
-    component more than nine tenths of the way to its ``floor``. A member has converged when an undamped step is predicted to
-    lower Q by less than ``tolerance`` relative, or when Q can no longer change beyond rounding.
+    component more than nine tenths of the way to its ``floor``; ``units`` are sizes by which
+    steps are damped in place of those that gauss suggests. A member has converged when an
+    undamped step is predicted to lower Q by less than ``tolerance`` relative (that step is taken
+    without a further look), or by less than SETTLED where Q no longer changes beyond rounding.
     """
-    count, width = start.shape
-    state = _State.begin(look, start, damping, exact)
+    count = len(start)
+    state = _State.begin(look, start, damping, exact, units)
     final = Descent(
         start.copy(), np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, bool), 0
     )
     for iteration in range(max_iterations):
-        done = _advance(state, look, tolerance, floor)
-        leave = done | (iteration == max_iterations - 1)
-        if leave.any():
-            _settle(final, state, leave, done)
-            state = state.keep(~leave)
+        step, predicted = _step(state, floor)
+        sure = _near(state, predicted, tolerance) & (state.damping == 0)
+        if sure.any():
+            state.point[sure] += step[sure]
+            state.here.objective[sure] -= predicted[sure]
+            _settle(final, state, sure, predicted)
+            state, step, predicted = state.keep(~sure), step[~sure], predicted[~sure]
+        if state.member.size:
+            leave = _advance(state, look, step, predicted, tolerance, units is None)
+            leave |= iteration == max_iterations - 1
+            if leave.any():
+                _settle(final, state, leave, None)
+                state = state.keep(~leave)
         if not state.member.size:
-            return Descent(
-                final.point, final.objective, final.decrement, final.converged, iteration + 1
-            )
+            return replace(final, iterations=iteration + 1)
     return final
 
 
 @dataclass
 class _State:
-    """The members still moving."""
+    """The members still moving; ``reach`` sizes their coordinates for damping."""
 
     member: Int[np.ndarray, "active"]
     point: Float[np.ndarray, "active params"]
     here: Local
+    reach: Float[np.ndarray, "active params"]
     damping: Float[np.ndarray, "active"]
-    exact: Bool[np.ndarray, "active"]
-    decrement: Float[np.ndarray, "active"]
-    quiet: Int[np.ndarray, "active"]
     growth: Float[np.ndarray, "active"]
+    exact: Bool[np.ndarray, "active"]
+    quiet: Int[np.ndarray, "active"]
 
     @staticmethod
-    def begin(look: Look, start: np.ndarray, damping: float, exact: bool) -> _State:
-        members = np.arange(len(start))
+    def begin(
+        look: Look,
+        start: np.ndarray,
+        damping: float | np.ndarray,
+        exact: bool,
+        units: np.ndarray | None,
+    ) -> _State:
+        count = len(start)
+        here = look(start, np.arange(count))
+        reach = np.einsum("mii->mi", here.gauss).copy()
+        if units is not None:
+            size = np.where(np.isfinite(here.objective), np.abs(here.objective), 1.0)
+            reach = 2 * size[:, None] / units**2
         return _State(
-            members,
+            np.arange(count),
             start.copy(),
-            look(start, members),
-            np.full(len(start), damping),
-            np.full(len(start), exact),
-            np.full(len(start), np.inf),
-            np.zeros(len(start), int),
-            np.full(len(start), 4.0),
+            here,
+            reach,
+            np.zeros(count) + damping,
+            np.full(count, 4.0),
+            np.full(count, exact),
+            np.zeros(count, int),
         )
 
     def keep(self, which: np.ndarray) -> _State:
-        here = self.here
         return _State(
             self.member[which],
             self.point[which],
-            Local(
-                here.objective[which], here.gradient[which], here.gauss[which], here.newton[which]
-            ),
+            _pick(self.here, which),
+            self.reach[which],
             self.damping[which],
-            self.exact[which],
-            self.decrement[which],
-            self.quiet[which],
             self.growth[which],
+            self.exact[which],
+            self.quiet[which],
         )
 
 
-def _settle(final: Descent, state: _State, leave: np.ndarray, done: np.ndarray) -> None:
-    rows = state.member[leave]
-    final.point[rows] = state.point[leave]
-    final.objective[rows] = state.here.objective[leave]
-    final.decrement[rows] = state.decrement[leave]
-    final.converged[rows] = done[leave] & np.isfinite(state.here.objective[leave])
+def _pick(local: Local, which: np.ndarray) -> Local:
+    return Local(
+        local.objective[which], local.gradient[which], local.gauss[which], local.newton[which]
+    )
+
+
+def _settle(final: Descent, state: _State, leave: np.ndarray, predicted: np.ndarray | None) -> None:
+    """Record the members that leave: with the fall ``predicted`` where that shows convergence,
+    else with the one that remains, which decides it."""
+    rows, here, point = state.member[leave], _pick(state.here, leave), state.point[leave]
+    if predicted is None:
+        step, left = _last(here, point)
+        done = left <= SETTLED
+        # where rounding hides the fall of Q, its gradient still tells the way
+        point = np.where(done[:, None], point + step, point)
+    else:
+        left = predicted[leave] / np.maximum(np.abs(here.objective), 1e-300)
+        done = np.ones(len(rows), bool)
+    final.point[rows] = point
+    final.objective[rows] = here.objective
+    final.decrement[rows] = left
+    final.converged[rows] = done
+
+
+def _last(here: Local, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The undamped step, and the relative fall of Q it would bring: infinite where Q is, zero
+    where the step is lost in the rounding of the point."""
+    unit = 1.0 / np.sqrt(_sizes(np.einsum("mii->mi", here.gauss)))
+    side = -here.gradient * unit
+    step = _bend_down(here.newton * unit[:, :, None] * unit[:, None, :], side)
+    fall = 0.5 * np.einsum("mp,mp->m", step, side)
+    step = step * unit
+    lost = (np.abs(step) <= 1e-10 * (np.abs(point) + 1e-3)).all(axis=1)
+    size = np.abs(here.objective)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left = np.where((fall > 0) & ~lost, fall / size, 0.0)
+    return step, np.where(np.isfinite(size), left, np.inf)
+
+
+def _sizes(diagonal: np.ndarray) -> np.ndarray:
+    return np.maximum(diagonal, 1e-14 * diagonal.max(axis=1, keepdims=True)) + 1e-300
 
 
 def _step(state: _State, floor: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """The damped step of each member, and its predicted fall of Q."""
     here = state.here
-    scale = np.einsum("mii->mi", here.gauss).copy()
-    scale = np.maximum(scale, 1e-14 * scale.max(axis=1, keepdims=True)) + 1e-300
-    eye = np.eye(scale.shape[1])
-    damp = (state.damping[:, None] * scale)[:, :, None] * eye
-    # columns are scaled to unit diagonal before solving: units must not cost digits
-    unit = 1.0 / np.sqrt(scale)
-    frame = unit[:, :, None] * unit[:, None, :]
+    damp = state.damping[:, None] * _sizes(state.reach)
+    # columns are scaled to about unit diagonal before solving: units must not cost digits
+    unit = 1.0 / np.sqrt(_sizes(np.einsum("mii->mi", here.gauss)) + damp)
     matrix = np.where(state.exact[:, None, None], here.newton, here.gauss)
+    whole = (matrix + damp[:, :, None] * np.eye(damp.shape[1])) * unit[:, :, None] * unit[:, None]
     side = -here.gradient * unit
-    step = solve_each((matrix + damp) * frame, side) * unit
+    step = solve_each(whole, side) * unit
     uphill = ~(np.einsum("mp,mp->m", step, here.gradient) < 0) & (np.abs(side).max(axis=1) > 0)
     if uphill.any():  # an indefinite or singular matrix: the sizes of its eigenvalues serve
-        bent = (matrix[uphill] + damp[uphill]) * frame[uphill]
-        step[uphill] = _bend_down(bent, side[uphill]) * unit[uphill]
+        step[uphill] = _bend_down(whole[uphill], side[uphill]) * unit[uphill]
     step = np.nan_to_num(step, nan=0.0, posinf=0.0, neginf=0.0)
     if floor is not None:
         step = np.maximum(step, NEAR * (floor - state.point))
@@ -180,9 +237,24 @@ def _step(state: _State, floor: np.ndarray | None) -> tuple[np.ndarray, np.ndarr
     return step, -(np.einsum("mp,mp->m", step, here.gradient) + 0.5 * bend)
 
 
-def _advance(state: _State, look: Look, tolerance: float, floor: np.ndarray | None) -> np.ndarray:
-    """One trial step for every active member; says which have converged."""
-    step, predicted = _step(state, floor)
+def _near(state: _State, predicted: np.ndarray, tolerance: float) -> np.ndarray:
+    """Whether the step is predicted to change nothing that matters. An undamped Newton step
+    overestimates what is left after it (quadratic convergence), a Gauss-Newton one does not."""
+    size = np.abs(state.here.objective)
+    with np.errstate(invalid="ignore"):
+        enough = predicted <= np.where(state.exact, 1.0, 1e-3) * tolerance * size + ROUNDING * size
+    return enough & (predicted >= 0) & np.isfinite(size)
+
+
+def _advance(
+    state: _State,
+    look: Look,
+    step: np.ndarray,
+    predicted: np.ndarray,
+    tolerance: float,
+    widen: bool,
+) -> np.ndarray:
+    """One trial step for every active member; says which can go no further."""
     trial = state.point + step
     there = look(trial, state.member)
     old, new = state.here.objective, there.objective
@@ -192,37 +264,38 @@ def _advance(state: _State, look: Look, tolerance: float, floor: np.ndarray | No
     size = np.where(np.isfinite(old), np.abs(old), 1.0)
     noise = ROUNDING * size
     taken = fall >= -noise
-    full = state.damping <= 1e-4
-    floor = tolerance * size
-    state.decrement = np.maximum(predicted, 0.0) / np.maximum(size, 1e-300)
-    # an undamped Newton step overestimates what is left after it: quadratic convergence
-    slow = np.where(state.exact, 1.0, 1e-3)
-    sure = taken & full & (predicted <= slow * floor + noise)
-    tiny = np.abs(step) <= 1e-14 * (np.abs(state.point) + 1e-3)
-    state.quiet = np.where(np.abs(fall) <= noise, state.quiet + 1, 0)
-    stuck = (~taken & (state.damping > 1e12)) | (state.quiet >= 4) | (tiny.all(axis=1))
-    _learn(state, fall, predicted, taken)
-    _move(state, trial, there, taken)
-    return sure | stuck
+    near = _near(state, predicted, tolerance)
+    idle = near | (np.abs(fall) <= noise)
+    state.quiet = np.where(fall > 1e3 * tolerance * size, 0, state.quiet + idle)
+    tiny = (np.abs(step) <= 1e-14 * (np.abs(state.point) + 1e-3)).all(axis=1)
+    _learn(state, fall, predicted, taken, near)
+    _move(state, trial, there, taken, widen)
+    return (~taken & (state.damping > 1e12)) | (state.quiet >= QUIET) | tiny
 
 
-def _learn(state: _State, fall: np.ndarray, predicted: np.ndarray, taken: np.ndarray) -> None:
+def _learn(
+    state: _State, fall: np.ndarray, predicted: np.ndarray, taken: np.ndarray, near: np.ndarray
+) -> None:
     """Adapt damping and the choice of matrix to how well the step was predicted."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(predicted > 0, fall / predicted, np.where(taken, 1.0, -1.0))
         small = fall < 0.1 * np.abs(state.here.objective)
     # Nielsen 1999: a smooth factor after success, growing ones after failures in a row
     factor = np.maximum(0.1, 1 - (2 * np.clip(ratio, 0, 1) - 1) ** 3)
-    lower = np.where(state.damping * factor < 1e-9, 0.0, state.damping * factor)
-    higher = np.maximum(state.damping, 1e-5) * state.growth
+    # a damped step says little of what is left along weak directions: the next is undamped
+    lower = np.where(near | (state.damping * factor < 1e-12), 0.0, state.damping * factor)
+    higher = np.where(state.damping > 0, np.maximum(state.damping, 1e-9), 1e-5) * state.growth
     state.damping = np.where(taken, lower, higher)
     state.growth = np.where(taken, 4.0, np.minimum(state.growth * 2, 1e6))
     state.exact = state.exact | (taken & small)
 
 
-def _move(state: _State, trial: np.ndarray, there: Local, taken: np.ndarray) -> None:
+def _move(state: _State, trial: np.ndarray, there: Local, taken: np.ndarray, widen: bool) -> None:
     here = state.here
     state.point = np.where(taken[:, None], trial, state.point)
+    if widen:
+        met = np.einsum("mii->mi", there.gauss)
+        state.reach = np.where(taken[:, None], np.maximum(state.reach, met), state.reach)
     state.here = Local(
         np.where(taken, there.objective, here.objective),
         np.where(taken[:, None], there.gradient, here.gradient),

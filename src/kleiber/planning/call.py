@@ -115,10 +115,12 @@ def _option(name: str, node: ast.AST, text: str) -> Option:
             return _unspell(word)
         case _ if _is_call(node):
             return _call(node, text)
+        case ast.BinOp():  # a formula, where a cost is wanted
+            return _source(node, text)
         case _:
             raise BadFormula(
                 f"{name}={shown(_source(node, text))} is not accepted: an option is a number, true "
-                "or false, or the name of a cost or convention"
+                "or false, a cost or the name of a convention"
             )
 
 

@@ -239,7 +239,7 @@ def find_cost(given: Cost | str) -> Cost:
     """
     if isinstance(given, Cost):
         return given
-    if not isinstance(given, str):
+    if not isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise BadFormula(f"a cost is a name, a call or a formula of columns, got {shown(given)}")
     text, known = given.strip(), costs()
     if text in known:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from kleiber.columns import COLUMNS
 from kleiber.errors import BadFormula, BadTable
+from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.record import Fit
 from kleiber.fitting.status import Status
 from kleiber.reports.axes import MINUS, Axis, axis_label, make_axis, short, unit_of, written
@@ -134,13 +135,14 @@ def fit_panels(fit: Fit, table: Any) -> Panels:
     says so when it is another). Raises BadTable when it lacks a column or has unusable values.
     """
     frame = as_frame(table)
-    columns = {name: numbers(frame, name) for name in fit.law.variables}
-    y = numbers(frame, fit.target, positive=fit.noise.scale == "log")
+    positive = positive_columns(fit.law)
+    columns = {n: numbers(frame, n, positive=n in positive) for n in fit.law.variables}
+    y = numbers(frame, fit.target, positive=_log(fit))
     if not len(y):
         raise BadTable("The table has no rows, so there is nothing to draw.")
     with np.errstate(all="ignore"):
         value = np.broadcast_to(np.asarray(fit.law(**columns, **fit.params), float), y.shape)
-        residual = np.log(value) - np.log(y) if fit.noise.scale == "log" else value - y
+        residual = np.log(value) - np.log(y) if _log(fit) else value - y
         drawn = np.flatnonzero(np.isfinite(residual))
         law, colour = _law_panel(fit, columns, y)
         shown = worth_drawing(y, residual)
@@ -260,7 +262,7 @@ def _match_panel(
     fit: Fit, frame: pl.DataFrame, measured: np.ndarray, predicted: np.ndarray
 ) -> MatchPanel:
     barred, low, high = np.empty(0, np.int64), np.empty(0), np.empty(0)
-    if fit.n_draws and len(measured):
+    if fit.n_draws and len(fit.residuals) and len(measured):
         order = np.argsort(predicted, kind="stable")
         every = np.linspace(0, len(order) - 1, min(BARS, len(order))).round().astype(np.int64)
         barred = np.sort(order[every])
