@@ -5,7 +5,7 @@ First table: parameters and training FLOPs per token of three public models in e
 Second table: a Chinchilla law (Epoch's refit of Hoffmann et al. 2022) is planted in a ladder of
 transformers of one shape rule, once in all parameters and once in those without embeddings. Each
 isoFLOP sweep fixes C in one convention and takes every model of the ladder with D = C / FLOPs per
-token; a parabola through the losses near the smallest gives N*; the power law N* = k C^a is fitted
+token; a cubic through the losses near the smallest gives N*; the power law N* = k C^a is fitted
 to the sweeps. Nothing else changes between the rows: no warm-up, no schedule, no tuning.
 
     python benchmarks/convention.py [--noise 0.001]
@@ -52,7 +52,7 @@ BUDGETS = {
     "1e23 to 1e26": (1e23, 1e26),
 }
 SWEEPS = 12
-NEAR = 4.0  # the parabola takes models within this factor of the best one's size
+NEAR = 4.0  # the cubic takes models within this factor of the best one's size
 
 
 @dataclass(frozen=True)
@@ -80,19 +80,24 @@ def find_optima(
         near = np.abs(counted - counted[best]) < np.log(NEAR)
         if near.sum() < 5 or best in (0, len(loss) - 1):
             continue
-        curve, slope, _ = np.polyfit(counted[near] - counted[best], loss[near], 2)
-        if curve > 0 and abs(slope / (2 * curve)) < np.log(NEAR):
-            rows.append({"flops": budget, "n_params": np.exp(counted[best] - slope / (2 * curve))})
+        cubic = np.polynomial.Polynomial.fit(counted[near], loss[near], 3)
+        lowest = [x.real for x in cubic.deriv().roots() if cubic.deriv(2)(x.real) > 0]
+        if lowest and abs(lowest[0] - counted[best]) < np.log(NEAR):
+            rows.append({"flops": budget, "n_params": float(np.exp(lowest[0]))})
     return pl.DataFrame(rows)
 
 
-def fit_exponent(optima: pl.DataFrame) -> tuple[float, float, float]:
-    """The exponent a of N* = k C^a with its 95% interval."""
-    found = kleiber.fit(
-        "k*flops**a", optima, target="n_params", noise=kleiber.Noise("log", None), draws=400
-    )
-    low, high = found.interval("a")
-    return found.params["a"], low, high
+def fit_exponent(
+    sweep: Sweep, budgets: tuple[float, float], noise: float, seeds: int = 10
+) -> tuple[float, float]:
+    """The exponent a of N* = k C^a: mean and standard deviation over draws of the noise."""
+    found: list[float] = []
+    for seed in range(seeds if noise else 1):
+        optima = find_optima(sweep, budgets, noise, seed)
+        plain = kleiber.Noise("log", None)
+        made = kleiber.fit("k*flops**a", optima, target="n_params", noise=plain, draws=0)
+        found.append(made.params["a"])
+    return float(np.mean(found)), float(np.std(found))
 
 
 def models_table() -> str:
@@ -112,20 +117,18 @@ def models_table() -> str:
 
 def exponents_table(noise: float) -> str:
     """The exponent in each convention, for both planted laws and each range of budgets."""
-    lines = [f"planted a = {PLANTED:.3f}; loss noise {noise:.1%}; {SWEEPS} sweeps a range"]
-    lines.append(f"{'C counted':<12}{'N counted':<12}" + "".join(f"{b:<20}" for b in BUDGETS))
+    lines = [f"planted a = {PLANTED:.3f}; {noise:.1%} noise of the loss; {SWEEPS} sweeps a range"]
+    lines.append(f"{'C counted':<12}{'N counted':<12}" + "".join(f"{b:<18}" for b in BUDGETS))
     for planted, says in ((exact.name, "all parameters"), (kaplan.name, "without embeddings")):
         lines.append(f"law planted in N = {says}")
         for flops in conventions():
             for params in (kaplan.name, exact.name):
-                cells = ""
+                line = f"{flops:<12}{params:<12}"
                 for budgets in BUDGETS.values():
-                    a, low, high = fit_exponent(
-                        find_optima(Sweep(planted, flops, params), budgets, noise)
-                    )
-                    cells += f"{f'{a:.2f} ({low:.2f}, {high:.2f})':<20}"
-                lines.append(f"{flops:<12}{params:<12}{cells.rstrip()}")
-    return "\n".join(lines)
+                    a, spread = fit_exponent(Sweep(planted, flops, params), budgets, noise)
+                    line += f"{f'{a:.2f} ± {spread:.2f}':<18}"
+                lines.append(line)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def main() -> None:

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-import numpy as np
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
+import mpmath
+import numpy as np
+import polars as pl
+import pytest
+
+from kleiber.fitting.fit import fit
+from kleiber.fitting.noise import Noise
+from kleiber.fitting.status import Status
 from kleiber.law import Law, real
 
 
@@ -165,3 +177,131 @@ LAWS = {
     "Roszman1": roszman1,
     "Thurber": cubics,
 }
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A certified problem: two starts, values and standard errors, and its table."""
+
+    law: Law
+    starts: tuple[dict[str, float], dict[str, float]]
+    values: dict[str, float]
+    errors: dict[str, float]
+    squares: float
+    table: pl.DataFrame
+
+
+def read_problem(file: Path) -> Problem:
+    """Read one NIST .dat file: parameters by pattern, data after the last line 'Data:'."""
+    law = LAWS[file.stem]
+    lines = file.read_text().splitlines()
+    rows = [found.groups() for line in lines[:60] if (found := PARAMETER.match(line))]
+    assert len(rows) == len(law.params)
+    first, second, values, errors = (
+        dict(zip(law.params, map(float, column), strict=True)) for column in zip(*rows, strict=True)
+    )
+    squares = next(line for line in lines if line.startswith("Residual Sum of Squares:"))
+    begin = max(i for i, line in enumerate(lines) if line.startswith("Data:"))
+    data = np.array([line.split() for line in lines[begin + 1 :] if line.strip()], dtype=float)
+    y = np.log(data[:, 0]) if file.stem == "Nelson" else data[:, 0]
+    columns = {name: data[:, 1 + k] for k, name in enumerate(law.variables)}
+    table = pl.DataFrame(columns | {"y": y})
+    return Problem(law, (first, second), values, errors, float(squares.split()[-1]), table)
+
+
+PARAMETER = re.compile(r"\s*b\d+ =\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s*$")
+PLAIN = Noise("linear")
+
+# Where doubles do not hold the digits asked for: (digits of values, digits of standard errors).
+EXCEPTIONS = {
+    # The standard errors are as the residuals, 1e-13, of responses up to 2.5 given to 14 digits.
+    # Read as doubles these responses are other numbers: test_lanczos1 solves that table with 50
+    # digits and gets errors that agree with the certified ones to 3.4 digits only; and a double
+    # residual carries the rounding of its response, which leaves at least 2.2 digits.
+    "Lanczos1": (6, 2.2),
+}
+
+
+def digits(value: float, certified: float) -> float:
+    """Significant digits in which a value agrees with the certified one (log relative error)."""
+    return -np.log10(max(abs(value - certified) / abs(certified), 1e-15))
+
+
+@pytest.mark.parametrize("start", [0, 1], ids=["start1", "start2"])
+@pytest.mark.parametrize("name", LAWS)
+def test_certified_values_and_errors(
+    name: str, start: int, data_path: Callable[[str], Path]
+) -> None:
+    problem = read_problem(data_path(f"nist/{name}.dat"))
+    begin = problem.starts[start]
+    found = fit(problem.law, problem.table, target="y", noise=PLAIN, draws=0, start=begin)
+    values, errors = EXCEPTIONS.get(name, (6, 4))
+    assert found.status == Status.CONVERGED
+    assert min(digits(found.params[p], problem.values[p]) for p in problem.values) >= values
+    assert min(digits(found.stderr[p], problem.errors[p]) for p in problem.errors) >= errors
+    assert digits(2 * found.objective, problem.squares) >= min(4, errors)
+
+
+def test_every_problem_is_here(data_path: Callable[[str], Path]) -> None:
+    assert sorted(LAWS) == sorted(file.stem for file in data_path("nist").glob("*.dat"))
+
+
+def test_traced_laws_and_the_fallback() -> None:
+    assert {name for name, law in LAWS.items() if law.expr is None} == {"ENSO", "Roszman1"}
+
+
+def test_lanczos1(data_path: Callable[[str], Path]) -> None:
+    """What 50 digits make of the table in doubles is what doubles could reach at best."""
+    problem = read_problem(data_path("nist/Lanczos1.dat"))
+    x, y = problem.table["x"].to_numpy(), problem.table["y"].to_numpy()
+    exact = solve_exactly(x.tolist(), y.tolist(), list(problem.values.values()))
+    certified = list(problem.errors.values())
+    best = min(digits(float(a), b) for a, b in zip(exact, certified, strict=True))
+    assert 3 < best < 4
+    # one row's residual is a sum of 3 rounded products of rounded exponentials, less than 4 half
+    # units of y in all; the standard errors inherit the relative error of the residuals' length
+    rounding = 4 * 2.0**-53 * np.linalg.norm(y) / np.sqrt(problem.squares)
+    found = fit(lanczos, problem.table, target="y", noise=PLAIN, draws=0, start=problem.starts[0])
+    for name, error in zip(lanczos.params, exact, strict=True):
+        assert abs(found.stderr[name] / float(error) - 1) < rounding
+    assert -np.log10(rounding) > EXCEPTIONS["Lanczos1"][1]
+
+
+def solve_exactly(x: list[float], y: list[float], start: list[float]) -> list[Any]:
+    """Standard errors of the Lanczos law on a table, by Gauss-Newton in 50 digits."""
+    with mpmath.workdps(50):
+        b = [mpmath.mpf(value) for value in start]
+        for _ in range(30):
+            jac, r = mpmath.matrix(len(x), 6), mpmath.matrix(len(x), 1)
+            for i, place in enumerate(x):
+                decay = [mpmath.exp(-b[k] * place) for k in (1, 3, 5)]
+                for k in range(3):
+                    jac[i, 2 * k] = decay[k]
+                    jac[i, 2 * k + 1] = -b[2 * k] * place * decay[k]
+                r[i] = sum(b[2 * k] * decay[k] for k in range(3)) - mpmath.mpf(y[i])
+            square = jac.T * jac
+            step = mpmath.lu_solve(square, -(jac.T * r))
+            b = [value + step[k] for k, value in enumerate(b)]
+        assert mpmath.norm(step) < mpmath.mpf(10) ** -40
+        inverse = square**-1
+        variance = (r.T * r)[0] / (len(x) - 6)
+        return [mpmath.sqrt(variance * inverse[k, k]) for k in range(6)]
+
+
+def from_search(name: str, factor: float, file: Path) -> bool:
+    """Whether a search in ranges of ``factor`` around the certified values finds them."""
+    problem = read_problem(file)
+    domains = {}
+    for key, value in problem.values.items():
+        ends = sorted((value / factor, value * factor))
+        domains[key] = real(*ends)
+    law = replace(problem.law, domains=domains)
+    found = fit(law, problem.table, target="y", noise=PLAIN, draws=0)
+    return min(digits(found.params[p], problem.values[p]) for p in problem.values) >= 6
+
+
+# Found without a start, in ranges of a factor of 3 either way. The others have optima so narrow
+# that 128 points miss them, or a floor so flat that every descent is slow.
+def test_most_are_found_without_a_start(data_path: Callable[[str], Path]) -> None:
+    found = {name for name in LAWS if from_search(name, 3.0, data_path(f"nist/{name}.dat"))}
+    print(sorted(set(LAWS)-found), len(found))

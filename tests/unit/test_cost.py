@@ -31,7 +31,7 @@ from kleiber.counting import (
 )
 from kleiber.errors import BadFormula, BadPlan
 from kleiber.fitting.record import Fit
-from kleiber.formula import calculate, evaluate, walk
+from kleiber.formula import calculate, evaluate, parse, walk
 from kleiber.planning import cost
 from kleiber.planning.cost import MAKERS, Cost, costs, describe_makers, find_cost
 
@@ -97,7 +97,7 @@ def test_training_and_serving_at_their_own_utilisation() -> None:
 def test_a_formula_is_a_part_like_any_other() -> None:
     assert value("total(6nd, 3*n_params)") == pytest.approx(6 * N * D + 3 * N)
     assert find_cost("total(6nd, 3*n_params)").unit == "FLOPs"
-    assert find_cost("total(3*n_params, n_tokens)").unit == "budget units"
+    assert find_cost("total(3*n_params, 2*n_tokens)").unit == "budget units"
     direct = value("gpu_hours(6*n_params*n_tokens, flops_per_second=1e15, utilisation=0.5)")
     assert direct == pytest.approx(6 * N * D / 1e15 / 0.5 / 3600)
 
@@ -118,18 +118,16 @@ def test_transformer_of_a_public_model() -> None:
     gpt2 = Shape(
         768, 12, 50257, 1024, heads=12, biases=True, layer_norm=True, learned_positions=True
     )
-    options = {"biases": True, "layer_norm": True, "learned_positions": True}
-    made = cost.transformer(aspect=64, context=1024, **options)
+    made = cost.transformer(context=1024, biases=True, layer_norm=True, learned_positions=True)
     expected = count_training(gpt2, exact, 1e10).total
     got = value(made, n_params=124_439_808.0, n_tokens=1e10)
     assert got == pytest.approx(expected, rel=1e-12)
 
 
 def test_transformer_in_the_convention_of_kaplan_is_six_nd() -> None:
-    for options in ({}, {"gated": True, "aspect": 20.0}, {"group": 8.0, "tied": False}):
-        assert value(cost.transformer(counted="kaplan", **options)) == pytest.approx(
-            6 * N * D, rel=1e-13
-        )
+    for rule in (ShapeRule(), ShapeRule(gated=True, aspect=20), ShapeRule(group=8, tied=False)):
+        made = cost.transformer(rule, counted="kaplan")
+        assert value(made) == pytest.approx(6 * N * D, rel=1e-13)
 
 
 def test_width_and_depth() -> None:
@@ -171,7 +169,7 @@ def test_equal_parts_of_a_formula_are_one_node() -> None:
     nodes = walk(made.expr)
     keys = {(node.op, tuple(id(item) for item in node.args), node.value) for node in nodes}
     assert len(keys) == len(nodes) < 60
-    plain = kleiber.formula.parse(made.formula)
+    plain = parse(made.formula)
     columns = {"n_params": N, "n_tokens": D}
     assert (calculate(plain, columns) == calculate(made.expr, columns)).all()
 
@@ -184,7 +182,7 @@ READABLE = [
     "money(6nd, price=2, flops_per_second=989e12, utilisation=0.4)",
     "money(gpu_hours(6nd, flops_per_second=989e12, utilisation=0.4), price=2.25)",
     "total(6nd, serve(tokens=1e12), 1.5*n_params)",
-    "total(6*n_params*n_tokens + log(n_params), n_tokens)",
+    "total(6*n_params*n_tokens + log(n_params), 2*n_tokens)",
     "transformer()",
     "transformer(aspect=100, gated=true, tied=False, counted=chinchilla, params=kaplan)",
     "train_and_serve(queries=1e9, tokens=500, train=transformer(recomputation=1))",
@@ -201,7 +199,7 @@ def test_the_name_of_a_cost_builds_it(text: str) -> None:
     assert find_cost(f"  {made.name}\n") == made
     assert made.unit in ("FLOPs", "GPU-hours", "money", "budget units")
     assert made.convention
-    assert all(np.isfinite(value(made, **{name: 100.0 for name in made.variables})))
+    assert np.isfinite(value(made, **{name: 100.0 for name in made.variables}))
 
 
 def test_text_and_python_agree() -> None:
@@ -229,7 +227,8 @@ REFUSED = {
     "serve(tokens=[1])": r"tokens='\[1\]' is not accepted",
     "serve(tokens='1')": r"is not accepted: an option is a number",
     "serve(tokens=1e999)": r"the number of tokens is not finite",
-    "money(6nd, price=__import__('os'))": r"no cost named '__import__'",
+    "money(6nd, price=__import__('os'))": r"price must be a number, got __import__\(...\)",
+    "total(__import__('os'))": r"no cost named '__import__'",
     "money(x.y, price=2, flops_per_second=1, utilisation=1)": r"'x.y' \(Attribute\)",
     "total()": r"total\(...\) is written total\(COST, ...\)",
     "money(": r"cannot read the cost 'money\(': '\(' was never closed",
@@ -256,9 +255,10 @@ def test_text_that_is_no_cost(text: str) -> None:
     ("text", "message"),
     [
         ("serve(tokens=-5)", "tokens must be a positive number, got -5.0"),
-        ("serve(tokens=6nd)", "tokens must be a positive number, got '6nd'"),
-        ("serve(tokens=2*500)", r"tokens must be a positive number, got '2\*500'"),
-        ("serve(tokens=true)", "tokens must be a positive number, got True"),
+        ("serve(tokens=6nd)", "tokens must be a number, got '6nd'"),
+        ("serve(tokens=2*500)", r"tokens must be a number, got '2\*500'"),
+        ("serve(tokens=total(6nd))", r"tokens must be a number, got total\(...\)"),
+        ("serve(tokens=true)", "tokens must be a number, got True"),
         ("serve(tokens=5, prompt=-1)", "prompt must be zero or more tokens, got -1.0"),
         ("serve(tokens=1e300, queries=1e300)", "all_tokens must be a positive number, got inf"),
         ("money(6nd, price=2)", "money for 6nd needs flops_per_second and utilisation"),
@@ -266,12 +266,13 @@ def test_text_that_is_no_cost(text: str) -> None:
         ("gpu_hours(6nd, flops_per_second=1e15, utilisation=40)", "a share between 0 and 1"),
         ("gpu_hours(6nd, flops_per_second=1e308, utilisation=1)", "flops_per_hour must be"),
         ("transformer(recomputation=-1)", "recomputation must be zero or more passes"),
-        ("transformer(counted=3)", "a convention is named by a word such as exact, got 3.0"),
+        ("transformer(counted=3)", "counted must be a name, got 3.0"),
+        ("transformer(counted=total(6nd))", r"counted must be a name, got total\(...\)"),
         ("transformer(counted=exat)", "no convention named 'exat'.*Did you mean 'exact'"),
         ("transformer(aspect=0)", "aspect must be positive and finite"),
         ("transformer(tied=3)", "tied is true or false, got 3.0"),
         ("transformer(context=long)", "context must be a number, got 'long'"),
-        ("train_and_serve(queries=1, tokens=1, train=3)", "a cost is a name, a call or a formula"),
+        ("train_and_serve(queries=1, tokens=1, train=3)", "train must be a name or cost, got 3.0"),
     ],
 )
 def test_numbers_that_make_no_sense(text: str, message: str) -> None:
@@ -283,11 +284,11 @@ def test_units_are_not_mixed() -> None:
     money = cost.money("6nd", price=2.0, **H100)
     with pytest.raises(BadPlan, match="total adds costs of one unit, got 6nd in FLOPs, money"):
         cost.total("6nd", money)
-    with pytest.raises(BadPlan, match="gpu_hours needs a cost in FLOPs, but money.* is in money"):
+    with pytest.raises(BadPlan, match=r"gpu_hours needs a cost in FLOPs, but money.* is in money"):
         cost.gpu_hours(money, **H100)
     with pytest.raises(BadPlan, match="is in GPU-hours already; give the price alone"):
         cost.money(cost.gpu_hours("6nd", **H100), price=2.0, **H100)
-    with pytest.raises(BadPlan, match="no shape option 'aspct'.*Did you mean 'aspect'"):
+    with pytest.raises(BadPlan, match=r"no shape option 'aspct'.*Did you mean 'aspect'"):
         cost.transformer(aspct=3.0)
     with pytest.raises(BadPlan, match="total needs at least one cost"):
         cost.total()
@@ -379,9 +380,9 @@ def script() -> dict[str, Any]:
 
 
 def test_the_sweeps_follow_the_closed_form(script: dict[str, Any]) -> None:
-    # Pearce and Song 2024 (arXiv 2406.12907), eq. 22: with all parameters N + w N^(1/3) and
-    # C = 6 N D in those without embeddings,
-    # C^beta = 6^beta (beta B / alpha A) N^(beta - 1) (N + w N^(1/3))^(1 + alpha) / (1 + w/3 N^(-2/3))
+    # Pearce and Song 2024 (arXiv 2406.12907): with N + w N^(1/3) parameters in all, of which N
+    # without embeddings, and C = 6 N D, the best N has
+    # C^b = 6^b (b B / a A) N^(b - 1) (N + w N^(1/3))^(1 + a) / (1 + w/3 N^(-2/3))
     law, rule = script["LAW"], script["RULE"]
     sweep = script["Sweep"]("last_layer", "kaplan", "kaplan")  # matrices and table, no norms
     optima = script["find_optima"](sweep, (6e18, 3e21), 0.0)
@@ -391,25 +392,23 @@ def test_the_sweeps_follow_the_closed_form(script: dict[str, Any]) -> None:
     power = b * law["B"] / (a * law["A"]) * n ** (b - 1) * (n + w * n ** (1 / 3)) ** (1 + a)
     budget = 6 * (power / (1 + w / 3 * n ** (-2 / 3))) ** (1 / b)
     assert len(n) == script["SWEEPS"]
-    # a parabola through a factor of four on either side is a little off (arXiv 2603.22339)
-    assert optima["flops"].to_numpy() == pytest.approx(budget, rel=0.06)
+    # what remains is the cubic's: 4e-4 when it sees a factor of 2 instead of 4
+    assert optima["flops"].to_numpy() == pytest.approx(budget, rel=3e-3)
 
 
 def test_the_page_quotes_the_script(script: dict[str, Any]) -> None:
     page = (ROOT / "docs" / "costs.md").read_text()
     assert script["models_table"]() in page
-    rows = re.findall(r"^(\w+) +(\w+) +(\d\.\d\d) \(", page, re.M)
+    rows = re.findall(r"^(\w+) +(\w+) +(\d\.\d\d) ±", page, re.M)
     assert len(rows) == 16
-    first, second = script["BUDGETS"]["1.2e16 to 2.6e19"], script["BUDGETS"]["6e18 to 3e21"]
-    assert first[0] < second[0]
     for number, planted, flops, params in (
         (0, "exact", "kaplan", "kaplan"),
         (3, "exact", "last_layer", "exact"),
-        (8, "kaplan", "kaplan", "kaplan"),
+        (11, "kaplan", "last_layer", "exact"),
     ):
         assert rows[number][:2] == (flops, params)
-        sweep = script["Sweep"](planted, flops, params)
-        a, _, _ = script["fit_exponent"](script["find_optima"](sweep, first, 0.001))
+        sweep, budgets = script["Sweep"](planted, flops, params), script["BUDGETS"]
+        a, _ = script["fit_exponent"](sweep, budgets["1.2e16 to 2.6e19"], 0.001)
         assert float(rows[number][2]) == pytest.approx(a, abs=0.0051)
 
 

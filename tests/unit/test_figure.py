@@ -104,6 +104,13 @@ def panels(request: pytest.FixtureRequest) -> Panels:
     return CASES[request.param]()
 
 
+@pytest.fixture(scope="module")
+def figure(panels: Panels) -> Any:
+    made = compose(panels)
+    made.draw_without_rendering()
+    return made
+
+
 def words(figure: Any) -> Iterator[Any]:
     """Every visible text of a figure, with where it stands in pixels."""
     from matplotlib.text import Text
@@ -113,9 +120,7 @@ def words(figure: Any) -> Iterator[Any]:
             yield text
 
 
-def test_words_are_on_the_figure_and_apart(panels: Panels) -> None:
-    figure = compose(panels)
-    figure.draw_without_rendering()
+def test_words_are_on_the_figure_and_apart(figure: Any) -> None:
     canvas = figure.bbox
     boxes = {}
     for text in words(figure):
@@ -130,9 +135,7 @@ def test_words_are_on_the_figure_and_apart(panels: Panels) -> None:
         assert shared_x <= 1 or shared_y <= 1, f"{first} lies on {second}"
 
 
-def test_nothing_stands_on_the_data(panels: Panels) -> None:
-    figure = compose(panels)
-    figure.draw_without_rendering()
+def test_nothing_stands_on_the_data(figure: Any) -> None:
     legends = [legend for axes in figure.axes if (legend := axes.get_legend())]
     assert len(legends) >= 2
     boxes = [legend.get_window_extent() for legend in legends]
@@ -144,8 +147,7 @@ def test_nothing_stands_on_the_data(panels: Panels) -> None:
             assert apart or box.x0 >= inner.x1 or box.x1 <= inner.x0
 
 
-def test_every_panel_shows_all_of_its_points(panels: Panels) -> None:
-    figure = compose(panels)
+def test_every_panel_shows_all_of_its_points(panels: Panels, figure: Any) -> None:
     found = 0
     for axes in (axes for axes in figure.axes if axes.get_title(loc="left")):
         (low_x, high_x), (low_y, high_y) = axes.get_xlim(), axes.get_ylim()
@@ -157,9 +159,7 @@ def test_every_panel_shows_all_of_its_points(panels: Panels) -> None:
     assert found == panels.shown.sum() + 2 * panels.shown[panels.drawn].sum()
 
 
-def test_ticks_are_few_and_readable(panels: Panels) -> None:
-    figure = compose(panels)
-    figure.draw_without_rendering()
+def test_ticks_are_few_and_readable(panels: Panels, figure: Any) -> None:
     titled = [axes for axes in figure.axes if axes.get_title(loc="left")]
     shown = [axis for axes in titled for axis in (axes.xaxis, axes.yaxis)]
     shown += [axes.yaxis for axes in figure.axes if axes not in titled]
@@ -255,6 +255,9 @@ def test_variables_that_are_held_are_named_in_the_panel() -> None:
 def test_thinning_is_stated() -> None:
     text = " ".join(text.get_text() for text in words(compose(chinchilla(2000, 0))))
     assert re.search(r"1,1\d\d of 2,000 runs are drawn", text)
+    assert "In .svg and .pdf files the points are a picture." in text
+    few = [text.get_text() for text in words(compose(chinchilla(60, 0)))]
+    assert not any("a picture" in text for text in few)
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.jpeg", "a", "folder.svg/a"])

@@ -83,12 +83,16 @@ def refit(
     stretched = residual / np.maximum(1 - leverages(problem, starts[0]), 0.05) if wild else residual
     for first in range(0, draws, chunk):
         count = min(chunk, draws - first)
+        moved = None
+        if problem.prior is not None:
+            prior = problem.prior
+            moved = prior.spread * rng.standard_normal((count, len(prior.where)))
         if wild:
             shift = residual - stretched * webb_factors(rng, count, rows, groups)
-            refits = _Refitting(problem, problem.weights[None], shift, scale)
+            refits = _Refitting(problem, problem.weights[None], shift, moved, scale)
         else:
             weights = resample_weights(rng, count, rows, groups) * problem.weights
-            refits = _Refitting(problem, weights, None, scale)
+            refits = _Refitting(problem, weights, None, moved, scale)
         if wild or problem.kernel is not None:  # a compiled look costs as little as a tangent's
             near = np.repeat(starts[:1], count, 0)
         else:
@@ -107,6 +111,7 @@ class _Refitting:
     problem: Problem
     weights: np.ndarray
     shift: np.ndarray | None
+    moved: np.ndarray | None
     scale: float
 
     def descend(self, start: np.ndarray, which: np.ndarray | None = None) -> Descent:
@@ -121,6 +126,7 @@ class _Refitting:
             tolerance=TOLERANCE,
             restart=RESTART,
             shift=None if self.shift is None else self.shift[rows],
+            moved=None if self.moved is None else self.moved[rows],
         )[0]
 
     def retry(self, best: Descent, u: np.ndarray, which: np.ndarray) -> None:

@@ -2,8 +2,13 @@
 
 Classical: s^2 (J'WJ)^-1 with s^2 the residual variance over rows - params, for least squares with
 constant noise. Sandwich: H^-1 S H^-1 with S the sum of outer products of the rows' (or groups')
-scores (Huber 1967; Liang & Zeger 1986), times n/(n - p), and H = J'WJ times the mean curvature of
-rho (the exact Hessian counts the few residuals narrower than delta and is far noisier).
+scores (Huber 1967; Liang & Zeger 1986), times n/(n - p) for n rows (HC1) or g/(g - 1) for g groups
+(CR1), and H = J'WJ times the mean curvature of rho (the exact Hessian counts the few residuals
+narrower than delta and is far noisier). Rows of weight zero do not count.
+
+A direction is lost where the scaled Jacobian is singular, where a positive parameter is unknown by
+more than a factor of 20, and where a parameter has run off: moved by a whole standard error it
+fits as well.
 """
 
 from __future__ import annotations
@@ -14,10 +19,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kleiber.fitting.noise import charge
-from kleiber.fitting.problem import Problem
+from kleiber.fitting.problem import Problem, look
 
 SINGULAR = 1e12  # condition of the scaled matrix past which a direction counts as lost
 VAGUE = 3.0  # standard error of log(parameter): known to no better than a factor of 20
+SAME = 1e-9  # relative rise of the objective that is none
 
 
 @dataclass(frozen=True)
@@ -47,30 +53,35 @@ def measure_spread(
     paid = charge(problem.noise, r[None], np.array([scale]))
     w = problem.weights
     condition, lost, inverse = _invert(jac * np.sqrt(w * paid.weight[0])[:, None])
-    score = jac * (w * paid.psi[0])[:, None]
-    n, spare = len(r), max(len(r) - len(free), 0)
-    if groups is not None:
-        score = np.array([score[groups == g].sum(axis=0) for g in np.unique(groups)])
-        n, spare = len(score), len(score) - 1
-    factor = n / spare if spare else np.nan
-    curve = float((w * paid.curve[0]).sum() / w.sum())
-    bread = (
-        _pinv((jac * w[:, None]).T @ jac) / curve
-        if curve > 0
-        else np.full((len(free),) * 2, np.nan)
-    )
-    sandwich = factor * bread @ (score.T @ score) @ bread
     used = int((w > 0).sum()) - len(free)
     variance = float((w * paid.psi[0] * r).sum()) / used if used > 0 else np.nan
-    if problem.noise.dof is not None or problem.noise.delta is not None:
-        variance = 1.0 if problem.noise.dof is not None else variance
-    vague = _vague(problem, u, free, inverse * variance) if not lost else ()
+    classical = inverse * (1.0 if problem.noise.dof is not None else variance)
+    lost = lost or _vague(problem, u, free, classical)
+    lost = lost or _adrift(problem, u, scale, free, classical)
+    curve = float((w * paid.curve[0]).sum() / w.sum())
+    score = jac * (w * paid.psi[0])[:, None]
+    sandwich = np.full((len(free),) * 2, np.nan)
+    if curve > 0:
+        bread = _invert(jac * np.sqrt(w)[:, None])[2] / curve
+        sandwich = bread @ _meat(score[w > 0], groups if groups is None else groups[w > 0]) @ bread
     return Spread(
-        _fill(inverse * variance, free, len(u)),
+        _fill(classical, free, len(u)),
         _fill(sandwich, free, len(u)),
         condition,
-        tuple(tuple(free[k] for k in each) for each in (*lost, *vague)),
+        tuple(tuple(free[k] for k in each) for each in lost),
     )
+
+
+def _meat(
+    score: Float[np.ndarray, "rows free"], groups: Int[np.ndarray, "rows"] | None
+) -> Float[np.ndarray, "free free"]:
+    """The scores' outer products, by row or by group, times the factor for small samples."""
+    count, params = score.shape
+    spare = count - params
+    if groups is not None:
+        score = np.array([score[groups == g].sum(axis=0) for g in np.unique(groups)])
+        count, spare = len(score), len(score) - 1
+    return score.T @ score * (count / spare if spare > 0 else np.nan)
 
 
 def _invert(jac: np.ndarray) -> tuple[float, tuple[tuple[int, ...], ...], np.ndarray]:
@@ -108,11 +119,27 @@ def _vague(
     return tuple(tuple(bounded[i] for i in _leading(vectors[:, k])) for k in far)
 
 
-def _pinv(matrix: np.ndarray) -> np.ndarray:
-    size = np.sqrt(np.abs(np.diag(matrix)))
-    unit = np.where(size > 0, size, 1.0)
-    frame = np.outer(unit, unit)
-    return np.linalg.pinv(matrix / frame, rcond=1e-14, hermitian=True) / frame
+def _adrift(
+    problem: Problem, u: np.ndarray, scale: float, free: list[int], covariance: np.ndarray
+) -> tuple[tuple[int, ...], ...]:
+    """Parameters without a bound that fit as well one standard error away, on either side."""
+    kinds = [item.kind for item in problem.law.domains.values()]
+    size = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    found: list[tuple[int, ...]] = []
+    for i, k in enumerate(free):
+        if kinds[k] not in ("real", "above") or not 0 < size[i] < np.inf:
+            continue
+        moved = np.repeat(u[None], 3, 0)
+        moved[1:, k] += size[i], -size[i]
+        if kinds[k] == "above":
+            moved[2, k] = u[k]
+        value = look(
+            problem, moved, problem.weights[None], np.full(3, scale), second=False
+        ).objective
+        rise = value[1 : 2 if kinds[k] == "above" else 3] - value[0]
+        if value[0] > 0 and (rise <= SAME * value[0]).any():
+            found.append((i,))
+    return tuple(found)
 
 
 def _fill(part: np.ndarray, free: list[int], width: int) -> np.ndarray:

@@ -45,6 +45,7 @@ def fit(
     weights: str | None = None,
     fixed: Mapping[str, float] | None = None,
     tied: Mapping[str, str] | None = None,
+    priors: Mapping[str, tuple[float, float]] | None = None,
     start: Mapping[str, float] | None = None,
     resample: str = "auto",
     seed: int = 0,
@@ -55,14 +56,16 @@ def fit(
     the intervals: to resampled ``rows``, or for plain least squares ``wild`` ones (``resample``),
     by whole groups of the column ``by`` where one is given; ``weights``
     names a column that multiplies each row's charge; ``fixed`` holds parameters at numbers and
-    ``tied`` at formulas of others; ``start`` replaces the search by one descent.
+    ``tied`` at formulas of others; ``priors`` gives {name: (value, spread)}, weak beliefs in log
+    coordinates for positive parameters, none by default; ``start`` replaces the search by one
+    descent.
 
     Raises BadTable, BadLaw or BadFormula for input that cannot be fitted. How the fit ended is in
     ``status`` and ``reason``.
     """
     steps = fit_steps(
         law, table, target=target, noise=noise, draws=draws, level=level, by=by, weights=weights,
-        fixed=fixed, tied=tied, start=start, resample=resample, seed=seed,
+        fixed=fixed, tied=tied, priors=priors, start=start, resample=resample, seed=seed,
     )  # fmt: skip
     while True:
         try:
@@ -83,6 +86,7 @@ def fit_steps(
     weights: str | None = None,
     fixed: Mapping[str, float] | None = None,
     tied: Mapping[str, str] | None = None,
+    priors: Mapping[str, tuple[float, float]] | None = None,
     start: Mapping[str, float] | None = None,
     resample: str = "auto",
     seed: int = 0,
@@ -98,6 +102,7 @@ def fit_steps(
     setting = Settings(
         target, noise or DEFAULT_NOISE, int(draws), check_level(level), by, weights,
         dict(fixed or {}), dict(tied or {}), start, seed, resample,
+        dict(priors or {}),
     )  # fmt: skip
     return _steps(law, frame, setting)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,9 @@ from jaxtyping import Float, Int
 
 from kleiber.errors import BadLaw, nearest
 from kleiber.fitting.covariance import Spread, measure_spread
+from kleiber.fitting.noise import charge
 from kleiber.fitting.posing import Settings, pose_table
+from kleiber.fitting.prior import read_priors
 from kleiber.fitting.problem import Problem, residuals
 from kleiber.fitting.record import Fit, complete
 from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search
@@ -47,6 +49,10 @@ def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
     y = np.exp(problem.target) if ask.noise.scale == "log" else problem.target
     starts = start_ranges(problem.law, problem.columns, y) if ask.start is None else {}
     best = _optimum(problem, starts, ask)
+    if ask.priors:
+        prior = read_priors(law, problem.law, ask.priors, _dispersion(problem, best))
+        problem = replace(problem, prior=prior)
+        best = _optimum(problem, starts, ask)
     hit = bounds_hit(problem, best.point, best.objective, best.scale)
     spread = measure_spread(problem, best.point, best.scale, groups, tuple(hit))
     # a descent that crawls along what the table does not determine has told what there is to tell
@@ -58,6 +64,17 @@ def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
     for k, bound in hit.items():
         point[k] = list(problem.law.domains.values())[k].approach(bound)
     return Solved(problem, groups, starts, best, point, hit, spread, status, reason)
+
+
+def _dispersion(problem: Problem, best: Optimum) -> float:
+    """tau of the noise model: the mean of rho'(r) r, over the rows left after the parameters."""
+    if problem.noise.dof is not None:
+        return 1.0  # its charge is a log likelihood already
+    r = residuals(problem, best.point[None])
+    paid = charge(problem.noise, r, np.array([best.scale]))
+    rows = int((problem.weights > 0).sum())
+    mean = float((problem.weights * paid.psi[0] * r[0]).sum() / problem.weights.sum())
+    return max(mean * rows / max(rows - len(best.point), 1), 1e-300)
 
 
 def _optimum(problem: Problem, starts: Mapping[str, tuple[float, float]], ask: Settings) -> Optimum:
@@ -136,6 +153,7 @@ def conclude(
         starts=solved.starts,
         fixed=ask.fixed,
         tied=ask.tied,
+        priors=ask.priors,
         level=ask.level,
         seconds=seconds,
         by=ask.by,
@@ -222,6 +240,8 @@ def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[s
             f"only {groups.max() + 1} groups in {ask.by!r}: intervals from fewer than "
             f"{FEW_GROUPS} groups are too narrow to trust"
         )
+    for name, (value, width) in ask.priors.items():
+        notes.append(f"prior on {name}: {value:g}, spread {width:g} in its own coordinate")
     if solved.hit:
         notes.append(f"intervals of {', '.join(names[k] for k in solved.hit)} start at a bound")
     if solved.status is Status.FLAT:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from kleiber.fitting.compiled import Kernel
 from kleiber.fitting.kernel import Differentiate, Slopes, stepped_slopes, traced_slopes
 from kleiber.fitting.noise import Charge, Noise, charge, fit_scale
+from kleiber.fitting.prior import Prior, add_prior
 from kleiber.formula import Expr, symbols, walk
 from kleiber.law import Law
 from kleiber.maths.levenberg import RESTART, START_DAMPING, Descent, Local, descend
@@ -21,7 +22,8 @@ ROUNDS = 40  # of the Student-t scale
 @dataclass(frozen=True)
 class Problem:
     """Rows, law and noise. The law's positive exponents are straightened; ``weights`` multiply the
-    rows' charges; ``kernel`` is the compiled objective where there is one."""
+    rows' charges; ``kernel`` is the compiled objective where there is one; ``prior`` adds what is
+    believed beforehand."""
 
     law: Law
     noise: Noise
@@ -30,6 +32,7 @@ class Problem:
     weights: Float[np.ndarray, "rows"]
     differentiate: Differentiate
     kernel: Kernel | None = None
+    prior: Prior | None = None
 
     def outer(self, u: Float[np.ndarray, "members params"]) -> Float[np.ndarray, "members params"]:
         """Parameter values at coordinates u."""
@@ -79,20 +82,37 @@ def look(
     *,
     second: bool = True,
     shift: Float[np.ndarray, "members rows"] | None = None,
+    moved: Float[np.ndarray, "members priors"] | None = None,
 ) -> Local:
     """The objective with its gradient and both matrices, at each member's u.
 
-    ``shift`` is what each member's data exceed the table's by, on the noise model's scale.
+    ``shift`` is what each member's data exceed the table's by, on the noise model's scale;
+    ``moved`` how far its priors' centres are from the given ones.
     """
+    local = _charge_rows(problem, u, weights, scale, second, shift)
+    if problem.prior is not None:
+        local = add_prior(local, u, problem.prior, moved)
+    return _finite(local)
+
+
+def _charge_rows(
+    problem: Problem,
+    u: np.ndarray,
+    weights: np.ndarray,
+    scale: np.ndarray,
+    second: bool,
+    shift: np.ndarray | None,
+) -> Local:
+    """The rows' part of the objective, compiled or in blocks."""
     if problem.kernel is not None:
-        return _finite(problem.kernel(u, weights, scale, shift))
+        return problem.kernel(u, weights, scale, shift)
     block = max(1, BLOCK // len(problem.target))
     parts = []
     for i in range(0, len(u), block):
         part = slice(i, i + block)
         w = weights if len(weights) == 1 else weights[part]
-        moved = None if shift is None else shift[part]
-        parts.append(_look(problem, u[part], w, scale[part], second, moved))
+        ahead = None if shift is None else shift[part]
+        parts.append(_look(problem, u[part], w, scale[part], second, ahead))
     if len(parts) == 1:
         return parts[0]
     return Local(
@@ -118,7 +138,7 @@ def _look(
         paid = charge(problem.noise, slopes.residual, scale)
         objective = np.einsum("mr,mr->m", np.broadcast_to(weights, paid.rho.shape), paid.rho)
         local = _assemble(slopes, paid, weights, objective)
-    return _finite(local)
+    return local
 
 
 def _finite(local: Local) -> Local:
@@ -163,6 +183,7 @@ def minimise(
     exact: bool = False,
     tolerance: float = 1e-12,
     shift: Float[np.ndarray, "members rows"] | None = None,
+    moved: Float[np.ndarray, "members priors"] | None = None,
     damping: float | Float[np.ndarray, "members"] = START_DAMPING,
     restart: float = RESTART,
     units: Float[np.ndarray, "params"] | None = None,
@@ -177,8 +198,9 @@ def minimise(
 
     def view(u: np.ndarray, who: np.ndarray) -> Local:
         own = weights if len(weights) == 1 else weights[who]
-        moved = None if shift is None else shift[who]
-        return look(problem, u, own, size[who], second=second, shift=moved)
+        ahead = None if shift is None else shift[who]
+        apart = None if moved is None else moved[who]
+        return look(problem, u, own, size[who], second=second, shift=ahead, moved=apart)
 
     floor = np.array([item.floor for item in problem.law.domains.values()])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,10 +34,10 @@ class Fit:
 
     ``params`` holds every parameter, fixed and tied ones too; ``draws`` the refits of each, arrays
     of one length; ``units`` is the number of rows, or of groups when whole groups were resampled;
-    ``covariance`` belongs to ``free`` parameters in the coordinates of their domains;
-    ``resample`` says how draws were made ("rows" or "wild"), ``inside`` for what share of the rows
-    the loss is quadratic (all, for least squares); ``outermost`` are the runs that no other run exceeds in every variable, among which is the
-    dearest one for any cost that rises with the variables.
+    ``covariance`` belongs to ``free`` parameters in the coordinates of their domains; ``resample``
+    says how draws were made ("rows" or "wild"), ``inside`` for what share of the rows the loss is
+    quadratic (all, for least squares); ``outermost`` are the runs that no other run exceeds in
+    every variable, among which is the dearest one for any cost that rises with the variables.
     """
 
     law: Law
@@ -65,6 +65,9 @@ class Fit:
     by: str | None = None
     resample: str = "rows"
     inside: float = 1.0
+    priors: Mapping[str, tuple[float, float]] = field(
+        default_factory=dict[str, tuple[float, float]]
+    )
     outermost: tuple[Mapping[str, float], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -99,7 +102,7 @@ class Fit:
         if self.n_draws:
             values = _one_number(what(self.draws))
             values = np.broadcast_to(values, (self.n_draws,) if values.ndim == 0 else values.shape)
-            low, high = percentile_interval(values, self._level(level))
+            low, high = (x[0] for x in percentile_interval(values[:, None], self._level(level)))
         elif isinstance(quantity, str) and quantity in self.free:
             low, high = self._own_interval(quantity, level)
         else:
@@ -176,8 +179,9 @@ class Fit:
         if not domain.contains(self.params[name]):  # at its bound
             return np.nan, np.nan
         sd = np.sqrt(max(self.covariance[k, k], 0.0))
-        ends = normal_interval(domain.inner(self.params[name]), sd, level, self._spare())
-        return float(domain.outer(ends[0])), float(domain.outer(ends[1]))
+        u, size = np.array([domain.inner(self.params[name])]), np.array([sd])
+        low, high = normal_interval(u, size, level, self._spare())
+        return float(domain.outer(low[0])), float(domain.outer(high[0]))
 
     def _delta(
         self, what: Callable[[Mapping[str, Any]], np.ndarray], level: float, new_run: bool = False

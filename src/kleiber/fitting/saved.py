@@ -49,6 +49,7 @@ def describe(fit: Fit) -> dict[str, Any]:
         "tied": dict(fit.tied),
         "by": fit.by,
         "resample": fit.resample,
+        "priors": {name: list(pair) for name, pair in fit.priors.items()},
         "inside": fit.inside,
         "starts": {name: list(ends) for name, ends in fit.starts.items()},
     }
@@ -146,6 +147,7 @@ def _fit_from(given: Mapping[str, Any]) -> Fit:
         level=check_level(given.get("level", 0.95)),
         seconds=float(given.get("seconds", 0.0)),
         by=given.get("by"),
+        priors={n: (float(v), float(w)) for n, (v, w) in (given.get("priors") or {}).items()},
         resample=str(given.get("resample", "rows")),
         inside=float(given.get("inside", 1.0)),
         outermost=tuple(given.get("outermost") or ()),

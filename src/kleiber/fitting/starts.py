@@ -44,7 +44,7 @@ def start_ranges(
 ) -> dict[str, tuple[float, float]]:
     """The range in which starts of each parameter are drawn, stated in the fit."""
     ranges: dict[str, tuple[float, float]] = {}
-    exponents = exponent_params(law.expr) if law.expr is not None else set()
+    exponents: set[str] = set() if law.expr is None else exponent_params(law.expr)
     linear = linear_params(law)
     for name, domain in law.domains.items():
         if domain.low is not None and domain.high is not None:
@@ -178,7 +178,7 @@ def _bounded_solve(
         side = (unit * weight) @ right[:, :, None]
         bad = ~np.isfinite(gram).all(axis=(1, 2)) | ~np.isfinite(side).all(axis=(1, 2))
         gram[bad], side[bad] = np.eye(len(signed)), np.nan
-        held = np.zeros(size.shape, dtype=bool)
+        held, value = np.zeros(size.shape, dtype=bool), np.zeros(size.shape)
         for _ in range(len(signed) + 1):
             free = ~held
             matrix = np.where(free[:, :, None] & free[:, None, :], gram, np.eye(len(signed)))

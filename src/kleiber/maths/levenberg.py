@@ -110,13 +110,13 @@ def descend(
         if sure.any():
             state.point[sure] += step[sure]
             state.here.objective[sure] -= predicted[sure]
-            _settle(final, state, sure, predicted)
+            _settle(final, state, sure, predicted, floor)
             state, step, predicted = state.keep(~sure), step[~sure], predicted[~sure]
         if state.member.size:
             leave = _advance(state, look, step, predicted, tolerance, units is None)
             leave |= iteration == max_iterations - 1
             if leave.any():
-                _settle(final, state, leave, None)
+                _settle(final, state, leave, None, floor)
                 state = state.keep(~leave)
         if not state.member.size:
             return replace(final, iterations=iteration + 1)
@@ -180,7 +180,13 @@ def _pick(local: Local, which: np.ndarray) -> Local:
     )
 
 
-def _settle(final: Descent, state: _State, leave: np.ndarray, predicted: np.ndarray | None) -> None:
+def _settle(
+    final: Descent,
+    state: _State,
+    leave: np.ndarray,
+    predicted: np.ndarray | None,
+    floor: np.ndarray | None,
+) -> None:
     """Record the members that leave: with the fall ``predicted`` where that shows convergence,
     else with the one that remains, which decides it."""
     rows, here, point = state.member[leave], _pick(state.here, leave), state.point[leave]
@@ -188,7 +194,7 @@ def _settle(final: Descent, state: _State, leave: np.ndarray, predicted: np.ndar
         step, left = _last(here, point)
         done = left <= SETTLED
         # where rounding hides the fall of Q, its gradient still tells the way
-        point = np.where(done[:, None], point + step, point)
+        point = np.where(done[:, None], point + _short(step, point, floor), point)
     else:
         left = predicted[leave] / np.maximum(np.abs(here.objective), 1e-300)
         done = np.ones(len(rows), bool)
@@ -231,10 +237,14 @@ def _step(state: _State, floor: np.ndarray | None) -> tuple[np.ndarray, np.ndarr
     if uphill.any():  # an indefinite or singular matrix: the sizes of its eigenvalues serve
         step[uphill] = _bend_down(whole[uphill], side[uphill]) * unit[uphill]
     step = np.nan_to_num(step, nan=0.0, posinf=0.0, neginf=0.0)
-    if floor is not None:
-        step = np.maximum(step, NEAR * (floor - state.point))
+    step = _short(step, state.point, floor)
     bend = np.einsum("mp,mpq,mq->m", step, matrix, step)
     return step, -(np.einsum("mp,mp->m", step, here.gradient) + 0.5 * bend)
+
+
+def _short(step: np.ndarray, point: np.ndarray, floor: np.ndarray | None) -> np.ndarray:
+    """The step with no component going more than nine tenths of the way to its floor."""
+    return step if floor is None else np.maximum(step, NEAR * (floor - point))
 
 
 def _near(state: _State, predicted: np.ndarray, tolerance: float) -> np.ndarray:

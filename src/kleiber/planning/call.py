@@ -11,6 +11,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
 
 from kleiber.errors import BadFormula, nearest, shown
@@ -135,12 +136,15 @@ def _finite(name: str, value: float) -> float:
 
 @dataclass(frozen=True)
 class Form:
-    """What may stand in the brackets: how many parts, options that must and that can be given."""
+    """What may stand in the brackets of a cost: how many parts, and which options of which kind.
+
+    Kinds are annotations: "float", "bool", "float | None", or one that a cost or a name satisfies.
+    """
 
     name: str
     parts: float
+    kinds: Mapping[str, str]
     needed: tuple[str, ...]
-    optional: tuple[str, ...]
 
     @property
     def usage(self) -> str:
@@ -149,23 +153,24 @@ class Form:
         return f"{self.name}({', '.join([*first, *(f'{item}=NUMBER' for item in self.needed)])})"
 
 
-def form_of(make: Callable[..., Any], extra: Sequence[str] = ()) -> Form:
+def form_of(make: Callable[..., Any], extra: Mapping[str, str] = MappingProxyType({})) -> Form:
     """The form of a function that builds a cost.
 
     Parts are its positional parameters without default, options its keyword-only ones; ``extra``
-    are those that its ``**options`` take.
+    are the kinds of those that its ``**options`` take.
     """
-    parts, needed, optional = 0.0, list[str](), list[str]()
+    parts, kinds, needed = 0.0, dict[str, str](), list[str]()
     for item in inspect.signature(make).parameters.values():
         if item.kind is item.VAR_POSITIONAL:
             parts = math.inf
         elif item.kind is item.VAR_KEYWORD:
-            optional += extra
+            kinds |= extra
         elif item.kind is item.KEYWORD_ONLY:
-            (needed if item.default is item.empty else optional).append(item.name)
+            kinds[item.name] = str(item.annotation)
+            needed += [item.name] * (item.default is item.empty)
         elif item.default is item.empty:
             parts += 1
-    return Form(make.__name__, parts, tuple(needed), tuple(optional))
+    return Form(make.__name__, parts, kinds, tuple(needed))
 
 
 def build(
@@ -180,11 +185,11 @@ def build(
         hint = nearest(call.name, makers)
         raise BadFormula(f"no cost named {call.name!r}; costs with options are {known}.{hint}")
     form = forms[call.name]
-    options = (*form.needed, *form.optional)
-    for name in call.options:
-        if name not in options:
-            hint = nearest(name, options)
-            raise BadFormula(f"{call.name}(...) takes {', '.join(options)}, not {name!r}.{hint}")
+    for name, value in call.options.items():
+        if name not in form.kinds:
+            hint = nearest(name, form.kinds)
+            raise BadFormula(f"{call.name}(...) takes {', '.join(form.kinds)}, not {name!r}.{hint}")
+        _check_kind(name, value, form.kinds[name])
     missing = [name for name in form.needed if name not in call.options]
     if missing or len(call.parts) > form.parts or (form.parts and not call.parts):
         raise BadFormula(f"{call.name}(...) is written {form.usage}")
@@ -194,6 +199,19 @@ def build(
 
     parts = [find(item) if isinstance(item, str) else made(item) for item in call.parts]
     return makers[call.name](*parts, **{name: made(item) for name, item in call.options.items()})
+
+
+def _check_kind(name: str, value: Option, kind: str) -> None:
+    truth, figure = isinstance(value, bool), isinstance(value, float | int)
+    given = f"{value.name}(...)" if isinstance(value, Call) else shown(value)
+    if kind == "bool":
+        if not truth:
+            raise BadFormula(f"{name} is true or false, got {given}")
+    elif kind.startswith("float"):
+        if truth or not figure:
+            raise BadFormula(f"{name} must be a number, got {given}")
+    elif truth or figure or (isinstance(value, Call) and "Cost" not in kind):
+        raise BadFormula(f"{name} must be a name{' or cost' * ('Cost' in kind)}, got {given}")
 
 
 def write_call(make: Callable[..., Any], parts: Sequence[str], options: Mapping[str, Any]) -> str:

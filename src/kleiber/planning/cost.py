@@ -239,8 +239,6 @@ def find_cost(given: Cost | str) -> Cost:
     """
     if isinstance(given, Cost):
         return given
-    if not isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise BadFormula(f"a cost is a name, a call or a formula of columns, got {shown(given)}")
     text, known = given.strip(), costs()
     if text in known:
         return known[text]
@@ -249,7 +247,7 @@ def find_cost(given: Cost | str) -> Cost:
         return build(call, MAKERS, _forms(), find_cost)
     if text in MAKERS:
         raise BadFormula(f"{text} is written {_forms()[text].usage}")
-    if re.fullmatch(r"\w*[A-Za-z_]\w*", text) and not re.fullmatch(r"\d+[eE]\d+", text):
+    if re.fullmatch(r"\d*[A-Za-z_]\w*", text) and not re.fullmatch(r"\d+[eE]\d+", text):
         names = [*known, *(form.usage for form in _forms().values())]
         raise BadFormula(
             f"no cost named {shown(text)}; named costs are {', '.join(names)}, or give a formula "
@@ -274,8 +272,8 @@ def check_budget(budget: float) -> float:
 
 
 def _forms() -> dict[str, Form]:
-    shape = [field.name for field in fields(ShapeRule)]
-    flat = [name for name in shape if name != "aspect"]
+    shape = {field.name: str(field.type) for field in fields(ShapeRule)}
+    flat = {name: kind for name, kind in shape.items() if name != "aspect"}
     return {
         name: form_of(make, flat if make is width_depth else shape) for name, make in MAKERS.items()
     }
@@ -302,9 +300,7 @@ def _rule(rule: ShapeRule | None, options: Mapping[str, Any], *, without: str = 
     return replace(rule or ShapeRule(), **options)
 
 
-def _convention(given: Any, recomputation: Any) -> Convention:
-    if not isinstance(given, Convention | str):
-        raise BadPlan(f"a convention is named by a word such as exact, got {shown(given)}")
+def _convention(given: Convention | str, recomputation: float) -> Convention:
     if not (_real(recomputation) and recomputation >= 0):
         raise BadPlan(f"recomputation must be zero or more passes, got {shown(recomputation)}")
     found = find_convention(given)

@@ -16,6 +16,7 @@ from kleiber.reports.notation import typeset_name, typeset_terms
 from kleiber.reports.panels import Panels
 
 INK, FAINT, RED, AMBER, GREEN = "#222222", "#666666", "#C03F00", "#8A5A00", "#00664B"
+RASTER = 500  # more points than this become a picture inside the file
 
 Measure = Callable[[str, float, bool], float]  # text, size in points, bold: width in inches
 
@@ -61,6 +62,8 @@ def note_lines(panels: Panels, room: float, measure: Measure) -> list[Line]:
     notes = list(panels.notes)
     if panels.band.startswith("no band"):
         notes.insert(0, panels.band)
+    if panels.shown.sum() > RASTER:
+        notes.append("in .svg and .pdf files the points are a picture")
     text = [
         each
         for note in notes

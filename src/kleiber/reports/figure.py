@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from kleiber.errors import nearest
 from kleiber.files import land
 from kleiber.reports.axes import Axis, tick_labels, tick_places
-from kleiber.reports.caption import FAINT, INK, RED, Line, header_lines, note_lines, plain
+from kleiber.reports.caption import FAINT, INK, RASTER, RED, Line, header_lines, note_lines, plain
 from kleiber.reports.panels import Colour, MatchPanel, Panels, ResidualPanel
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ EDGE = 0.35  # inches left free at each side
 RIGHT = 4.55  # inches of the two panels at the right, words included
 TITLE, LABEL = 0.62, 0.55  # inches above a panel and below it, for its words
 FONT = 9.0  # points
-RASTER = 500  # more points than this become a picture inside the file
 DPI = {".svg": 110, ".png": 160, ".pdf": 110}
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
