@@ -45,7 +45,7 @@ MODELS = {
 LAW = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 PLANTED = LAW["beta"] / (LAW["alpha"] + LAW["beta"])
 RULE = ShapeRule()  # width/depth 64, vocabulary 50257 tied, context 2048
-LADDER = shape_at(RULE, 64 * np.arange(1.0, 301.0))
+LADDER = shape_at(RULE, 64 * np.arange(1.0, 501.0))
 BUDGETS = {
     "1.2e16 to 2.6e19": (1.25e16, 2.56e19),  # Porian et al. 2024
     "6e18 to 3e21": (6e18, 3e21),  # Hoffmann et al. 2022, approach 2
@@ -89,15 +89,16 @@ def find_optima(
 
 def fit_exponent(
     sweep: Sweep, budgets: tuple[float, float], noise: float, seeds: int = 10
-) -> tuple[float, float]:
-    """The exponent a of N* = k C^a: mean and standard deviation over draws of the noise."""
-    found: list[float] = []
+) -> tuple[float, float, int]:
+    """The exponent a of N* = k C^a: mean and deviation over draws of the noise, fewest sweeps."""
+    found, used = list[float](), SWEEPS
     for seed in range(seeds if noise else 1):
         optima = find_optima(sweep, budgets, noise, seed)
+        used = min(used, len(optima))
         plain = kleiber.Noise("log", None)
         made = kleiber.fit("k*flops**a", optima, target="n_params", noise=plain, draws=0)
         found.append(made.params["a"])
-    return float(np.mean(found)), float(np.std(found))
+    return float(np.mean(found)), float(np.std(found)), used
 
 
 def models_table() -> str:
@@ -117,16 +118,17 @@ def models_table() -> str:
 
 def exponents_table(noise: float) -> str:
     """The exponent in each convention, for both planted laws and each range of budgets."""
-    lines = [f"planted a = {PLANTED:.3f}; {noise:.1%} noise of the loss; {SWEEPS} sweeps a range"]
-    lines.append(f"{'C counted':<12}{'N counted':<12}" + "".join(f"{b:<18}" for b in BUDGETS))
+    lines = [f"planted a = {PLANTED:.3f}; {noise:.1%} noise of the loss; (sweeps used of {SWEEPS})"]
+    lines.append(f"{'C counted':<12}{'N counted':<12}" + "".join(f"{b:<20}" for b in BUDGETS))
     for planted, says in ((exact.name, "all parameters"), (kaplan.name, "without embeddings")):
         lines.append(f"law planted in N = {says}")
         for flops in conventions():
             for params in (kaplan.name, exact.name):
                 line = f"{flops:<12}{params:<12}"
                 for budgets in BUDGETS.values():
-                    a, spread = fit_exponent(Sweep(planted, flops, params), budgets, noise)
-                    line += f"{f'{a:.2f} ± {spread:.2f}':<18}"
+                    sweep = Sweep(planted, flops, params)
+                    a, spread, used = fit_exponent(sweep, budgets, noise)
+                    line += f"{f'{a:.2f} ± {spread:.2f} ({used})':<20}"
                 lines.append(line)
     return "\n".join(line.rstrip() for line in lines)
 

@@ -42,6 +42,9 @@ TRUTH: dict[str, dict[str, float]] = {
 RANGES = {"n_params": (1e7, 1e10), "n_tokens": (1e9, 1e12), "n_data": (1e2, 1e6)}
 
 
+Intervals = dict[str, dict[str, tuple[float, float]]]  # method -> quantity -> interval
+
+
 @dataclass(frozen=True)
 class Cell:
     """One planted situation."""
@@ -90,54 +93,83 @@ def quantities(law: Law, params: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     return out
 
 
-def intervals(
-    problem: Problem, u: np.ndarray, groups: np.ndarray | None, draws: int, rng: np.random.Generator
-) -> dict[str, dict[str, tuple[float, float]]]:
-    """Method -> quantity -> interval."""
-    units, lost = (len(problem.target), len(u)) if groups is None else (int(groups.max()) + 1, 1)
-    inside = 1.0
-    if problem.noise.delta is not None:
-        r = problem.differentiate(u[None], False).residual[0]
-        inside = float((np.abs(r) <= problem.noise.delta).mean())
-    wide = draws_level(LEVEL, units, lost, inside=inside)
-    tame = draws_level(LEVEL, units, lost, wild=True, inside=inside)
-    drawn = {
-        kind: draw(problem, u, groups, draws, rng, kind == "wild") for kind in ("rows", "wild")
-    }
-    spread = measure_spread(problem, u, 1.0, groups)
-    bread, scores = influence(problem, u, groups)
-    out: dict[str, dict[str, tuple[float, float]]] = {}
-    for name in drawn["rows"]:
-        value, slope = gradient(problem, u, name)
+@dataclass(frozen=True)
+class Sample:
+    """One fitted table: all that intervals are made from."""
+
+    problem: Problem
+    u: np.ndarray
+    groups: np.ndarray | None
+    draws: int
+    rng: np.random.Generator
+
+    @property
+    def units(self) -> int:
+        """Rows or groups."""
+        return len(self.problem.target) if self.groups is None else int(self.groups.max()) + 1
+
+    @property
+    def lost(self) -> int:
+        """Degrees of freedom that the fit takes."""
+        return len(self.u) if self.groups is None else 1
+
+    def level(self, wild: bool) -> float:
+        """Where kleiber reads percentiles of such draws."""
+        inside, delta = 1.0, self.problem.noise.delta
+        if delta is not None:
+            r = self.problem.differentiate(self.u[None], False).residual[0]
+            inside = float((np.abs(r) <= delta).mean())
+        return draws_level(LEVEL, self.units, self.lost, wild=wild, inside=inside)
+
+
+def default_intervals(sample: Sample) -> Intervals:
+    """What ``kleiber.fit`` gives by default: wild draws for least squares, rows otherwise."""
+    wild = sample.problem.noise.delta is None
+    drawn = draw(sample, wild)
+    read = {name: percentile_interval(x, sample.level(wild)) for name, x in drawn.items()}
+    return {"default": {name: (float(low), float(high)) for name, (low, high) in read.items()}}
+
+
+def all_intervals(sample: Sample) -> Intervals:
+    """Every candidate."""
+    rows, wild = draw(sample, False), draw(sample, True)
+    spread = measure_spread(sample.problem, sample.u, 1.0, sample.groups)
+    bread, scores = influence(sample.problem, sample.u, sample.groups)
+    t = stats.t.ppf(0.5 + LEVEL / 2, sample.units - sample.lost)
+    out: Intervals = {}
+    for name in rows:
+        value, slope = gradient(sample.problem, sample.u, name)
         moves = scores @ bread @ slope
+        sd = np.sqrt(slope @ spread.sandwich @ slope) * t
+        wide = sample.level(False)
         made = {
-            "percentile": percentile_interval(drawn["rows"][name], LEVEL),
-            "expanded": percentile_interval(drawn["rows"][name], wide),
-            "bca": bca_interval(drawn["rows"][name], np.exp(value), moves, LEVEL),
-            "bca+": bca_interval(drawn["rows"][name], np.exp(value), moves, wide),
+            "percentile": percentile_interval(rows[name], LEVEL),
+            "expanded": percentile_interval(rows[name], wide),
+            "bca": bca_interval(rows[name], np.exp(value), moves, LEVEL),
+            "bca+": bca_interval(rows[name], np.exp(value), moves, wide),
+            "wild": percentile_interval(wild[name], LEVEL),
+            "wild+": percentile_interval(wild[name], sample.level(True)),
+            "sandwich": (np.exp(value - sd), np.exp(value + sd)),
         }
-        if "wild" in drawn:
-            made["wild"] = percentile_interval(drawn["wild"][name], LEVEL)
-            made["wild+"] = percentile_interval(drawn["wild"][name], tame)
-        sd = np.sqrt(slope @ spread.sandwich @ slope) * stats.t.ppf(0.5 + LEVEL / 2, units - lost)
-        made["sandwich"] = (np.exp(value - sd), np.exp(value + sd))
         for method, (low, high) in made.items():
             out.setdefault(method, {})[name] = (float(low), float(high))
     return out
 
 
-def draw(
-    problem: Problem,
-    u: np.ndarray,
-    groups: np.ndarray | None,
-    draws: int,
-    rng: np.random.Generator,
-    wild: bool,
-) -> dict[str, np.ndarray]:
+def draw(sample: Sample, wild: bool) -> dict[str, np.ndarray]:
     """Every quantity on every draw."""
-    runs = list(refit(problem, u[None], 1.0, draws=draws, groups=groups, rng=rng, wild=wild))
-    theta = np.concatenate([problem.outer(run.point) for run in runs])
-    return quantities(problem.law, {n: theta[:, k] for k, n in enumerate(problem.law.params)})
+    runs = refit(
+        sample.problem,
+        sample.u[None],
+        1.0,
+        draws=sample.draws,
+        groups=sample.groups,
+        rng=sample.rng,
+        wild=wild,
+    )
+    theta = np.concatenate([sample.problem.outer(run.point) for run in runs])
+    names = sample.problem.law.params
+    return quantities(sample.problem.law, {n: theta[:, k] for k, n in enumerate(names)})
 
 
 def influence(
@@ -166,7 +198,9 @@ def gradient(problem: Problem, u: np.ndarray, name: str) -> tuple[float, np.ndar
     return value(u), np.array([(value(u + s) - value(u - s)) / (2 * s.max()) for s in steps])
 
 
-def run_table(cell: Cell, noise: Noise, seed: int, draws: int) -> dict[str, dict[str, bool]]:
+def run_table(
+    cell: Cell, noise: Noise, seed: int, draws: int, everything: bool
+) -> dict[str, dict[str, bool]]:
     """Method -> quantity -> whether the truth was inside, on one table."""
     rng = np.random.default_rng([seed, hash_cell(cell)])
     law = kleiber.laws.catalogue()[cell.law]
@@ -175,7 +209,8 @@ def run_table(cell: Cell, noise: Noise, seed: int, draws: int) -> dict[str, dict
     truth = np.array([[TRUTH[cell.law][name] for name in law.params]])
     found, _ = minimise(problem, problem.inner(truth), problem.weights[None])
     exact = quantities(law, {k: np.asarray(v) for k, v in TRUTH[cell.law].items()})
-    made = intervals(problem, found.point[0], groups, draws, rng)
+    sample = Sample(problem, found.point[0], groups, draws, rng)
+    made = all_intervals(sample) if everything else default_intervals(sample)
     return {
         method: {name: low <= float(exact[name]) <= high for name, (low, high) in each.items()}
         for method, each in made.items()
@@ -187,12 +222,12 @@ def hash_cell(cell: Cell) -> int:
     return sum(ord(c) * 31**i for i, c in enumerate(f"{cell.law}{cell.rows}{cell.noise}")) % 2**31
 
 
-def run_cell(job: tuple[Cell, Noise, int, int, int]) -> dict[str, dict[str, int]]:
+def run_cell(job: tuple[Cell, Noise, int, int, int, bool]) -> dict[str, dict[str, int]]:
     """Counts of hits over a slice of a cell's tables."""
-    cell, noise, first, last, draws = job
+    cell, noise, first, last, draws, everything = job
     hits: dict[str, dict[str, int]] = {}
     for seed in range(first, last):
-        for method, each in run_table(cell, noise, seed, draws).items():
+        for method, each in run_table(cell, noise, seed, draws, everything).items():
             for name, inside in each.items():
                 row = hits.setdefault(method, {})
                 row[name] = row.get(name, 0) + int(inside)
@@ -212,6 +247,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=399)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--huber", type=float, default=None)
+    parser.add_argument("--all", action="store_true", help="every candidate method")
     parser.add_argument("--rows", type=int, nargs="*", default=[30, 60, 240])
     ask = parser.parse_args()
     noise = Noise("log", ask.huber)
@@ -232,7 +268,7 @@ def report(pool: ProcessPoolExecutor, cell: Cell, noise: Noise, ask: argparse.Na
     """Run one cell and print its lines."""
     began = time.perf_counter()
     cuts = np.linspace(0, ask.tables, 4 * ask.workers + 1).astype(int).tolist()
-    jobs = [(cell, noise, a, b, ask.draws) for a, b in itertools.pairwise(cuts)]
+    jobs = [(cell, noise, a, b, ask.draws, ask.all) for a, b in itertools.pairwise(cuts)]
     parts = list(pool.map(run_cell, jobs))
     for method in parts[0]:
         total = {n: sum(part[method][n] for part in parts) for n in parts[0][method]}

@@ -1,6 +1,7 @@
 """The command line: each command is a thin call of one public function.
 
-Exit 0: good; 1: the fit is unusable; 2: wrong usage or bad input (one sentence on stderr).
+Exit 0: good; 1: the fit is unusable; 2: wrong usage or bad input (one sentence on stderr); 130:
+interrupted.
 """
 
 from __future__ import annotations
@@ -10,39 +11,34 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import polars as pl
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-from kleiber.columns import COLUMNS
-from kleiber.errors import BadTable, NotConverged
+from kleiber.errors import BadPlan, BadTable, NotConverged, nearest
+from kleiber.files import land, landing_place
 from kleiber.fitting.fit import fit_steps
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, load, save
-from kleiber.laws import catalogue
-from kleiber.planning.cost import costs, find_cost
+from kleiber.formats import WRITERS
+from kleiber.planning.cost import find_cost
 from kleiber.planning.frontier import trace_frontier
-from kleiber.planning.plan import Plan, describe_plan, plan
+from kleiber.planning.plan import check_support, describe_plan, plan
+from kleiber.reports.grids import say, show_curve, show_fit, show_frame, show_list, show_plan
+from kleiber.reports.listing import list_columns, list_costs, list_laws
 from kleiber.table import read_table, read_tables, write_table
 from kleiber.version import __version__
 
-app = typer.Typer(
-    name="kleiber",
-    help="Neural scaling laws: fit a law to measured runs, with its uncertainty, and plan a budget.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-people = Console(stderr=False, highlight=False)
-aside = Console(stderr=True, highlight=False)
+app = typer.Typer(name="kleiber", add_completion=False, pretty_exceptions_enable=False)
+# click's, wherever this Typer keeps it
+UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 
 Rename = Annotated[
     list[str] | None,
@@ -94,12 +90,13 @@ def _read(
     )
 
 
-def _print_json(document: Any) -> None:
-    sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+def _people(*, aside: bool = False) -> Console:
+    """Where tables for people go, or aside of them: progress, warnings and errors."""
+    return Console(stderr=aside, highlight=False, emoji=False)
 
 
-def _show(value: float | None) -> str:
-    return "unknown" if value is None or not math.isfinite(value) else f"{value:.4g}"
+def _as_text(document: Any) -> str:
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
 @app.command("fit")
@@ -148,7 +145,11 @@ def fit_command(
     as_json: AsJson = False,
 ) -> None:
     """Fit a law to a table of runs, with intervals."""
-    _writable(plot, out)
+    _writable(out, plot, keep=table)
+    if plot is not None:
+        from kleiber.reports.figure import check_drawing
+
+        check_drawing(plot)
     frame = _read(table, rename, where, derive, weights)
     steps = fit_steps(
         law,
@@ -172,9 +173,9 @@ def fit_command(
 
         draw_fit(fit_panels(made, frame), plot)
     if as_json:
-        _print_json(describe(made))
+        sys.stdout.write(_as_text(describe(made)))
     else:
-        _show_fit(made)
+        show_fit(_people(), made)
     if not made.usable:
         raise typer.Exit(1)
 
@@ -195,16 +196,17 @@ def _number(text: str, option: str) -> float:
         raise BadTable(f"--{option} takes a number, got {text!r}") from None
 
 
-def _writable(*paths: Path | None) -> None:
-    """Refuse a path that cannot be written before any work is done."""
-    for path in paths:
-        if path is not None and not path.absolute().parent.is_dir():
-            raise BadTable(f"cannot write {path}: there is no folder {path.parent}")
+def _writable(*paths: Path | None, keep: Path | None = None) -> None:
+    """Refuse a path that cannot be written, or that would replace what is read, before any work."""
+    for path in filter(None, paths):
+        if landing_place(path) == (keep and keep.resolve()):
+            raise BadTable(f"writing {str(path)!r} would replace what is read; give another name")
 
 
 def _watch(steps: Any) -> Fit:
     """Run a fit to its end, with a progress bar when a person is watching."""
-    with Progress(console=aside, transient=True, disable=not sys.stderr.isatty()) as bar:
+    quiet = not sys.stderr.isatty()
+    with Progress(console=_people(aside=True), transient=True, disable=quiet) as bar:
         task = bar.add_task("refits", total=None)
         while True:
             try:
@@ -212,28 +214,6 @@ def _watch(steps: Any) -> Fit:
             except StopIteration as end:
                 return end.value
             bar.update(task, completed=seen.done, total=seen.total)
-
-
-def _show_fit(made: Fit) -> None:
-    people.print(
-        f"[bold]{made.law.name}[/bold]  {made.target} = {made.law.formula}", soft_wrap=True
-    )
-    grid = Table("parameter", "value", f"{made.level:.0%} interval", "standard error")
-    for name, value in made.params.items():
-        low, high = made.interval(name, made.level)
-        held = "fixed" if name in made.fixed else "tied" if name in made.tied else ""
-        error = held or _show(made.stderr.get(name))
-        grid.add_row(name, f"{value:.6g}", f"{_show(low)} to {_show(high)}", error)
-    people.print(grid)
-    people.print(
-        f"{made.rows} rows, {made.noise.describe()}, objective {made.objective:.6e}, "
-        f"{made.n_draws} draws, {made.seconds:.2f} s",
-        soft_wrap=True,
-    )
-    colour = "green" if made.status == "converged" else "yellow" if made.usable else "red"
-    people.print(f"[{colour}]{made.status}[/{colour}]: {made.reason}", soft_wrap=True)
-    for note in made.notes:
-        people.print(f"note: {note}", soft_wrap=True)
 
 
 @app.command("plan")
@@ -260,8 +240,11 @@ def plan_command(
     as_json: AsJson = False,
 ) -> None:
     """Split a budget so that the fitted law is smallest."""
-    _writable(out)
+    _writable(out, keep=fit_file)
+    if frontier is None and out is not None and out.suffix in WRITERS:
+        raise BadTable(f"a plan is saved as .json; a {out.suffix} file holds a curve: --frontier")
     fitted, priced = load(fit_file), find_cost(cost)
+    _refuse_unusable(fitted)
     limits = {k: _limits(v) for k, v in _pairs(limit, "limit", "NAME=LOW:HIGH").items()}
     values = {k: _number(v, "given") for k, v in _pairs(given, "given", "NAME=VALUE").items()}
     made = plan(fitted, budget, priced, limits=limits, given=values, level=level)
@@ -274,29 +257,34 @@ def plan_command(
     if out is not None:
         _save_plan(document, curve, out)
     if as_json:
-        _print_json(document)
+        sys.stdout.write(_as_text(document))
         return
-    _show_plan(made)
+    show_plan(_people(), made)
     if curve is not None:
-        _show_frame(curve, "compute-optimal curve")
+        show_curve(_people(), curve, level)
+
+
+def _refuse_unusable(fitted: Fit) -> None:
+    """Exit 1, as the fit itself did, with the sentence that says which runs to add."""
+    try:
+        check_support(fitted)
+    except BadPlan as error:
+        _complain(error)
+        raise typer.Exit(1) from None
 
 
 def _rows(curve: pl.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {k: v if v is None or math.isfinite(v) else None for k, v in row.items()}
-        for row in curve.to_dicts()
-    ]
+    return curve.with_columns(
+        pl.when(pl.col(pl.Float64).is_finite()).then(pl.col(pl.Float64))
+    ).to_dicts()
 
 
 def _save_plan(document: Any, curve: pl.DataFrame | None, out: Path) -> None:
-    from kleiber.files import land
-
-    if out.suffix != ".json" and curve is not None:
+    if out.suffix in WRITERS and curve is not None:
         write_table(curve, out)
         return
     with land(out) as temporary:
-        text = json.dumps(document, indent=1, allow_nan=False)
-        Path(temporary).write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(_as_text(document), encoding="utf-8")
 
 
 def _limits(text: str) -> tuple[float, float]:
@@ -311,38 +299,10 @@ def _budgets(text: str) -> list[float]:
     if len(parts) not in (2, 3):
         raise BadTable(f"--frontier takes LOW:HIGH:POINTS, got {text!r}")
     low, high = _number(parts[0], "frontier"), _number(parts[1], "frontier")
-    points = int(_number(parts[2], "frontier")) if len(parts) == 3 else 10
-    if not (0 < low < high and 2 <= points <= 1000 and math.isfinite(high)):
+    points = _number(parts[2], "frontier") if len(parts) == 3 else 10
+    if not (0 < low < high and 2 <= points <= 1000 and points % 1 == 0 and math.isfinite(high)):
         raise BadTable(f"--frontier needs 0 < LOW < HIGH and 2 to 1000 points, got {text!r}")
-    return np.geomspace(low, high, points).tolist()
-
-
-def _show_plan(made: Plan) -> None:
-    unit = made.cost.unit
-    people.print(f"[bold]budget {made.budget:.4g} {unit}[/bold], cost {made.cost.name}")
-    if made.cost.convention:
-        people.print(made.cost.convention, soft_wrap=True)
-    grid = Table("", "value", f"{made.level:.0%} interval", "unit")
-    for name, item in made.allocation.items():
-        known = COLUMNS[name].unit if name in COLUMNS else ""
-        grid.add_row(name, _show(item.value), f"{_show(item.low)} to {_show(item.high)}", known)
-    item = made.predicted
-    name = f"predicted {made.target}"
-    grid.add_row(name, f"{item.value:.6g}", f"{_show(item.low)} to {_show(item.high)}", "")
-    people.print(grid)
-    factor = "unknown" if made.extrapolation is None else f"{made.extrapolation:.3g} times"
-    people.print(f"extrapolation: {factor} the dearest measured run")
-    for note in made.notes:
-        people.print(f"[yellow]note:[/yellow] {note}", soft_wrap=True)
-
-
-def _show_frame(frame: pl.DataFrame, title: str) -> None:
-    grid = Table(*frame.columns, title=title)
-    for row in frame.head(50).iter_rows():
-        grid.add_row(*(_show(x) if isinstance(x, float) else str(x) for x in row))
-    people.print(grid)
-    if len(frame) > 50:
-        people.print(f"... {len(frame) - 50} more rows")
+    return np.geomspace(low, high, int(points)).tolist()
 
 
 @app.command("table")
@@ -357,10 +317,10 @@ def table_command(
     _writable(out)
     frame = _read(source, rename, where, derive)
     if out is None:
-        _show_frame(frame, str(source))
+        show_frame(_people(), frame, str(source))
     else:
         write_table(frame, out)
-        aside.print(f"{len(frame)} rows, {len(frame.columns)} columns: {out}", soft_wrap=True)
+        say(_people(aside=True), f"{len(frame)} rows, {len(frame.columns)} columns: {out}")
 
 
 @app.command("list")
@@ -370,67 +330,40 @@ def list_command(
 ) -> None:
     """List laws with formula, domains and citation; columns with units; named costs."""
     listers: dict[str, Callable[[], list[dict[str, str]]]] = {
-        "laws": _list_laws,
-        "columns": _list_columns,
-        "costs": _list_costs,
+        "laws": list_laws,
+        "columns": list_columns,
+        "costs": list_costs,
     }
     if what not in listers:
-        raise BadTable(f"kleiber list takes {', '.join(listers)}; got {what!r}")
+        hint = nearest(what, listers)
+        raise BadTable(f"kleiber list takes {', '.join(listers)}; got {what!r}.{hint}")
     rows = listers[what]()
     if as_json:
-        _print_json(rows)
-        return
-    grid = Table(*rows[0], show_lines=what == "laws")
-    for row in rows:
-        grid.add_row(*row.values())
-    people.print(grid)
-
-
-def _list_laws() -> list[dict[str, str]]:
-    def domain(name: str, d: Any) -> str:
-        ends = "" if d.low is None else f", starts {d.low:g} to {d.high:g}"
-        return f"{name} {d.kind}{ends}"
-
-    return [
-        {
-            "name": law.name,
-            "formula": law.formula,
-            "parameters": "\n".join(domain(*item) for item in law.domains.items()),
-            "citation": law.citation,
-        }
-        for law in catalogue().values()
-    ]
-
-
-def _list_columns() -> list[dict[str, str]]:
-    return [
-        {"name": item.name, "unit": item.unit, "meaning": item.meaning} for item in COLUMNS.values()
-    ]
-
-
-def _list_costs() -> list[dict[str, str]]:
-    return [
-        {"name": item.name, "formula": item.formula, "unit": item.unit, "counts": item.convention}
-        for item in costs().values()
-    ]
+        sys.stdout.write(_as_text(rows))
+    else:
+        show_list(_people(), rows)
 
 
 @app.callback(invoke_without_command=True)
 def top(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Neural scaling laws: fit a law to measured runs, with its uncertainty, and plan a budget."""
     if version:
-        people.print(f"kleiber {__version__}")
+        say(_people(), f"kleiber {__version__}")
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 @contextlib.contextmanager
-def _plain_warnings() -> Iterator[None]:
+def _plain_warnings() -> Generator[None]:
     """Warnings as one line on stderr."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        aside.print(f"warning: {message}", soft_wrap=True, markup=False)
+        say(_people(aside=True), f"warning: {message}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default")
@@ -438,14 +371,27 @@ def _plain_warnings() -> Iterator[None]:
         yield
 
 
+def _complain(error: Exception | str) -> None:
+    """One line on stderr, whatever the message holds."""
+    say(_people(aside=True), "kleiber: " + " ".join(str(error).split()))
+
+
 def main() -> None:
     """The console script."""
     try:
         with _plain_warnings():
-            app()
+            code = app(standalone_mode=False)
+            sys.stdout.flush()
     except NotConverged as error:
-        aside.print(f"kleiber: {error}", soft_wrap=True, markup=False)
-        sys.exit(1)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        aside.print(f"kleiber: {error}", soft_wrap=True, markup=False)
-        sys.exit(2)
+        _complain(error)
+        code = 1
+    except UsageError as error:
+        where = error.ctx.command_path if error.ctx else "kleiber"
+        _complain(f"{error.format_message()} See: {where} --help")
+        code = 2
+    except (ValueError, OSError, ImportError) as error:
+        _complain(error)
+        code = 2
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
+    sys.exit(code or 0)

@@ -128,18 +128,14 @@ class Shape:
 
     def __post_init__(self) -> None:
         check_sizes(self)
-        whole = {n: v for n in ("width", "heads", "key_heads") if isinstance(v := self[n], int)}
-        if "heads" not in whole:
-            return
-        if self.head_size is None and whole.get("width", 0) % self.heads:
-            raise ValueError(
-                f"width {self.width} is not a multiple of heads {self.heads}; give head_size"
-            )
-        if self.heads % whole.get("key_heads", 1):
-            raise ValueError(f"heads {self.heads} is not a multiple of key_heads {self.key_heads}")
-
-    def __getitem__(self, name: str) -> Quantity:
-        return getattr(self, name)
+        width, heads, keys = self.width, self.heads, self.key_heads
+        if isinstance(heads, int) and isinstance(width, int) and self.head_size is None:
+            if width % heads:
+                raise ValueError(
+                    f"width {width} is not a multiple of heads {heads}; give head_size"
+                )
+        if isinstance(heads, int) and isinstance(keys, int) and heads % keys:
+            raise ValueError(f"heads {heads} is not a multiple of key_heads {keys}")
 
 
 def check_sizes(record: Any) -> None:

@@ -209,6 +209,7 @@ def read_problem(file: Path) -> Problem:
     return Problem(law, (first, second), values, errors, float(squares.split()[-1]), table)
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* rows repeat an earlier row:UserWarning")
 PARAMETER = re.compile(r"\s*b\d+ =\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s*$")
 PLAIN = Noise("linear")
 
@@ -271,37 +272,47 @@ def solve_exactly(x: list[float], y: list[float], start: list[float]) -> list[An
     """Standard errors of the Lanczos law on a table, by Gauss-Newton in 50 digits."""
     with mpmath.workdps(50):
         b = [mpmath.mpf(value) for value in start]
-        for _ in range(30):
-            jac, r = mpmath.matrix(len(x), 6), mpmath.matrix(len(x), 1)
-            for i, place in enumerate(x):
-                decay = [mpmath.exp(-b[k] * place) for k in (1, 3, 5)]
-                for k in range(3):
-                    jac[i, 2 * k] = decay[k]
-                    jac[i, 2 * k + 1] = -b[2 * k] * place * decay[k]
-                r[i] = sum(b[2 * k] * decay[k] for k in range(3)) - mpmath.mpf(y[i])
-            square = jac.T * jac
-            step = mpmath.lu_solve(square, -(jac.T * r))
+        for _ in range(8):
+            jac, r = lanczos_slopes(x, y, b)
+            step = mpmath.lu_solve(jac.T * jac, -(jac.T * r))
             b = [value + step[k] for k, value in enumerate(b)]
-        assert mpmath.norm(step) < mpmath.mpf(10) ** -40
-        inverse = square**-1
+        jac, r = lanczos_slopes(x, y, b)
+        assert mpmath.norm(jac.T * r) < mpmath.mpf(10) ** -40
+        inverse = (jac.T * jac) ** -1
         variance = (r.T * r)[0] / (len(x) - 6)
         return [mpmath.sqrt(variance * inverse[k, k]) for k in range(6)]
 
 
+def lanczos_slopes(x: list[float], y: list[float], b: list[Any]) -> tuple[Any, Any]:
+    """Jacobian and residuals."""
+    jac, r = mpmath.matrix(len(x), 6), mpmath.matrix(len(x), 1)
+    for i, place in enumerate(x):
+        decay = [mpmath.exp(-b[k] * place) for k in (1, 3, 5)]
+        for k in range(3):
+            jac[i, 2 * k] = decay[k]
+            jac[i, 2 * k + 1] = -b[2 * k] * place * decay[k]
+        r[i] = sum(b[2 * k] * decay[k] for k in range(3)) - mpmath.mpf(y[i])
+    return jac, r
+
+
 def from_search(name: str, factor: float, file: Path) -> bool:
-    """Whether a search in ranges of ``factor`` around the certified values finds them."""
+    """Whether a search in ranges of ``factor`` around the certified values ends in the optimum
+    (by its sum of squares: equal terms may change places)."""
     problem = read_problem(file)
-    domains = {}
-    for key, value in problem.values.items():
-        ends = sorted((value / factor, value * factor))
-        domains[key] = real(*ends)
+    domains = {
+        key: real(*sorted((value / factor, value * factor)))
+        for key, value in problem.values.items()
+    }
     law = replace(problem.law, domains=domains)
     found = fit(law, problem.table, target="y", noise=PLAIN, draws=0)
-    return min(digits(found.params[p], problem.values[p]) for p in problem.values) >= 6
+    return 2 * found.objective <= problem.squares * 1.01
 
 
-# Found without a start, in ranges of a factor of 3 either way. The others have optima so narrow
-# that 128 points miss them, or a floor so flat that every descent is slow.
+# ENSO, with no formula to solve linear parameters from, is a search in nine dimensions for two
+# periods; the Gauss problems have many optima.
+HARD = {"ENSO", "Gauss1", "Gauss2", "Gauss3"}
+
+
 def test_most_are_found_without_a_start(data_path: Callable[[str], Path]) -> None:
-    found = {name for name in LAWS if from_search(name, 3.0, data_path(f"nist/{name}.dat"))}
-    print(sorted(set(LAWS)-found), len(found))
+    missed = {name for name in LAWS if not from_search(name, 3, data_path(f"nist/{name}.dat"))}
+    assert missed <= HARD

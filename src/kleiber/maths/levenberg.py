@@ -54,15 +54,22 @@ Look = Callable[[Float[np.ndarray, "active params"], Int[np.ndarray, "active"]],
 def solve_each(
     matrix: Float[np.ndarray, "members params params"], right: Float[np.ndarray, "members params"]
 ) -> Float[np.ndarray, "members params"]:
-    """Solve each small symmetric system; a singular one gives NaN for its member alone."""
-    try:
-        return np.linalg.solve(matrix, right[..., None])[..., 0]
-    except np.linalg.LinAlgError:
-        out = np.full_like(right, np.nan)
-        for i, (each, side) in enumerate(zip(matrix, right, strict=True)):
-            if np.isfinite(each).all() and np.linalg.matrix_rank(each) == len(side):
-                out[i] = np.linalg.solve(each, side)
-        return out
+    """Solve each small symmetric system by L D L'; a singular one gives NaN for its member alone.
+
+    Elimination runs over parameters and is vectorised over members, without pivoting: matrices
+    come scaled to a unit diagonal, and a step that suffers from it is rejected by its result.
+    """
+    work, x = matrix.copy(), right.copy()
+    width = right.shape[1]
+    with np.errstate(all="ignore"):
+        for j in range(width):
+            ratio = work[:, j + 1 :, j] / work[:, j, j, None]
+            x[:, j + 1 :] -= ratio * x[:, j, None]
+            work[:, j + 1 :, j + 1 :] -= ratio[:, :, None] * work[:, j, None, j + 1 :]
+        for j in reversed(range(width)):
+            x[:, j] -= np.einsum("mp,mp->m", work[:, j, j + 1 :], x[:, j + 1 :])
+            x[:, j] /= work[:, j, j]
+    return np.where(np.isfinite(x).all(axis=1, keepdims=True), x, np.nan)
 
 
 def _bend_down(

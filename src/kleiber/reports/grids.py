@@ -1,0 +1,175 @@
+"""Fits, plans, curves and tables as grids for a terminal, in which no number is ever cut.
+
+A grid of numbers that is wider than the terminal runs past its edge; only words are wrapped. Text
+from tables and files is shown as it stands: nothing in it is read as markup.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from kleiber.claim import Estimate
+from kleiber.columns import COLUMNS
+from kleiber.errors import shown
+from kleiber.fitting.record import Fit
+from kleiber.planning.plan import Plan
+
+LONGEST = 50  # rows of a table, and characters of a word in it, that are shown
+UNLIMITED = 100_000  # characters of a line
+
+
+def show_fit(console: Console, made: Fit) -> None:
+    """The law, its parameters with intervals, and how the fit ended."""
+    law = Text(f"  {made.target} = {made.law.formula}")
+    say(console, Text(made.law.name, style="bold") + law)
+    grid = _grid("parameter", "value", _interval_title(made.level), "std. error")
+    for name, value in made.params.items():
+        held = "fixed" if name in made.fixed else "tied" if name in made.tied else ""
+        low, high = made.interval(name, made.level)
+        error = held or figure(made.stderr.get(name))
+        _add(grid, name, figure(value, 6), span(low, high), error)
+    show(console, grid)
+    say(
+        console,
+        f"{made.rows} rows, {made.noise.describe()}, objective {made.objective:.6e}, "
+        f"{made.n_draws} draws, {made.seconds:.2f} s",
+    )
+    colour = "green" if made.status == "converged" else "yellow" if made.usable else "red"
+    say(console, Text(str(made.status), style=colour) + Text(f": {made.reason}"))
+    say_notes(console, made.notes)
+
+
+def show_plan(console: Console, made: Plan) -> None:
+    """The allocation, what it is predicted to reach, and how far out that is."""
+    head = Text(f"budget {figure(made.budget)} {made.cost.unit}", style="bold")
+    say(console, head + Text(f", cost {made.cost.name}"))
+    if made.cost.convention:
+        say(console, made.cost.convention)
+    grid = _grid("", "value", _interval_title(made.level), "unit")
+    for name, item in made.allocation.items():
+        unit = COLUMNS[name].unit if name in COLUMNS else ""
+        _add(grid, name, figure(item.value), span(item.low, item.high), unit)
+    item = made.predicted
+    unit = COLUMNS[made.target].unit if made.target in COLUMNS else ""
+    _add(grid, f"predicted {made.target}", figure(item.value, 6), span(item.low, item.high), unit)
+    if made.needed is not None:
+        _add(grid, "needed", figure(made.needed.value), span(made.needed.low, made.needed.high))
+    show(console, grid)
+    factor = "unknown" if made.extrapolation is None else f"{made.extrapolation:.3g} times"
+    say(console, f"extrapolation: {factor} the dearest measured run")
+    say_notes(console, made.notes)
+
+
+def show_curve(console: Console, curve: pl.DataFrame, level: float) -> None:
+    """A compute-optimal curve: a line for each budget, or in a narrow terminal for each value."""
+    names = [name for name in curve.columns if f"{name}_low" in curve.columns]
+    say(console, Text("compute-optimal curve", style="bold"))
+    rows = curve.to_dicts()
+    wide = _grid("budget", *names, "extrapolation")
+    for row in rows:
+        cells = [f"{figure(e.value)} {span(e.low, e.high)}" for e in _estimates(row, names)]
+        _add(wide, figure(row["budget"]), *cells, figure(row["extrapolation"], 3))
+    if width_of(console, wide) <= console.width:
+        show(console, wide)
+        return
+    long = _grid("budget", "", "value", _interval_title(level))
+    for row in rows:
+        for k, (name, item) in enumerate(zip(names, _estimates(row, names), strict=True)):
+            budget = "" if k else figure(row["budget"])
+            _add(long, budget, name, figure(item.value), span(item.low, item.high))
+        _add(long, "", "extrapolation", figure(row["extrapolation"], 3), "")
+    show(console, long)
+
+
+def _estimates(row: Mapping[str, Any], names: Iterable[str]) -> list[Estimate]:
+    """The value and interval of each name in one row of a curve."""
+    return [Estimate(row[n], math.nan, row[f"{n}_low"], row[f"{n}_high"]) for n in names]
+
+
+def show_frame(console: Console, frame: pl.DataFrame, title: str) -> None:
+    """The first rows of a table."""
+    say(console, Text(title, style="bold"))
+    grid = _grid(*frame.columns)
+    for row in frame.head(LONGEST).iter_rows():
+        _add(grid, *(figure(x, 6) if isinstance(x, float) else _word(x) for x in row))
+    show(console, grid)
+    if len(frame) > LONGEST:
+        say(console, f"... {len(frame) - LONGEST} more rows")
+
+
+def show_list(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
+    """Records of text, wrapped to the terminal."""
+    grid = Table(show_lines=any("\n" in text for row in rows for text in row.values()))
+    for name in rows[0]:
+        grid.add_column(name, overflow="fold")
+    for row in rows:
+        _add(grid, *row.values())
+    console.print(grid)
+
+
+def say(console: Console, text: str | Text) -> None:
+    """One line, which the terminal itself may wrap."""
+    console.print(text, soft_wrap=True, markup=False)
+
+
+def say_notes(console: Console, notes: Iterable[str]) -> None:
+    """Each note on a line of its own."""
+    for note in notes:
+        say(console, Text("note", style="yellow") + Text(f": {note}"))
+
+
+def figure(value: float | None, digits: int = 4) -> str:
+    """A number in a few digits, 1.2e23 rather than 1.2e+23."""
+    if value is None or math.isnan(value):
+        return "unknown"
+    mantissa, e, exponent = f"{value:.{digits}g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if e else mantissa
+
+
+def span(low: float, high: float) -> str:
+    """An interval as [low, high]."""
+    return "unknown" if math.isnan(low) and math.isnan(high) else f"[{figure(low)}, {figure(high)}]"
+
+
+def _interval_title(level: float) -> str:
+    return f"{100 * level:.6g}% interval"
+
+
+def _word(value: Any) -> str:
+    """A value that is no float: whole where it is a number, else cut and without controls."""
+    text = "" if value is None else str(value)
+    whole = isinstance(value, int) or (text.isprintable() and len(text) <= LONGEST)
+    return text if whole else shown(text, LONGEST)
+
+
+def _grid(*titles: str) -> Table:
+    """An empty grid of cells that are never wrapped."""
+    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in titles:
+        grid.add_column(Text(title), no_wrap=True)
+    return grid
+
+
+def _add(grid: Table, *cells: str) -> None:
+    """A row of cells, in which nothing is markup."""
+    grid.add_row(*(Text(cell) for cell in cells))
+
+
+def width_of(console: Console, grid: Table) -> int:
+    """How many characters wide the grid is when nothing in it is cut."""
+    return Measurement.get(console, console.options.update(max_width=UNLIMITED), grid).maximum
+
+
+def show(console: Console, grid: Table) -> None:
+    """Print a grid whole, past the terminal's edge if need be."""
+    grid.width = width_of(console, grid)
+    console.print(grid, crop=False, soft_wrap=True)
