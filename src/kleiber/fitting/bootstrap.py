@@ -3,8 +3,8 @@
 Each draw is a true refit from the fitted optimum, all draws advancing together, of a table that is
 
 - resampled: rows, or whole groups, drawn with replacement (Efron 1979; Field & Welsh 2007), or
-- wild: the fitted values plus each row's own residual, divided by one minus its leverage and times
-  a random sign-like factor, one per row or group (Wu 1986; Webb 2013 for the factor).
+- wild: the fitted values plus each row's own residual, stretched for its (or its group's) leverage
+  and times a random sign-like factor, one per row or group (Wu 1986; Webb 2013 for the factor).
 
 Numbers are drawn in draw order from one stream, so the result does not depend on how the work is
 cut.
@@ -23,6 +23,7 @@ from kleiber.fitting.problem import Problem, minimise, residuals
 from kleiber.maths.levenberg import Descent
 
 MEMORY = 4_000_000  # entries of the weight matrix held at once
+LEAST = 0.05  # smallest share of a residual that a row's own pull may leave
 TOLERANCE = 1e-10  # relative, on the objective of each draw
 RESTART = 1e-3  # damping after a failed Newton step, close as the optimum is
 
@@ -58,12 +59,28 @@ def webb_factors(
     return factors if groups is None else factors[:, groups]
 
 
-def leverages(problem: Problem, u: Float[np.ndarray, "params"]) -> Float[np.ndarray, "rows"]:
-    """Diagonal of the hat matrix of the law's tangent."""
-    jac = problem.differentiate(u[None], False).slopes[0].T * np.sqrt(problem.weights)[:, None]
+def stretch_residuals(
+    problem: Problem,
+    u: Float[np.ndarray, "params"],
+    residual: Float[np.ndarray, "rows"],
+    groups: Int[np.ndarray, "rows"] | None,
+) -> Float[np.ndarray, "rows"]:
+    """Residuals as they would be of a fit without their own row or group, in the law's tangent:
+    (I - H_gg)^-1 r_g with H the hat matrix (HC3, and CR3 of Bell & McCaffrey 2002)."""
+    root = np.sqrt(problem.weights)
+    jac = problem.differentiate(u[None], False).slopes[0].T * root[:, None]
     size = np.sqrt((jac**2).sum(axis=0))
     q, _ = np.linalg.qr(jac / np.where(size > 0, size, 1.0))
-    return (q**2).sum(axis=1)
+    if groups is None:
+        return residual / np.maximum(1 - (q**2).sum(axis=1), LEAST)
+    out = residual * root
+    for g in np.unique(groups):
+        own = q[groups == g]
+        left = np.eye(q.shape[1]) - own.T @ own
+        values, vectors = np.linalg.eigh(left)
+        inverse = (vectors / np.maximum(values, LEAST)) @ vectors.T
+        out[groups == g] += own @ (inverse @ (own.T @ out[groups == g]))
+    return out / np.where(root > 0, root, 1.0)
 
 
 def refit(
@@ -80,7 +97,7 @@ def refit(
     rows = len(problem.target)
     chunk = max(1, min(500, MEMORY // rows))
     residual = residuals(problem, starts[:1])[0]
-    stretched = residual / np.maximum(1 - leverages(problem, starts[0]), 0.05) if wild else residual
+    stretched = stretch_residuals(problem, starts[0], residual, groups) if wild else residual
     for first in range(0, draws, chunk):
         count = min(chunk, draws - first)
         moved = None

@@ -50,7 +50,7 @@ def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
     starts = start_ranges(problem.law, problem.columns, y) if ask.start is None else {}
     best = _optimum(problem, starts, ask)
     if ask.priors:
-        prior = read_priors(law, problem.law, ask.priors, _dispersion(problem, best))
+        prior = read_priors(law, problem.law, ask.priors, dispersion(problem, best))
         problem = replace(problem, prior=prior)
         best = _optimum(problem, starts, ask)
     hit = bounds_hit(problem, best.point, best.objective, best.scale)
@@ -66,7 +66,7 @@ def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
     return Solved(problem, groups, starts, best, point, hit, spread, status, reason)
 
 
-def _dispersion(problem: Problem, best: Optimum) -> float:
+def dispersion(problem: Problem, best: Optimum) -> float:
     """tau of the noise model: the mean of rho'(r) r, over the rows left after the parameters."""
     if problem.noise.dof is not None:
         return 1.0  # its charge is a log likelihood already
@@ -157,6 +157,7 @@ def conclude(
         level=ask.level,
         seconds=seconds,
         by=ask.by,
+        weights=ask.weights,
         resample="wild" if ask.wild else "rows",
         inside=_inside(problem, point, ask),
         outermost=_outermost(problem.columns),

@@ -63,6 +63,7 @@ class Fit:
     level: float
     seconds: float
     by: str | None = None
+    weights: str | None = None
     resample: str = "rows"
     inside: float = 1.0
     priors: Mapping[str, tuple[float, float]] = field(

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 
 START_DAMPING = 1e-2
 RESTART = 1e-8  # damping after an undamped failure
-NO_DAMPING = 1e-3  # share of it that counts as none
+NO_DAMPING = 1e-12  # what counts as none
 NEAR = 0.9  # share of the way to a floor that one step may go
 ROUNDING = 4e-15  # relative size of changes of the objective that are noise
 QUIET = 4  # steps without progress after which a member leaves
@@ -107,7 +107,7 @@ def descend(
     without a further look), or by less than SETTLED where Q no longer changes beyond rounding.
     """
     count = len(start)
-    state = _State.begin(look, start, damping, exact, units)
+    state = _State.begin(look, start, damping, restart, exact, units)
     final = Descent(
         start.copy(), np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, bool), 0
     )
@@ -139,6 +139,7 @@ class _State:
     here: Local
     reach: Float[np.ndarray, "active params"]
     damping: Float[np.ndarray, "active"]
+    restart: Float[np.ndarray, "active"]
     growth: Float[np.ndarray, "active"]
     exact: Bool[np.ndarray, "active"]
     quiet: Int[np.ndarray, "active"]
@@ -148,6 +149,7 @@ class _State:
         look: Look,
         start: np.ndarray,
         damping: float | np.ndarray,
+        restart: float,
         exact: bool,
         units: np.ndarray | None,
     ) -> _State:
@@ -163,6 +165,7 @@ class _State:
             here,
             reach,
             np.zeros(count) + damping,
+            np.full(count, restart),
             np.full(count, 4.0),
             np.full(count, exact),
             np.zeros(count, int),
@@ -175,6 +178,7 @@ class _State:
             _pick(self.here, which),
             self.reach[which],
             self.damping[which],
+            self.restart[which],
             self.growth[which],
             self.exact[which],
             self.quiet[which],
@@ -299,9 +303,14 @@ def _learn(
         small = fall < 0.1 * np.abs(state.here.objective)
     # Nielsen 1999: a smooth factor after success, growing ones after failures in a row
     factor = np.maximum(0.1, 1 - (2 * np.clip(ratio, 0, 1) - 1) ** 3)
-    # a damped step says little of what is left along weak directions: the next is undamped
-    lower = np.where(near | (state.damping * factor < 1e-12), 0.0, state.damping * factor)
-    higher = np.where(state.damping > 0, np.maximum(state.damping, 1e-9), 1e-5) * state.growth
+    # a damped step says little of what is left along weak directions: the next is undamped, and
+    # should it fail, what damped this one was too much
+    lower = state.damping * factor
+    lower = np.where(near | (lower < NO_DAMPING), 0.0, lower)
+    idle = near & taken & (state.damping > 0)
+    state.restart = np.where(idle, 1e-2 * np.minimum(state.restart, state.damping), state.restart)
+    higher = np.where(state.damping > 0, np.maximum(state.damping, 1e-9), state.restart)
+    higher = higher * state.growth
     state.damping = np.where(taken, lower, higher)
     state.growth = np.where(taken, 4.0, np.minimum(state.growth * 2, 1e6))
     state.exact = state.exact | (taken & small)

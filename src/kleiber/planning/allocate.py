@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.errors import BadPlan
+from kleiber.errors import BadPlan, nearest
 from kleiber.formula import calculate
 from kleiber.law import Law
 from kleiber.planning.cost import Cost
@@ -72,6 +72,7 @@ def ask(
     if not free:
         raise BadPlan("every variable of the law is given; nothing is left to choose")
     _check_costs(law, costs, free, given)
+    _check_given(law, costs, given)
     for what, names in (("limits", limits), ("choices", choices or {})):
         strange = [name for name in names if name not in free]
         if strange:
@@ -86,6 +87,14 @@ def ask(
 def _check_costs(
     law: Law, costs: Sequence[tuple[Cost, float]], free: list[str], given: Mapping[str, float]
 ) -> None:
+    for cost, _ in costs:
+        idle = [name for name in cost.variables if name not in law.variables and name not in given]
+        if idle:
+            raise BadPlan(
+                f"the cost {cost.name!r} needs {', '.join(idle)}, which law {law.name} does not "
+                f"have; give its value (given={{{idle[0]!r}: ...}})."
+                f"{nearest(idle[0], law.variables)}"
+            )
     paid = {name for cost, _ in costs for name in cost.variables}
     unpaid = [name for name in free if name not in paid]
     if unpaid:
@@ -94,13 +103,18 @@ def _check_costs(
             f"does not limit it; give its value (given={{{unpaid[0]!r}: ...}}) or a cost that "
             "contains it"
         )
-    for cost, _ in costs:
-        idle = [name for name in cost.variables if name not in law.variables and name not in given]
-        if idle:
+
+
+def _check_given(law: Law, costs: Sequence[tuple[Cost, float]], given: Mapping[str, float]) -> None:
+    used = {*law.variables, *(name for cost, _ in costs for name in cost.variables)}
+    for name, value in given.items():
+        if name not in used:
             raise BadPlan(
-                f"the cost {cost.name!r} needs {', '.join(idle)}, which law {law.name} does not "
-                f"have; give its value (given={{{idle[0]!r}: ...}})"
+                f"given names {name!r}, which neither law {law.name} nor the cost uses."
+                f"{nearest(name, used)}"
             )
+        if not np.isfinite(value) or (name in law.variables and value <= 0):
+            raise BadPlan(f"given {name} must be a positive number, got {value}")
 
 
 def _ladder(name: str, values: Sequence[float]) -> tuple[float, ...]:
@@ -138,9 +152,18 @@ def _bounded(question: Question, limits: Mapping[str, tuple[float, float]]) -> Q
         low, high = question.limits[name]
         top = min(float(_afford(question, each, dict(least), name)) for each in question.costs)
         if name not in limits and name not in question.choices and top >= np.log(LARGEST) - 1:
-            raise BadPlan(f"the cost {question.cost.name!r} does not rise with {name}")
+            raise BadPlan(_unlimited(question, least, name))
         box[name] = (low, min(high, top))
     return replace(question, limits=box)
+
+
+def _unlimited(question: Question, least: Logs, name: str) -> str:
+    """Why the budget sets no limit to a variable."""
+    far = least | {name: np.log(LARGEST)}
+    cost = question.cost
+    if _cost_at(question, cost, far) > _cost_at(question, cost, least):
+        return f"the budget {question.budget:g} pays for more than any run: {name} {LARGEST:g}"
+    return f"the cost {cost.name!r} does not rise with {name}"
 
 
 def _cost_at(question: Question, cost: Cost, logs: Mapping[str, Any]) -> Any:
@@ -150,9 +173,16 @@ def _cost_at(question: Question, cost: Cost, logs: Mapping[str, Any]) -> Any:
 
 def law_at(question: Question, params: Params, logs: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
     """The law at an allocation given by logarithms."""
+    return np.asarray(_law_at(question, params, logs), dtype=float)
+
+
+def _law_at(question: Question, params: Params, logs: Mapping[str, Any]) -> Any:
+    """``law_at`` for complex logarithms too, where the law can be traced."""
     values = {**question.given, **{name: np.exp(z) for name, z in logs.items()}}
     columns = {name: values[name] for name in question.law.variables}
-    return np.asarray(question.law(**columns, **params), dtype=float)
+    if question.law.expr is not None:
+        return calculate(question.law.expr, {**columns, **params})
+    return question.law(**columns, **params)
 
 
 def _afford(
@@ -191,7 +221,7 @@ def _edge(
     nowhere = ~np.asarray(true_below(left))
     left = np.where(true_below(right), right, left)
     for _ in range(60):
-        middle = 0.5 * (left + right)
+        middle = np.asarray(0.5 * (left + right))
         below = true_below(middle)
         left, right = np.where(below, middle, left), np.where(below, right, middle)
     return np.where(nowhere, np.nan, left)
@@ -304,6 +334,10 @@ def _close(
     low, high = question.limits[first]
     cell = (high - low) / (GRID - 1)
     left, right = np.maximum(near - cell, low), np.minimum(near + cell, high)
+    # where the objective is flat to rounding, the best grid point says little: look everywhere
+    ends = [_slope(question, params, first, last, z) for z in (left, right)]
+    lost = (left > low) & (right < high) & ~((ends[0] < 0) & (ends[1] > 0))
+    left, right = np.where(lost, low, left), np.where(lost, high, right)
     for _ in range(60):
         middle = 0.5 * (left + right)
         falling = _slope(question, params, first, last, middle) < 0
@@ -318,15 +352,21 @@ def _slope(
     """dO/dlog(first) along whichever constraint binds."""
     other, which = _last(question, params, {first: z}, last)
     logs = {first: z, last: other}
-    goal = {
-        name: _log_slope(lambda at: _objective(question, params, at), logs, name) for name in logs
-    }
+    traced = question.law.expr is not None
+
+    def law(at: Logs) -> Any:
+        return _law_at(question, params, at)
+
+    aim = law
+    if question.target is not None:
+        aim = lambda at: _cost_at(question, question.cost, at)  # noqa: E731
+    goal = {name: _log_slope(aim, logs, name, exact=traced) for name in logs}
     slide = np.zeros(np.shape(other))
-    binding = [lambda at: law_at(question, params, at)]
+    binding = [law]
     if question.target is None:
         binding = [lambda at, cost=cost: _cost_at(question, cost, at) for cost, _ in question.costs]
     for k, constraint in enumerate(binding):
-        rise = {name: _log_slope(constraint, logs, name) for name in logs}
+        rise = {name: _log_slope(constraint, logs, name, exact=traced) for name in logs}
         with np.errstate(divide="ignore", invalid="ignore"):
             slide = np.where(which == k, rise[first] / rise[last], slide)
     # beyond what can be paid, turn back; short of what the target needs, go on
@@ -334,8 +374,13 @@ def _slope(
     return np.where(np.isnan(other), gone, goal[first] - goal[last] * slide)
 
 
-def _log_slope(function: Callable[[Logs], Any], logs: Logs, name: str) -> Float[np.ndarray, "..."]:
-    """Fourth-order central difference in one logarithm, at a step that balances rounding."""
+def _log_slope(
+    function: Callable[[Logs], Any], logs: Logs, name: str, *, exact: bool
+) -> Float[np.ndarray, "..."]:
+    """Derivative in one logarithm: by the complex step, or for a law that cannot be traced by a
+    fourth-order central difference at a step that balances rounding."""
+    if exact:
+        return np.asarray(np.imag(function({**logs, name: logs[name] + 1e-30j})) / 1e-30)
     h = 1e-3
     moved = [function({**logs, name: logs[name] + step * h}) for step in (1, -1, 2, -2)]
     return (8 * (moved[0] - moved[1]) - (moved[2] - moved[3])) / (12 * h)

@@ -69,6 +69,9 @@ def plan(
     chosen = {name: float(values[0]) for name, values in best.items()}
     if not np.isfinite(chosen["predicted"]):
         raise BadPlan(_no_answer(fit, question))
+    _check_worth(fit, question, chosen, limits or {})
+    for name, (low, high) in (limits or {}).items():
+        chosen[name] = min(max(chosen[name], low), high)  # exp(log(x)) may pass x by rounding
     drawn = allocate(question, fit.draws) if fit.n_draws else {}
     allocation = {
         name: _estimate(fit, chosen[name], drawn.get(name), level)
@@ -78,7 +81,11 @@ def plan(
     needed = _estimate(fit, chosen["spent"], drawn.get("spent"), level) if reach else None
     spent = chosen["spent"] if reach else question.budget
     factor = extrapolation(fit, question, spent)
-    notes = _notes(fit, question, chosen, factor) + _unreached(question, drawn)
+    notes = (
+        _notes(fit, question, factor)
+        + _notes_on_choice(question, chosen, limits or {})
+        + _unreached(question, drawn)
+    )
     return Plan(
         spent,
         allocation,
@@ -122,6 +129,25 @@ def _no_answer(fit: Fit, question: Question) -> str:
         f"{fit.target} {question.target:g} is out of reach: within the limits the law falls no "
         f"lower than {lowest:.4g}"
     )
+
+
+def _check_worth(
+    fit: Fit, question: Question, chosen: Mapping[str, float], limits: Mapping[str, Any]
+) -> None:
+    """BadPlan where the fitted law does not fall with a variable: a plan would starve it."""
+    params = {name: np.array([value]) for name, value in fit.params.items()}
+    for name in question.variables:
+        low, high = question.limits[name]
+        if name in limits or name in question.choices or high - low < 1e-6:
+            continue
+        logs: dict[str, Any] = {n: np.full(3, np.log(chosen[n])) for n in question.variables}
+        logs[name] = np.array([low, np.log(chosen[name]), high])
+        least, *others = law_at(question, params, logs)
+        if not np.nanmin(others) < least - 1e-12 * abs(least):
+            raise BadPlan(
+                f"the fitted law does not fall with {name}, so it cannot say how much of a budget "
+                f"{name} deserves: add runs that vary {name}, or give its value or its limits"
+            )
 
 
 def _unreached(question: Question, drawn: Mapping[str, np.ndarray]) -> tuple[str, ...]:
@@ -198,9 +224,7 @@ def extrapolation(fit: Fit, question: Question, spent: float) -> float | None:
     return spent / max(costs) if costs else None
 
 
-def _notes(
-    fit: Fit, question: Question, chosen: Mapping[str, float], factor: float | None
-) -> tuple[str, ...]:
+def _notes(fit: Fit, question: Question, factor: float | None) -> tuple[str, ...]:
     notes: list[str] = list(fit.notes)
     if not fit.n_draws:
         notes.append("no intervals: the fit has no draws (fit again with --draws 1000)")
@@ -215,12 +239,22 @@ def _notes(
         )
     if fit.status is Status.BOUND_HIT:
         notes.append(f"the fit hit a bound: {fit.reason}")
-    for name in question.variables:
-        low, high = np.exp(question.limits[name])
-        fixed = name in question.choices or chosen[name] <= 1 + 1e-9
-        edge = chosen[name] >= high * (1 - 1e-9) or chosen[name] <= low * (1 + 1e-9)
-        if edge and not fixed:
+    return tuple(notes)
+
+
+def _notes_on_choice(
+    question: Question, chosen: Mapping[str, float], limits: Mapping[str, tuple[float, float]]
+) -> tuple[str, ...]:
+    """What limits did to the plan."""
+    notes: list[str] = []
+    for name, (low, high) in limits.items():
+        if chosen[name] >= high * (1 - 1e-9) or chosen[name] <= low * (1 + 1e-9):
             notes.append(f"{name} = {chosen[name]:.4g} sits at its limit")
+    if question.target is None and chosen["spent"] < question.budget * (1 - 1e-6):
+        notes.append(
+            f"only {chosen['spent']:.4g} of the budget is spent: limits, choices or other costs "
+            "allow no more"
+        )
     return tuple(notes)
 
 
