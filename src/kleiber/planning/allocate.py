@@ -357,14 +357,14 @@ def _slope(
     def law(at: Logs) -> Any:
         return _law_at(question, params, at)
 
-    aim = law
+    def price(cost: Cost) -> Callable[[Logs], Any]:
+        return lambda at: _cost_at(question, cost, at)
+
+    aim, binding = law, [price(cost) for cost, _ in question.costs]
     if question.target is not None:
-        aim = lambda at: _cost_at(question, question.cost, at)  # noqa: E731
+        aim, binding = price(question.cost), [law]
     goal = {name: _log_slope(aim, logs, name, exact=traced) for name in logs}
     slide = np.zeros(np.shape(other))
-    binding = [law]
-    if question.target is None:
-        binding = [lambda at, cost=cost: _cost_at(question, cost, at) for cost, _ in question.costs]
     for k, constraint in enumerate(binding):
         rise = {name: _log_slope(constraint, logs, name, exact=traced) for name in logs}
         with np.errstate(divide="ignore", invalid="ignore"):

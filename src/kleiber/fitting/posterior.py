@@ -1,0 +1,140 @@
+"""A posterior beside the intervals, by an affine-invariant sampler (extra ``posterior``: emcee).
+
+The likelihood of a residual is exp(-rho(r)/tau)/Z(tau) with rho the noise model's charge: normal
+for least squares (tau the variance), and for a Huber width d
+
+    Z = sqrt(2 pi tau) erf(d/sqrt(2 tau)) + (2 tau/d) exp(-d^2/(2 tau)),
+
+normal in the middle with exponential tails. tau is sampled too (for Student-t noise its scale s).
+Priors are flat in the coordinates in which parameters are fitted: in log(theta) for a positive
+parameter, in theta for an exponent, and flat in log(tau).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import special
+
+from kleiber.errors import BadLaw, BadTable, NotConverged
+from kleiber.fitting.noise import charge
+from kleiber.fitting.posing import Settings, pose_table
+from kleiber.fitting.problem import Problem
+from kleiber.fitting.record import Fit
+from kleiber.maths.seeds import stream
+from kleiber.table import as_frame, digest
+
+WALKERS_PER_PARAM = 8
+LONG = 50.0  # autocorrelation times that a chain must last
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Samples of every free parameter and of tau (or s), with how well the chain mixed."""
+
+    samples: Mapping[str, Float[np.ndarray, "samples"]]
+    autocorrelation: float
+    acceptance: float
+
+    def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
+        """Equal-tailed interval of a parameter."""
+        low, high = np.quantile(self.samples[name], [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+
+def sample_posterior(fit: Fit, table: Any, *, steps: int = 4000, seed: int = 0) -> Posterior:
+    """Sample the posterior of a fit's free parameters on the table it was fitted to.
+
+    Raises BadLaw for a fit that is not usable, BadTable for another table, ImportError without
+    emcee, NotConverged when the chain is shorter than 50 autocorrelation times.
+    """
+    try:
+        import emcee
+    except ModuleNotFoundError:
+        raise ImportError("a posterior needs emcee: pip install 'kleiber[posterior]'") from None
+    if fit.priors:
+        raise BadLaw("this posterior has flat priors; the fit was given others")
+    if not fit.usable:
+        raise BadLaw(f"no posterior of a fit that is {fit.status}: {fit.reason}")
+    frame = as_frame(table)
+    if digest(frame) != fit.digest:
+        raise BadTable("this is not the table of the fit: give the one it was fitted to")
+    problem = _pose_again(fit, frame)
+    u = problem.inner(np.array([[fit.params[name] for name in fit.free]]))[0]
+    r = problem.differentiate(u[None], False).residual
+    tau = float(np.average(charge(problem.noise, r, np.ones(1)).psi[0] * r[0]))
+    if fit.noise.dof is not None:
+        tau = float(np.median(np.abs(r)) / 0.6745)
+    centre = np.append(u, np.log(max(tau, 1e-300)))
+    rng = stream(seed, "posterior")
+    walkers = WALKERS_PER_PARAM * len(centre)
+    start = centre + _step(fit, problem, len(centre)) * rng.standard_normal((walkers, len(centre)))
+    sampler = emcee.EnsembleSampler(
+        walkers, len(centre), _log_density, args=(problem,), vectorize=True
+    )
+    sampler.random_state = np.random.RandomState(int(rng.integers(2**31))).get_state()
+    sampler.run_mcmc(start, steps)
+    time = float(np.max(sampler.get_autocorr_time(tol=0)))
+    if not time * LONG <= steps:
+        raise NotConverged(
+            f"the chain of {steps} steps lasts only {steps / time:.0f} autocorrelation times, of "
+            f"the {LONG:.0f} needed; give more steps",
+            residual=time,
+            iterations=steps,
+        )
+    chain = sampler.get_chain(discard=int(5 * time), thin=max(1, int(time / 2)), flat=True)
+    theta = problem.outer(chain[:, :-1])
+    named = {name: theta[:, k] for k, name in enumerate(fit.free)}
+    named["s" if fit.noise.dof is not None else "tau"] = np.exp(chain[:, -1])
+    return Posterior(named, time, float(np.mean(sampler.acceptance_fraction)))
+
+
+def _pose_again(fit: Fit, frame: Any) -> Problem:
+    ask = Settings(
+        fit.target, fit.noise, 0, fit.level, None, fit.weights, fit.fixed, fit.tied, None, 0
+    )  # fmt: skip
+    problem, _ = pose_table(fit.law, frame, ask)
+    return problem
+
+
+def _step(fit: Fit, problem: Problem, width: int) -> Float[np.ndarray, "coordinates"]:
+    """A tenth of a standard error in each fitted coordinate."""
+    size = np.full(width, 0.01)
+    for k, (name, domain) in enumerate(problem.law.domains.items()):
+        stretch = float(domain.stretch(domain.inner(fit.params[name])))
+        error = fit.stderr.get(name, np.nan) / stretch if stretch else np.nan
+        size[k] = 0.1 * error if np.isfinite(error) and error > 0 else 0.01
+    return size
+
+
+def _log_density(
+    point: Float[np.ndarray, "walkers coordinates"], problem: Problem
+) -> Float[np.ndarray, "walkers"]:
+    u, tau = point[:, :-1], np.exp(point[:, -1])
+    floor = np.array([item.floor for item in problem.law.domains.values()])
+    outside = (u <= floor).any(axis=1) | (np.abs(point[:, -1]) > 300)
+    residual = problem.differentiate(
+        np.where(outside[:, None], np.abs(u) + 1e-6, u), False
+    ).residual
+    with np.errstate(all="ignore"):
+        rho = charge(problem.noise, residual, tau).rho @ problem.weights
+        count = problem.weights.sum()
+        if problem.noise.dof is not None:
+            value = -rho
+        else:
+            value = -rho / tau - count * _log_normaliser(tau, problem.noise.delta)
+    return np.where(outside | ~np.isfinite(value), -np.inf, value)
+
+
+def _log_normaliser(
+    tau: Float[np.ndarray, "walkers"], delta: float | None
+) -> Float[np.ndarray, "walkers"]:
+    normal = np.sqrt(2 * np.pi * tau)
+    if delta is None:
+        return np.log(normal)
+    x = delta / np.sqrt(2 * tau)
+    return np.log(normal * special.erf(x) + 2 * tau / delta * np.exp(-(x**2)))
