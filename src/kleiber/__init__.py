@@ -7,6 +7,8 @@ from kleiber.fitting.compare import Comparison, compare
 from kleiber.fitting.fit import fit
 from kleiber.fitting.intervals import Interval
 from kleiber.fitting.noise import Noise
+from kleiber.fitting.posterior import sample_posterior
+from kleiber.fitting.profile import profile
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load, save
 from kleiber.fitting.status import Status
@@ -44,8 +46,10 @@ __all__ = [
     "next_run",
     "plan",
     "positive",
+    "profile",
     "read_table",
     "real",
+    "sample_posterior",
     "save",
     "sensitivity",
     "trace_frontier",

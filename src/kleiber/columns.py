@@ -38,6 +38,12 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
                 ("D", "tokens", "training_tokens", "Training Tokens"),
             ),
             Column(
+                "n_unique",
+                "distinct tokens at hand; n_tokens counts their repeats",
+                "tokens",
+                ("U", "unique_tokens"),
+            ),
+            Column(
                 "n_data",
                 "distinct training examples",
                 "examples",

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from scipy import optimize
+from scipy import optimize, stats
 
 from kleiber import laws
 from kleiber.errors import BadLaw, BadTable
-from kleiber.fitting.bootstrap import resample_weights
+from kleiber.fitting.bootstrap import resample_weights, stretch_residuals, webb_factors
 from kleiber.fitting.fit import fit, fit_steps
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.outcome import solve
@@ -71,6 +71,15 @@ def plant(
     return {**columns, "loss": clean * np.exp(noise * rng.standard_normal(rows))}
 
 
+def in_order(found: Fit, values: Mapping[str, float]) -> dict[str, float]:
+    """Values by parameter with the breaks of a broken law, which may come in any order, sorted."""
+    out, params = dict(values), found.params
+    breaks = sorted((params[f"d{i}"], i) for i in (1, 2, 3) if f"d{i}" in params)
+    for k, (_, i) in enumerate(breaks, start=1):
+        out |= {f"{letter}{k}": values[f"{letter}{i}"] for letter in "cdf"}
+    return out
+
+
 def close(got: Mapping[str, Any], wanted: Mapping[str, Any], rtol: float) -> None:
     assert set(got) == set(wanted)
     for name in wanted:
@@ -91,9 +100,10 @@ def test_a_law_without_noise_comes_back_to_six_digits(name: str, noise: Noise) -
     truth, start = TRUTH[name], None
     if name == "broken_3":  # the search finds three breaks from some seeds only: given a start
         start = {key: value * 1.05 for key, value in truth.items()}
-    found = fit(name, plant(name, rows=120, noise=0), noise=noise, draws=0, start=start)
+    rows = 24 if name == "m4" else 120  # m4 cannot be traced, and is slow
+    found = fit(name, plant(name, rows=rows, noise=0), noise=noise, draws=0, start=start)
     assert found.status == "converged", found.reason
-    close(found.params, truth, rtol=1e-6)
+    close(in_order(found, found.params), truth, rtol=1e-6)
     assert found.objective < 1e-20
     assert np.abs(found.residuals).max() < 1e-9
 
@@ -101,15 +111,16 @@ def test_a_law_without_noise_comes_back_to_six_digits(name: str, noise: Noise) -
 @pytest.mark.parametrize("name", TRUTH)
 def test_a_law_with_noise_comes_back_within_its_standard_errors(name: str) -> None:
     truth = TRUTH[name]
-    start = truth if name == "broken_3" else None
-    table = plant(name, rows=300, noise=0.003, seed=3)
+    start, rows = truth if name in ("broken_3", "m4") else None, 60 if name == "m4" else 300
+    table = plant(name, rows=rows, noise=0.003, seed=3)
     found = fit(name, table, noise=LEAST, draws=0, start=start)
     assert found.status == "converged", found.reason
+    values, errors = in_order(found, found.params), in_order(found, found.stderr)
     for key, value in truth.items():
-        assert 0 < found.stderr[key] < 0.5 * max(abs(value), 0.1), key
-        assert abs(found.params[key] - value) < 5 * found.stderr[key], key
+        assert 0 < errors[key] < 0.5 * max(abs(value), 0.1), key
+        assert abs(values[key] - value) < 5 * errors[key], key
     assert found.objective == pytest.approx(0.5 * (found.residuals**2).sum(), rel=1e-12)
-    assert found.objective == pytest.approx(0.5 * 0.003**2 * 300, rel=0.3)
+    assert found.objective == pytest.approx(0.5 * 0.003**2 * rows, rel=0.3)
 
 
 def test_the_optimum_is_that_of_a_general_minimiser() -> None:
@@ -260,13 +271,11 @@ def test_a_tie_may_be_a_formula_of_several() -> None:
         ({"start": {"E": 1.0}}, "start gives no value for 'A'"),
         ({"start": {**HOFFMANN, "alpha": -1.0}}, "alpha = -1.0 does not lie inside 0 and inf"),
         ({"start": {**HOFFMANN, "betta": 1.0}}, r"names 'betta'.*Did you mean 'beta'"),
-        ({"start": {**HOFFMANN, "beta": 1e9}}, "no finite value at the start|converged"),
     ],
 )
 def test_what_cannot_be_held_or_started_from(options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadLaw, match=message):
-        found = fit("chinchilla", plant(), draws=0, **options)
-        raise BadLaw(f"converged: {found.status}")
+        fit("chinchilla", plant(), draws=0, **options)
 
 
 def test_a_start_replaces_the_search() -> None:
@@ -336,6 +345,20 @@ def test_draws_are_true_refits() -> None:
         assert found.draws["alpha"][k] == pytest.approx(again.params["alpha"], rel=1e-4)
 
 
+def test_wild_draws_are_true_refits() -> None:
+    """Of tables whose residuals are the fit's own, stretched for leverage, times random factors."""
+    table, ask = cubes(), Settings("loss", LEAST, 8, 0.95, None, None, {}, {}, None, 5)
+    found = fit("power_law_floor", table, draws=8, seed=5, noise=LEAST)
+    assert found.resample == "wild"
+    solved = solve(laws.power_law_floor, pl.DataFrame(table), ask)
+    stretched = stretch_residuals(solved.problem, solved.point, found.residuals, None)
+    factors = webb_factors(stream(5, "resample"), 8, 40, None)
+    for k in range(8):
+        loss = table["loss"] * np.exp(found.residuals - stretched * factors[k])
+        again = fit("power_law_floor", {**table, "loss": loss}, noise=LEAST, draws=0)
+        close({n: v[k] for n, v in found.draws.items()}, again.params, rtol=1e-4)
+
+
 def test_the_same_seed_gives_the_same_fit() -> None:
     table = plant()
     one, two, other = (fit("chinchilla", table, draws=20, seed=seed) for seed in (1, 1, 2))
@@ -367,15 +390,16 @@ def test_groups_of_copies_are_resampled_like_rows() -> None:
     table = cubes()
     rows = np.repeat(np.arange(40), 3)
     alone = fit("power_law_floor", table, draws=25)
+    copies = {**{k: v[rows] for k, v in table.items()}, "run": [f"r{i:02d}" for i in rows]}
     with pytest.warns(UserWarning, match="80 of 120 rows repeat"):
-        copies = {**{k: v[rows] for k, v in table.items()}, "run": [f"r{i:02d}" for i in rows]}
         grouped = fit("power_law_floor", copies, draws=25, by="run")
     close(grouped.draws, alone.draws, rtol=1e-4)
     assert grouped.units == alone.units == 40
     assert grouped.rows == 120
 
 
-def test_groups_widen_intervals_of_correlated_rows() -> None:
+@pytest.mark.parametrize("resample", ["rows", "wild"])
+def test_groups_widen_intervals_of_correlated_rows(resample: str) -> None:
     rng = np.random.default_rng(4)
     table = plant("power_law", rows=120, noise=0)
     run = np.repeat(np.arange(20), 6)
@@ -384,8 +408,8 @@ def test_groups_widen_intervals_of_correlated_rows() -> None:
     table["loss"] = table["loss"] * np.exp(0.05 * rng.standard_normal(20)[run])
     table["loss"] = table["loss"] * np.exp(0.001 * rng.standard_normal(120))
     table["run"] = run
-    by_row = fit("power_law", table, draws=300, noise=LEAST)
-    by_run = fit("power_law", table, draws=300, noise=LEAST, by="run")
+    by_row = fit("power_law", table, draws=300, noise=LEAST, resample=resample)
+    by_run = fit("power_law", table, draws=300, noise=LEAST, resample=resample, by="run")
     assert np.ptp(by_run.interval("alpha")) > 1.7 * np.ptp(by_row.interval("alpha"))
     assert by_run.params == by_row.params
 
@@ -469,7 +493,8 @@ def test_intervals_at_a_bound() -> None:
     table = plant(E=1e-12, seed=next(s for s in range(9) if hits(s)))
     drawn, undrawn = (fit("chinchilla", table, noise=LEAST, draws=n) for n in (200, 0))
     low, high = drawn.interval("E")
-    assert low == 0 < high < 0.1
+    assert 0 <= low < 1e-300
+    assert 0 < high < 0.1
     assert drawn.stderr["E"] > 0
     assert all(math.isnan(end) for end in undrawn.interval("E"))
     assert math.isnan(undrawn.stderr["E"])
@@ -601,7 +626,11 @@ def capped(n_data, *, E=positive(0.1, 10), A=positive(1, 100), alpha=positive(0.
 
 @Law
 def real_only(n_data, *, E=positive(0.1, 10), A=positive(1, 100), alpha=positive(0.05, 2)):
-    return np.array([float(E) + float(A) * x ** -float(alpha) for x in n_data])
+    return E + np.cbrt(A**3 * n_data ** (-3 * alpha))
+
+@Law
+def one_by_one(n_data, *, E=positive(0.1, 10), A=positive(1, 100)):
+    return np.array([float(E) + float(A) / x for x in n_data])
 
 @Law
 def scalar(n_data, *, E=positive(0.1, 10)):
@@ -639,9 +668,10 @@ def test_a_law_from_a_file(name: str, rtol: float, own: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("scalar", "law scalar does not work on arrays of the table's columns: TypeError"),
-        ("wrong_shape", "law wrong_shape does not work on arrays"),
-        ("nothing", "law nothing does not work on arrays"),
+        ("scalar", "law scalar does not work elementwise on arrays.*: TypeError"),
+        ("one_by_one", "law one_by_one does not work elementwise on arrays.*: TypeError"),
+        ("wrong_shape", "law wrong_shape does not work elementwise on arrays.*: ValueError"),
+        ("nothing", "law nothing does not work elementwise on arrays.*it gives object"),
         ("absent", "'absent' does not exist in .*own.py; its laws: mine, capped"),
     ],
 )
@@ -658,8 +688,8 @@ def test_a_formula_law_states_its_start_ranges() -> None:
     assert found.params["rate"] == pytest.approx(known.params["alpha"], rel=1e-6)
     scale = known.params["A"] * 1e6 ** -known.params["alpha"]
     assert found.params["scale"] == pytest.approx(scale, rel=1e-6)
-    for name, (low, high) in found.starts.items():
-        assert 0 < low < found.params[name] < high
+    assert list(found.starts) == ["floor", "scale", "rate"]
+    assert all(0 < low < high for low, high in found.starts.values())
 
 
 def test_columns_of_integers_and_other_frames() -> None:
@@ -735,15 +765,15 @@ def test_an_interval_of_a_function(which: str, request: pytest.FixtureRequest) -
     np.testing.assert_allclose(
         found.interval(lambda p: p["alpha"]), found.interval("alpha"), rtol=0.02
     )
-    assert found.interval(lambda p: 5.0) == (5.0, 5.0)  # noqa: ARG005
+    assert found.interval(lambda p: 5.0) == (5.0, 5.0)
 
 
 def test_the_delta_method_is_that_of_the_covariance(undrawn: Fit) -> None:
     assert undrawn.covariance is not None
     size = math.sqrt(undrawn.covariance[1, 1])  # of log A
     low, high = undrawn.interval("A", 0.6826894921370859)
-    t = 1.00893  # Student's quantile with 55 degrees of freedom at that level
-    assert math.log(high / low) / 2 == pytest.approx(t * size, rel=1e-4)
+    t = stats.t(55).ppf(0.5 + 0.6826894921370859 / 2)
+    assert math.log(high / low) / 2 == pytest.approx(t * size, rel=1e-9)
 
 
 def test_quantities_that_are_refused(drawn: Fit, undrawn: Fit) -> None:
@@ -781,11 +811,14 @@ def test_the_interval_of_a_new_run_holds_new_runs(
     found: Fit = request.getfixturevalue(which)
     fresh = plant(rows=2000, seed=11)
     out = found.predict(fresh, new_run=True)
-    inside = (out["low"] < fresh["loss"]) & (fresh["loss"] < out["high"])
-    assert 0.90 < float(inside.mean() or 0) < 0.99
-    mean = found.predict(fresh)
-    narrow = (mean["low"] < fresh["loss"]) & (fresh["loss"] < mean["high"])
-    assert float(narrow.mean() or 0) < 0.7
+    assert 0.90 < share_inside(out) < 0.99
+    assert share_inside(found.predict(fresh)) < 0.7
+
+
+def share_inside(table: pl.DataFrame) -> float:
+    """The share of rows whose loss lies in the interval of its prediction."""
+    inside = (table["low"] < table["loss"]) & (table["loss"] < table["high"])
+    return float(inside.to_numpy().mean())
 
 
 @pytest.mark.parametrize(

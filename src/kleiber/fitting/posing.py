@@ -97,14 +97,16 @@ def number_groups(frame: pl.DataFrame, by: str) -> Int[np.ndarray, "rows"]:
 
 def try_function(law: Law, columns: Mapping[str, Float[np.ndarray, "rows"]]) -> None:
     """BadLaw if a law that could not be traced does not work on the table's columns."""
-    some = {name: 1.0 if d.low is None else d.low for name, d in law.domains.items()}
+    some = {n: np.full((2, 1), 1.0 if d.low is None else d.low) for n, d in law.domains.items()}
     try:
         with np.errstate(all="ignore"):
-            value = law.function(*columns.values(), **some)
-        np.broadcast_to(np.asarray(value, dtype=float), next(iter(columns.values())).shape)
+            value = np.asarray(law.function(*columns.values(), **some))
+        if value.dtype.kind not in "iuf":
+            raise TypeError(f"it gives {value.dtype} rather than numbers")
+        np.broadcast_to(value, (2, len(next(iter(columns.values())))))
     except Exception as error:  # whatever the user's function raises is reported as such
         raise BadLaw(
-            f"law {law.name} does not work on arrays of the table's columns: "
+            f"law {law.name} does not work elementwise on arrays of columns and parameters: "
             f"{type(error).__name__}: {reason(error)}"
         ) from error
 

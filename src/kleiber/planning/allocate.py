@@ -167,8 +167,13 @@ def _unlimited(question: Question, least: Logs, name: str) -> str:
 
 
 def _cost_at(question: Question, cost: Cost, logs: Mapping[str, Any]) -> Any:
-    values = {name: np.exp(z) for name, z in logs.items()}
-    return calculate(cost.expr, {**question.given, **values})
+    return calculate(cost.expr, {**question.given, **_unlog(logs)})
+
+
+def _unlog(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """Values from logarithms; NaN, where there is no allocation, stays NaN in silence."""
+    with np.errstate(invalid="ignore"):
+        return {name: np.exp(z) for name, z in logs.items()}
 
 
 def law_at(question: Question, params: Params, logs: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
@@ -178,7 +183,7 @@ def law_at(question: Question, params: Params, logs: Mapping[str, Any]) -> Float
 
 def _law_at(question: Question, params: Params, logs: Mapping[str, Any]) -> Any:
     """``law_at`` for complex logarithms too, where the law can be traced."""
-    values = {**question.given, **{name: np.exp(z) for name, z in logs.items()}}
+    values = {**question.given, **_unlog(logs)}
     columns = {name: values[name] for name in question.law.variables}
     if question.law.expr is not None:
         return calculate(question.law.expr, {**columns, **params})
@@ -279,7 +284,7 @@ def allocate(
             logs = _close(question, params, first[0], last, logs[first[0]])
     else:
         logs = {last: np.broadcast_to(_last(question, params, {}, last)[0], (count,))}
-    out = {name: np.exp(logs[name]) for name in question.variables}
+    out = _unlog({name: logs[name] for name in question.variables})
     out["predicted"] = np.broadcast_to(law_at(question, params, logs), (count,))
     out["spent"] = np.broadcast_to(_cost_at(question, question.cost, logs), (count,))
     return out

@@ -20,6 +20,7 @@ from rich.text import Text
 from kleiber.claim import Estimate
 from kleiber.columns import COLUMNS
 from kleiber.errors import shown
+from kleiber.fitting.compare import Comparison
 from kleiber.fitting.record import Fit
 from kleiber.planning.plan import Plan
 
@@ -93,6 +94,30 @@ def show_curve(console: Console, curve: pl.DataFrame, level: float) -> None:
 def _estimates(row: Mapping[str, Any], names: Iterable[str]) -> list[Estimate]:
     """The value and interval of each name in one row of a curve."""
     return [Estimate(row[n], math.nan, row[f"{n}_low"], row[f"{n}_high"]) for n in names]
+
+
+def show_comparison(console: Console, made: Comparison) -> None:
+    """Laws from least to most extrapolation error, and whether they can be told apart."""
+    say(console, Text(made.verdict, style="bold"))
+    title = _interval_title(made.level)
+    grid = _grid("law", "parameters", "error", title, "behind the best", title, "AICc", "")
+    for item in made.contenders:
+        error, behind = item.error, item.behind
+        _add(
+            grid,
+            item.law,
+            str(item.n_params),
+            figure(error.value),
+            span(error.low, error.high),
+            figure(behind.value),
+            span(behind.low, behind.high),
+            figure(item.aicc, 6),
+            item.verdict,
+        )
+    show(console, grid)
+    cuts = ", ".join(figure(cut, 3) for cut in made.origins)
+    say(console, f"mean absolute residual beyond {made.beyond} = {cuts}")
+    say_notes(console, made.notes)
 
 
 def show_frame(console: Console, frame: pl.DataFrame, title: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kleiber.columns import COLUMNS
 from kleiber.law import Domain
 from kleiber.laws import catalogue
-from kleiber.planning.cost import costs
+from kleiber.planning.cost import costs, describe_makers
 
 
 def list_laws() -> list[dict[str, str]]:
@@ -35,7 +35,12 @@ def list_columns() -> list[dict[str, str]]:
 
 def list_costs() -> list[dict[str, str]]:
     """Every named cost with its convention."""
-    return [
+    named = [
         {"name": item.name, "formula": item.formula, "unit": item.unit, "counts": item.convention}
         for item in costs().values()
     ]
+    made = [
+        {"name": usage, "formula": "", "unit": "", "counts": counts}
+        for usage, counts in describe_makers().items()
+    ]
+    return named + made

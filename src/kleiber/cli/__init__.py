@@ -1,0 +1,84 @@
+"""The command line: each command is a thin call of one public function.
+
+Exit 0: good; 1: the fit is unusable; 2: wrong usage or bad input (one sentence on stderr); 130:
+interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Generator
+from typing import Annotated, Any, cast
+
+import typer
+
+from kleiber.cli.decide import compare_command, next_command
+from kleiber.cli.fit import fit_command
+from kleiber.cli.options import complain, people
+from kleiber.cli.plan import plan_command
+from kleiber.cli.tables import list_command, table_command
+from kleiber.errors import NotConverged
+from kleiber.reports.grids import say
+from kleiber.version import __version__
+
+# click's, wherever this Typer keeps it
+UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
+
+
+def top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Neural scaling laws: fit a law to measured runs, with its uncertainty, and plan a budget."""
+    if version:
+        say(people(), f"kleiber {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+app = typer.Typer(name="kleiber", add_completion=False, pretty_exceptions_enable=False)
+app.callback(invoke_without_command=True)(top)
+app.command("fit")(fit_command)
+app.command("plan")(plan_command)
+app.command("compare")(compare_command)
+app.command("next")(next_command)
+app.command("table")(table_command)
+app.command("list")(list_command)
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Generator[None]:
+    """Warnings as one line on stderr."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        say(people(aside=True), f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = show
+        yield
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        with _plain_warnings():
+            code = app(standalone_mode=False)
+            sys.stdout.flush()
+    except NotConverged as error:
+        complain(error)
+        code = 1
+    except UsageError as error:
+        where = error.ctx.command_path if error.ctx else "kleiber"
+        complain(f"{error.format_message()} See: {where} --help")
+        code = 2
+    except (ValueError, OSError, ImportError) as error:
+        complain(error)
+        code = 2
+    except (typer.Abort, KeyboardInterrupt):
+        code = 130
+    sys.exit(code or 0)

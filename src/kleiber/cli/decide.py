@@ -1,0 +1,118 @@
+"""kleiber compare and kleiber next: which law, and which run to make next."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kleiber.cli.options import (
+    AsJson,
+    Derive,
+    Level,
+    Rename,
+    Where,
+    as_text,
+    people,
+    read_frame,
+    read_noise,
+    read_number,
+    read_pairs,
+)
+from kleiber.errors import BadTable
+from kleiber.fitting.compare import compare, describe_comparison
+from kleiber.fitting.saved import load
+from kleiber.planning.cost import find_cost
+from kleiber.planning.next_run import next_run
+from kleiber.reports.grids import show_comparison, show_frame
+
+
+def compare_command(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="Measured runs.")],
+    laws: Annotated[list[str], typer.Argument(metavar="LAW LAW ...", help="Names or formulas.")],
+    beyond: Annotated[
+        str,
+        typer.Option(metavar="COLUMN[=A,B,...]", help="Extrapolate along it, beyond A, B, ..."),
+    ],
+    target: Annotated[str, typer.Option(help="Column that the laws predict.")] = "loss",
+    rename: Rename = None,
+    where: Where = None,
+    derive: Derive = None,
+    draws: Annotated[int, typer.Option(help="Resamples of the whole comparison.")] = 400,
+    level: Level = 0.95,
+    huber: Annotated[
+        float | None, typer.Option(help="Width of the Huber loss on log residuals [1e-3].")
+    ] = None,
+    least_squares: Annotated[
+        bool, typer.Option("--least-squares", help="Plain least squares instead of Huber.")
+    ] = False,
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Plain residuals instead of log residuals.")
+    ] = False,
+    by: Annotated[
+        str | None, typer.Option(help="Resample whole groups of this column, e.g. run.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of starts and resamples.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Rank laws by how well they extrapolate; 'cannot tell' where they cannot be told apart."""
+    frame = read_frame(table, rename, where, derive)
+    column, equals, cuts = beyond.partition("=")
+    made = compare(
+        frame,
+        laws,
+        beyond=column.strip(),
+        target=target,
+        noise=read_noise(huber, least_squares, None, linear),
+        origins=[read_number(cut, "beyond") for cut in cuts.split(",")] if equals else None,
+        by=by,
+        draws=draws,
+        level=level,
+        seed=seed,
+    )
+    if as_json:
+        sys.stdout.write(as_text(describe_comparison(made)))
+    else:
+        show_comparison(people(), made)
+
+
+def next_command(
+    fit_file: Annotated[Path, typer.Argument(metavar="FIT", help="A fit saved by kleiber fit -o.")],
+    budget: Annotated[float, typer.Option(help="What the further runs may cost in all.")],
+    parameter: Annotated[
+        str | None, typer.Option(help="Narrow the interval of this parameter.")
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Narrow the prediction there; one per column."),
+    ] = None,
+    cost: Annotated[str, typer.Option(help="A named cost or a formula of columns.")] = "6nd",
+    runs: Annotated[int, typer.Option(help="How many runs to choose.")] = 1,
+    candidates: Annotated[
+        Path | None, typer.Option(help="A table of possible runs, instead of a grid.")
+    ] = None,
+    per_cost: Annotated[
+        bool, typer.Option("--per-cost", help="Take the most for each unit of cost.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the runs expected to narrow an interval most."""
+    if (parameter is None) == (not at):
+        raise BadTable("give --parameter NAME, or --at NAME=VALUE for every column of the law")
+    where = {k: read_number(v, "at") for k, v in read_pairs(at, "at", "NAME=VALUE").items()}
+    fitted = load(fit_file)
+    chosen = next_run(
+        fitted,
+        parameter or where,
+        budget,
+        find_cost(cost),
+        runs=runs,
+        candidates=None if candidates is None else read_frame(candidates, None, None, None),
+        per_cost=per_cost,
+    )
+    if as_json:
+        sys.stdout.write(as_text(chosen.to_dicts()))
+    else:
+        show_frame(people(), chosen, "next runs; width: share of today's interval left after each")

@@ -1,0 +1,142 @@
+"""kleiber fit: a law fitted to a table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from kleiber.cli.options import (
+    AsJson,
+    Derive,
+    Level,
+    Rename,
+    Where,
+    as_text,
+    people,
+    read_frame,
+    read_noise,
+    read_number,
+    read_pairs,
+    writable,
+)
+from kleiber.errors import BadTable
+from kleiber.fitting.fit import fit_steps
+from kleiber.fitting.record import Fit
+from kleiber.fitting.saved import describe, save
+from kleiber.reports.grids import show_fit
+
+
+def fit_command(
+    law: Annotated[
+        str, typer.Argument(metavar="LAW", help="A law's name, a formula, or file.py:name.")
+    ],
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="CSV, Parquet, JSON Lines or NPZ.")
+    ],
+    target: Annotated[str, typer.Option(help="Column that the law predicts.")] = "loss",
+    rename: Rename = None,
+    where: Where = None,
+    derive: Derive = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Column that multiplies each row's charge.")
+    ] = None,
+    draws: Annotated[int, typer.Option(help="Bootstrap refits; 0 for none.")] = 1000,
+    level: Level = 0.95,
+    huber: Annotated[
+        float | None, typer.Option(help="Width of the Huber loss on log residuals [1e-3].")
+    ] = None,
+    least_squares: Annotated[
+        bool, typer.Option("--least-squares", help="Plain least squares instead of Huber.")
+    ] = False,
+    student: Annotated[
+        float | None, typer.Option(help="Student-t noise with these degrees of freedom.")
+    ] = None,
+    linear: Annotated[
+        bool, typer.Option("--linear", help="Plain residuals instead of log residuals.")
+    ] = False,
+    by: Annotated[
+        str | None, typer.Option(help="Resample whole groups of this column, e.g. run.")
+    ] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Hold a parameter.")
+    ] = None,
+    tie: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=FORMULA", help="Tie one, e.g. beta=alpha.")
+    ] = None,
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE:SPREAD", help="A weak prior, spread in log; repeatable."),
+    ] = None,
+    resample: Annotated[
+        str, typer.Option(metavar="auto|rows|wild", help="How refits are drawn.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of starts and draws.")] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw data, fit, band and residuals (.svg, .png, .pdf).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Save the fit as JSON.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fit a law to a table of runs, with intervals."""
+    writable(out, plot, keep=table)
+    if plot is not None:
+        from kleiber.reports.figure import check_drawing
+
+        check_drawing(plot)
+    frame = read_frame(table, rename, where, derive, weights)
+    steps = fit_steps(
+        law,
+        frame,
+        target=target,
+        noise=read_noise(huber, least_squares, student, linear),
+        draws=draws,
+        level=level,
+        by=by,
+        weights=weights,
+        fixed={k: read_number(v, "fix") for k, v in read_pairs(fix, "fix", "NAME=VALUE").items()},
+        tied=read_pairs(tie, "tie", "NAME=FORMULA, e.g. beta=alpha"),
+        priors=_priors(prior),
+        resample=resample,
+        seed=seed,
+    )
+    made = _watch(steps)
+    if out is not None:
+        save(made, out)
+    if plot is not None:
+        from kleiber.reports.figure import draw_fit
+        from kleiber.reports.panels import fit_panels
+
+        draw_fit(fit_panels(made, frame), plot)
+    if as_json:
+        sys.stdout.write(as_text(describe(made)))
+    else:
+        show_fit(people(), made)
+    if not made.usable:
+        raise typer.Exit(1)
+
+
+def _priors(items: list[str] | None) -> dict[str, tuple[float, float]]:
+    out: dict[str, tuple[float, float]] = {}
+    for name, text in read_pairs(items, "prior", "NAME=VALUE:SPREAD, e.g. beta=0.37:0.3").items():
+        value, colon, spread = text.partition(":")
+        if not colon:
+            raise BadTable(f"--prior takes NAME=VALUE:SPREAD, got {name}={text}")
+        out[name] = read_number(value, "prior"), read_number(spread, "prior")
+    return out
+
+
+def _watch(steps: Any) -> Fit:
+    """Run a fit to its end, with a progress bar when a person is watching."""
+    quiet = not sys.stderr.isatty()
+    with Progress(console=people(aside=True), transient=True, disable=quiet) as bar:
+        task = bar.add_task("refits", total=None)
+        while True:
+            try:
+                seen = next(steps)
+            except StopIteration as end:
+                return end.value
+            bar.update(task, completed=seen.done, total=seen.total)

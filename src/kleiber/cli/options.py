@@ -1,0 +1,104 @@
+"""What the commands share: options, how they are read, and where output goes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+from rich.console import Console
+
+from kleiber.errors import BadTable
+from kleiber.files import landing_place
+from kleiber.fitting.noise import Noise
+from kleiber.reports.grids import say
+from kleiber.table import read_table, read_tables
+
+Rename = Annotated[
+    list[str] | None,
+    typer.Option("--rename", metavar="NEW=OLD", help="Give column OLD the name NEW; repeatable."),
+]
+Where = Annotated[
+    str | None,
+    typer.Option("--where", metavar="SQL", help="Keep rows, e.g. 'epoch_kept = true'."),
+]
+Derive = Annotated[
+    list[str] | None,
+    typer.Option("--with", metavar="NAME=FORMULA", help="Add a column, e.g. flops=6*n_params*..."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Level = Annotated[float, typer.Option("--level", help="Level of the intervals.")]
+
+
+def read_pairs(items: Sequence[str] | None, option: str, example: str) -> dict[str, str]:
+    """NAME=TEXT options as a dictionary."""
+    out: dict[str, str] = {}
+    for item in items or ():
+        name, equals, text = item.partition("=")
+        if not (name.strip() and equals and text.strip()):
+            raise BadTable(f"--{option} takes {example}, got {item!r}")
+        if name.strip() in out:
+            raise BadTable(f"--{option} names {name.strip()!r} twice")
+        out[name.strip()] = text.strip()
+    return out
+
+
+def read_frame(
+    source: Path,
+    rename: Sequence[str] | None,
+    where: str | None,
+    derive: Sequence[str] | None,
+    weights: str | None = None,
+) -> pl.DataFrame:
+    renames = read_pairs(rename, "rename", 'NEW=OLD, e.g. n_params="Model Size"')
+    twice = [old for old in renames.values() if list(renames.values()).count(old) > 1]
+    if twice:
+        raise BadTable(f"--rename gives the column {twice[0]!r} two new names")
+    table = read_tables(source) if source.is_dir() else source
+    return read_table(
+        table,
+        rename={old: new for new, old in renames.items()},
+        where=where,
+        derive=read_pairs(derive, "with", "NAME=FORMULA, e.g. flops=6*n_params*n_tokens"),
+        weights=weights,
+    )
+
+
+def people(*, aside: bool = False) -> Console:
+    """Where tables for people go, or aside of them: progress, warnings and errors."""
+    return Console(stderr=aside, highlight=False, emoji=False)
+
+
+def as_text(document: Any) -> str:
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def read_number(text: str, option: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadTable(f"--{option} takes a number, got {text!r}") from None
+
+
+def writable(*paths: Path | None, keep: Path | None = None) -> None:
+    """Refuse a path that cannot be written, or that would replace what is read, before any work."""
+    for path in filter(None, paths):
+        if landing_place(path) == (keep and keep.resolve()):
+            raise BadTable(f"writing {str(path)!r} would replace what is read; give another name")
+
+
+def complain(error: Exception | str) -> None:
+    """One line on stderr, whatever the message holds."""
+    say(people(aside=True), "kleiber: " + " ".join(str(error).split()))
+
+
+def read_noise(huber: float | None, least: bool, student: float | None, linear: bool) -> Noise:
+    if sum((huber is not None, least, student is not None)) > 1:
+        raise BadTable("--huber, --least-squares and --student exclude each other; give one")
+    delta = None if least or student is not None else 1e-3 if huber is None else huber
+    if linear and huber is None and delta is not None:
+        raise BadTable("--linear needs --huber WIDTH, --least-squares or --student beside it")
+    return Noise("linear" if linear else "log", delta=delta, dof=student)

@@ -1,0 +1,159 @@
+"""kleiber plan: a budget split by a saved fit."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import polars as pl
+import typer
+
+from kleiber.cli.options import (
+    AsJson,
+    Level,
+    as_text,
+    complain,
+    people,
+    read_number,
+    read_pairs,
+    writable,
+)
+from kleiber.errors import BadPlan, BadTable
+from kleiber.files import land
+from kleiber.fitting.record import Fit
+from kleiber.fitting.saved import load
+from kleiber.formats import WRITERS
+from kleiber.planning.cost import Cost, find_cost
+from kleiber.planning.frontier import sensitivity, trace_frontier
+from kleiber.planning.plan import check_support, describe_plan, plan
+from kleiber.reports.grids import show_curve, show_frame, show_plan
+from kleiber.table import write_table
+
+
+def plan_command(
+    fit_file: Annotated[Path, typer.Argument(metavar="FIT", help="A fit saved by kleiber fit -o.")],
+    budget: Annotated[
+        float | None, typer.Option(help="What may be spent, in the cost's unit.")
+    ] = None,
+    cost: Annotated[str, typer.Option(help="A named cost or a formula of columns.")] = "6nd",
+    reach: Annotated[
+        float | None, typer.Option(help="Instead of a budget: the least that reaches this value.")
+    ] = None,
+    under: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COST<=VALUE", help="A further cost and its most; repeatable."),
+    ] = None,
+    choice: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=A,B,...", help="Values a variable may take; repeatable."),
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=LOW:HIGH", help="Box of a variable; repeatable."),
+    ] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--given", metavar="NAME=VALUE", help="Value of a variable not chosen."),
+    ] = None,
+    level: Level = 0.95,
+    frontier: Annotated[
+        str | None,
+        typer.Option(metavar="LOW:HIGH:POINTS", help="Print the optimal curve over budgets."),
+    ] = None,
+    sensitive: Annotated[
+        bool, typer.Option("--sensitivity", help="Print how each parameter moves the plan.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Save the plan (JSON), or the curve.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Split a budget so that the fitted law is smallest."""
+    writable(out, keep=fit_file)
+    if frontier is None and out is not None and out.suffix in WRITERS:
+        raise BadTable(f"a plan is saved as .json; a {out.suffix} file holds a curve: --frontier")
+    fitted, priced = load(fit_file), find_cost(cost)
+    _refuse_unusable(fitted)
+    limits = {k: _limits(v) for k, v in read_pairs(limit, "limit", "NAME=LOW:HIGH").items()}
+    values = {
+        k: read_number(v, "given") for k, v in read_pairs(given, "given", "NAME=VALUE").items()
+    }
+    asked: dict[str, Any] = {"limits": limits, "given": values, "under": _under(under)}
+    made = plan(fitted, budget, priced, reach=reach, choices=_choices(choice), level=level, **asked)
+    document = describe_plan(made)
+    curve = moved = None
+    if frontier is not None:
+        curve = trace_frontier(fitted, _budgets(frontier), priced, level=level, **asked)
+        document["frontier"] = _rows(curve)
+    if sensitive:
+        moved = sensitivity(fitted, budget, priced, reach=reach, **asked)
+        document["sensitivity"] = _rows(moved)
+    if out is not None:
+        _save_plan(document, curve, out)
+    if as_json:
+        sys.stdout.write(as_text(document))
+        return
+    show_plan(people(), made)
+    if curve is not None:
+        show_curve(people(), curve, level)
+    if moved is not None:
+        show_frame(people(), moved, "elasticities: % per % of each parameter")
+
+
+def _refuse_unusable(fitted: Fit) -> None:
+    """Exit 1, as the fit itself did, with the sentence that says which runs to add."""
+    try:
+        check_support(fitted)
+    except BadPlan as error:
+        complain(error)
+        raise typer.Exit(1) from None
+
+
+def _rows(curve: pl.DataFrame) -> list[dict[str, Any]]:
+    return curve.with_columns(
+        pl.when(pl.col(pl.Float64).is_finite()).then(pl.col(pl.Float64))
+    ).to_dicts()
+
+
+def _save_plan(document: Any, curve: pl.DataFrame | None, out: Path) -> None:
+    if out.suffix in WRITERS and curve is not None:
+        write_table(curve, out)
+        return
+    with land(out) as temporary:
+        temporary.write_text(as_text(document), encoding="utf-8")
+
+
+def _limits(text: str) -> tuple[float, float]:
+    low, colon, high = text.partition(":")
+    if not colon:
+        raise BadTable(f"--limit takes NAME=LOW:HIGH, got {text!r}")
+    return read_number(low or "1", "limit"), read_number(high or "1e99", "limit")
+
+
+def _under(items: list[str] | None) -> dict[Cost | str, float]:
+    out: dict[Cost | str, float] = {}
+    for item in items or ():
+        cost, between, most = item.partition("<=")
+        if not (cost.strip() and between and most.strip()):
+            raise BadTable(f"--under takes COST<=VALUE, got {item!r}")
+        out[cost.strip()] = read_number(most, "under")
+    return out
+
+
+def _choices(items: list[str] | None) -> dict[str, list[float]]:
+    pairs = read_pairs(items, "choice", "NAME=A,B,... e.g. n_params=7e9,13e9,70e9")
+    return {k: [read_number(x, "choice") for x in v.split(",")] for k, v in pairs.items()}
+
+
+def _budgets(text: str) -> list[float]:
+    parts = text.split(":")
+    if len(parts) not in (2, 3):
+        raise BadTable(f"--frontier takes LOW:HIGH:POINTS, got {text!r}")
+    low, high = read_number(parts[0], "frontier"), read_number(parts[1], "frontier")
+    points = read_number(parts[2], "frontier") if len(parts) == 3 else 10
+    if not (0 < low < high and 2 <= points <= 1000 and points % 1 == 0 and math.isfinite(high)):
+        raise BadTable(f"--frontier needs 0 < LOW < HIGH and 2 to 1000 points, got {text!r}")
+    return np.geomspace(low, high, int(points)).tolist()

@@ -1,0 +1,53 @@
+"""kleiber table and kleiber list: what is in a file, and what kleiber knows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kleiber.cli.options import AsJson, Derive, Rename, Where, as_text, people, read_frame, writable
+from kleiber.errors import BadTable, nearest
+from kleiber.reports.grids import say, show_frame, show_list
+from kleiber.reports.listing import list_columns, list_costs, list_laws
+from kleiber.table import write_table
+
+
+def table_command(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A table, or a folder of them.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write here (by suffix).")] = None,
+    rename: Rename = None,
+    where: Where = None,
+    derive: Derive = None,
+) -> None:
+    """Read, rename, derive and filter a table; write it or show it."""
+    writable(out)
+    frame = read_frame(source, rename, where, derive)
+    if out is None:
+        show_frame(people(), frame, str(source))
+    else:
+        write_table(frame, out)
+        say(people(aside=True), f"{len(frame)} rows, {len(frame.columns)} columns: {out}")
+
+
+def list_command(
+    what: Annotated[str, typer.Argument(metavar="laws|columns|costs", help="What to list.")],
+    as_json: AsJson = False,
+) -> None:
+    """List laws with formula, domains and citation; columns with units; named costs."""
+    listers: dict[str, Callable[[], list[dict[str, str]]]] = {
+        "laws": list_laws,
+        "columns": list_columns,
+        "costs": list_costs,
+    }
+    if what not in listers:
+        hint = nearest(what, listers)
+        raise BadTable(f"kleiber list takes {', '.join(listers)}; got {what!r}.{hint}")
+    rows = listers[what]()
+    if as_json:
+        sys.stdout.write(as_text(rows))
+    else:
+        show_list(people(), rows)
