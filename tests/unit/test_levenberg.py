@@ -246,17 +246,45 @@ def test_a_floor_is_never_passed() -> None:
     assert descend(look, np.array([[3.0, 2.0]]), floor=low).point == pytest.approx(free.point)
 
 
+def test_a_step_cut_short_at_the_floor_is_no_proof_of_an_optimum() -> None:
+    """The undamped step would pass the floor; cut short in one component it leads uphill."""
+    bowl, centre = np.array([[1.0, 0.99], [0.99, 1.0]]), np.array([-5.0, 5.0])
+
+    def look(points: np.ndarray, members: np.ndarray) -> Local:
+        away = points - centre
+        matrix = np.broadcast_to(bowl, (len(points), 2, 2)).copy()
+        value = 0.5 * np.einsum("mp,pq,mq->m", away, bowl, away)
+        return Local(value, away @ bowl, matrix, matrix)
+
+    found = descend(
+        look, np.array([[0.01, 0.3]]), damping=0.0, exact=True, floor=np.array([0.0, -9.0])
+    )
+    # along the floor the bowl is lowest at 5 - 0.99 * 5
+    assert found.point[0] == pytest.approx([0.0, 0.05], abs=1e-3)
+
+
+def rising(u: np.ndarray) -> Parts:
+    """a (1 - exp(-k x)) - y on the six rows of NIST's BoxBOD: a plateau at large k."""
+    x = np.array([1.0, 2.0, 3.0, 5.0, 7.0, 10.0])
+    a, k = u[:, :1], u[:, 1:]
+    e = np.exp(-k * x)
+    bends = np.zeros((len(u), 2, 2, 6))
+    bends[:, 0, 1] = bends[:, 1, 0] = x * e
+    bends[:, 1, 1] = -a * x**2 * e
+    r = a * (1 - e) - np.array([109.0, 149.0, 149.0, 191.0, 213.0, 224.0])
+    return r, np.stack([1 - e, a * x * e], axis=1), bends
+
+
 def test_units_keep_a_parameter_from_running_off() -> None:
-    """A bold first step leaps onto the plateau at large k; damped by the start's own size it
-    does not."""
-    look = least_squares(decay)
-    start = np.array([[0.01, 6.0]])
-    best = descend(look, np.array([[2.0, 1.3]])).objective[0]
-    ends = [
-        descend(look, start, damping=bold, units=np.abs(start[0]), max_iterations=500).objective[0]
-        for bold in (1e-2, 1.0, 1e2)
-    ]
-    assert ends == pytest.approx([best] * 3, rel=1e-9)
+    """A bold first step leaps onto the plateau; damped by the start's own size none does."""
+    look, start = least_squares(rising), np.array([1.0, 1.0])
+    damping = np.geomspace(1e-4, 1e4, 9)
+    starts = np.repeat(start[None], 9, 0)
+    leapt = descend(look, starts, damping=damping)
+    held = descend(look, starts, damping=damping, units=start)
+    best = 1168.0088766 / 2
+    assert (leapt.objective > 8 * best).any()
+    assert held.objective == pytest.approx(np.full(9, best), rel=1e-9)
 
 
 @pytest.mark.parametrize("law", [chinchilla, kaplan, m3, broken_1], ids=lambda law: law.name)

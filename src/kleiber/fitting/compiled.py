@@ -2,7 +2,8 @@
 
 The text of the loop is made from the same Program as the NumPy path and gives the same numbers up
 to rounding and the order of sums. It is kept in the user's cache folder, where Numba stores the
-machine code beside it, so a law is compiled once per machine.
+machine code beside it, so a law is compiled once per machine; where that folder cannot be written,
+once per process.
 """
 
 from __future__ import annotations
@@ -41,7 +42,11 @@ def worth_compiling(law: Law, draws: int, rows: int) -> bool:
     """Whether ``draws`` refits of ``rows`` rows repay compiling, and Numba is there to do it."""
     if law.expr is None or draws * rows < WORTH:
         return False
-    return importlib.util.find_spec("numba") is not None
+    try:
+        import numba  # noqa: F401
+    except ImportError:  # not there, or too old for this NumPy
+        return False
+    return True
 
 
 def compile_kernel(
@@ -88,25 +93,38 @@ def compile_kernel(
 PREAMBLE = """
 from math import floor, sqrt, tanh
 from numba import njit
-from numpy import empty, float64, int64, nan
+from numpy import empty, float64, inf, int64, nan
 
 FAST = {"contract", "nsz", "arcp", "reassoc"}
+STRICT = {"contract"}  # where the order of operations is the point of them
+
+
+@njit(fastmath=STRICT, forceinline=True)
+def remainder(t, k):  # t - k log(2)
+    return t - k * 0.6931471803691238 - k * 1.9082149292705877e-10
+
+
+@njit(fastmath=STRICT, forceinline=True)
+def lost(x, u):  # what rounding took from u = 1 + x
+    return x - (u - 1.0)
 
 
 @njit(inline="always")
-def exp(x):  # 2^k times the Taylor series on +-log(2)/2: 1 ulp, and the loop becomes vectors
-    t = min(max(x, -708.0), 709.0)
+def exp(x):  # 2^k times the Taylor series on +-log(2)/2: 2 ulp, and the loop becomes vectors
+    t = min(max(x, -708.0), 709.79)
     k = floor(t * 1.4426950408889634 + 0.5)
-    r = t - k * 0.6931471803691238 - k * 1.9082149292705877e-10
+    r = remainder(t, k)
     p = 1 / 39916800 + r / 479001600
     p = 1 / 40320 + r * (1 / 362880 + r * (1 / 3628800 + r * p))
     p = 1 / 24 + r * (1 / 120 + r * (1 / 720 + r * (1 / 5040 + r * p)))
     p = 1.0 + r * (1.0 + r * (0.5 + r * (1 / 6 + r * p)))
-    return p * int64((int64(k) + 1023) << 52).view(float64) if x == x else x
+    y = 2.0 * p * int64((int64(k) + 1022) << 52).view(float64)
+    y = y if x > -708.0 else 0.0
+    return y if x == x else x
 
 
 @njit(inline="always")
-def log(x):  # the exponent's log(2), and 2 atanh((m-1)/(m+1)) of the mantissa: 1 ulp
+def log(x):  # the exponent's log(2), and 2 atanh((m-1)/(m+1)) of the mantissa: 2 ulp
     bits = float64(x).view(int64)
     e = (bits >> 52) - 1023
     m = int64((bits & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000).view(float64)
@@ -118,13 +136,15 @@ def log(x):  # the exponent's log(2), and 2 atanh((m-1)/(m+1)) of the mantissa: 
     p = 1 / 15 + z * (1 / 17 + z * (1 / 19 + z / 21))
     p = z * (1 / 3 + z * (1 / 5 + z * (1 / 7 + z * (1 / 9 + z * (1 / 11 + z * (1 / 13 + z * p))))))
     y = e * 0.6931471803691238 + (2.0 * s + (2.0 * s * p + e * 1.9082149292705877e-10))
-    return y if x > 0.0 else nan
+    y = y if x < inf else x
+    y = y if x != 0.0 else -inf
+    return y if x >= 0.0 else nan
 
 
 @njit(inline="always")
 def log1p(x):
     u = 1.0 + x
-    return log(u) + (x - (u - 1.0)) / u
+    return log(u) + lost(x, u) / u
 
 
 @njit(inline="always")
@@ -216,24 +236,43 @@ def cache_folder() -> Path:
     """Where kernels are kept: $KLEIBER_CACHE, else kleiber/ in the user's cache folder."""
     given = os.environ.get("KLEIBER_CACHE")
     if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kleiber"
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kleiber"
 
 
 def _load(source: str) -> ModuleType:
-    """Import the text as a module from the cache folder."""
+    """The text as a module, from the cache folder where that can be written."""
     name = f"kleiber_kernel_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
-    if name in sys.modules:
-        return sys.modules[name]
+    if name not in sys.modules:
+        try:
+            sys.modules[name] = _kept(name, source)
+        except (OSError, RuntimeError):  # no such folder, or none where Numba may write
+            sys.modules[name] = _passing(name, source)
+    return sys.modules[name]
+
+
+def _kept(name: str, source: str) -> ModuleType:
+    """Import the text from the cache folder, writing it there first."""
     path = cache_folder() / "kernels" / f"{name}.py"
-    if not path.is_file() or path.read_text(encoding="utf-8") != source:
+    if not path.is_file() or path.read_bytes() != source.encode():
         path.parent.mkdir(parents=True, exist_ok=True)
         with land(path) as temporary:
-            Path(temporary).write_text(source, encoding="utf-8")
+            Path(temporary).write_bytes(source.encode())
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # Numba finds its stored machine code through the module's name
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _passing(name: str, source: str) -> ModuleType:
+    """The text as a module of this process alone."""
+    module = ModuleType(name)
+    exec(compile(source.replace("cache=True", "cache=False"), f"<{name}>", "exec"), vars(module))
     return module

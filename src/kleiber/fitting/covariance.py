@@ -52,18 +52,18 @@ def measure_spread(
     r, jac = slopes.residual[0], slopes.slopes[0][free].T
     paid = charge(problem.noise, r[None], np.array([scale]))
     w = problem.weights
-    condition, lost, inverse = _invert(jac * np.sqrt(w * paid.weight[0])[:, None])
+    condition, lost, half, _ = _decompose(jac * np.sqrt(w * paid.weight[0])[:, None])
     used = int((w > 0).sum()) - len(free)
     variance = float((w * paid.psi[0] * r).sum()) / used if used > 0 else np.nan
-    classical = inverse * (1.0 if problem.noise.dof is not None else variance)
+    classical = half @ half.T * (1.0 if problem.noise.dof is not None else variance)
     lost = lost or _vague(problem, u, free, classical)
     lost = lost or _adrift(problem, u, scale, free, classical)
     curve = float((w * paid.curve[0]).sum() / w.sum())
-    score = jac * (w * paid.psi[0])[:, None]
     sandwich = np.full((len(free),) * 2, np.nan)
     if curve > 0:
-        bread = _invert(jac * np.sqrt(w)[:, None])[2] / curve
-        sandwich = bread @ _meat(score[w > 0], groups if groups is None else groups[w > 0]) @ bread
+        _, _, half, left = _decompose(jac * np.sqrt(w)[:, None])
+        influence = left * (np.sqrt(w) * paid.psi[0])[:, None] @ half.T / curve
+        sandwich = _sandwich(influence[w > 0], groups if groups is None else groups[w > 0])
     return Spread(
         _fill(classical, free, len(u)),
         _fill(sandwich, free, len(u)),
@@ -72,29 +72,34 @@ def measure_spread(
     )
 
 
-def _meat(
-    score: Float[np.ndarray, "rows free"], groups: Int[np.ndarray, "rows"] | None
+def _sandwich(
+    influence: Float[np.ndarray, "rows free"], groups: Int[np.ndarray, "rows"] | None
 ) -> Float[np.ndarray, "free free"]:
-    """The scores' outer products, by row or by group, times the factor for small samples."""
-    count, params = score.shape
+    """Outer products of what each row, or group, moves the coordinates by (H^-1 times its score),
+    times the factor for small samples."""
+    count, params = influence.shape
     spare = count - params
     if groups is not None:
-        score = np.array([score[groups == g].sum(axis=0) for g in np.unique(groups)])
-        count, spare = len(score), len(score) - 1
-    return score.T @ score * (count / spare if spare > 0 else np.nan)
+        influence = np.array([influence[groups == g].sum(axis=0) for g in np.unique(groups)])
+        count, spare = len(influence), len(influence) - 1
+    return influence.T @ influence * (count / spare if spare > 0 else np.nan)
 
 
-def _invert(jac: np.ndarray) -> tuple[float, tuple[tuple[int, ...], ...], np.ndarray]:
-    """Condition of the column-scaled Jacobian, its lost directions, and (J'J)^-1 by SVD."""
+def _decompose(
+    jac: np.ndarray,
+) -> tuple[float, tuple[tuple[int, ...], ...], np.ndarray, np.ndarray]:
+    """Condition of the column-scaled Jacobian, its lost directions, and the factors H and U of
+    (J'J)^-1 = H H' and (J'J)^-1 J' = H U', which keep the digits that J'J would lose."""
     size = np.sqrt((jac**2).sum(axis=0))
     unit = np.where(size > 0, size, 1.0)
-    _, s, v = np.linalg.svd(jac / unit, full_matrices=len(jac) < jac.shape[1])
-    s = np.concatenate([s, np.zeros(jac.shape[1] - len(s))])
+    rows, width = jac.shape
+    if rows < width:
+        jac = np.concatenate([jac, np.zeros((width - rows, width))])
+    left, s, v = np.linalg.svd(jac / unit, full_matrices=False)
     condition = float(s[0] / s[-1]) if s[-1] > 0 else np.inf
-    lost = tuple(_leading(v[k]) for k in range(len(s)) if s[k] * SINGULAR <= s[0])
-    with np.errstate(divide="ignore", over="ignore"):
-        scaled = np.where(s > s[0] * 1e-15, 1.0 / np.maximum(s, 1e-300), 0.0)[:, None] * v
-    return condition, lost, (scaled.T @ scaled) / np.outer(unit, unit)
+    lost = tuple(_leading(v[k]) for k in range(width) if s[k] * SINGULAR <= s[0])
+    inverse = np.where(s > s[0] * 1e-15, 1.0 / np.maximum(s, 1e-300), 0.0)
+    return condition, lost, v.T * inverse / unit[:, None], left[:rows]
 
 
 def _leading(direction: np.ndarray) -> tuple[int, ...]:
@@ -127,7 +132,8 @@ def _adrift(
     size = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     found: list[tuple[int, ...]] = []
     for i, k in enumerate(free):
-        if kinds[k] not in ("real", "above") or not 0 < size[i] < np.inf:
+        visible = 1e-9 * abs(u[k]) < size[i] < np.inf  # an exact fit's errors are rounding
+        if kinds[k] not in ("real", "above") or not visible:
             continue
         moved = np.repeat(u[None], 3, 0)
         moved[1:, k] += size[i], -size[i]

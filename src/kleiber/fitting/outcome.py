@@ -17,7 +17,7 @@ from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.prior import read_priors
 from kleiber.fitting.problem import Problem, residuals
 from kleiber.fitting.record import Fit, complete
-from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search
+from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search, thin
 from kleiber.fitting.starts import draw_starts, start_ranges
 from kleiber.fitting.status import Status, bounds_hit, judge
 from kleiber.law import Law
@@ -113,8 +113,9 @@ def draw_from(solved: Solved, seed: int) -> Float[np.ndarray, "starts params"]:
         return solved.point[None]
     if not solved.starts:
         return np.stack([solved.point, solved.best.point])
-    u = draw_starts(solved.problem, solved.starts, count=DRAWN, seed=seed)
-    return np.concatenate([solved.point[None], lowest(solved.problem, u, INNER)])
+    fewer = thin(solved.problem, seed)
+    u = draw_starts(fewer, solved.starts, count=DRAWN, seed=seed)
+    return np.concatenate([solved.point[None], lowest(fewer, u, INNER)])
 
 
 def conclude(

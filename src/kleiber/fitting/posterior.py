@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from kleiber.errors import BadLaw, BadTable, NotConverged
+from kleiber.errors import BadLaw, BadTable, NotConverged, nearest
+from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import charge
 from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.problem import Problem
@@ -30,6 +31,7 @@ from kleiber.table import as_frame, digest
 
 WALKERS_PER_PARAM = 8
 LONG = 50.0  # autocorrelation times that a chain must last
+FEWEST = 100  # steps, from which an autocorrelation time can be told at all
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,13 @@ class Posterior:
     acceptance: float
 
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
-        """Equal-tailed interval of a parameter."""
+        """Equal-tailed interval of a parameter. Raises BadLaw for a name that was not sampled."""
+        level = check_level(level)
+        if name not in self.samples:
+            known = list(self.samples)
+            raise BadLaw(
+                f"no samples of {name!r}; sampled are {', '.join(known)}.{nearest(name, known)}"
+            )
         low, high = np.quantile(self.samples[name], [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
 
@@ -49,24 +57,25 @@ class Posterior:
 def sample_posterior(fit: Fit, table: Any, *, steps: int = 4000, seed: int = 0) -> Posterior:
     """Sample the posterior of a fit's free parameters on the table it was fitted to.
 
-    Raises BadLaw for a fit that is not usable, BadTable for another table, ImportError without
-    emcee, NotConverged when the chain is shorter than 50 autocorrelation times.
+    Rows count as independent. Raises BadLaw for a fit that has no such posterior, BadTable for
+    another table, ValueError for fewer than 100 steps, ImportError without emcee, NotConverged
+    when the chain is shorter than 50 autocorrelation times.
     """
     try:
         import emcee
     except ModuleNotFoundError:
         raise ImportError("a posterior needs emcee: pip install 'kleiber[posterior]'") from None
-    if fit.priors:
-        raise BadLaw("this posterior has flat priors; the fit was given others")
-    if not fit.usable:
-        raise BadLaw(f"no posterior of a fit that is {fit.status}: {fit.reason}")
+    if isinstance(steps, bool) or not steps >= FEWEST:
+        raise ValueError(f"steps must be a whole number from {FEWEST}, got {steps}")
+    _check_fit(fit)
     frame = as_frame(table)
     if digest(frame) != fit.digest:
         raise BadTable("this is not the table of the fit: give the one it was fitted to")
     problem = _pose_again(fit, frame)
     u = problem.inner(np.array([[fit.params[name] for name in fit.free]]))[0]
     r = problem.differentiate(u[None], False).residual
-    tau = float(np.average(charge(problem.noise, r, np.ones(1)).psi[0] * r[0]))
+    pull = charge(problem.noise, r, np.ones(1)).psi[0] * r[0]
+    tau = float(np.average(pull, weights=problem.weights))
     if fit.noise.dof is not None:
         tau = float(np.median(np.abs(r)) / 0.6745)
     centre = np.append(u, np.log(max(tau, 1e-300)))
@@ -91,6 +100,22 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 4000, seed: int = 0) 
     named = {name: theta[:, k] for k, name in enumerate(fit.free)}
     named["s" if fit.noise.dof is not None else "tau"] = np.exp(chain[:, -1])
     return Posterior(named, time, float(np.mean(sampler.acceptance_fraction)))
+
+
+def _check_fit(fit: Fit) -> None:
+    """BadLaw for a fit whose posterior this is not, or that has none."""
+    if fit.priors:
+        raise BadLaw("this posterior has flat priors; the fit was given others")
+    if fit.by is not None:
+        raise BadLaw(f"this posterior is of independent rows, not of groups by {fit.by!r}")
+    if not fit.usable:
+        raise BadLaw(f"no posterior of a fit that is {fit.status}: {fit.reason}")
+    stuck = [name for name in fit.free if not fit.law.domains[name].contains(fit.params[name])]
+    if stuck:
+        raise BadLaw(
+            f"under a flat prior {', '.join(stuck)} at its bound has no proper posterior; drop that "
+            f"term, or fix it (fixed={{{stuck[0]!r}: {fit.params[stuck[0]]:g}}})"
+        )
 
 
 def _pose_again(fit: Fit, frame: Any) -> Problem:

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.fitting.compiled import Kernel
-from kleiber.fitting.kernel import Differentiate, Slopes, stepped_slopes, traced_slopes
+from kleiber.fitting.kernel import Differentiate, Slopes, traced_slopes
 from kleiber.fitting.noise import Charge, Noise, charge, fit_scale
 from kleiber.fitting.prior import Prior, add_prior
+from kleiber.fitting.stepped import stepped_slopes
 from kleiber.formula import Expr, symbols, walk
 from kleiber.law import Law
 from kleiber.maths.levenberg import RESTART, START_DAMPING, Descent, Local, descend
@@ -161,9 +162,9 @@ def _assemble(slopes: Slopes, paid: Charge, weights: np.ndarray, objective: np.n
     across = jac.transpose(0, 2, 1)
     gradient = (push @ across)[:, 0, :]
     gauss = (jac * (weights * paid.weight)[:, None, :]) @ across
-    if slopes.bends is None:
-        return Local(objective, gradient, gauss, gauss)
     newton = (jac * (weights * paid.curve)[:, None, :]) @ across
+    if slopes.bends is None:  # an untraced law: curvature of the charge without that of the law
+        return Local(objective, gradient, gauss, newton)
     bend = (push @ slopes.bends.transpose(0, 2, 1))[:, 0, :]
     width = jac.shape[1]
     low = np.tril_indices(width)
@@ -210,9 +211,9 @@ def minimise(
             point,
             max_iterations=max_iterations,
             tolerance=tolerance if second else 1e-3 * tolerance,  # Gauss-Newton ends linearly
-            damping=0.0 if close and second else damping,
+            damping=0.0 if close else damping,
             restart=restart,
-            exact=close and second,
+            exact=close,
             floor=floor,
             units=None if close else units,
         )

@@ -2,13 +2,14 @@
 
 With Q(t) the objective minimised over all other parameters at theta_k = t, the interval is where
 Q(t) - Q_min <= tau c^2 / 2, with tau the noise model's dispersion (the variance for least squares:
-then this is the F test inverted, Bates & Watts 1988, section 6.1) and c Student's t quantile. Ends
-are found by bisection outwards, both sides and all steps of a batch together; an end that is never
-reached is the end of the parameter's domain.
+then this is the F test inverted, Bates & Watts 1988, section 6.1) and c Student's t quantile. Each
+end is bracketed by doubling steps and closed by bisection; one that is never reached is the end of
+the parameter's domain.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,20 +20,24 @@ from kleiber.errors import BadLaw, BadTable, nearest
 from kleiber.fitting.intervals import Interval, check_level
 from kleiber.fitting.outcome import dispersion
 from kleiber.fitting.posing import Settings, pose_table
-from kleiber.fitting.problem import Problem, look
+from kleiber.fitting.problem import Problem, look, pose
 from kleiber.fitting.record import Fit
 from kleiber.fitting.search import Optimum
-from kleiber.maths.levenberg import Descent, Local, descend
+from kleiber.law import Domain
+from kleiber.maths.levenberg import Local, descend
 from kleiber.table import as_frame, digest
 
-FARTHEST = 40.0  # in the fitted coordinate: past a factor of e^40 the data say nothing
-LADDER = np.concatenate([[0.0], np.geomspace(1e-4, FARTHEST, 48)])
+FARTHEST = 40.0  # in a logarithm: past a factor of e^40 the data say nothing
+DOUBLINGS, HALVINGS = 60, 45
 
 
 def profile(fit: Fit, table: Any, name: str, level: float = 0.95) -> Interval:
     """The profile interval of a free parameter, from the fit and the table it was fitted to.
 
-    Raises BadLaw for a parameter that is not free, BadTable for another table.
+    Rows count as independent. An end is that of the domain (0 or infinity for a positive
+    parameter) where the data set none; NaN when no row is left to judge noise from. Raises BadLaw
+    for a parameter that is not free and for a fit that has no such interval, BadTable for another
+    table.
     """
     level = check_level(level)
     if name not in fit.free:
@@ -45,64 +50,99 @@ def profile(fit: Fit, table: Any, name: str, level: float = 0.95) -> Interval:
         raise BadTable("this is not the table of the fit: give the one it was fitted to")
     if fit.noise.dof is not None or fit.priors:
         raise BadLaw("profile intervals are for Huber and least-squares fits without priors")
+    if fit.by is not None:
+        raise BadLaw(f"profile intervals are of independent rows, not of groups by {fit.by!r}")
     ask = Settings(
         fit.target, fit.noise, 0, level, None, fit.weights, fit.fixed, fit.tied, None, 0
     )  # fmt: skip
     problem, _ = pose_table(fit.law, frame, ask)
-    u = problem.inner(np.array([[fit.params[n] for n in problem.law.params]]))[0]
-    k = problem.law.params.index(name)
-    spare = fit.rows - len(fit.free)
+    bound = fit.params[name] if not fit.law.domains[name].contains(fit.params[name]) else None
+    if bound is not None:  # a logarithm has no steps that lead away from zero
+        problem = _as_it_is(problem, name)
+    spare = int((problem.weights > 0).sum()) - len(fit.free)
     if spare <= 0:
         return Interval(np.nan, np.nan)
-    best = Optimum(u, fit.objective, 1.0, True, 0)
+    starts = _starts(fit, problem, name)
+    best = Optimum(starts[0], fit.objective, 1.0, True, 0)
     c = float(special.stdtrit(spare, 0.5 + level / 2))
-    most = fit.objective + 0.5 * dispersion(problem, best) * c * c
-    ends = np.sort([_end(problem, u, k, most, side) for side in (-1.0, 1.0)])
-    moved = np.repeat(u[None], 2, 0)
-    moved[:, k] = ends
-    low, high = problem.outer(moved)[:, k]
-    return Interval(float(low), float(high))
+    rise = 0.5 * dispersion(problem, best) * c * c
+    k = problem.law.params.index(name)
+    ends = [
+        u if u == bound else _end(problem, starts, k, fit.objective + rise, rise, side)
+        for side, u in zip((-1.0, 1.0), fit.law.domains[name].bounds, strict=True)
+    ]
+    low, high = (float(problem.law.domains[name].outer(u)) for u in ends)
+    floor, top = fit.law.domains[name].bounds
+    return Interval(max(low, floor), min(high, top))
+
+
+def _as_it_is(problem: Problem, name: str) -> Problem:
+    """The problem with one parameter as its own coordinate."""
+    law = replace(problem.law, domains={**problem.law.domains, name: Domain("real")})
+    y = np.exp(problem.target) if problem.noise.scale == "log" else problem.target
+    return pose(law, problem.noise, problem.columns, y, problem.weights)
+
+
+def _starts(fit: Fit, problem: Problem, name: str) -> Float[np.ndarray, "starts params"]:
+    """The optimum, with what went to a bound put there; then also that inside its domain, since
+    it may come back as ``name`` moves."""
+    at, inside = np.empty((2, len(fit.free)))
+    for k, (key, domain) in enumerate(problem.law.domains.items()):
+        value = fit.params[key]
+        at[k] = inside[k] = float(domain.inner(value))
+        if key != name and not fit.law.domains[key].contains(value):
+            at[k] = domain.approach(value)
+            inside[k] = float(np.mean(domain.inner(np.array(fit.starts.get(key, (0.5, 0.5))))))
+    return at[None] if np.array_equal(at, inside) else np.stack([at, inside])
 
 
 def _end(
-    problem: Problem, u: Float[np.ndarray, "params"], k: int, most: float, side: float
+    problem: Problem,
+    starts: Float[np.ndarray, "starts params"],
+    k: int,
+    most: float,
+    rise: float,
+    side: float,
 ) -> float:
     """The coordinate at which the profile rises to ``most``, on one side of the optimum."""
-    floor = list(problem.law.domains.values())[k].floor
-    inner, start = u[k], u
-    outer: float | None = None
-    for step in LADDER[1:]:
-        at = max(
-            u[k] + side * step, floor + 1e-9 * (u[k] - floor) if np.isfinite(floor) else -np.inf
-        )
-        found = _minimise_at(problem, start, k, np.array([at]))
-        if found.objective[0] > most:
-            outer = at
+    domain = problem.law.domains[problem.law.params[k]]
+    farthest = np.inf if domain.kind in ("real", "above") else FARTHEST
+    inner = outer = starts[0, k]
+    step, near = _first_step(problem, starts[0], k, rise), starts
+    for _ in range(DOUBLINGS):
+        outer = max(starts[0, k] + side * min(step, farthest), domain.floor)
+        value, found = _least(problem, np.concatenate([near, starts[1:]]), k, outer)
+        if value > most:
             break
-        inner, start = at, found.point[0]
-        if at <= floor * (1 + 1e-9) and np.isfinite(floor):
-            break
-    if outer is None:
-        return side * np.inf if not np.isfinite(floor) or side > 0 else floor
-    for _ in range(40):
+        if outer == domain.floor or step >= farthest:
+            return domain.floor if side < 0 else np.inf
+        inner, near, step = outer, found, 2 * step
+    else:
+        return side * np.inf
+    for _ in range(HALVINGS):
         middle = 0.5 * (inner + outer)
-        found = _minimise_at(problem, start, k, np.array([middle]))
-        if found.objective[0] > most:
+        value, found = _least(problem, np.concatenate([near, starts[1:]]), k, middle)
+        if value > most:
             outer = middle
         else:
-            inner, start = middle, found.point[0]
+            inner, near = middle, found
     return 0.5 * (inner + outer)
 
 
-def _minimise_at(
-    problem: Problem,
-    start: Float[np.ndarray, "params"],
-    k: int,
-    values: Float[np.ndarray, "points"],
-) -> Descent:
-    """Minimise over all coordinates but k, held at each of ``values``."""
-    points = np.repeat(start[None], len(values), 0)
-    points[:, k] = values
+def _first_step(problem: Problem, u: Float[np.ndarray, "params"], k: int, rise: float) -> float:
+    """How far coordinate k alone goes before the objective rises by ``rise``, were it a parabola:
+    never more than the profile's end, and in the coordinate's own units."""
+    bend = float(look(problem, u[None], problem.weights[None], np.ones(1)).gauss[0, k, k])
+    least = 1e-9 * max(abs(u[k]), 1e-9)
+    return max(float(np.sqrt(2 * rise / bend)), least) if bend > 0 else max(abs(u[k]), 1.0)
+
+
+def _least(
+    problem: Problem, starts: Float[np.ndarray, "starts params"], k: int, value: float
+) -> tuple[float, Float[np.ndarray, "1 params"]]:
+    """The least over all coordinates but k, which is held at ``value``, and where it is."""
+    points = starts.copy()
+    points[:, k] = value
 
     def held(u: np.ndarray, who: np.ndarray) -> Local:
         here = look(problem, u, problem.weights[None], np.ones(len(u)))
@@ -111,9 +151,10 @@ def _minimise_at(
         return Local(here.objective, gradient, _hold(here.gauss, k), _hold(here.newton, k))
 
     floor = np.array([item.floor for item in problem.law.domains.values()])
-    return descend(
-        held, points, max_iterations=200, exact=problem.law.expr is not None, floor=floor
-    )
+    traced = problem.law.expr is not None
+    found = descend(held, points, max_iterations=200, exact=traced, floor=floor)
+    best = int(np.argmin(found.objective))
+    return float(found.objective[best]), found.point[[best]]
 
 
 def _hold(matrix: np.ndarray, k: int) -> np.ndarray:

@@ -16,10 +16,12 @@ from jaxtyping import Float
 
 from kleiber.errors import BadLaw
 from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import Problem, look, minimise
+from kleiber.fitting.problem import Problem, look, minimise, pose
 from kleiber.fitting.starts import draw_starts
+from kleiber.maths.seeds import stream
 
 DRAWN, DESCENDED, FINISHED = 128, 16, 4
+ENOUGH = 2000  # rows that a search works on; all of them decide the end
 STAGES = 3  # Huber widths between the residuals' size and the width asked for
 
 
@@ -39,24 +41,37 @@ def search(problem: Problem, ranges: Mapping[str, tuple[float, float]], seed: in
 
     Raises BadLaw when the law has no finite value on the table anywhere in its ranges.
     """
-    smooth = replace(problem, noise=Noise(problem.noise.scale))
-    u = draw_starts(problem, ranges, count=DRAWN, seed=seed)
+    smooth = thin(replace(problem, noise=Noise(problem.noise.scale)), seed)
+    u = draw_starts(smooth, ranges, count=DRAWN, seed=seed)
     start = lowest(smooth, u, DESCENDED)
     if not len(start):
         raise BadLaw(
             f"law {problem.law.name} has no finite value on this table anywhere in its start "
             f"ranges ({', '.join(f'{k} {v[0]:.3g} to {v[1]:.3g}' for k, v in ranges.items())})"
         )
-    weights = problem.weights[None]
+    weights = smooth.weights[None]
     found, _ = minimise(smooth, start, weights, max_iterations=60, tolerance=1e-9)
     ends = found.point[np.argsort(found.objective)[:FINISHED]]
     iterations = found.iterations
     for width in _widths(smooth, ends[0], problem.noise.delta):
-        wide = replace(problem, noise=Noise(problem.noise.scale, width))
+        wide = replace(smooth, noise=Noise(problem.noise.scale, width))
         step, _ = minimise(wide, ends, weights, max_iterations=40, tolerance=1e-4, exact=True)
         ends, iterations = step.point, iterations + step.iterations
     best = finish(problem, ends)
     return replace(best, iterations=best.iterations + iterations)
+
+
+def thin(problem: Problem, seed: int) -> Problem:
+    """The problem on a sample of its rows, where there are more than a search needs."""
+    rows = len(problem.target)
+    if rows <= ENOUGH:
+        return problem
+    kept = np.sort(stream(seed, "thin").choice(rows, ENOUGH, replace=False))
+    columns = {name: values[kept] for name, values in problem.columns.items()}
+    target = problem.target[kept]
+    y = np.exp(target) if problem.noise.scale == "log" else target
+    fewer = pose(problem.law, problem.noise, columns, y, problem.weights[kept])
+    return replace(fewer, prior=problem.prior)
 
 
 def descend_from(problem: Problem, start: Float[np.ndarray, "params"]) -> Optimum:

@@ -202,10 +202,10 @@ def _settle(
     else with the one that remains, which decides it."""
     rows, here, point = state.member[leave], _pick(state.here, leave), state.point[leave]
     if predicted is None:
-        step, left = _last(here, point)
+        step, left = _last(here, point, floor)
         done = left <= SETTLED
         # where rounding hides the fall of Q, its gradient still tells the way
-        point = np.where(done[:, None], point + _short(step, point, floor), point)
+        point = np.where(done[:, None], point + step, point)
     else:
         left = predicted[leave] / np.maximum(np.abs(here.objective), 1e-300)
         done = np.ones(len(rows), bool)
@@ -215,14 +215,16 @@ def _settle(
     final.converged[rows] = done
 
 
-def _last(here: Local, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _last(
+    here: Local, point: np.ndarray, floor: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
     """The undamped step, and the relative fall of Q it would bring: infinite where Q is, zero
     where the step is lost in the rounding of the point."""
     unit = 1.0 / np.sqrt(_sizes(np.einsum("mii->mi", here.gauss)))
     side = -here.gradient * unit
-    step = _bend_down(here.newton * unit[:, :, None] * unit[:, None, :], side)
-    fall = 0.5 * np.einsum("mp,mp->m", step, side)
-    step = step * unit
+    matrix = here.newton * unit[:, :, None] * unit[:, None, :]
+    step = _cut(_bend_down(matrix, side) * unit, matrix, side, unit, point, floor)
+    fall = 0.5 * np.einsum("mp,mp->m", step, -here.gradient)
     lost = (np.abs(step) <= 1e-10 * (np.abs(point) + 1e-3)).all(axis=1)
     size = np.abs(here.objective)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -248,14 +250,39 @@ def _step(state: _State, floor: np.ndarray | None) -> tuple[np.ndarray, np.ndarr
     if uphill.any():  # an indefinite or singular matrix: the sizes of its eigenvalues serve
         step[uphill] = _bend_down(whole[uphill], side[uphill]) * unit[uphill]
     step = np.nan_to_num(step, nan=0.0, posinf=0.0, neginf=0.0)
-    step = _short(step, state.point, floor)
+    step = _cut(step, whole, side, unit, state.point, floor)
     bend = np.einsum("mp,mpq,mq->m", step, matrix, step)
     return step, -(np.einsum("mp,mp->m", step, here.gradient) + 0.5 * bend)
 
 
-def _short(step: np.ndarray, point: np.ndarray, floor: np.ndarray | None) -> np.ndarray:
-    """The step with no component going more than nine tenths of the way to its floor."""
-    return step if floor is None else np.maximum(step, NEAR * (floor - point))
+def _cut(
+    step: np.ndarray,
+    matrix: np.ndarray,
+    side: np.ndarray,
+    unit: np.ndarray,
+    point: np.ndarray,
+    floor: np.ndarray | None,
+) -> np.ndarray:
+    """The step with no component going more than nine tenths of the way to its floor, and the
+    other components solved again for those that are cut short; ``matrix`` and ``side`` are those
+    of the system in units of ``unit``."""
+    if floor is None:
+        return step
+    room = NEAR * (floor - point)
+    short = step < room
+    rows = np.flatnonzero(short.any(axis=1))
+    if not rows.size:
+        return step
+    held = short[rows]
+    fixed = np.where(held, room[rows] / unit[rows], 0.0)
+    rest = side[rows] - np.einsum("mpq,mq->mp", matrix[rows], fixed)
+    apart = held[:, :, None] | held[:, None, :]
+    others = solve_each(
+        np.where(apart, np.eye(step.shape[1]), matrix[rows]), np.where(held, 0.0, rest)
+    )
+    out = step.copy()
+    out[rows] = np.where(held, room[rows], np.nan_to_num(others) * unit[rows])
+    return np.maximum(out, room)
 
 
 def _near(state: _State, predicted: np.ndarray, tolerance: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ COARSE = 9  # grid along each axis when there are several
 ROUNDS = 40  # of narrowing such a grid
 SMALLEST = 1.0  # of a parameter, token or step count, where no limit is given
 LARGEST = 1e99
+STEP = 1e-30  # of complex-step derivatives
 
 Logs = dict[str, Any]
 Params = Mapping[str, Any]
@@ -87,21 +89,20 @@ def ask(
 def _check_costs(
     law: Law, costs: Sequence[tuple[Cost, float]], free: list[str], given: Mapping[str, float]
 ) -> None:
-    for cost, _ in costs:
-        idle = [name for name in cost.variables if name not in law.variables and name not in given]
-        if idle:
-            raise BadPlan(
-                f"the cost {cost.name!r} needs {', '.join(idle)}, which law {law.name} does not "
-                f"have; give its value (given={{{idle[0]!r}: ...}})."
-                f"{nearest(idle[0], law.variables)}"
-            )
     paid = {name for cost, _ in costs for name in cost.variables}
+    unknown = [name for name in paid if name not in law.variables and name not in given]
     unpaid = [name for name in free if name not in paid]
     if unpaid:
         raise BadPlan(
             f"the cost {costs[0][0].name!r} does not depend on {', '.join(unpaid)}, so the budget "
             f"does not limit it; give its value (given={{{unpaid[0]!r}: ...}}) or a cost that "
-            "contains it"
+            f"contains it.{nearest(unpaid[0], unknown)}"
+        )
+    if unknown:
+        name = next(cost.name for cost, _ in costs if min(unknown) in cost.variables)
+        raise BadPlan(
+            f"the cost {name!r} needs {', '.join(sorted(unknown))}, which law {law.name} does not "
+            f"have; give its value (given={{{min(unknown)!r}: ...}})"
         )
 
 
@@ -193,13 +194,28 @@ def _law_at(question: Question, params: Params, logs: Mapping[str, Any]) -> Any:
 def _afford(
     question: Question, priced: tuple[Cost, float], logs: Logs, name: str
 ) -> Float[np.ndarray, "..."]:
-    """log of the largest ``name`` that one budget pays for, the others at ``logs``."""
-    cost, budget = priced
+    """log of the largest ``name`` that one budget pays for, the others at ``logs``; NaN if none.
 
-    def paid(z: np.ndarray) -> Any:
-        return _cost_at(question, cost, logs | {name: z}) <= budget * (1 + 1e-12)
-
-    return _edge(question, logs, name, paid)
+    Newton's method inside a bracket: the logarithm of a cost is nearly straight in logarithms.
+    """
+    (cost, budget), (low, high) = priced, question.limits[name]
+    shape = np.broadcast_shapes(*(np.shape(z) for key, z in logs.items() if key != name))
+    left, right = np.full(shape, low), np.full(shape, high)
+    nowhere = ~(_cost_at(question, cost, logs | {name: left}) <= budget * (1 + 1e-12))
+    plenty = _cost_at(question, cost, logs | {name: right}) <= budget
+    z = 0.5 * (left + right)
+    for _ in range(100):
+        turned = _cost_at(question, cost, logs | {name: z + STEP * 1j})
+        price, rise = np.real(turned), np.imag(turned) / STEP
+        below = price <= budget
+        left, right = np.where(below, z, left), np.where(below, right, z)
+        with np.errstate(all="ignore"):
+            ahead = z + np.log(budget / price) * price / rise
+        inside = (ahead >= left - 1e-13) & (ahead <= right + 1e-13)
+        before, z = z, np.where(inside, ahead, 0.5 * (left + right))
+        if (nowhere | plenty | (np.abs(z - before) <= 1e-14 * np.maximum(np.abs(z), 1))).all():
+            break
+    return np.where(nowhere, np.nan, np.where(plenty, high, z))
 
 
 def _reach(question: Question, params: Params, logs: Logs, name: str) -> Float[np.ndarray, "..."]:
@@ -247,7 +263,7 @@ def _last(
     each = np.stack(
         np.broadcast_arrays(*(_afford(question, c, logs, name) for c in question.costs))
     )
-    z = each.min(axis=0)
+    z = np.asarray(each.min(axis=0))
     which = np.where(z >= question.limits[name][1] - 1e-12, -1, np.argmin(each, axis=0))
     return _to_choice(question, name, z, up=False), which
 
@@ -358,16 +374,9 @@ def _slope(
     other, which = _last(question, params, {first: z}, last)
     logs = {first: z, last: other}
     traced = question.law.expr is not None
-
-    def law(at: Logs) -> Any:
-        return _law_at(question, params, at)
-
-    def price(cost: Cost) -> Callable[[Logs], Any]:
-        return lambda at: _cost_at(question, cost, at)
-
-    aim, binding = law, [price(cost) for cost, _ in question.costs]
-    if question.target is not None:
-        aim, binding = price(question.cost), [law]
+    law = partial(_law_at, question, params)
+    prices = [partial(_cost_at, question, cost) for cost, _ in question.costs]
+    aim, binding = (law, prices) if question.target is None else (prices[0], [law])
     goal = {name: _log_slope(aim, logs, name, exact=traced) for name in logs}
     slide = np.zeros(np.shape(other))
     for k, constraint in enumerate(binding):
@@ -385,7 +394,7 @@ def _log_slope(
     """Derivative in one logarithm: by the complex step, or for a law that cannot be traced by a
     fourth-order central difference at a step that balances rounding."""
     if exact:
-        return np.asarray(np.imag(function({**logs, name: logs[name] + 1e-30j})) / 1e-30)
+        return np.asarray(np.imag(function({**logs, name: logs[name] + STEP * 1j})) / STEP)
     h = 1e-3
     moved = [function({**logs, name: logs[name] + step * h}) for step in (1, -1, 2, -2)]
     return (8 * (moved[0] - moved[1]) - (moved[2] - moved[3])) / (12 * h)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from kleiber.fitting.intervals import check_level
 from kleiber.fitting.record import Fit
 from kleiber.fitting.status import Status
 from kleiber.formula import calculate
-from kleiber.planning.allocate import Question, allocate, ask, law_at
+from kleiber.planning.allocate import SMALLEST, Question, allocate, ask, law_at
 from kleiber.planning.cost import Cost, check_budget, find_cost, six_nd
 
 FAR = 10.0  # budgets beyond this multiple of the largest measured run are warned of
@@ -71,15 +72,17 @@ def plan(
         raise BadPlan(_no_answer(fit, question))
     _check_worth(fit, question, chosen, limits or {})
     for name, (low, high) in (limits or {}).items():
-        chosen[name] = min(max(chosen[name], low), high)  # exp(log(x)) may pass x by rounding
+        chosen[name] = _snap(chosen[name], low, high)
     drawn = allocate(question, fit.draws) if fit.n_draws else {}
     allocation = {
         name: _estimate(fit, chosen[name], drawn.get(name), level)
         for name in fit.law.variables
         if name in question.variables
     }
-    needed = _estimate(fit, chosen["spent"], drawn.get("spent"), level) if reach else None
-    spent = chosen["spent"] if reach else question.budget
+    needed, spent = None, question.budget
+    if reach is not None:
+        needed = _estimate(fit, chosen["spent"], drawn.get("spent"), level)
+        spent = chosen["spent"]
     factor = extrapolation(fit, question, spent)
     notes = (
         _notes(fit, question, factor)
@@ -129,6 +132,12 @@ def _no_answer(fit: Fit, question: Question) -> str:
         f"{fit.target} {question.target:g} is out of reach: within the limits the law falls no "
         f"lower than {lowest:.4g}"
     )
+
+
+def _snap(value: float, low: float, high: float) -> float:
+    """The value inside its limits, and on one that it misses by rounding (of exp(log(x)))."""
+    near = [end for end in (low, high) if math.isclose(value, end, rel_tol=1e-12)]
+    return near[0] if near else min(max(value, low), high)
 
 
 def _check_worth(
@@ -250,6 +259,9 @@ def _notes_on_choice(
     for name, (low, high) in limits.items():
         if chosen[name] >= high * (1 - 1e-9) or chosen[name] <= low * (1 + 1e-9):
             notes.append(f"{name} = {chosen[name]:.4g} sits at its limit")
+    for name in question.variables:
+        if name not in limits and chosen[name] <= SMALLEST * (1 + 1e-9):
+            notes.append(f"{name} = {SMALLEST:g} is the smallest that is considered")
     if question.target is None and chosen["spent"] < question.budget * (1 - 1e-6):
         notes.append(
             f"only {chosen['spent']:.4g} of the budget is spent: limits, choices or other costs "
