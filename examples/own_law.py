@@ -14,13 +14,11 @@ import kleiber
 from kleiber import Law, positive
 
 RUNS = Path(__file__).parent / "runs.csv"
+free = positive()  # starts from the data's scale; positive(0.1, 2) says where
 
 
 @Law
-def kaplan_floor(
-    n_params, n_tokens, *, E=positive(), N_c=positive(), D_c=positive(), alpha=positive(),
-    beta=positive(),
-):  # fmt: skip
+def kaplan_floor(n_params, n_tokens, *, E=free, N_c=free, D_c=free, alpha=free, beta=free):
     """Loss of n_params parameters after n_tokens tokens. Kaplan et al. 2020, eq. 1.5, plus E."""
     return E + ((N_c / n_params) ** (alpha / beta) + D_c / n_tokens) ** beta
 

@@ -15,8 +15,9 @@ from scipy import optimize
 from kleiber import laws
 from kleiber.formula import evaluate
 from kleiber.law import Law, law_from_formula
-from kleiber.planning.allocate import allocate, ask
+from kleiber.planning.allocate import allocate
 from kleiber.planning.cost import find_cost
+from kleiber.planning.question import ask
 
 few = settings(max_examples=20, deadline=None)
 chinchillas = st.fixed_dictionaries(
@@ -65,10 +66,11 @@ def best(
     params: Mapping[str, float],
     budget: float,
     cost: str = "6nd",
-    **limits: tuple[float, float],
+    *,
+    limits: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, float]:
     """The allocation of one parameter vector."""
-    question = ask(law, [(find_cost(cost), budget)], limits=limits, given={})
+    question = ask(law, [(find_cost(cost), budget)], limits=limits or {}, given={})
     found = allocate(question, {name: np.array([value]) for name, value in params.items()})
     return {name: float(values[0]) for name, values in found.items()}
 
@@ -154,7 +156,7 @@ def test_limits_are_kept_and_nothing_inside_them_is_better(
         "n_tokens": (math.exp(tokens[0]), math.exp(sum(tokens))),
     }
     assume(6 * box["n_params"][0] * box["n_tokens"][0] < budget)
-    found = best(law, params, budget, **box)
+    found = best(law, params, budget, limits=box)
     for name, (low, high) in box.items():
         assert low * (1 - 1e-12) <= found[name] <= high * (1 + 1e-12)
     assert found["spent"] <= budget * (1 + 1e-9)

@@ -66,7 +66,8 @@ def plant(
         if column == "n_unique":  # up to 50 epochs
             columns[column] = columns["n_tokens"] / np.exp(rng.uniform(0, np.log(50), rows))
         else:
-            columns[column] = np.exp(rng.uniform(*np.log(SPANS[column]), rows))
+            low, high = np.log(SPANS[column])
+            columns[column] = np.exp(rng.uniform(low, high, rows))
     clean = law(**columns, **{**TRUTH[name], **changed})
     return {**columns, "loss": clean * np.exp(noise * rng.standard_normal(rows))}
 

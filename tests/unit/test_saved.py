@@ -117,7 +117,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", OPTIONS)
 def test_a_fit_comes_back_whole(case: str, again: Callable[[Fit], Fit]) -> None:
-    options = {"law": "chinchilla"} | OPTIONS[case]
+    options: dict[str, Any] = {"law": "chinchilla", **OPTIONS[case]}
     before = fit(options.pop("law"), runs(), **options)
     after = again(before)
     same(before, after)

@@ -28,16 +28,12 @@ UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[1])
 
 
 def top(
-    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     """Neural scaling laws: fit a law to measured runs, with its uncertainty, and plan a budget."""
     if version:
         say(people(), f"kleiber {__version__}")
         raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(2)
 
 
 app = typer.Typer(name="kleiber", add_completion=False, pretty_exceptions_enable=False)
@@ -67,7 +63,8 @@ def main() -> None:
     """The console script."""
     try:
         with _plain_warnings():
-            code = app(standalone_mode=False)
+            words = sys.argv[1:]
+            code = app(words or ["--help"], standalone_mode=False) or (0 if words else 2)
             sys.stdout.flush()
     except NotConverged as error:
         complain(error)
@@ -81,4 +78,4 @@ def main() -> None:
         code = 2
     except (typer.Abort, KeyboardInterrupt):
         code = 130
-    sys.exit(code or 0)
+    sys.exit(code)

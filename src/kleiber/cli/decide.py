@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import polars as pl
 import typer
 
 from kleiber.cli.options import (
@@ -15,17 +17,21 @@ from kleiber.cli.options import (
     Rename,
     Where,
     as_text,
+    complain,
     people,
     read_frame,
     read_noise,
     read_number,
     read_pairs,
 )
-from kleiber.errors import BadTable
+from kleiber.errors import BadPlan, BadTable
 from kleiber.fitting.compare import compare, describe_comparison
+from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load
+from kleiber.fitting.status import Status
 from kleiber.planning.cost import find_cost
 from kleiber.planning.next_run import next_run
+from kleiber.planning.plan import check_support
 from kleiber.reports.grids import show_comparison, show_frame
 
 
@@ -103,6 +109,7 @@ def next_command(
         raise BadTable("give --parameter NAME, or --at NAME=VALUE for every column of the law")
     where = {k: read_number(v, "at") for k, v in read_pairs(at, "at", "NAME=VALUE").items()}
     fitted = load(fit_file)
+    _refuse_unusable(fitted)
     chosen = next_run(
         fitted,
         parameter or where,
@@ -113,6 +120,27 @@ def next_command(
         per_cost=per_cost,
     )
     if as_json:
-        sys.stdout.write(as_text(chosen.to_dicts()))
+        sys.stdout.write(as_text(_rows(chosen)))
     else:
-        show_frame(people(), chosen, "next runs; width: share of today's interval left after each")
+        show_frame(people(), chosen, "next runs, and what remains of today's interval after each")
+
+
+def _refuse_unusable(fitted: Fit) -> None:
+    """Exit 1, as the fit itself did; a flat fit is just what further runs are for."""
+    try:
+        if fitted.status is not Status.FLAT:
+            check_support(fitted)
+    except BadPlan as error:
+        complain(error)
+        raise typer.Exit(1) from None
+
+
+def _rows(chosen: pl.DataFrame) -> list[dict[str, Any]]:
+    """The runs as JSON can hold them: what is no number, text or truth as text, gaps as null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return value if isinstance(value, float | int | str | None) else str(value)
+
+    return [{name: plain(value) for name, value in row.items()} for row in chosen.to_dicts()]

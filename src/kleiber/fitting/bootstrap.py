@@ -6,8 +6,8 @@ Each draw is a true refit from the fitted optimum, all draws advancing together,
 - wild: the fitted values plus each row's own residual, stretched for its (or its group's) leverage
   and times a random sign-like factor, one per row or group (Wu 1986; Webb 2013 for the factor).
 
-Numbers are drawn in draw order from one stream, so the result does not depend on how the work is
-cut.
+Numbers are drawn in draw order, from one stream for tables and another for priors, so the result
+does not depend on how the work is cut.
 """
 
 from __future__ import annotations
@@ -66,11 +66,12 @@ def stretch_residuals(
     groups: Int[np.ndarray, "rows"] | None,
 ) -> Float[np.ndarray, "rows"]:
     """Residuals as they would be of a fit without their own row or group, in the law's tangent:
-    (I - H_gg)^-1 r_g with H the hat matrix (HC3, and CR3 of Bell & McCaffrey 2002)."""
+    (I - H_gg)^-1 r_g with H the hat matrix (HC3, and CR3 of Bell & McCaffrey 2002). Parameters at
+    a bound, on which no row pulls, do not count."""
     root = np.sqrt(problem.weights)
     jac = problem.differentiate(u[None], False).slopes[0].T * root[:, None]
     size = np.sqrt((jac**2).sum(axis=0))
-    q, _ = np.linalg.qr(jac / np.where(size > 0, size, 1.0))
+    q, _ = np.linalg.qr(jac[:, size > 0] / size[size > 0])
     if groups is None:
         return residual / np.maximum(1 - (q**2).sum(axis=1), LEAST)
     out = residual * root
@@ -98,12 +99,13 @@ def refit(
     chunk = max(1, min(500, MEMORY // rows))
     residual = residuals(problem, starts[:1])[0]
     stretched = stretch_residuals(problem, starts[0], residual, groups) if wild else residual
+    believed = rng.spawn(1)[0]
     for first in range(0, draws, chunk):
         count = min(chunk, draws - first)
         moved = None
         if problem.prior is not None:
             prior = problem.prior
-            moved = prior.spread * rng.standard_normal((count, len(prior.where)))
+            moved = prior.spread * believed.standard_normal((count, len(prior.where)))
         if wild:
             shift = residual - stretched * webb_factors(rng, count, rows, groups)
             refits = _Refitting(problem, problem.weights[None], shift, moved, scale)

@@ -5,7 +5,8 @@ runs beyond it: the error of a law is the mean absolute residual there (log resi
 noise), averaged over origins. Rows beyond an origin share one fit, so their residuals are anything
 but independent; the interval of a difference therefore comes from resampling rows (or groups) and
 repeating every fit, all laws on the same resamples. Two laws whose difference has an interval that
-holds zero cannot be told apart.
+holds zero cannot be told apart. A law that predicts what log residuals cannot measure (nothing
+above zero) is infinitely wrong there.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from kleiber.claim import Estimate
-from kleiber.errors import BadTable, nearest
+from kleiber.errors import BadTable, nearest, shown
 from kleiber.fitting.bootstrap import resample_weights
 from kleiber.fitting.intervals import check_level, draws_level, percentile_interval
 from kleiber.fitting.noise import Noise
+from kleiber.fitting.outcome import FEW_GROUPS
 from kleiber.fitting.posing import Settings, number_groups, pose_table
-from kleiber.fitting.problem import Problem, minimise
+from kleiber.fitting.problem import Problem, minimise, pose
 from kleiber.fitting.search import search
 from kleiber.fitting.starts import start_ranges
 from kleiber.law import Law
@@ -35,6 +36,7 @@ from kleiber.table import as_frame, numbers
 
 ORIGINS = (0.4, 0.5, 0.6, 0.7, 0.8)  # quantiles of the column's distinct values
 SPARE = 2  # rows beyond the number of parameters that a fit at an origin needs
+HUGE = 1e300  # what an infinite error counts as between two others
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,16 @@ def compare(
 ) -> Comparison:
     """Rank laws by how well they extrapolate beyond thresholds of the column ``beyond``.
 
-    ``origins`` are the thresholds; by default the column's quantiles from 0.4 to 0.8. Raises
-    BadTable when no origin leaves enough rows on either side.
+    ``origins`` are the thresholds; by default the column's quantiles from 0.4 to 0.8. Each of the
+    ``draws`` repeats the whole comparison on resampled rows, or groups of the column ``by``. Raises
+    BadTable when no origin leaves enough rows on either side, ValueError for fewer than two draws.
     """
     frame = as_frame(table)
-    if len(laws) < 2:
-        raise BadTable(f"compare needs at least two laws, got {len(laws)}")
+    if isinstance(laws, str) or len(laws) < 2:
+        given = shown(laws) if isinstance(laws, str) else len(laws)
+        raise BadTable(f"compare needs a list of at least two laws, got {given}")
+    if isinstance(draws, bool) or draws < 2:
+        raise ValueError(f"draws must be at least 2, got {draws}")
     if beyond not in frame.columns:
         raise BadTable(
             f"no column {beyond!r} to extrapolate along; the table has "
@@ -98,8 +104,34 @@ def compare(
     x = numbers(frame, beyond)
     cuts = choose_origins(x, origins, max(len(p.law.params) for p in problems))
     errors, points = _errors(problems, x, cuts, groups, ask)
-    names = _names(found)
-    return _rank(names, problems, errors, points, cuts, beyond, frame, groups, ask)
+    trial = _Trial(tuple(_names(found)), tuple(problems), errors, points, groups, ask)
+    notes = _notes(trial, cuts, origins)
+    contenders = _rank(trial)
+    return Comparison(contenders, beyond, cuts, ask.level, _verdict(contenders), notes)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What laws came to: each one's error on every resample, and on the table itself."""
+
+    names: tuple[str, ...]
+    problems: tuple[Problem, ...]
+    errors: Float[np.ndarray, "laws draws"]
+    points: Float[np.ndarray, "laws"]
+    groups: Int[np.ndarray, "rows"] | None
+    ask: Settings
+
+    @property
+    def units(self) -> int:
+        """How many rows or groups were resampled."""
+        return len(self.problems[0].target) if self.groups is None else int(self.groups.max()) + 1
+
+    @property
+    def level(self) -> float:
+        """Where percentiles are read: as many rivals, as many chances to err."""
+        each = 1 - (1 - self.ask.level) / (len(self.problems) - 1)
+        widest = max(len(p.law.params) for p in self.problems)
+        return draws_level(each, self.units, widest if self.groups is None else 1)
 
 
 def choose_origins(
@@ -107,8 +139,8 @@ def choose_origins(
 ) -> tuple[float, ...]:
     """Thresholds with enough rows below to fit every law, and rows beyond. Raises BadTable."""
     if origins is None:
-        values = np.unique(x)
-        origins = np.unique(np.quantile(values, ORIGINS, method="lower")).tolist()
+        quantiles = np.quantile(np.unique(x), ORIGINS, method="lower")
+        origins = [float(cut) for cut in np.unique(quantiles)]
     need = params + SPARE
     good = tuple(float(t) for t in origins if (x <= t).sum() >= need and (x > t).any())
     if not good:
@@ -129,96 +161,145 @@ def _errors(
 ) -> tuple[Float[np.ndarray, "laws draws"], Float[np.ndarray, "laws"]]:
     """Each law's error on every resample, and on the table itself; laws share the resamples."""
     weights = resample_weights(stream(ask.seed, "compare"), ask.draws, len(x), groups)
-    drawn, whole = [], []
+    drawn: list[np.ndarray] = []
+    whole: list[float] = []
     for problem in problems:
         parts = [_at_origin(problem, x <= cut, weights, ask.seed) for cut in cuts]
-        with np.errstate(invalid="ignore"):
-            drawn.append(np.nanmean([part[0] for part in parts], axis=0))
+        drawn.append(_known_mean(np.array([part[0] for part in parts])))
         whole.append(float(np.mean([part[1] for part in parts])))
     return np.array(drawn), np.array(whole)
+
+
+def _known_mean(parts: Float[np.ndarray, "origins draws"]) -> Float[np.ndarray, "draws"]:
+    """The mean over origins that are known; NaN where none is."""
+    known = ~np.isnan(parts)
+    total, count = np.where(known, parts, 0.0).sum(axis=0), known.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _at_origin(
     problem: Problem, train: Bool[np.ndarray, "rows"], weights: np.ndarray, seed: int
 ) -> tuple[Float[np.ndarray, "draws"], float]:
-    """Mean absolute residual beyond one origin, for every resample and for the table."""
-    inside = replace(problem, weights=problem.weights * train)
-    y = np.exp(problem.target) if problem.noise.scale == "log" else problem.target
-    kept = {name: values[train] for name, values in problem.columns.items()}
-    best = search(inside, start_ranges(problem.law, kept, y[train]), seed)
+    """Mean absolute residual beyond one origin, for every resample (NaN for one that left no row
+    on either side) and for the table. The fits see no row beyond."""
+    inside, far = _rows(problem, train), _rows(problem, ~train)
+    best = search(inside, start_ranges(inside.law, inside.columns, _plain_target(inside)), seed)
+    own, beyond = weights[:, train], weights[:, ~train]
+    bare = (own.sum(axis=1) == 0) | (beyond.sum(axis=1) == 0)
+    own[bare], beyond[bare] = 1.0, 1.0
     start = np.repeat(best.point[None], len(weights), 0)
-    found, _ = minimise(inside, start, weights * train, exact=True, tolerance=1e-8)
-    beyond = weights * ~train
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r = np.abs(_residuals(problem, found.point))
-        drawn = np.where(beyond > 0, beyond * r, 0.0).sum(axis=1) / beyond.sum(axis=1)
-    own = np.abs(_residuals(problem, best.point[None]))[0][~train].mean()
-    return drawn, float(own)
+    found, _ = minimise(inside, start, own, exact=True, tolerance=1e-8)
+    with np.errstate(invalid="ignore"):
+        size = np.where(beyond > 0, beyond * _misses(far, found.point), 0.0)
+    drawn = np.where(bare, np.nan, size.sum(axis=1) / beyond.sum(axis=1))
+    return drawn, float(_misses(far, best.point[None]).mean())
 
 
-def _residuals(problem: Problem, u: np.ndarray) -> np.ndarray:
+def _rows(problem: Problem, which: Bool[np.ndarray, "rows"]) -> Problem:
+    """The problem of some of the rows."""
+    columns = {name: values[which] for name, values in problem.columns.items()}
+    y = _plain_target(problem)[which]
+    return pose(problem.law, problem.noise, columns, y, problem.weights[which])
+
+
+def _plain_target(problem: Problem) -> Float[np.ndarray, "rows"]:
+    return np.exp(problem.target) if problem.noise.scale == "log" else problem.target
+
+
+def _misses(
+    problem: Problem, u: Float[np.ndarray, "members params"]
+) -> Float[np.ndarray, "members rows"]:
+    """Absolute residuals at each member's u; infinite where the law has no value to compare."""
     theta = problem.outer(u)
-    named = {name: theta[:, [k]] for k, name in enumerate(problem.law.params)}
     if problem.law.expr is None:
         each = [dict(zip(problem.law.params, row.tolist(), strict=True)) for row in theta]
         value = np.array([problem.law(**problem.columns, **params) for params in each])
     else:
+        named = {name: theta[:, [k]] for k, name in enumerate(problem.law.params)}
         value = problem.law(**problem.columns, **named)
     value = np.broadcast_to(value, (len(u), len(problem.target)))
-    if problem.noise.scale == "log":
-        with np.errstate(all="ignore"):
-            value = np.log(np.where(value > 0, value, np.nan))
-    return value - problem.target
+    with np.errstate(divide="ignore"):
+        if problem.noise.scale == "log":
+            value = np.log(np.where(value > 0, value, 0.0))
+        miss = np.abs(value - problem.target)
+    return np.where(np.isnan(miss), np.inf, miss)
 
 
-def _rank(
-    names: Sequence[str],
-    problems: Sequence[Problem],
-    errors: np.ndarray,
-    points: np.ndarray,
-    cuts: tuple[float, ...],
-    beyond: str,
-    frame: pl.DataFrame,
-    groups: np.ndarray | None,
-    ask: Settings,
-) -> Comparison:
-    order = np.argsort(points)
-    best = int(order[0])
-    units = len(frame) if groups is None else int(groups.max()) + 1
-    each = 1 - (1 - ask.level) / (len(problems) - 1)  # as many rivals, as many chances to err
-    level = draws_level(each, units, max(len(p.law.params) for p in problems))
-    contenders = []
+def _rank(trial: _Trial) -> tuple[Contender, ...]:
+    """The laws from least to most error, each against the first."""
+    order: list[int] = np.argsort(trial.points, kind="stable").tolist()
+    best, level = order[0], trial.level
+    contenders: list[Contender] = []
     for k in order:
-        behind = _estimate(points[k] - points[best], errors[k] - errors[best], level)
+        with np.errstate(invalid="ignore"):  # two infinite errors have no difference
+            gap = trial.errors[k] - trial.errors[best]
+            behind = _estimate(float(trial.points[k] - trial.points[best]), gap, level)
         told = k != best and behind.low > 0
         verdict = "best" if k == best else "worse" if told else "cannot tell"
-        error = _estimate(points[k], errors[k], level)
-        aicc = corrected_aic(problems[k], ask.seed)
-        width = len(problems[k].law.params)
-        contenders.append(Contender(names[k], width, error, aicc, behind, verdict))
-    rivals = [item.law for item in contenders[1:] if item.verdict == "cannot tell"]
+        contenders.append(
+            Contender(
+                trial.names[k],
+                len(trial.problems[k].law.params),
+                _estimate(float(trial.points[k]), trial.errors[k], level),
+                corrected_aic(trial.problems[k], trial.ask.seed),
+                behind,
+                verdict,
+            )
+        )
+    return tuple(contenders)
+
+
+def _verdict(contenders: Sequence[Contender]) -> str:
+    best, *others = contenders
+    rivals = [item.law for item in others if item.verdict == "cannot tell"]
     if rivals:
-        verdict = f"cannot tell {names[best]} from {', '.join(rivals)}"
-    else:
-        verdict = f"{names[best]} extrapolates best"
-    notes = () if len(cuts) > 1 else ("one origin only: the ranking rests on a single split",)
-    return Comparison(tuple(contenders), beyond, cuts, ask.level, verdict, notes)
+        return f"cannot tell {best.law} from {', '.join(rivals)}"
+    return f"{best.law} extrapolates best"
 
 
-def _estimate(value: float, draws: np.ndarray, level: float) -> Estimate:
-    known = draws[np.isfinite(draws)]
-    low, high = percentile_interval(known, level)
-    spread = float(known.std(ddof=1)) if len(known) > 1 else math.nan
-    return Estimate(float(value), spread, float(low), float(high))
+def _notes(
+    trial: _Trial, cuts: tuple[float, ...], origins: Sequence[float] | None
+) -> tuple[str, ...]:
+    notes: list[str] = []
+    if len(cuts) == 1:
+        notes.append("one origin only: the ranking rests on a single split")
+    gone = [f"{cut:g}" for cut in origins or () if cut not in cuts]
+    if gone:
+        notes.append(f"too few rows up to, or none beyond, {', '.join(gone)}: left out")
+    lost = [n for n, error in zip(trial.names, trial.points, strict=True) if np.isinf(error)]
+    if lost:
+        notes.append(
+            f"{', '.join(lost)}: infinite error, since some prediction beyond an origin is no "
+            f"{'positive number' if trial.ask.noise.scale == 'log' else 'finite number'}"
+        )
+    what = "rows" if trial.groups is None else f"groups in {trial.ask.by!r}"
+    if math.isnan(trial.level):
+        notes.append(f"no intervals: {trial.units} {what} are too few to resample")
+    elif trial.groups is not None and trial.units < FEW_GROUPS:
+        notes.append(
+            f"only {trial.units} {what}: intervals from fewer than {FEW_GROUPS} groups are too "
+            "narrow to trust"
+        )
+    return tuple(notes)
+
+
+def _estimate(value: float, draws: Float[np.ndarray, "draws"], level: float) -> Estimate:
+    """Value, spread and interval from the draws that are known; infinite ones count in order."""
+    known = draws[~np.isnan(draws)]
+    finite = known[np.isfinite(known)]
+    ends = np.array(percentile_interval(np.clip(known, -HUGE, HUGE), level))
+    low, high = np.where(np.abs(ends) > 1e-6 * HUGE, np.sign(ends) * np.inf, ends).tolist()
+    spread = float(finite.std(ddof=1)) if len(finite) > 1 else math.nan
+    return Estimate(value, spread, low, high)
 
 
 def corrected_aic(problem: Problem, seed: int) -> float:
     """AICc = n log(RSS/n) + 2k + 2k(k+1)/(n-k-1) of least squares on the noise model's scale, with
     k the parameters and the variance (Hurvich & Tsai 1989); infinite where n <= k + 1."""
     plain = replace(problem, noise=Noise(problem.noise.scale))
-    y = np.exp(problem.target) if problem.noise.scale == "log" else problem.target
-    best = search(plain, start_ranges(problem.law, problem.columns, y), seed)
-    n, k = len(y), len(problem.law.params) + 1
+    ranges = start_ranges(problem.law, problem.columns, _plain_target(problem))
+    best = search(plain, ranges, seed)
+    n, k = len(problem.target), len(problem.law.params) + 1
     if n <= k + 1:
         return math.inf
     rss = max(2 * best.objective, 1e-300)

@@ -9,6 +9,7 @@ once per process.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import os
 import sys
@@ -43,7 +44,7 @@ def worth_compiling(law: Law, draws: int, rows: int) -> bool:
     if law.expr is None or draws * rows < WORTH:
         return False
     try:
-        import numba  # noqa: F401
+        importlib.import_module("numba")
     except ImportError:  # not there, or too old for this NumPy
         return False
     return True

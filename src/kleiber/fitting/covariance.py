@@ -23,6 +23,7 @@ from kleiber.fitting.problem import Problem, look
 
 SINGULAR = 1e12  # condition of the scaled matrix past which a direction counts as lost
 VAGUE = 3.0  # standard error of log(parameter): known to no better than a factor of 20
+TOGETHER = 0.95  # correlation with a vague parameter that makes another one its partner
 SAME = 1e-9  # relative rise of the objective that is none
 
 
@@ -52,7 +53,9 @@ def measure_spread(
     r, jac = slopes.residual[0], slopes.slopes[0][free].T
     paid = charge(problem.noise, r[None], np.array([scale]))
     w = problem.weights
-    condition, lost, half, _ = _decompose(jac * np.sqrt(w * paid.weight[0])[:, None])
+    believed = _prior_rows(problem, u)[:, free]
+    charged = np.concatenate([jac * np.sqrt(w * paid.weight[0])[:, None], believed])
+    condition, lost, half, _ = _decompose(charged)
     used = int((w > 0).sum()) - len(free)
     variance = float((w * paid.psi[0] * r).sum()) / used if used > 0 else np.nan
     classical = half @ half.T * (1.0 if problem.noise.dof is not None else variance)
@@ -61,15 +64,47 @@ def measure_spread(
     curve = float((w * paid.curve[0]).sum() / w.sum())
     sandwich = np.full((len(free),) * 2, np.nan)
     if curve > 0:
-        _, _, half, left = _decompose(jac * np.sqrt(w)[:, None])
-        influence = left * (np.sqrt(w) * paid.psi[0])[:, None] @ half.T / curve
+        even = np.concatenate([jac * np.sqrt(w)[:, None], believed / np.sqrt(curve)])
+        _, _, half, left = _decompose(even)
+        push = np.append(np.sqrt(w) * paid.psi[0], np.zeros(len(believed)))
+        influence = (left * push[:, None] @ half.T / curve)[: len(r)]
         sandwich = _sandwich(influence[w > 0], groups if groups is None else groups[w > 0])
+        if problem.prior is not None:  # what is believed is uncertain too, by its own spread
+            own = left[len(r) :] @ half.T * np.sqrt(problem.prior.tau / curve)
+            sandwich = sandwich + own.T @ own
     return Spread(
         _fill(classical, free, len(u)),
         _fill(sandwich, free, len(u)),
         condition,
         tuple(tuple(free[k] for k in each) for each in lost),
     )
+
+
+def _prior_rows(problem: Problem, u: np.ndarray) -> Float[np.ndarray, "priors params"]:
+    """Each prior as a row of the Jacobian, in units of the charge."""
+    if problem.prior is None:
+        return np.empty((0, len(u)))
+    prior = problem.prior
+    rows = np.zeros((len(prior.where), len(u)))
+    for j, k in enumerate(prior.where):
+        rows[j, k] = np.sqrt(prior.tau) / prior.spread[j] / (u[k] if prior.straight[j] else 1.0)
+    return rows
+
+
+def scaled_jacobian(
+    problem: Problem, u: Float[np.ndarray, "params"], scale: float
+) -> Float[np.ndarray, "rows params"]:
+    """The Jacobian in units of the noise, its columns per log(theta) for positive parameters."""
+    slopes = problem.differentiate(u[None], False)
+    paid = charge(problem.noise, slopes.residual, np.array([scale]))
+    w, r = problem.weights, slopes.residual[0]
+    used = max(int((w > 0).sum()) - len(u), 1)
+    variance = 1.0
+    if problem.noise.dof is None:
+        variance = max(float((w * paid.psi[0] * r).sum()) / used, 1e-300)
+    above = np.array([item.kind == "above" for item in problem.law.domains.values()])
+    jac = slopes.slopes[0].T * np.sqrt(w * paid.weight[0] / variance)[:, None]
+    return np.nan_to_num(jac * np.where(above, u, 1.0))
 
 
 def _sandwich(
@@ -121,7 +156,15 @@ def _vague(
     part = covariance[np.ix_(bounded, bounded)] * np.outer(per_log, per_log)
     values, vectors = np.linalg.eigh(part)
     far = [k for k in range(len(values)) if values[k] > VAGUE**2]
-    return tuple(tuple(bounded[i] for i in _leading(vectors[:, k])) for k in far)
+    return tuple(tuple(bounded[i] for i in _moving(part, vectors[:, k])) for k in far)
+
+
+def _moving(covariance: np.ndarray, direction: np.ndarray) -> tuple[int, ...]:
+    """Positions of the parameters that move with the leading one of a vague direction."""
+    lead = int(np.argmax(np.abs(direction)))
+    size = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+    together = np.abs(covariance[lead]) / (size * size[lead])
+    return tuple(int(k) for k in np.flatnonzero(together >= TOGETHER))
 
 
 def _adrift(

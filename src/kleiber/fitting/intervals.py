@@ -57,7 +57,7 @@ def percentile_interval(
         gap = np.full(draws.shape[1:], np.nan)
         return gap, gap.copy()
     ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0, method="hazen")
-    return ends[0], ends[1]
+    return np.asarray(ends[0]), np.asarray(ends[1])
 
 
 def bca_interval(

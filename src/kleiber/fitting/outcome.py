@@ -17,6 +17,7 @@ from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.prior import read_priors
 from kleiber.fitting.problem import Problem, residuals
 from kleiber.fitting.record import Fit, complete
+from kleiber.fitting.remedy import collinear_variables, offer
 from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search, thin
 from kleiber.fitting.starts import draw_starts, start_ranges
 from kleiber.fitting.status import Status, bounds_hit, judge
@@ -60,6 +61,14 @@ def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
     status, reason = judge(
         problem, converged=settled, hit=hit, spread=spread, evaluations=best.iterations
     )
+    if status is Status.CONVERGED and (pair := collinear_variables(problem)):
+        status = Status.FLAT
+        reason = (
+            f"{pair[1]} is a power of {pair[0]} in every row, so that their terms can be "
+            "exchanged: other values fit as well. Add runs that vary them separately"
+        )
+    elif status is Status.FLAT and (remedy := offer(problem, best.point, best.scale)):
+        reason += f". What would settle it here: {remedy}"
     point = best.point.copy()
     for k, bound in hit.items():
         point[k] = list(problem.law.domains.values())[k].approach(bound)
@@ -221,7 +230,8 @@ def _stderr(solved: Solved, values: np.ndarray, ask: Settings) -> dict[str, floa
     """
     problem, point, spread = solved.problem, solved.point, solved.spread
     plain = ask.noise.delta is None and ask.noise.dof is None and ask.by is None
-    drawn = values.std(axis=0, ddof=1) if len(values) else np.full(len(point), np.nan)
+    with np.errstate(over="ignore"):  # of draws that ran off
+        drawn = values.std(axis=0, ddof=1) if len(values) else np.full(len(point), np.nan)
     if len(values) and not plain:
         return dict(zip(problem.law.params, drawn.tolist(), strict=True))
     matrix = spread.classical if plain else spread.sandwich

@@ -12,6 +12,7 @@ parameter, in theta for an exponent, and flat in log(tau).
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +63,7 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 4000, seed: int = 0) 
     when the chain is shorter than 50 autocorrelation times.
     """
     try:
-        import emcee
+        emcee: Any = importlib.import_module("emcee")
     except ModuleNotFoundError:
         raise ImportError("a posterior needs emcee: pip install 'kleiber[posterior]'") from None
     if isinstance(steps, bool) or not steps >= FEWEST:
@@ -72,13 +73,7 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 4000, seed: int = 0) 
     if digest(frame) != fit.digest:
         raise BadTable("this is not the table of the fit: give the one it was fitted to")
     problem = _pose_again(fit, frame)
-    u = problem.inner(np.array([[fit.params[name] for name in fit.free]]))[0]
-    r = problem.differentiate(u[None], False).residual
-    pull = charge(problem.noise, r, np.ones(1)).psi[0] * r[0]
-    tau = float(np.average(pull, weights=problem.weights))
-    if fit.noise.dof is not None:
-        tau = float(np.median(np.abs(r)) / 0.6745)
-    centre = np.append(u, np.log(max(tau, 1e-300)))
+    centre = _centre(fit, problem)
     rng = stream(seed, "posterior")
     walkers = WALKERS_PER_PARAM * len(centre)
     start = centre + _step(fit, problem, len(centre)) * rng.standard_normal((walkers, len(centre)))
@@ -99,7 +94,7 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 4000, seed: int = 0) 
     theta = problem.outer(chain[:, :-1])
     named = {name: theta[:, k] for k, name in enumerate(fit.free)}
     named["s" if fit.noise.dof is not None else "tau"] = np.exp(chain[:, -1])
-    return Posterior(named, time, float(np.mean(sampler.acceptance_fraction)))
+    return Posterior(named, time, float(sampler.acceptance_fraction.mean()))
 
 
 def _check_fit(fit: Fit) -> None:
@@ -113,8 +108,8 @@ def _check_fit(fit: Fit) -> None:
     stuck = [name for name in fit.free if not fit.law.domains[name].contains(fit.params[name])]
     if stuck:
         raise BadLaw(
-            f"under a flat prior {', '.join(stuck)} at its bound has no proper posterior; drop that "
-            f"term, or fix it (fixed={{{stuck[0]!r}: {fit.params[stuck[0]]:g}}})"
+            f"{', '.join(stuck)} at its bound has no proper posterior under a flat prior; drop "
+            f"that term, or fix it (fixed={{{stuck[0]!r}: {fit.params[stuck[0]]:g}}})"
         )
 
 
@@ -124,6 +119,17 @@ def _pose_again(fit: Fit, frame: Any) -> Problem:
     )  # fmt: skip
     problem, _ = pose_table(fit.law, frame, ask)
     return problem
+
+
+def _centre(fit: Fit, problem: Problem) -> Float[np.ndarray, "coordinates"]:
+    """The fit's own point, with log(tau) (or log(s)) from its residuals."""
+    u = problem.inner(np.array([[fit.params[name] for name in fit.free]]))[0]
+    r = problem.differentiate(u[None], False).residual
+    pull = charge(problem.noise, r, np.ones(1)).psi[0] * r[0]
+    tau = float(np.average(pull, weights=problem.weights))
+    if fit.noise.dof is not None:
+        tau = float(np.median(np.abs(r)) / 0.6745)
+    return np.append(u, np.log(max(tau, 1e-300)))
 
 
 def _step(fit: Fit, problem: Problem, width: int) -> Float[np.ndarray, "coordinates"]:

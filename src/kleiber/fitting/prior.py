@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from kleiber.errors import BadLaw, nearest
+from kleiber.errors import BadLaw, nearest, shown
 from kleiber.law import Law
 from kleiber.maths.levenberg import Local
 
@@ -41,13 +42,17 @@ def read_priors(
     The spread is that of log(theta) for a positive parameter: 0.5 means a factor of 1.65 either
     way. Raises BadLaw for an unknown parameter or a value outside its domain.
     """
-    where, centre, spread, straight = [], [], [], []
-    for name, (value, width) in given.items():
+    where: list[int] = []
+    centre: list[float] = []
+    spread: list[float] = []
+    straight: list[bool] = []
+    for name, pair in given.items():
         if name not in fitted.domains:
             raise BadLaw(
                 f"no free parameter {name!r} to have a prior; free are {', '.join(fitted.params)}."
                 f"{nearest(name, fitted.params)}"
             )
+        value, width = _read_pair(name, pair)
         if not law.domains[name].contains(value) or not (math.isfinite(width) and width > 0):
             raise BadLaw(
                 f"the prior of {name} is (value, spread) with the value in its domain "
@@ -55,9 +60,17 @@ def read_priors(
             )
         where.append(fitted.params.index(name))
         centre.append(float(law.domains[name].inner(value)))
-        spread.append(float(width))
+        spread.append(width)
         straight.append(fitted.domains[name].kind == "above")
     return Prior(np.array(where), np.array(centre), np.array(spread), tuple(straight), tau)
+
+
+def _read_pair(name: str, pair: Any) -> tuple[float, float]:
+    try:
+        value, width = pair
+        return float(value), float(width)
+    except (TypeError, ValueError):
+        raise BadLaw(f"the prior of {name} is (value, spread), got {shown(pair)}") from None
 
 
 def add_prior(

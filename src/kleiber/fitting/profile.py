@@ -92,7 +92,8 @@ def _starts(fit: Fit, problem: Problem, name: str) -> Float[np.ndarray, "starts 
         at[k] = inside[k] = float(domain.inner(value))
         if key != name and not fit.law.domains[key].contains(value):
             at[k] = domain.approach(value)
-            inside[k] = float(np.mean(domain.inner(np.array(fit.starts.get(key, (0.5, 0.5))))))
+            ends = domain.inner(np.array(fit.starts.get(key, (0.5, 0.5))))
+            inside[k] = 0.5 * float(ends[0] + ends[1])
     return at[None] if np.array_equal(at, inside) else np.stack([at, inside])
 
 

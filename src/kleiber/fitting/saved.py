@@ -149,7 +149,7 @@ def _fit_from(given: Mapping[str, Any]) -> Fit:
         seconds=float(given.get("seconds", 0.0)),
         by=given.get("by"),
         weights=given.get("weights"),
-        priors={n: (float(v), float(w)) for n, (v, w) in (given.get("priors") or {}).items()},
+        priors=_pairs_from(_part(given, "priors")),
         resample=str(given.get("resample", "rows")),
         inside=float(given.get("inside", 1.0)),
         outermost=tuple(given.get("outermost") or ()),

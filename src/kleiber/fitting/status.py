@@ -59,11 +59,11 @@ def judge(
             f"drop it or fix it (fixed={{{held}}})"
         )
     if spread.lost:
-        groups = "; ".join(" and ".join(names[k] for k in each) for each in spread.lost)
+        distinct = dict.fromkeys(" and ".join(names[k] for k in each) for each in spread.lost)
         single = all(len(each) == 1 for each in spread.lost)
         verb = "cannot be determined" if single else "trade off"
         return Status.FLAT, (
-            f"{groups} {verb} on this table (condition {spread.condition:.1e}): other values fit "
-            "as well. Add runs that vary what they depend on, or fix or tie one of them"
+            f"{'; '.join(distinct)} {verb} on this table (condition {spread.condition:.1e}): other "
+            "values fit as well. Add runs that vary what they depend on, or fix or tie one of them"
         )
     return Status.CONVERGED, "every parameter is determined by the table"

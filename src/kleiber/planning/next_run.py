@@ -49,25 +49,29 @@ def next_run(
     grid over the measured ranges and a little beyond. ``per_cost`` takes the largest reduction of
     the log width for each unit of cost, instead of the largest that is affordable.
 
-    Returns the chosen runs in order with their cost and ``width``: the expected width of the
-    interval as a share of today's. Raises BadPlan when no candidate is affordable.
+    Returns the chosen runs in order with their ``cost`` and ``remaining``: the share of today's
+    interval that is expected to remain after each. Raises BadPlan when no candidate is affordable.
     """
     if fit.status != "flat":  # a flat fit is just what further runs are for
         check_support(fit)
     if fit.n_draws < FEWEST:
         raise BadPlan(f"next_run needs a fit with at least {FEWEST} draws; this has {fit.n_draws}")
+    if isinstance(runs, bool) or runs < 1:
+        raise BadPlan(f"runs must be a whole number from 1, got {runs}")
     priced, limit = find_cost(cost), check_budget(budget)
     table = _candidates(fit, candidates)
     prices = _prices(table, priced, given or {})
     wanted = _quantity(fit, quantity)
     seen = _predictions(fit, table)
-    chosen, widths = _choose(wanted, seen, prices, limit, runs, _noise_variance(fit), per_cost)
+    chosen, shares = _choose(wanted, seen, prices, limit, runs, _noise_variance(fit), per_cost)
     if not chosen:
         raise BadPlan(
             f"no candidate run costs at most {limit:g} {priced.unit}; the cheapest costs "
             f"{np.nanmin(prices):.3g}"
         )
-    return table[chosen].with_columns(pl.Series("cost", prices[chosen]), pl.Series("width", widths))
+    return table[chosen].with_columns(
+        pl.Series("cost", prices[chosen]), pl.Series("remaining", shares)
+    )
 
 
 def _candidates(fit: Fit, candidates: Any) -> pl.DataFrame:
@@ -79,14 +83,14 @@ def _candidates(fit: Fit, candidates: Any) -> pl.DataFrame:
     missing = [name for name in fit.law.variables if name not in fit.ranges]
     if missing:
         raise BadPlan(f"the fit records no range of {', '.join(missing)}; give candidates")
-    axes = []
+    axes: list[np.ndarray] = []
     for name in fit.law.variables:
         low, high = fit.ranges[name]
         if low <= 0:
             raise BadPlan(f"{name} reaches {low:g}, so no grid of its logarithm; give candidates")
         axes.append(np.geomspace(low, high * REACH, GRID))
-    mesh = np.meshgrid(*axes, indexing="ij")
-    return pl.DataFrame({n: m.ravel() for n, m in zip(fit.law.variables, mesh, strict=True)})
+    mesh = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
+    return pl.DataFrame(dict(zip(fit.law.variables, mesh, strict=True)))
 
 
 def _prices(table: pl.DataFrame, cost: Cost, given: Mapping[str, float]) -> np.ndarray:
@@ -94,25 +98,42 @@ def _prices(table: pl.DataFrame, cost: Cost, given: Mapping[str, float]) -> np.n
     for name in cost.variables:
         if name not in values:
             values[name] = numbers(table, name)
-    return np.broadcast_to(calculate(cost.expr, values), (len(table),)).astype(float)
+    prices = np.broadcast_to(calculate(cost.expr, values), (len(table),)).astype(float)
+    if not (prices > 0).all():
+        raise BadPlan(
+            f"every candidate must cost something; by {cost.name!r} one costs {prices.min():g}"
+        )
+    return prices
 
 
 def _quantity(
     fit: Fit, quantity: str | Callable[[Mapping[str, Any]], Any] | Mapping[str, float]
 ) -> Float[np.ndarray, "draws"]:
     """The quantity on every draw; positive ones as logarithms, so that widths are relative."""
-    if isinstance(quantity, str):
-        fit.interval(quantity)  # refuses an unknown name
-        values = np.asarray(fit.draws[quantity], dtype=float)
-    elif isinstance(quantity, Mapping):
-        values = np.asarray(fit.law(**quantity, **fit.draws), dtype=float)
+    if isinstance(quantity, str) or callable(quantity):
+        fit.interval(quantity)  # refuses an unknown name, and what gives no number
+        drawn = quantity(fit.draws) if callable(quantity) else fit.draws[quantity]
     else:
-        values = np.asarray(quantity(fit.draws), dtype=float)
+        drawn = _law_at(fit, quantity)
+    values = np.asarray(drawn, dtype=float)
     values = np.broadcast_to(values, (fit.n_draws,))
     values = np.log(values) if (values > 0).all() else values
-    if not np.ptp(values[np.isfinite(values)]) > 0:
+    known = values[np.isfinite(values)]
+    if not (len(known) and np.ptp(known) > 0):
         raise BadPlan("the quantity does not vary over the draws: nothing is left to narrow")
     return values
+
+
+def _law_at(fit: Fit, columns: Mapping[str, float]) -> Float[np.ndarray, "..."]:
+    """The law where it is to be predicted, on every draw."""
+    if set(columns) != set(fit.law.variables):
+        raise BadPlan(
+            f"a prediction is at values of {', '.join(fit.law.variables)}; given are "
+            f"{', '.join(columns) or 'none'}"
+        )
+    if not all(np.isfinite(value) for value in columns.values()):
+        raise BadPlan(f"a prediction is at finite values, got {dict(columns)}")
+    return fit.law(**columns, **fit.draws)
 
 
 def _predictions(fit: Fit, table: pl.DataFrame) -> Float[np.ndarray, "draws candidates"]:
@@ -126,6 +147,8 @@ def _predictions(fit: Fit, table: pl.DataFrame) -> Float[np.ndarray, "draws cand
 
 def _noise_variance(fit: Fit) -> float:
     """Variance of one run's residual, from their median size (runs far off do not inflate it)."""
+    if not len(fit.residuals):
+        raise BadPlan("this fit was saved without residuals, which tell a run's noise")
     spare = max(fit.rows - len(fit.free), 1)
     size = float(np.median(np.abs(fit.residuals))) / 0.6745
     return max(size, 1e-12) ** 2 * fit.rows / spare
@@ -144,7 +167,7 @@ def _choose(
     q, g = _centred(wanted[:, None])[:, 0], _centred(seen)
     variance = start = float(q @ q) / len(q)
     chosen: list[int] = []
-    widths: list[float] = []
+    shares: list[float] = []
     left = budget
     for _ in range(runs):
         spread = np.einsum("dc,dc->c", g, g) / len(q)
@@ -164,13 +187,16 @@ def _choose(
         q = q - column * (weight * (column @ q) / len(q))
         g = g - np.outer(column, weight * (column @ g) / len(q))
         variance = float(q @ q) / len(q)
-        widths.append(float(np.sqrt(variance / start)))
-    return chosen, widths
+        shares.append(float(np.sqrt(variance / start)))
+    return chosen, shares
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-    """Draws minus their median, far ones pulled in to five robust deviations; gaps as zero."""
+    """Draws minus their median, far ones pulled in to five robust deviations (none where most are
+    equal, as at a bound); gaps as zero."""
+    known = np.where(np.isnan(values).all(axis=0), 0.0, values)
     with np.errstate(invalid="ignore"):
-        middle = np.nanmedian(values, axis=0)
-        size = 1.4826 * np.nanmedian(np.abs(values - middle), axis=0)
-    return np.nan_to_num(np.clip(values - middle, -5 * size, 5 * size))
+        off = known - np.nanmedian(known, axis=0)
+        size = 1.4826 * np.nanmedian(np.abs(off), axis=0)
+    most = np.where(size > 0, 5 * size, np.inf)
+    return np.nan_to_num(np.clip(off, -most, most), posinf=0.0, neginf=0.0)

@@ -15,8 +15,9 @@ from kleiber.fitting.intervals import check_level
 from kleiber.fitting.record import Fit
 from kleiber.fitting.status import Status
 from kleiber.formula import calculate
-from kleiber.planning.allocate import SMALLEST, Question, allocate, ask, law_at
+from kleiber.planning.allocate import allocate
 from kleiber.planning.cost import Cost, check_budget, find_cost, six_nd
+from kleiber.planning.question import SMALLEST, Question, ask, law_at
 
 FAR = 10.0  # budgets beyond this multiple of the largest measured run are warned of
 
@@ -211,7 +212,8 @@ def _estimate(fit: Fit, value: float, draws: np.ndarray | None, level: float) ->
         return Estimate(value, np.nan, np.nan, np.nan)
     known = draws[np.isfinite(draws)]
     low, high = fit.interval(lambda _: known, level)
-    return Estimate(value, float(known.std(ddof=1)), low, high)
+    with np.errstate(over="ignore"):  # of draws that ran off
+        return Estimate(value, float(known.std(ddof=1)), low, high)
 
 
 def _predicted(fit: Fit, question: Question, chosen: Mapping[str, float], level: float) -> Estimate:

@@ -1,0 +1,319 @@
+"""Refits: how tables are resampled or made wild, and that each draw is a refit of its own table."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from kleiber import laws
+from kleiber.fitting import bootstrap
+from kleiber.fitting.bootstrap import (
+    refit,
+    resample_weights,
+    stretch_residuals,
+    webb_factors,
+)
+from kleiber.fitting.linear import FARTHEST, tangent_refits
+from kleiber.fitting.noise import Noise, charge
+from kleiber.fitting.prior import Prior
+from kleiber.fitting.problem import Problem, minimise, pose
+from kleiber.law import Law, real
+from kleiber.maths.seeds import stream
+
+LEAST, PLAIN = Noise("log"), Noise("linear")
+GROUPS = np.repeat(np.arange(10), 4)[np.random.default_rng(8).permutation(40)]
+
+
+@Law
+def parabola(x: Any, *, a: Any = real(-5, 5), b: Any = real(-5, 5), c: Any = real(-5, 5)) -> Any:
+    """A law that is linear in its parameters."""
+    return a + b * x + c * x * x
+
+
+def design(x: np.ndarray) -> np.ndarray:
+    return np.stack([np.ones_like(x), x, x * x], axis=1)
+
+
+def bent(rows: int = 40, noise: Noise = PLAIN, weights: np.ndarray | None = None) -> Problem:
+    """A noisy parabola."""
+    rng = np.random.default_rng(3)
+    x = np.sort(rng.uniform(-1, 1, rows))
+    y = design(x) @ [1.0, 0.5, -0.8] + 0.1 * rng.standard_normal(rows)
+    return pose(parabola, noise, {"x": x}, y, np.ones(rows) if weights is None else weights)
+
+
+def floored(noise: Noise = LEAST, rows: int = 40) -> Problem:
+    """A noisy power law with a floor."""
+    rng = np.random.default_rng(4)
+    x = np.exp(rng.uniform(np.log(1e2), np.log(1e6), rows))
+    y = laws.power_law_floor(x, E=1.7, A=40.0, alpha=0.4) * np.exp(0.02 * rng.standard_normal(rows))
+    return pose(laws.power_law_floor, noise, {"n_data": x}, y, np.ones(rows))
+
+
+def optimum(problem: Problem) -> np.ndarray:
+    """From the middle of what was planted."""
+    start = np.zeros(3) if problem.law.name == "parabola" else np.array([0.5, 3.7, 0.4])
+    return minimise(problem, start[None], problem.weights[None], exact=False)[0].point[0]
+
+
+def draw(problem: Problem, draws: int = 100, **options: Any) -> np.ndarray:
+    given = {"groups": None, "rng": stream(0, "resample"), **options}
+    runs = list(refit(problem, optimum(problem)[None], 1.0, draws=draws, **given))
+    assert all(run.converged.all() for run in runs)
+    assert all(run.total == draws for run in runs)
+    return np.concatenate([run.point for run in runs])
+
+
+# How tables are drawn
+
+
+def test_rows_are_drawn_with_replacement() -> None:
+    counts = resample_weights(np.random.default_rng(0), 4000, 30, None)
+    assert counts.shape == (4000, 30)
+    assert (counts.sum(axis=1) == 30).all()
+    assert np.array_equal(counts, np.round(counts))
+    # multinomial: mean 1, variance 1 - 1/n; four standard errors over 4000 draws
+    assert np.abs(counts.mean(axis=0) - 1).max() < 4 / np.sqrt(4000)
+    assert counts.var(axis=0) == pytest.approx(np.full(30, 1 - 1 / 30), abs=0.15)
+
+
+def test_groups_are_drawn_whole() -> None:
+    counts = resample_weights(np.random.default_rng(0), 200, 40, GROUPS)
+    for g in range(10):
+        assert np.ptp(counts[:, g == GROUPS], axis=1).max() == 0
+    first = [int(np.flatnonzero(g == GROUPS)[0]) for g in range(10)]
+    assert (counts[:, first].sum(axis=1) == 10).all()
+    assert len(np.unique(counts[:, first], axis=0)) > 100
+
+
+def test_webbs_factors() -> None:
+    factors = webb_factors(np.random.default_rng(0), 20_000, 3, None)
+    values, count = np.unique(factors, return_counts=True)
+    np.testing.assert_allclose(values, [-(1.5**0.5), -1, -(0.5**0.5), 0.5**0.5, 1, 1.5**0.5])
+    assert np.abs(count / factors.size - 1 / 6).max() < 4 * np.sqrt(5 / 36 / factors.size)
+    assert np.abs(factors.mean(axis=0)).max() < 4 / np.sqrt(20_000)
+    assert factors.var(axis=0) == pytest.approx(np.ones(3), abs=0.02)
+    together = webb_factors(np.random.default_rng(0), 50, 40, GROUPS)
+    for g in range(10):
+        assert np.ptp(together[:, g == GROUPS], axis=1).max() == 0
+
+
+@pytest.mark.parametrize("groups", [None, GROUPS], ids=["rows", "groups"])
+def test_wild_tables_have_the_right_mean_and_variance(
+    groups: np.ndarray | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wild table is the fitted values plus the stretched residuals times factors of mean 0 and
+    variance 1: its mean is the fit, its variance the squares of those residuals."""
+    problem, seen = bent(), []
+
+    def watch(*given: Any, shift: np.ndarray, **options: Any) -> Any:
+        seen.append(shift)
+        return minimise(*given, shift=shift, **options)
+
+    u = optimum(problem)
+    monkeypatch.setattr(bootstrap, "minimise", watch)
+    list(
+        refit(
+            problem, u[None], 1.0, draws=4000, groups=groups, rng=stream(0, "resample"), wild=True
+        )
+    )
+    fitted = problem.law(**problem.columns, **dict(zip("abc", u, strict=True)))
+    tables = problem.target + np.concatenate(seen)
+    assert len(tables) == 4000
+    stretched = stretch_residuals(problem, u, fitted - problem.target, groups)
+    error = np.abs(stretched) / np.sqrt(4000)
+    assert (np.abs(tables.mean(axis=0) - fitted) < 5 * error).all()
+    # the fourth moment of Webb's factors is 7/6
+    assert np.abs(tables.var(axis=0) / stretched**2 - 1).max() < 5 * np.sqrt((7 / 6 - 1) / 4000)
+    if groups is not None:  # rows of a group move together
+        moved = (tables - fitted)[:, groups == 3]
+        assert np.linalg.matrix_rank(moved) == 1
+
+
+# Stretching is leaving out
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("groups", [None, GROUPS], ids=["rows", "groups"])
+def test_stretching_is_leaving_out(groups: np.ndarray | None, weighted: bool) -> None:
+    """HC3 and CR3 of a linear law: residuals of rows, or groups, that the fit has not seen."""
+    weights = np.random.default_rng(1).uniform(0.5, 2.0, 40) if weighted else np.ones(40)
+    problem = bent(weights=weights)
+    x, y = design(problem.columns["x"]), problem.target
+    root = np.sqrt(weights)[:, None]
+    u = np.linalg.lstsq(root * x, root[:, 0] * y, rcond=None)[0]
+    got = stretch_residuals(problem, u, x @ u - y, groups)
+    for g in np.unique(np.arange(40) if groups is None else groups):
+        out = (np.arange(40) if groups is None else groups) == g
+        without = np.linalg.lstsq((root * x)[~out], (root[:, 0] * y)[~out], rcond=None)[0]
+        np.testing.assert_allclose(got[out], x[out] @ without - y[out], rtol=1e-9, atol=1e-12)
+
+
+def test_a_row_that_a_parameter_serves_alone_is_stretched_to_a_limit() -> None:
+    x = np.array([0.0] * 9 + [1.0])
+    law = Law(lambda x, *, a=real(-1, 1), b=real(-1, 1): a + b * x, "jump", ("x",), {})
+    law = Law(law.function)
+    problem = pose(law, PLAIN, {"x": x}, np.arange(10.0), np.ones(10))
+    residual = np.full(10, 0.5)
+    got = stretch_residuals(problem, np.zeros(2), residual, None)
+    assert got[-1] == pytest.approx(0.5 / bootstrap.LEAST)
+    assert got[:-1] == pytest.approx(np.full(9, 0.5 / (1 - 1 / 9)))
+
+
+def test_a_parameter_at_its_bound_stretches_nothing() -> None:
+    """A floor at zero pulls on no row: residuals are those of the law without it."""
+    x = np.geomspace(1, 1e4, 30)
+    y = 5e4 * x**-0.3 * np.exp(0.02 * np.random.default_rng(0).standard_normal(30))
+    bare = pose(laws.power_law, LEAST, {"n_data": x}, y, np.ones(30))
+    u = np.array([np.log(5e4), 0.3])
+    residual = bare.differentiate(u[None], False).residual[0]
+    law = laws.power_law_floor
+    held = pose(law, LEAST, {"n_data": x}, y, np.ones(30))
+    floor = law.domains["E"].approach(0.0)
+    got = stretch_residuals(held, np.array([floor, *u]), residual, None)
+    np.testing.assert_allclose(got, stretch_residuals(bare, u, residual, None), rtol=1e-12)
+
+
+def test_rows_of_weight_zero_are_left_alone() -> None:
+    weights = np.where(np.arange(40) % 5 == 0, 0.0, 1.0)
+    problem = bent(weights=weights)
+    few = bent()
+    kept = weights > 0
+    columns = {"x": few.columns["x"][kept]}
+    few = pose(parabola, PLAIN, columns, few.target[kept], np.ones(kept.sum()))
+    u = optimum(few)
+    residual = problem.differentiate(u[None], False).residual[0]
+    for groups in (None, GROUPS):
+        part = None if groups is None else groups[kept]
+        got = stretch_residuals(problem, u, residual, groups)
+        wanted = stretch_residuals(few, u, residual[kept], part)
+        np.testing.assert_allclose(got[kept], wanted, rtol=1e-12)
+        assert np.isfinite(got).all()
+
+
+# Draws
+
+
+BELIEF = Prior(np.array([1]), np.array([0.5]), np.array([0.1]), (False,), 0.01)
+
+
+@pytest.mark.parametrize("wild", [False, True], ids=["rows", "wild"])
+@pytest.mark.parametrize("groups", [None, GROUPS], ids=["single", "grouped"])
+@pytest.mark.parametrize("prior", [None, BELIEF], ids=["flat", "believed"])
+def test_draws_do_not_depend_on_how_the_work_is_cut(
+    wild: bool, groups: np.ndarray | None, prior: Prior | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = replace(bent(), prior=prior)
+    options: dict[str, Any] = {"groups": groups, "wild": wild}
+    whole = draw(problem, rng=stream(5, "resample"), **options)
+    monkeypatch.setattr(bootstrap, "MEMORY", 7 * 40)
+    cut = draw(problem, rng=stream(5, "resample"), **options)
+    np.testing.assert_allclose(cut, whole, rtol=1e-9)
+    fewer = draw(problem, draws=30, rng=stream(5, "resample"), **options)
+    np.testing.assert_allclose(fewer, whole[:30], rtol=1e-9)
+    other = draw(problem, rng=stream(6, "resample"), **options)
+    assert not np.isclose(other, whole).any(axis=1).any()
+
+
+def refit_by_scipy(problem: Problem, u: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """One refit by BFGS on the objective as it is written, from the optimum."""
+
+    def value(point: np.ndarray) -> tuple[float, np.ndarray]:
+        slopes = problem.differentiate(point[None], False)
+        paid = charge(problem.noise, slopes.residual, np.ones(1))
+        return float(paid.rho[0] @ weights), slopes.slopes[0] @ (weights * paid.psi[0])
+
+    found = optimize.minimize(value, u, jac=True, method="BFGS", options={"gtol": 1e-9})
+    return found.x
+
+
+@pytest.mark.parametrize("noise", [LEAST, Noise("log", delta=0.01)], ids=["least", "Huber"])
+def test_standard_deviations_are_those_of_independent_refits(noise: Noise) -> None:
+    """Other resamples, refitted by SciPy: the same spread but for the noise of 400 draws each."""
+    problem = floored(noise)
+    u = optimum(problem)
+    ours = draw(problem, draws=400)
+    weights = resample_weights(np.random.default_rng(99), 400, 40, None)
+    theirs = np.array([refit_by_scipy(problem, u, row) for row in weights])
+    ratio = ours.std(axis=0, ddof=1) / theirs.std(axis=0, ddof=1)
+    kurtosis = ((theirs - theirs.mean(axis=0)) ** 4).mean(axis=0) / theirs.var(axis=0) ** 2
+    error = np.sqrt(2 * (kurtosis - 1) / (4 * 400))  # of a ratio of two standard deviations
+    assert (np.abs(ratio - 1) < 4 * error).all()
+    assert (error < 0.08).all()
+    middle = np.abs(ours.mean(axis=0) - theirs.mean(axis=0))
+    assert (middle < 4 * theirs.std(axis=0) * np.sqrt(2 / 400)).all()
+
+
+def test_a_draw_keeps_the_best_of_its_starts() -> None:
+    """Besides the optimum a start in a worse valley, then only that one: the lower end is kept."""
+    rng = np.random.default_rng(0)
+    x = np.sort(rng.uniform(0, 4, 40))
+    law = Law(_wave)
+    y = np.tanh(2 * (x - 1)) + 0.05 * rng.standard_normal(40)
+    problem = pose(law, PLAIN, {"x": x}, y, np.ones(40))
+    good = minimise(problem, np.array([[1.0, 2.0]]), problem.weights[None])[0].point[0]
+    bad = minimise(problem, np.array([[3.9, -2.0]]), problem.weights[None])[0].point[0]
+    assert np.abs(good - bad).max() > 0.5
+
+    def run(*starts: np.ndarray) -> Any:
+        given = {"draws": 50, "groups": None, "rng": stream(0, "resample")}
+        (found,) = refit(problem, np.stack(starts), 1.0, **given)
+        return found
+
+    alone, worse, both = run(good), run(bad), run(bad, good)
+    assert (worse.objective > alone.objective * 1.5).all()
+    np.testing.assert_allclose(both.objective, alone.objective, rtol=1e-9)
+    np.testing.assert_allclose(both.point, alone.point, rtol=1e-6)
+
+
+def _wave(x: Any, *, at: Any = real(-5, 5), slope: Any = real(-5, 5)) -> Any:
+    return np.tanh(slope * (x - at))
+
+
+# The tangent
+
+
+def test_tangent_refits_of_a_linear_law_are_exact() -> None:
+    problem = bent()
+    u = optimum(problem)
+    weights = resample_weights(np.random.default_rng(0), 60, 40, None)
+    got = tangent_refits(problem, u, 1.0, weights)
+    x, y = design(problem.columns["x"]), problem.target
+    wanted = np.array([np.linalg.solve((x.T * w) @ x, (x.T * w) @ y) for w in weights])
+    assert np.abs(wanted - u).max() < FARTHEST
+    np.testing.assert_allclose(got, wanted, rtol=1e-9)
+
+
+def test_tangent_refits_under_huber_are_nearly_there() -> None:
+    """They are starts: never worse than the optimum, and most of the way to the draw's own."""
+    problem = bent(noise=Noise("linear", delta=0.05))
+    u = optimum(problem)
+    weights = resample_weights(np.random.default_rng(0), 60, 40, None)
+    found, _ = minimise(problem, np.repeat(u[None], 60, 0), weights)
+    assert found.converged.all()
+
+    def value(points: np.ndarray) -> np.ndarray:
+        r = points @ design(problem.columns["x"]).T - problem.target
+        return (charge(problem.noise, r, np.ones(60)).rho * weights).sum(axis=1)
+
+    ends = [tangent_refits(problem, u, 1.0, weights), np.repeat(u[None], 60, 0)]
+    left, whole = (value(end) - value(found.point) for end in ends)
+    assert (left <= whole).all()
+    assert np.quantile(left / whole, 0.9) < 0.02
+
+
+def test_tangent_refits_stay_near_and_inside_the_domain() -> None:
+    """With two rows left, a tangent says little: its steps are cut, and stop short of zero."""
+    problem = floored()
+    u = optimum(problem)
+    weights = np.zeros((40, 40))
+    for k in range(40):
+        weights[k, [k, (k + 1) % 40, (k + 2) % 40]] = 1.0
+    got = tangent_refits(problem, u, 1.0, weights)
+    assert np.abs(got - u).max() <= FARTHEST * (1 + 1e-12)
+    assert np.abs(got - u).max() > 0.99 * FARTHEST
+    assert (got[:, 2] >= 0.1 * u[2] * (1 - 1e-12)).all()
