@@ -52,7 +52,10 @@ def middle(domain: Domain) -> float:
 def plant(law: Law, rows: int) -> tuple[Problem, np.ndarray]:
     """A planted table of the law, and the coordinates of its fit."""
     rng = np.random.default_rng(0)
-    columns = {n: np.exp(rng.uniform(*np.log(RANGES[n]), rows)) for n in law.variables}
+    columns = {
+        n: np.exp(rng.uniform(np.log(RANGES[n][0]), np.log(RANGES[n][1]), rows))
+        for n in law.variables
+    }
     chosen = PLANTED.get("broken" if law.name.startswith("broken") else law.name, {})
     truth = {name: chosen.get(name, middle(domain)) for name, domain in law.domains.items()}
     for k in (2, 3):  # further breaks, further out
@@ -106,7 +109,10 @@ def report_large() -> None:
     rng = np.random.default_rng(0)
     law, truth = kleiber.laws.chinchilla, {"E": 1.8, "A": 480.0, "B": 2100.0}
     for rows, groups, draws in ((100_000, 0, 200), (100_000, 500, 1000)):
-        columns = {n: np.exp(rng.uniform(*np.log(RANGES[n]), rows)) for n in law.variables}
+        columns = {
+            n: np.exp(rng.uniform(np.log(RANGES[n][0]), np.log(RANGES[n][1]), rows))
+            for n in law.variables
+        }
         noise = 0.01 * rng.standard_normal(rows)
         run = np.arange(rows) % max(groups, 1)
         noise += 0.01 * rng.standard_normal(max(groups, 1))[run] if groups else 0.0

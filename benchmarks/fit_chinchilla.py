@@ -146,7 +146,7 @@ def main() -> None:
     hits = sum(value <= min(found) * (1 + 1e-6) for value in found)
     print(f"start search: {spent * 1e3:.1f} ms of CPU, {hits} of 100 seeds at the best optimum")
     theta = problem.outer(best.point[None])[0]
-    print(f"optimum {best.objective:.8e} at {dict(zip(problem.law.params, theta.round(5)))}")
+    print(f"optimum {best.objective:.8e} at {theta.round(5).tolist()}")
 
     weights = resample_weights(np.random.default_rng(SEED), ask.draws, len(y), None)
     slow, reference = cpu(
@@ -171,26 +171,18 @@ def main() -> None:
         )
 
     truth, lowest = converged_refits(problem, best.point, params, weights)
-    lowest[: ask.baseline] = np.minimum(lowest[: ask.baseline], reference[:, -1])
+    few = ask.baseline
+    lowest[:few] = np.minimum(lowest[:few], reference[:, -1])
     gap = (objective - lowest) / lowest
-    print(
-        f"\ndraws within 1e-6 of their own optimum: {(gap <= 1e-6).mean():.2%} (worst {gap.max():.1e})"
-    )
-    print(
-        f"baseline's draws within 1e-6: {((reference[:, -1] / lowest[: ask.baseline] - 1) <= 1e-6).mean():.0%}"
-    )
+    share = (gap <= 1e-6).mean()
+    print(f"\ndraws within 1e-6 of their own optimum: {share:.2%} (worst {gap.max():.1e})")
+    share = (reference[:, -1] / lowest[:few] - 1 <= 1e-6).mean()
+    print(f"baseline's draws within 1e-6: {share:.0%}")
     ratio = params.std(axis=0) / truth.std(axis=0)
-    print(
-        f"standard deviations over those of converged refits: {dict(zip(problem.law.params, ratio.round(5)))}"
-    )
     low, high = np.percentile(params, [2.5, 97.5], axis=0)
-    print(
-        "95% percentiles:",
-        {
-            n: (float(f"{a:.4g}"), float(f"{b:.4g}"))
-            for n, a, b in zip(problem.law.params, low, high)
-        },
-    )
+    print("        standard deviation over that of converged refits, and 95% percentiles")
+    for k, name in enumerate(problem.law.params):
+        print(f"{name:<8}{ratio[k]:.5f}  {low[k]:.5g} to {high[k]:.5g}")
 
 
 if __name__ == "__main__":

@@ -73,8 +73,9 @@ def plant(
     noise = 0.01 * rng.standard_normal(rows)
     groups = None
     if cell.noise == "hetero":  # ten times noisier at the small end of the first column
-        low, high = np.log(RANGES[law.variables[0]])
-        noise *= 3 * 10 ** -((np.log(columns[law.variables[0]]) - low) / (high - low))
+        first = next(iter(law.variables))
+        low, high = np.log(RANGES[first])
+        noise *= 3 * 10 ** -((np.log(columns[first]) - low) / (high - low))
     if grouped:
         noise = 0.4 * noise + 0.01 * np.repeat(rng.standard_normal(units), GROUP)
         groups = np.repeat(np.arange(units), GROUP)
@@ -237,7 +238,7 @@ def run_cell(job: tuple[Cell, Noise, int, int, int, bool]) -> dict[str, dict[str
 def passes(hits: int, tables: int) -> bool:
     """Whether the 99% Clopper-Pearson interval of the coverage meets 93 to 97%."""
     ends = stats.binomtest(hits, tables).proportion_ci(0.99, method="exact")
-    return ends.low <= HIGH and ends.high >= LOW
+    return bool(ends.low <= HIGH and ends.high >= LOW)
 
 
 def main() -> None:

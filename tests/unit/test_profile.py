@@ -31,9 +31,9 @@ def line(x: Any, *, a: Any = real(-10, 10), b: Any = real(-10, 10)) -> Any:
 
 
 @Law
-def share(x: Any, *, p: Any = fraction()) -> Any:
-    """A share of x."""
-    return p * x
+def share(x: Any, *, p: Any = fraction(), c: Any = real(-1, 1)) -> Any:
+    """A share of x, and something beside."""
+    return p * x + c
 
 
 def scattered(size: float = 1.0, about: float = 0.0) -> Table:
@@ -228,16 +228,16 @@ def test_at_its_bound_a_parameter_has_a_one_sided_interval() -> None:
 
 def test_a_share_at_one_has_a_one_sided_interval() -> None:
     rng = np.random.default_rng(0)
-    x = np.linspace(1, 2, 30)
-    table = {"x": x, "loss": 1.02 * x + 0.01 * rng.standard_normal(30)}
+    x = np.linspace(-1, 1, 30)
+    table = {"x": x, "loss": 1.02 * x + 0.05 * rng.standard_normal(30)}
     found = fit(share, table, noise=PLAIN, draws=0)
     assert found.params["p"] == 1.0
     low, high = profile(found, table, "p", 0.999)
     assert high == 1.0
-    s2 = ((x - table["loss"]) ** 2).sum() / 29
-    level = stats.t.ppf(0.9995, 29) ** 2 * s2
-    q = ((low * x - table["loss"]) ** 2).sum() - ((x - table["loss"]) ** 2).sum()
-    assert q == pytest.approx(level, rel=1e-6)
+    y = table["loss"] - table["loss"].mean()
+    charges = [((p * x - y) ** 2).sum() for p in (1.0, low)]
+    rise = stats.t.ppf(0.9995, 28) ** 2 * charges[0] / 28
+    assert charges[1] - charges[0] == pytest.approx(rise, rel=1e-6)
 
 
 def test_what_the_table_does_not_determine_has_no_end() -> None:

@@ -27,8 +27,8 @@ class Interval(NamedTuple):
 
 def check_level(level: float) -> float:
     """The level as a float; ValueError unless it lies strictly between 0 and 1."""
-    if not (isinstance(level, (int, float)) and 0 < level < 1):
-        hint = f"; write {level / 100:g} for {level:g}%" if 1 < float(level) < 100 else ""
+    if not 0 < level < 1:
+        hint = f"; write {level / 100:g} for {level:g}%" if 1 < level < 100 else ""
         raise ValueError(f"level must lie between 0 and 1, got {level}{hint}")
     return float(level)
 

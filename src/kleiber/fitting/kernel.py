@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -31,6 +32,7 @@ class Slopes:
     bends: Float[np.ndarray, "members pairs rows"] | None
 
 
+Prepared = tuple[Callable[..., tuple[np.ndarray, ...]], list[np.ndarray]]
 Differentiate = Callable[[Float[np.ndarray, "members params"], bool], Slopes]
 
 
@@ -67,10 +69,14 @@ def mixed_function(program: Program, n_params: int) -> Callable[..., tuple[np.nd
     return _define("\n".join(lines), "<kleiber residuals>")
 
 
+def _step(x: Any) -> np.ndarray:
+    return (np.asarray(x) > 0).astype(float)
+
+
 def _define(source: str, place: str) -> Callable[..., tuple[np.ndarray, ...]]:
-    names = dict(NAMES) | {"step": lambda x: (np.asarray(x) > 0).astype(float)}
+    names: dict[str, Any] = {**NAMES, "step": _step}
     exec(compile(source, place, "exec"), names)
-    return names["run"]  # pyright: ignore[reportReturnType]
+    return names["run"]
 
 
 def traced_slopes(
@@ -81,9 +87,9 @@ def traced_slopes(
 ) -> Differentiate:
     """Derivatives of a traced law; ``target`` is already on the noise model's scale."""
     n, width = len(target), len(law.params)
-    runs = {}
+    runs: dict[bool, Prepared] = {}
 
-    def prepare(second: bool) -> tuple[Callable[..., tuple[np.ndarray, ...]], list[np.ndarray]]:
+    def prepare(second: bool) -> Prepared:
         program, names = residual_program(law, scale, second=second)
         arrays = [columns.get(name, target) for name in names]
         with np.errstate(all="ignore"):

@@ -62,7 +62,7 @@ def pose(
 
 def straighten(law: Law) -> Law:
     """The law with its positive exponents fitted as they are rather than as logarithms."""
-    exponents = exponent_params(law.expr) if law.expr is not None else set()
+    exponents: set[str] = exponent_params(law.expr) if law.expr is not None else set()
     domains = {
         name: replace(d, kind="above") if name in exponents and d.kind == "positive" else d
         for name, d in law.domains.items()
@@ -108,7 +108,7 @@ def _charge_rows(
     if problem.kernel is not None:
         return problem.kernel(u, weights, scale, shift)
     block = max(1, BLOCK // len(problem.target))
-    parts = []
+    parts: list[Local] = []
     for i in range(0, len(u), block):
         part = slice(i, i + block)
         w = weights if len(weights) == 1 else weights[part]

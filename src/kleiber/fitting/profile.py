@@ -3,12 +3,13 @@
 With Q(t) the objective minimised over all other parameters at theta_k = t, the interval is where
 Q(t) - Q_min <= tau c^2 / 2, with tau the noise model's dispersion (the variance for least squares:
 then this is the F test inverted, Bates & Watts 1988, section 6.1) and c Student's t quantile. Each
-end is bracketed by doubling steps and closed by bisection; one that is never reached is the end of
-the parameter's domain.
+end is bracketed by doubling steps and closed on the root of the rise, which is nearly straight; one
+that is never reached is the end of the parameter's domain.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +29,7 @@ from kleiber.maths.levenberg import Local, descend
 from kleiber.table import as_frame, digest
 
 FARTHEST = 40.0  # in a logarithm: past a factor of e^40 the data say nothing
-DOUBLINGS, HALVINGS = 60, 45
+DOUBLINGS = 60
 
 
 def profile(fit: Fit, table: Any, name: str, level: float = 0.95) -> Interval:
@@ -68,7 +69,7 @@ def profile(fit: Fit, table: Any, name: str, level: float = 0.95) -> Interval:
     rise = 0.5 * dispersion(problem, best) * c * c
     k = problem.law.params.index(name)
     ends = [
-        u if u == bound else _end(problem, starts, k, fit.objective + rise, rise, side)
+        u if u == bound else _end(problem, starts, k, fit.objective, rise, side)
         for side, u in zip((-1.0, 1.0), fit.law.domains[name].bounds, strict=True)
     ]
     low, high = (float(problem.law.domains[name].outer(u)) for u in ends)
@@ -101,33 +102,34 @@ def _end(
     problem: Problem,
     starts: Float[np.ndarray, "starts params"],
     k: int,
-    most: float,
+    least: float,
     rise: float,
     side: float,
 ) -> float:
-    """The coordinate at which the profile rises to ``most``, on one side of the optimum."""
+    """The coordinate at which the profile rises to ``least + rise``, on one side of the optimum."""
+    from scipy import optimize  # here, because importing it costs more than importing kleiber
+
     domain = problem.law.domains[problem.law.params[k]]
     farthest = np.inf if domain.kind in ("real", "above") else FARTHEST
-    inner = outer = starts[0, k]
-    step, near = _first_step(problem, starts[0], k, rise), starts
+    near = starts
+
+    def excess(at: float) -> float:
+        nonlocal near
+        value, found = _least(problem, np.concatenate([near, starts[1:]]), k, at)
+        if value <= least + rise:
+            near = found
+        return min(math.sqrt(max(value - least, 0.0) / rise), 10.0) - 1.0
+
+    inner, step = float(starts[0, k]), _first_step(problem, starts[0], k, rise)
     for _ in range(DOUBLINGS):
-        outer = max(starts[0, k] + side * min(step, farthest), domain.floor)
-        value, found = _least(problem, np.concatenate([near, starts[1:]]), k, outer)
-        if value > most:
-            break
+        outer = max(float(starts[0, k]) + side * min(step, farthest), domain.floor)
+        if excess(outer) > 0:
+            close = 1e-11 * abs(outer - inner)
+            return float(optimize.brentq(excess, inner, outer, xtol=close, rtol=1e-15))
         if outer == domain.floor or step >= farthest:
-            return domain.floor if side < 0 else np.inf
-        inner, near, step = outer, found, 2 * step
-    else:
-        return side * np.inf
-    for _ in range(HALVINGS):
-        middle = 0.5 * (inner + outer)
-        value, found = _least(problem, np.concatenate([near, starts[1:]]), k, middle)
-        if value > most:
-            outer = middle
-        else:
-            inner, near = middle, found
-    return 0.5 * (inner + outer)
+            return domain.floor if side < 0 else math.inf
+        inner, step = outer, 2 * step
+    return side * math.inf
 
 
 def _first_step(problem: Problem, u: Float[np.ndarray, "params"], k: int, rise: float) -> float:

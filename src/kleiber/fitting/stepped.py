@@ -38,7 +38,7 @@ class _Steps:
             value = np.concatenate([self._call(part) for part in parts])
             if self.scale == "linear":
                 return value - self.target
-            return np.log(np.where(value.real > 0, value, np.nan)) - self.target
+            return np.log(np.where(np.real(value) > 0, value, np.nan)) - self.target
 
     def _call(self, theta: np.ndarray) -> np.ndarray:
         columns = [theta[:, [k]] if self.together else theta[0, k] for k in range(theta.shape[1])]
@@ -52,9 +52,9 @@ class _Steps:
         if self.complex_step:
             theta = _outer(self.law, u).astype(complex)
             with np.errstate(all="ignore"):  # nothing is finite where a parameter has run off
-                size = TINY * np.maximum(np.abs(theta[:, k].real), 1e-100)
+                size = TINY * np.maximum(np.abs(np.real(theta[:, k])), 1e-100)
                 theta[:, k] += 1j * size
-                slope = self.residual(theta).imag / size[:, None]
+                slope = np.imag(self.residual(theta)) / size[:, None]
                 return slope * domain.stretch(u[:, [k]])
         size = STEP * np.maximum(1.0, np.abs(u[:, k]))
         upper, lower = u.copy(), u.copy()
@@ -88,7 +88,7 @@ def stepped_slopes(
         if not chosen:
             chosen.append(_allowed(plain, u[0]))
         steps = chosen[0]
-        return Slopes(steps.residual(_outer(law, u)).real, steps.slopes(u), None)
+        return Slopes(np.real(steps.residual(_outer(law, u))), steps.slopes(u), None)
 
     return differentiate
 
@@ -103,7 +103,7 @@ def _allowed(plain: _Steps, u: np.ndarray) -> _Steps:
         trial = replace(best, **change)
         try:
             slopes = trial.slopes(points)
-            same = trial.residual(_outer(plain.law, points)).real
+            same = np.real(trial.residual(_outer(plain.law, points)))
         except (TypeError, ValueError, IndexError, AttributeError):
             continue  # the law does not take complex numbers, or not many members at once
         if _agree(slopes, rough, 1e-3) and _agree(same, value, 1e-12):

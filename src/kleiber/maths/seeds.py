@@ -12,6 +12,6 @@ import numpy as np
 
 def stream(seed: int, purpose: str) -> np.random.Generator:
     """The generator of ``purpose`` under ``seed``. Raises ValueError for a negative seed."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+    if isinstance(seed, bool) or int(seed) != seed or seed < 0:
         raise ValueError(f"seed must be a whole number from 0, got {seed!r}")
     return np.random.Generator(np.random.PCG64([int(seed), zlib.crc32(purpose.encode())]))

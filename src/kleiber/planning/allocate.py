@@ -29,6 +29,7 @@ from kleiber.planning.question import (
     cost_at,
     law_at,
     law_on,
+    meet,
     unlog,
 )
 
@@ -40,32 +41,29 @@ NEWTON = 8  # steps from its best point
 
 def _reach(question: Question, params: Params, logs: Logs, name: str) -> Float[np.ndarray, "..."]:
     """log of the smallest ``name`` that brings the law to the target, the others at ``logs``."""
-
-    def missed(z: np.ndarray) -> Any:
-        return ~(law_at(question, params, logs | {name: z}) <= question.target)
-
     low, high = question.limits[name]
-    edge = _edge(question, logs, name, missed)
-    at_low = ~missed(np.full(edge.shape, low))
-    edge = np.where(at_low, low, edge)
-    return np.where(~at_low & missed(np.full(edge.shape, high)), np.nan, edge)
+    others = [np.shape(z) for key, z in logs.items() if key != name]
+    start = np.full(np.broadcast_shapes(*others), low)
+    shape = np.shape(law_at(question, params, logs | {name: start}))
+    goal = -float(question.target or 0.0)
+    if question.law.expr is None:
+        return _bisect(question, params, logs, name, shape)
+    z = meet(lambda z: -law_on(question, params, logs | {name: z}), goal, (low, high), shape)
+    return np.where(np.isneginf(z), low, np.where(np.isposinf(z), np.nan, z))
 
 
-def _edge(
-    question: Question, logs: Logs, name: str, true_below: Callable[[np.ndarray], Any]
+def _bisect(
+    question: Question, params: Params, logs: Logs, name: str, shape: tuple[int, ...]
 ) -> Float[np.ndarray, "..."]:
-    """Where a condition that holds below some value ends; NaN if it holds nowhere."""
+    """``_reach`` for a law that gives no derivatives."""
     low, high = question.limits[name]
-    others = [np.asarray(z) for key, z in logs.items() if key != name]
-    shape = np.shape(true_below(np.full(np.broadcast_shapes(*(z.shape for z in others)), low)))
     left, right = np.full(shape, low), np.full(shape, high)
-    nowhere = ~np.asarray(true_below(left))
-    left = np.where(true_below(right), right, left)
     for _ in range(60):
         middle = np.asarray(0.5 * (left + right))
-        below = true_below(middle)
-        left, right = np.where(below, middle, left), np.where(below, right, middle)
-    return np.where(nowhere, np.nan, left)
+        missed = ~(law_at(question, params, logs | {name: middle}) <= question.target)
+        left, right = np.where(missed, middle, left), np.where(missed, right, middle)
+    reached = law_at(question, params, logs | {name: right}) <= question.target
+    return np.where(reached, right, np.nan)
 
 
 def _last(

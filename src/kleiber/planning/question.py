@@ -6,7 +6,7 @@ the complex step), the law where it can be traced.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -185,25 +185,37 @@ def law_on(question: Question, params: Params, logs: Mapping[str, Any]) -> Any:
 def afford(
     question: Question, priced: tuple[Cost, float], logs: Logs, name: str
 ) -> Float[np.ndarray, "..."]:
-    """log of the largest ``name`` that one budget pays for, the others at ``logs``; NaN if none.
+    """log of the largest ``name`` that one budget pays for, the others at ``logs``; NaN if none."""
+    cost, budget = priced
+    z = meet(
+        lambda z: np.log(cost_at(question, cost, logs | {name: z})),
+        float(np.log(budget)),
+        question.limits[name],
+        np.broadcast_shapes(*(np.shape(each) for key, each in logs.items() if key != name)),
+    )
+    return np.where(np.isneginf(z), np.nan, np.minimum(z, question.limits[name][1]))
 
-    Newton's method inside a bracket: the logarithm of a cost is nearly straight in logarithms.
+
+def meet(
+    rising: Callable[[Any], Any], goal: float, ends: tuple[float, float], shape: tuple[int, ...]
+) -> Float[np.ndarray, "..."]:
+    """Where a rising function meets ``goal`` between ``ends``; -inf or inf if below or above them.
+
+    Newton's method with derivatives by the complex step, inside a bracket: what grows like a power
+    is nearly straight in logarithms.
     """
-    (cost, budget), (low, high) = priced, question.limits[name]
-    shape = np.broadcast_shapes(*(np.shape(z) for key, z in logs.items() if key != name))
-    left, right = np.full(shape, low), np.full(shape, high)
-    nowhere = ~(cost_at(question, cost, logs | {name: left}) <= budget * (1 + 1e-12))
-    plenty = cost_at(question, cost, logs | {name: right}) <= budget
-    z = 0.5 * (left + right)
-    for _ in range(100):
-        turned = cost_at(question, cost, logs | {name: z + STEP * 1j})
-        price, rise = np.real(turned), np.imag(turned) / STEP
-        below = price <= budget
-        left, right = np.where(below, z, left), np.where(below, right, z)
-        with np.errstate(all="ignore"):
-            ahead = z + np.log(budget / price) * price / rise
-        inside = (ahead >= left - 1e-13) & (ahead <= right + 1e-13)
-        before, z = z, np.where(inside, ahead, 0.5 * (left + right))
-        if (nowhere | plenty | (np.abs(z - before) <= 1e-14 * np.maximum(np.abs(z), 1))).all():
-            break
-    return np.where(nowhere, np.nan, np.where(plenty, high, z))
+    left, right = np.full(shape, ends[0]), np.full(shape, ends[1])
+    with np.errstate(all="ignore"):
+        above, below = rising(left) > goal + 1e-12, rising(right) <= goal
+        z = 0.5 * (left + right)
+        for _ in range(100):
+            turned = rising(z + STEP * 1j)
+            value, slope = np.real(turned), np.imag(turned) / STEP
+            left, right = np.where(value <= goal, z, left), np.where(value <= goal, right, z)
+            ahead = z + (goal - value) / slope
+            inside = (ahead >= left - 1e-13) & (ahead <= right + 1e-13)
+            before, z = z, np.where(inside, ahead, 0.5 * (left + right))
+            still = np.abs(z - before) <= 1e-14 * np.maximum(np.abs(z), 1)
+            if (above | below | still).all():
+                break
+    return np.where(above, -np.inf, np.where(below, np.inf, z))
