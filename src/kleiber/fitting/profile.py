@@ -107,7 +107,7 @@ def _end(
     side: float,
 ) -> float:
     """The coordinate at which the profile rises to ``least + rise``, on one side of the optimum."""
-    from scipy import optimize  # here, because importing it costs more than importing kleiber
+    from scipy import optimize  # here, because kleiber's own import does without it
 
     domain = problem.law.domains[problem.law.params[k]]
     farthest = np.inf if domain.kind in ("real", "above") else FARTHEST
