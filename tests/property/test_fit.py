@@ -16,19 +16,21 @@ from kleiber.fitting.noise import Noise
 
 NAMES = ("E", "A", "B", "alpha", "beta")
 LEAST = Noise("log")
-truths = st.fixed_dictionaries(
-    {
-        "E": st.floats(0.5, 4),
-        "A": st.floats(100, 3000),
-        "B": st.floats(300, 6000),
-        "alpha": st.floats(0.25, 0.5),
-        "beta": st.floats(0.25, 0.5),
-    }
-)
+MIDDLE = {"alpha": 10**8.5, "beta": 10**9.5}  # of the columns
+
+
+def chinchillas(E: float, a: float, b: float, alpha: float, beta: float) -> dict[str, float]:
+    """Parameters from the sizes of both terms in the middle of the table."""
+    A, B = a * MIDDLE["alpha"] ** alpha, b * MIDDLE["beta"] ** beta
+    return {"E": E, "A": A, "B": B, "alpha": alpha, "beta": beta}
+
+
+sizes, exponents = st.floats(0.2, 1.5), st.floats(0.25, 0.5)
+truths = st.builds(chinchillas, st.floats(0.5, 4), sizes, sizes, exponents, exponents)
 seeds = st.integers(0, 10**6)
 noises = st.sampled_from([LEAST, Noise("log", delta=0.005), Noise("log", dof=5)])
 factors = st.floats(1e-3, 1e3)
-few = settings(max_examples=8, deadline=None)
+few = settings(max_examples=6, deadline=None)
 
 
 def plant(truth: dict[str, float], seed: int, noise: float = 0.003) -> dict[str, np.ndarray]:
@@ -160,17 +162,17 @@ def test_intervals_are_nested(truth: dict[str, float], seed: int, one: float, tw
 
 
 def test_intervals_cover_the_truth() -> None:
-    """90% intervals contain what was planted in 80 to 97% of 80 tables (binomial: 3 sigma)."""
+    """90% intervals contain what was planted in 80 to 97% of 60 tables (binomial: 2.6 sigma)."""
     hits = {"A": 0, "alpha": 0, "far": 0}
-    for seed in range(80):
+    for seed in range(60):
         rng = np.random.default_rng(seed)
         x = np.exp(rng.uniform(5, 15, 40))
         y = 5 * x**-0.3 * np.exp(0.02 * rng.standard_normal(40))
-        found = fit("power_law", {"n_data": x, "loss": y}, noise=LEAST, draws=100, seed=seed)
+        found = fit("power_law", {"n_data": x, "loss": y}, noise=LEAST, draws=80, seed=seed)
         for name, value in (("A", 5.0), ("alpha", 0.3)):
             low, high = found.interval(name, 0.9)
             hits[name] += low < value < high
         row = found.predict({"n_data": [math.exp(17)]}, 0.9).row(0)
         hits["far"] += row[-2] < 5 * math.exp(17) ** -0.3 < row[-1]
     for name, count in hits.items():
-        assert 0.80 < count / 80 < 0.97, name
+        assert 0.80 < count / 60 < 0.97, name

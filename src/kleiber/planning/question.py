@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -188,12 +189,18 @@ def afford(
     """log of the largest ``name`` that one budget pays for, the others at ``logs``; NaN if none."""
     cost, budget = priced
     z = meet(
-        lambda z: np.log(cost_at(question, cost, logs | {name: z})),
+        partial(_log_cost, question, cost, logs, name),
         float(np.log(budget)),
         question.limits[name],
         np.broadcast_shapes(*(np.shape(each) for key, each in logs.items() if key != name)),
     )
     return np.where(np.isneginf(z), np.nan, np.minimum(z, question.limits[name][1]))
+
+
+def _log_cost(question: Question, cost: Cost, logs: Logs, name: str, z: Any) -> Any:
+    """The logarithm of a cost at ``name`` = exp(z); far below all where it is not positive."""
+    spent = cost_at(question, cost, logs | {name: z})
+    return np.log(np.where(np.real(spent) > 0, spent, 1e-300))
 
 
 def meet(
