@@ -1,8 +1,8 @@
 """Speed of 4,000 bootstrap refits of Chinchilla's law, as a ratio of CPU times in one process.
 
 Baseline: scipy.optimize.minimize(method="BFGS") with exact hand-written gradients, one start (the
-values published by Hoffmann et al., as in Besiroglu et al.'s script), same rows, same objective (sum
-of Huber 1e-3 of log loss), with gtol small enough for it to arrive, timed on the first
+values published by Hoffmann et al., as in Besiroglu et al.'s script), same rows, same objective
+(sum of Huber 1e-3 of log loss), with gtol small enough for it to arrive, timed on the first
 ``--baseline`` draws. Ours: the NumPy path and the compiled path, on all draws. Then, that draws are
 true refits: their standard deviations against those of refits converged by other means, and each
 objective against the lowest that any method finds for that draw.
@@ -153,9 +153,7 @@ def main() -> None:
     print(f"optimum {best.objective:.8e} at {theta.round(5).tolist()}")
 
     weights = resample_weights(np.random.default_rng(SEED), ask.draws, len(y), None)
-    slow, reference = cpu(
-        lambda: run_baseline(problem, weights[: ask.baseline]), ask.repeats
-    )
+    slow, reference = cpu(lambda: run_baseline(problem, weights[: ask.baseline]), ask.repeats)
     slow /= ask.baseline
     print(f"\nbaseline BFGS, hand-written gradients: {slow * 1e3:.2f} ms a refit")
     began = time.process_time()

@@ -25,7 +25,7 @@ def test_readme_has_exactly_two_commands() -> None:
     assert ".venv/bin/kleiber" in main
     assert "examples/runs.csv" in main
     assert (ROOT / "examples" / "runs.csv").is_file()
-    assert test[-2:] == [".venv/bin/pytest", "-q"]
+    assert test[-4:] == [".venv/bin/pytest", "-q", "-n", "2"]
     assert "constraints.txt" in main
     assert "constraints.txt" in test
 
@@ -35,7 +35,9 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert f"## {__version__}" in text("CHANGELOG.md")
 
 
-@pytest.mark.parametrize("group", ["core", "fast", "train", "report", "cluster", "dev"])
+@pytest.mark.parametrize(
+    "group", ["core", "fast", "train", "report", "posterior", "cluster", "dev"]
+)
 def test_every_dependency_is_explained(group: str) -> None:
     project = tomllib.loads(text("pyproject.toml"))["project"]
     wanted = project["dependencies"] if group == "core" else project["optional-dependencies"][group]

@@ -30,7 +30,7 @@ truths = st.builds(chinchillas, st.floats(0.5, 4), sizes, sizes, exponents, expo
 seeds = st.integers(0, 10**6)
 noises = st.sampled_from([LEAST, Noise("log", delta=0.005), Noise("log", dof=5)])
 factors = st.floats(1e-3, 1e3)
-few = settings(max_examples=6, deadline=None)
+few = settings(max_examples=5, deadline=None)
 
 
 def plant(truth: dict[str, float], seed: int, noise: float = 0.003) -> dict[str, np.ndarray]:
@@ -162,17 +162,17 @@ def test_intervals_are_nested(truth: dict[str, float], seed: int, one: float, tw
 
 
 def test_intervals_cover_the_truth() -> None:
-    """90% intervals contain what was planted in 80 to 97% of 60 tables (binomial: 2.6 sigma)."""
+    """90% intervals contain what was planted in 80 to 97% of 50 tables (binomial: 2.4 sigma)."""
     hits = {"A": 0, "alpha": 0, "far": 0}
-    for seed in range(60):
+    for seed in range(50):
         rng = np.random.default_rng(seed)
         x = np.exp(rng.uniform(5, 15, 40))
         y = 5 * x**-0.3 * np.exp(0.02 * rng.standard_normal(40))
-        found = fit("power_law", {"n_data": x, "loss": y}, noise=LEAST, draws=80, seed=seed)
+        found = fit("power_law", {"n_data": x, "loss": y}, noise=LEAST, draws=60, seed=seed)
         for name, value in (("A", 5.0), ("alpha", 0.3)):
             low, high = found.interval(name, 0.9)
             hits[name] += low < value < high
         row = found.predict({"n_data": [math.exp(17)]}, 0.9).row(0)
         hits["far"] += row[-2] < 5 * math.exp(17) ** -0.3 < row[-1]
     for name, count in hits.items():
-        assert 0.80 < count / 60 < 0.97, name
+        assert 0.80 < count / 50 < 0.97, name

@@ -19,7 +19,7 @@ from kleiber.planning.allocate import allocate
 from kleiber.planning.cost import find_cost
 from kleiber.planning.question import ask
 
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=12, deadline=None)
 chinchillas = st.fixed_dictionaries(
     {
         "E": st.floats(0, 4),

@@ -63,7 +63,7 @@ def test_a_law_against_itself_cannot_be_told() -> None:
     for pair in pairs:
         data = table if "n" in pair[0] else {"n_data": table["n"], "loss": table["loss"]}
         beyond = "n" if data is table else "n_data"
-        two = compare(data, pair, beyond=beyond, noise=LEAST, draws=50)
+        two = compare(data, pair, beyond=beyond, noise=LEAST, draws=20)
         assert two.verdict.startswith("cannot tell ")
         assert two.contenders[1].verdict == "cannot tell"
         assert two.contenders[1].behind.value == pytest.approx(0, abs=1e-6)
@@ -71,26 +71,30 @@ def test_a_law_against_itself_cannot_be_told() -> None:
 
 
 def test_two_laws_that_are_wrong_alike_are_not_told_apart() -> None:
-    """The truth is symmetric in two columns; each law knows one. Of twelve tables (binomial, 5%
-    each) at most three are told apart."""
+    """The truth is symmetric in two columns; each law knows one. Of eight tables (binomial, 5%
+    each) at most two are told apart."""
     told = 0
-    for seed in range(12):
+    for seed in range(8):
         rng = np.random.default_rng(seed)
         a, b = np.exp(rng.uniform(0, 6, (2, 40)))
         loss = (1.8 + a**-0.4 + b**-0.4) * np.exp(0.02 * rng.standard_normal(40))
         table = {"a": a, "b": b, "size": a * b, "loss": loss}
         pair = ["E + A*a**-alpha", "E + B*b**-beta"]
-        two = compare(table, pair, beyond="size", noise=LEAST, draws=100, seed=seed)
+        cut = [float(np.median(a * b))]
+        two = compare(
+            table, pair, beyond="size", noise=LEAST, draws=40, origins=cut, level=0.95, seed=seed
+        )
         told += two.contenders[1].verdict == "worse"
-    assert told <= 3
+    assert told <= 2
 
 
 def test_more_rivals_are_given_more_room() -> None:
     """Of k rivals each interval is read at 1 - (1 - level)/k."""
     table = floored(noise=0.05)
-    pair = compare(table, [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, draws=200)
+    asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "draws": 100, "origins": [20.0, 60.0]}
+    pair = compare(table, [FLOOR, NO_FLOOR], **asked)
     more = [FLOOR, NO_FLOOR, "E + A*n**-0.3", "E + A*n**-0.9"]
-    four = compare(table, more, beyond="n", noise=LEAST, draws=200)
+    four = compare(table, more, **asked)
     assert len(four.contenders) == 4
     by_name = {item.law: item for item in four.contenders}
     for item in pair.contenders:
@@ -105,7 +109,8 @@ def test_laws_are_ranked_by_their_error() -> None:
         [NO_FLOOR, "E + A*n**-0.1", FLOOR, "E*(n/n)"],
         beyond="n",
         noise=LEAST,
-        draws=50,
+        draws=20,
+        origins=[20.0, 60.0],
     )
     values = [item.error.value for item in four.contenders]
     assert values == sorted(values)
@@ -198,24 +203,27 @@ def test_what_lies_beyond_changes_no_fit() -> None:
 
 
 def test_groups_are_resampled_whole() -> None:
-    """Ten copies of each run, by group, are as uncertain as the runs; by row far less."""
+    """Three copies of each run, by group, are as uncertain as the runs; by row far less."""
     table = pl.DataFrame(floored(rows=30)).with_row_index("run")
-    copies = pl.concat([table] * 4)
+    copies = pl.concat([table] * 3)
     pair = [FLOOR, NO_FLOOR]
+    asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "origins": [20.0, 60.0]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the copies, which are duplicates
-        grouped = compare(copies, pair, beyond="n", noise=LEAST, by="run", draws=100)
-        single = compare(copies, pair, beyond="n", noise=LEAST, draws=100)
-    alone = compare(table, pair, beyond="n", noise=LEAST, draws=100)
+        grouped = compare(copies, pair, draws=60, by="run", **asked)
+        single = compare(copies, pair, draws=60, **asked)
+    alone = compare(table, pair, draws=60, **asked)
     spreads = [item.contenders[1].behind.stderr for item in (alone, grouped, single)]
-    assert spreads[1] == pytest.approx(spreads[0], rel=1e-6)
+    assert spreads[1] == pytest.approx(spreads[0], rel=0.01)  # draws end within a tolerance
     assert spreads[2] < 0.7 * spreads[1]
 
 
 def test_few_groups_are_noted_and_still_compared() -> None:
     """Fewer groups than parameters: a group is worth one degree of freedom, as in a fit."""
     table = {**floored(), "run": np.arange(40) % 4}
-    got = compare(table, [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, by="run", draws=50)
+    got = compare(
+        table, [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, by="run", draws=50, origins=[60.0]
+    )
     assert any("only 4 groups in 'run'" in note for note in got.notes)
     assert got.contenders[0].error.low < got.contenders[0].error.high
     alone = compare(
@@ -224,7 +232,8 @@ def test_few_groups_are_noted_and_still_compared() -> None:
         beyond="n",
         noise=LEAST,
         by="run",
-        draws=50,
+        draws=20,
+        origins=[60.0],
     )
     assert any("1 groups in 'run' are too few to resample" in note for note in alone.notes)
     assert math.isnan(alone.contenders[1].behind.low)
@@ -249,7 +258,7 @@ def test_resamples_that_leave_one_side_bare_count_for_nothing() -> None:
 def test_laws_of_any_kind_are_compared_by_name() -> None:
     table = {"n_data": floored()["n"], "loss": floored()["loss"]}
     twice = [laws.power_law, "power_law", "A*n_data**-alpha", "A/n_data**alpha"]
-    got = compare(table, twice, beyond="n_data", noise=LEAST, draws=10)
+    got = compare(table, twice, beyond="n_data", noise=LEAST, draws=5, origins=[60.0])
     names = {item.law for item in got.contenders}
     assert names == {"power_law (1)", "power_law (2)", "A*n_data**-alpha", "A/n_data**alpha"}
 
@@ -277,14 +286,10 @@ def test_a_law_that_cannot_be_traced_is_compared_too() -> None:
 
 def test_the_same_seed_gives_the_same_comparison(made: Comparison) -> None:
     pair = [NO_FLOOR, FLOOR]
-    assert compare(floored(), pair, beyond="n", noise=LEAST, draws=100) == made
-    other = compare(floored(), pair, beyond="n", noise=LEAST, draws=100, seed=1)
+    frame = pl.DataFrame(floored()).to_pandas()  # nor does the kind of frame matter
+    assert compare(frame, pair, beyond="n", noise=LEAST, draws=100) == made
+    other = compare(floored(), pair, beyond="n", noise=LEAST, draws=20, seed=1)
     assert other.contenders[1].behind.low != made.contenders[1].behind.low
-
-
-def test_any_frame_is_compared(made: Comparison) -> None:
-    frame = pl.DataFrame(floored()).to_pandas()
-    assert compare(frame, [NO_FLOOR, FLOOR], beyond="n", noise=LEAST, draws=100) == made
 
 
 # Laws that fail beyond
@@ -304,7 +309,7 @@ def steep() -> Table:
 
 
 def test_a_prediction_below_zero_is_infinitely_wrong_on_logarithms() -> None:
-    got = compare(steep(), [falling, FLOOR], beyond="n", noise=LEAST, draws=50)
+    got = compare(steep(), [falling, FLOOR], beyond="n", noise=LEAST, draws=50, origins=[60.0])
     best, other = got.contenders
     assert best.law == FLOOR
     assert got.verdict == f"{FLOOR} extrapolates best"
@@ -313,12 +318,12 @@ def test_a_prediction_below_zero_is_infinitely_wrong_on_logarithms() -> None:
     assert any("falling: infinite error" in note for note in got.notes)
     text = describe_comparison(got)
     assert text["laws"][1]["error"]["value"] is None
-    plain = compare(steep(), [falling, FLOOR], beyond="n", noise=PLAIN, draws=50)
+    plain = compare(steep(), [falling, FLOOR], beyond="n", noise=PLAIN, draws=5, origins=[60.0])
     assert all(math.isfinite(item.error.value) for item in plain.contenders)
 
 
 def test_two_laws_that_fail_alike_cannot_be_told() -> None:
-    got = compare(steep(), [falling, falling], beyond="n", noise=LEAST, draws=20)
+    got = compare(steep(), [falling, falling], beyond="n", noise=LEAST, draws=20, origins=[60.0])
     assert got.verdict == "cannot tell falling (1) from falling (2)"
     assert all(item.error.value == math.inf for item in got.contenders)
 
@@ -333,7 +338,7 @@ def test_aicc_is_that_of_least_squares() -> None:
     rss = np.linalg.lstsq(line, np.log(table["loss"]), rcond=None)[1][0]
     wanted = 40 * np.log(rss / 40) + 6 + 24 / 36
     for noise in (LEAST, Noise("log", delta=1e-3)):
-        got = compare(table, [NO_FLOOR, FLOOR], beyond="n", noise=noise, draws=5)
+        got = compare(table, [NO_FLOOR, FLOOR], beyond="n", noise=noise, draws=5, origins=[60.0])
         value = next(item.aicc for item in got.contenders if item.law == NO_FLOOR)
         assert value == pytest.approx(wanted, rel=1e-9)
 

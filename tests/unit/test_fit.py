@@ -95,8 +95,10 @@ def cubes() -> dict[str, np.ndarray]:
 # What is planted comes back
 
 
-@pytest.mark.parametrize("noise", [LEAST, HUBER], ids=["least squares", "Huber"])
-@pytest.mark.parametrize("name", TRUTH)
+@pytest.mark.parametrize(
+    ("name", "noise"),
+    [*((name, LEAST) for name in TRUTH), ("chinchilla", HUBER), ("kaplan", HUBER), ("m3", HUBER)],
+)
 def test_a_law_without_noise_comes_back_to_six_digits(name: str, noise: Noise) -> None:
     truth, start = TRUTH[name], None
     if name == "broken_3":  # the search finds three breaks from some seeds only: given a start

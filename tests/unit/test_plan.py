@@ -289,10 +289,10 @@ def test_extrapolation_without_the_runs(made: Fit) -> None:
 # What is refused
 
 
-def flat(**columns: np.ndarray) -> Fit:
+def flat(seed: int = 1, **columns: np.ndarray) -> Fit:
     table = {**runs(), **columns}
     clean = laws.chinchilla(table["n_params"], table["n_tokens"], **TRUTH)
-    table["loss"] = clean * np.exp(0.003 * np.random.default_rng(1).standard_normal(60))
+    table["loss"] = clean * np.exp(0.003 * np.random.default_rng(seed).standard_normal(60))
     return fit("chinchilla", table, draws=0)
 
 
@@ -303,7 +303,7 @@ def test_a_flat_fit_is_refused_with_the_runs_to_add() -> None:
     held = dataclasses.replace(same, status=type(same.status)("max_evaluations"))
     with pytest.raises(BadPlan, match="Fit again from other starts"):
         plan(held, 1e22)
-    line = flat(n_tokens=20 * runs()["n_params"])
+    line = flat(2, n_tokens=20 * runs()["n_params"])
     with pytest.raises(BadPlan, match="smallest n_params with the largest n_tokens, and the rever"):
         plan(line, 1e22)
 

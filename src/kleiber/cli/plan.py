@@ -82,11 +82,13 @@ def plan_command(
         k: read_number(v, "given") for k, v in read_pairs(given, "given", "NAME=VALUE").items()
     }
     asked: dict[str, Any] = {"limits": limits, "given": values, "under": _under(under)}
-    made = plan(fitted, budget, priced, reach=reach, choices=_choices(choice), level=level, **asked)
+    ladder = _choices(choice)
+    made = plan(fitted, budget, priced, reach=reach, choices=ladder, level=level, **asked)
     document = describe_plan(made)
     curve = moved = None
     if frontier is not None:
-        curve = trace_frontier(fitted, _budgets(frontier), priced, level=level, **asked)
+        budgets = _budgets(frontier)
+        curve = trace_frontier(fitted, budgets, priced, choices=ladder, level=level, **asked)
         document["frontier"] = _rows(curve)
     if sensitive:
         moved = sensitivity(fitted, budget, priced, reach=reach, **asked)

@@ -256,7 +256,7 @@ def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[s
         notes.append(f"prior on {name}: {value:g}, spread {width:g} in its own coordinate")
     if solved.hit:
         notes.append(f"intervals of {', '.join(names[k] for k in solved.hit)} start at a bound")
-    if solved.status is Status.FLAT:
+    if solved.status is Status.FLAT and solved.spread.lost:
         loose = sorted({k for each in solved.spread.lost for k in each})
         notes.append(
             f"the table does not determine {', '.join(names[k] for k in loose)}: intervals of them "

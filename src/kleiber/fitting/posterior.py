@@ -55,7 +55,7 @@ class Posterior:
         return float(low), float(high)
 
 
-def sample_posterior(fit: Fit, table: Any, *, steps: int = 4000, seed: int = 0) -> Posterior:
+def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) -> Posterior:
     """Sample the posterior of a fit's free parameters on the table it was fitted to.
 
     Rows count as independent. Raises BadLaw for a fit that has no such posterior, BadTable for

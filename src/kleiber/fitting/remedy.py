@@ -51,7 +51,8 @@ def offer(problem: Problem, u: Float[np.ndarray, "params"], scale: float) -> str
             rows = np.eye(len(names))[list(chosen)] / WIDTH
             if _settled(np.concatenate([jac, rows])):
                 priors = ", ".join(f"{names[k]!r}: (value, {WIDTH:g})" for k in sorted(chosen))
-                return f"{'a prior' if count == 1 else 'priors'} priors={{{priors}}}"
+                kind = {1: "the prior", 2: "both of", 3: "all of"}[count]
+                return f"{kind} priors={{{priors}}}"
     return ""
 
 

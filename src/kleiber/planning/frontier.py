@@ -21,13 +21,23 @@ def trace_frontier(
     *,
     under: Mapping[Cost | str, float] | None = None,
     limits: Mapping[str, tuple[float, float]] | None = None,
+    choices: Mapping[str, Sequence[float]] | None = None,
     given: Mapping[str, float] | None = None,
     level: float = 0.95,
 ) -> pl.DataFrame:
     """The compute-optimal curve: one row per budget with allocation, prediction and intervals."""
     rows: list[dict[str, Any]] = []
     for budget in budgets:
-        each = plan(fit, float(budget), cost, under=under, limits=limits, given=given, level=level)
+        each = plan(
+            fit,
+            float(budget),
+            cost,
+            under=under,
+            limits=limits,
+            choices=choices,
+            given=given,
+            level=level,
+        )
         row: dict[str, Any] = {"budget": each.budget}
         for name, item in (*each.allocation.items(), ("predicted", each.predicted)):
             row |= {name: item.value, f"{name}_low": item.low, f"{name}_high": item.high}
