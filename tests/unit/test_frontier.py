@@ -35,6 +35,12 @@ def made() -> Fit:
     return fit("chinchilla", {"n_params": n, "n_tokens": d, "loss": loss}, noise=LEAST, draws=100)
 
 
+@pytest.fixture(scope="module")
+def bare(made: Fit) -> Fit:
+    """The fit without draws, for plans whose intervals are not asked for."""
+    return replace(made, draws={})
+
+
 def loss_at(made: Fit, found: Plan) -> float:
     values = {name: item.value for name, item in found.allocation.items()}
     return float(made.law(**values, **made.params))
@@ -80,13 +86,13 @@ def test_a_curve_without_intervals_has_gaps(made: Fit) -> None:
     assert curve["predicted"][0] == plan(made, 1e22).predicted.value
 
 
-def test_a_curve_refuses_what_a_plan_refuses(made: Fit) -> None:
+def test_a_curve_refuses_what_a_plan_refuses(bare: Fit) -> None:
     with pytest.raises(ValueError, match="the budget must be a positive number, got -1"):
-        trace_frontier(made, [1e22, -1.0])
+        trace_frontier(bare, [1e22, -1.0])
     with pytest.raises(BadPlan, match="does not pay for the smallest run"):
-        trace_frontier(made, [1e22, 1.0])
+        trace_frontier(bare, [1e22, 1.0])
     with pytest.raises(ValueError, match="level must lie between 0 and 1"):
-        trace_frontier(made, [1e22], level=95)
+        trace_frontier(bare, [1e22], level=95)
 
 
 # Sensitivities
@@ -137,16 +143,15 @@ def test_sensitivities_of_chinchilla_are_its_derivatives(made: Fit) -> None:
     ],
     ids=["budget", "under", "limits", "reach"],
 )
-def test_sensitivities_are_differences_of_plans(options: dict[str, Any], made: Fit) -> None:
-    made = replace(made, draws={})
-    table = sensitivity(made, **options)
+def test_sensitivities_are_differences_of_plans(options: dict[str, Any], bare: Fit) -> None:
+    table = sensitivity(bare, **options)
     step = 1e-3
     for row in table.iter_rows(named=True):
         name = row["parameter"]
         ends: list[dict[str, float]] = []
         for sign in (1, -1):
-            params = {**made.params, name: made.params[name] * (1 + sign * step)}
-            found = plan(replace(made, params=params), **options)
+            params = {**bare.params, name: bare.params[name] * (1 + sign * step)}
+            found = plan(replace(bare, params=params), **options)
             ends.append({**values_of(found), "predicted": found.predicted.value})
         for what, above in ends[0].items():
             slope = np.log(above / ends[1][what]) / (2 * step)
@@ -181,11 +186,11 @@ def test_tied_parameters_follow_the_one_they_are_tied_to() -> None:
     ids=["memory", "time", "neither", "both"],
 )
 def test_what_binds_holds_with_equality(
-    under: Mapping[Cost | str, float], binds: Cost | None, made: Fit
+    under: Mapping[Cost | str, float], binds: Cost | None, bare: Fit
 ) -> None:
     """No cost is exceeded; one that makes the plan worse is spent to the last unit."""
     budget = 1e24
-    free, found = plan(made, budget), plan(made, budget, under=under)
+    free, found = plan(bare, budget), plan(bare, budget, under=under)
     values = values_of(found)
     bills = {six_nd: 6 * values["n_params"] * values["n_tokens"]}
     bills |= {MEMORY: 16 * values["n_params"], TIME: values["n_tokens"] / 1e6}
@@ -204,7 +209,7 @@ def test_what_binds_holds_with_equality(
         assert values["n_params"] == pytest.approx(values_of(free)["n_params"], rel=1e-9)
     else:
         assert found.predicted.value > free.predicted.value
-    best = best_on_grid(made, most)
+    best = best_on_grid(bare, most)
     assert found.predicted.value <= best * (1 + 1e-12)
     assert found.predicted.value == pytest.approx(best, rel=1e-3)
 
@@ -220,14 +225,14 @@ def best_on_grid(made: Fit, most: Mapping[Any, float]) -> float:
     return float(made.law(n_params=n, n_tokens=d, **made.params).min())
 
 
-def test_costs_may_be_named_or_formulas(made: Fit) -> None:
-    found = plan(made, 1e24, under={"16*n_params": 16 * 5e9})
-    wanted = plan(made, 1e24, under={MEMORY: 16 * 5e9})
+def test_costs_may_be_named_or_formulas(bare: Fit) -> None:
+    found = plan(bare, 1e24, under={"16*n_params": 16 * 5e9})
+    wanted = plan(bare, 1e24, under={MEMORY: 16 * 5e9})
     assert values_of(found) == values_of(wanted)
     with pytest.raises(BadPlan, match="does not pay for the smallest run"):
-        plan(made, 1e24, under={MEMORY: 1.0})
+        plan(bare, 1e24, under={MEMORY: 1.0})
     with pytest.raises(ValueError, match="the budget must be a positive number, got 0"):
-        plan(made, 1e24, under={MEMORY: 0.0})
+        plan(bare, 1e24, under={MEMORY: 0.0})
 
 
 # Targets
@@ -252,20 +257,20 @@ def test_reaching_what_a_budget_reaches_costs_that_budget(budget: float, made: F
     reason="the search box of a plan to a target ignores the further costs, and its grid then "
     "misses the few sizes that are both small and good enough",
 )
-def test_reaching_within_other_costs(made: Fit) -> None:
+def test_reaching_within_other_costs(bare: Fit) -> None:
     """With memory for a small model only, the same loss costs more; the memory is spent."""
-    free = plan(made, reach=2.0)
-    small = plan(made, reach=2.0, under={MEMORY: 16 * 5e9})
+    free = plan(bare, reach=2.0)
+    small = plan(bare, reach=2.0, under={MEMORY: 16 * 5e9})
     assert values_of(free)["n_params"] > 5e9
     assert values_of(small)["n_params"] == pytest.approx(5e9, rel=1e-6)
     assert small.budget > free.budget
-    assert loss_at(made, small) == pytest.approx(2.0, rel=1e-9)
+    assert loss_at(bare, small) == pytest.approx(2.0, rel=1e-9)
 
 
-def test_reaching_within_limits(made: Fit) -> None:
+def test_reaching_within_limits(bare: Fit) -> None:
     """A model no larger than its limit, and as many tokens as the rest takes."""
-    found = plan(made, reach=2.0, limits={"n_params": (1e6, 5e9)})
-    p = made.params
+    found = plan(bare, reach=2.0, limits={"n_params": (1e6, 5e9)})
+    p = bare.params
     left = 2.0 - p["E"] - p["A"] * 5e9 ** -p["alpha"]
     tokens = (p["B"] / left) ** (1 / p["beta"])
     assert values_of(found) == pytest.approx({"n_params": 5e9, "n_tokens": tokens}, rel=1e-6)
@@ -273,19 +278,19 @@ def test_reaching_within_limits(made: Fit) -> None:
     assert any("n_params = 5e+09 sits at its limit" in note for note in found.notes)
 
 
-def test_an_easier_target_costs_less(made: Fit) -> None:
-    budgets = [plan(made, reach=value).budget for value in (2.0, 2.2, 2.5, 3.0)]
+def test_an_easier_target_costs_less(bare: Fit) -> None:
+    budgets = [plan(bare, reach=value).budget for value in (2.0, 2.2, 2.5, 3.0)]
     assert all(after < before for before, after in itertools.pairwise(budgets))
 
 
-def test_targets_that_cannot_be(made: Fit) -> None:
+def test_targets_that_cannot_be(bare: Fit) -> None:
     with pytest.raises(BadPlan, match=r"loss 1.5 is out of reach.*falls no lower than 1\.7"):
-        plan(made, reach=1.5)
+        plan(bare, reach=1.5)
     for budget, target in ((None, None), (1e22, 2.0)):
         with pytest.raises(BadPlan, match="a budget, or a value to reach, and not both"):
-            plan(made, budget, reach=target)
+            plan(bare, budget, reach=target)
     with pytest.raises(BadPlan, match="a budget, or a value to reach"):
-        sensitivity(made)
+        sensitivity(bare)
 
 
 def test_draws_that_never_reach_the_target_are_noted(made: Fit) -> None:
@@ -296,26 +301,26 @@ def test_draws_that_never_reach_the_target_are_noted(made: Fit) -> None:
 # Ladders
 
 
-def test_choices_are_kept_to_and_the_best_is_taken(made: Fit) -> None:
+def test_choices_are_kept_to_and_the_best_is_taken(bare: Fit) -> None:
     """One size of the ladder, all the tokens that the budget then buys."""
     budget = 1e23
-    found = plan(made, budget, choices={"n_params": CHOICES})
+    found = plan(bare, budget, choices={"n_params": CHOICES})
     values = values_of(found)
     losses = {
-        n: float(made.law(n_params=n, n_tokens=budget / 6 / n, **made.params)) for n in CHOICES
+        n: float(bare.law(n_params=n, n_tokens=budget / 6 / n, **bare.params)) for n in CHOICES
     }
     assert values["n_params"] == pytest.approx(min(losses, key=lambda n: losses[n]), rel=1e-12)
     assert 6 * values["n_params"] * values["n_tokens"] == pytest.approx(budget, rel=1e-9)
     assert found.predicted.value == pytest.approx(min(losses.values()), rel=1e-9)
-    assert found.predicted.value >= plan(made, budget).predicted.value
+    assert found.predicted.value >= plan(bare, budget).predicted.value
 
 
-def test_two_ladders_leave_budget_over(made: Fit) -> None:
+def test_two_ladders_leave_budget_over(bare: Fit) -> None:
     ladders = {"n_params": CHOICES, "n_tokens": (1e11, 3e11, 1e12, 3e12)}
-    found = plan(made, 1e23, choices=ladders)
+    found = plan(bare, 1e23, choices=ladders)
     values = values_of(found)
     able = [
-        (float(made.law(n_params=n, n_tokens=d, **made.params)), n, d)
+        (float(bare.law(n_params=n, n_tokens=d, **bare.params)), n, d)
         for n, d in itertools.product(*ladders.values())
         if 6 * n * d <= 1e23
     ]
@@ -325,17 +330,17 @@ def test_two_ladders_leave_budget_over(made: Fit) -> None:
     assert any("of the budget is spent" in note for note in found.notes)
 
 
-def test_a_target_on_a_ladder_is_met_at_the_least_cost(made: Fit) -> None:
-    found = plan(made, reach=2.05, choices={"n_params": CHOICES})
+def test_a_target_on_a_ladder_is_met_at_the_least_cost(bare: Fit) -> None:
+    found = plan(bare, reach=2.05, choices={"n_params": CHOICES})
     values = values_of(found)
     assert min(abs(values["n_params"] / n - 1) for n in CHOICES) < 1e-12
-    p = made.params
+    p = bare.params
     costs: list[float] = []
     for n in CHOICES:
         left = 2.05 - p["E"] - p["A"] * n ** -p["alpha"]
         costs.append(6 * n * (p["B"] / left) ** (1 / p["beta"]) if left > 0 else np.inf)
     assert found.budget == pytest.approx(min(costs), rel=1e-6)
-    assert loss_at(made, found) == pytest.approx(2.05, rel=1e-9)
+    assert loss_at(bare, found) == pytest.approx(2.05, rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -351,9 +356,9 @@ def test_a_target_on_a_ladder_is_met_at_the_least_cost(made: Fit) -> None:
         ({"choices": {"n_params": (1e24,)}}, r"does not pay for the smallest run"),
     ],
 )
-def test_ladders_that_are_refused(options: dict[str, Any], message: str, made: Fit) -> None:
+def test_ladders_that_are_refused(options: dict[str, Any], message: str, bare: Fit) -> None:
     with pytest.raises((BadPlan, BadLaw), match=message):
-        plan(made, 1e23, **options)
+        plan(bare, 1e23, **options)
 
 
 def test_a_law_of_one_variable_has_a_curve() -> None:
