@@ -34,7 +34,7 @@ def floored(rows: int = 40, noise: float = 0.02, seed: int = 1) -> Table:
 
 @pytest.fixture(scope="module")
 def made() -> Comparison:
-    return compare(floored(), [NO_FLOOR, FLOOR], beyond="n", noise=LEAST, draws=100)
+    return compare(floored(), [NO_FLOOR, FLOOR], beyond="n", noise=LEAST, draws=60)
 
 
 # Verdicts
@@ -63,7 +63,7 @@ def test_a_law_against_itself_cannot_be_told() -> None:
     for pair in pairs:
         data = table if "n" in pair[0] else {"n_data": table["n"], "loss": table["loss"]}
         beyond = "n" if data is table else "n_data"
-        two = compare(data, pair, beyond=beyond, noise=LEAST, draws=20)
+        two = compare(data, pair, beyond=beyond, noise=LEAST, draws=20, origins=[60.0])
         assert two.verdict.startswith("cannot tell ")
         assert two.contenders[1].verdict == "cannot tell"
         assert two.contenders[1].behind.value == pytest.approx(0, abs=1e-6)
@@ -287,7 +287,7 @@ def test_a_law_that_cannot_be_traced_is_compared_too() -> None:
 def test_the_same_seed_gives_the_same_comparison(made: Comparison) -> None:
     pair = [NO_FLOOR, FLOOR]
     frame = pl.DataFrame(floored()).to_pandas()  # nor does the kind of frame matter
-    assert compare(frame, pair, beyond="n", noise=LEAST, draws=100) == made
+    assert compare(frame, pair, beyond="n", noise=LEAST, draws=60) == made
     other = compare(floored(), pair, beyond="n", noise=LEAST, draws=20, seed=1)
     assert other.contenders[1].behind.low != made.contenders[1].behind.low
 

@@ -492,6 +492,28 @@ def test_a_floor_that_is_not_there_goes_to_its_bound() -> None:
     assert 0 < sum(seen) < 3
 
 
+def test_all_parameters_may_go_to_their_bounds() -> None:
+    x = np.linspace(1, 5, 20)
+    table = {"n_data": x, "fall": -x + 0.01 * np.sin(9 * x)}
+    found = fit("a*n_data", table, target="fall", noise=Noise("linear"), draws=10)
+    assert found.status == "bound_hit"
+    assert found.params == {"a": 0.0}
+    assert found.interval("a").low == pytest.approx(0, abs=1e-300)
+
+
+@pytest.mark.parametrize("seed", [0, 25, 50])
+def test_a_parameter_that_runs_off_is_no_failure(seed: int) -> None:
+    """Losses that are noise alone: a term may become a wall at the smallest run."""
+    rng = np.random.default_rng(seed)
+    rows = int(rng.integers(5, 30))
+    n, d = np.exp(rng.uniform(np.log([[1e7], [1e9]]), np.log([[1e10], [1e12]]), (2, rows)))
+    table = {"n_params": n, "n_tokens": d, "loss": np.exp(rng.standard_normal(rows))}
+    found = fit("chinchilla", table, draws=5, seed=seed)
+    assert found.status in ("flat", "bound_hit", "max_evaluations")
+    assert math.isfinite(found.objective)
+    assert all(math.isfinite(value) for value in found.params.values())
+
+
 def test_intervals_at_a_bound() -> None:
     table = plant(E=1e-12)
     drawn, undrawn = (fit("chinchilla", table, noise=LEAST, draws=n) for n in (200, 0))

@@ -49,6 +49,8 @@ def measure_spread(
 ) -> Spread:
     """Both covariances at the optimum; coordinates ``held`` (at a bound) are left out as zeros."""
     free = [k for k in range(len(u)) if k not in held]
+    if not free:
+        return Spread(np.zeros((len(u),) * 2), np.zeros((len(u),) * 2), 1.0, ())
     slopes = problem.differentiate(u[None], False)
     r, jac = slopes.residual[0], slopes.slopes[0][free].T
     paid = charge(problem.noise, r[None], np.array([scale]))

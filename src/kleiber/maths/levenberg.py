@@ -24,6 +24,7 @@ NEAR = 0.9  # share of the way to a floor that one step may go
 ROUNDING = 4e-15  # relative size of changes of the objective that are noise
 QUIET = 4  # steps without progress after which a member leaves
 SETTLED = 1e-8  # predicted relative fall of Q below which such a member has converged
+SHORT = 1e-3  # of a step taken unseen, in any coordinate
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,9 @@ def descend(
     ``exact`` begins with the Newton matrix (right when the start is close); no step takes a
     component more than nine tenths of the way to its ``floor``; ``units`` are sizes by which
     steps are damped in place of those that gauss suggests. A member has converged when an
-    undamped step is predicted to lower Q by less than ``tolerance`` relative (that step is taken
-    without a further look), or by less than SETTLED where Q no longer changes beyond rounding.
+    undamped step, and a short one, is predicted to lower Q by less than ``tolerance`` relative
+    (that step is taken without a further look), or by less than SETTLED where Q no longer changes
+    beyond rounding.
     """
     count = len(start)
     state = _State.begin(look, start, damping, restart, exact, units)
@@ -114,6 +116,7 @@ def descend(
     for iteration in range(max_iterations):
         step, predicted = _step(state, floor)
         sure = _near(state, predicted, tolerance) & (state.damping == 0)
+        sure &= _short(step, state.point)
         if sure.any():
             state.point[sure] += step[sure]
             state.here.objective[sure] -= predicted[sure]
@@ -205,7 +208,7 @@ def _settle(
         step, left = _last(here, point, floor)
         done = left <= SETTLED
         # where rounding hides the fall of Q, its gradient still tells the way
-        point = np.where(done[:, None], point + step, point)
+        point = np.where((done & _short(step, point))[:, None], point + step, point)
     else:
         left = predicted[leave] / np.maximum(np.abs(here.objective), 1e-300)
         done = np.ones(len(rows), bool)
@@ -213,6 +216,12 @@ def _settle(
     final.objective[rows] = here.objective
     final.decrement[rows] = left
     final.converged[rows] = done
+
+
+def _short(step: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Whether a step may be taken unseen: a long one, along a flat valley, may end where Q is not
+    even finite."""
+    return (np.abs(step) <= SHORT * (1 + np.abs(point))).all(axis=1)
 
 
 def _last(
