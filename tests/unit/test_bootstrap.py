@@ -233,19 +233,19 @@ def refit_by_scipy(problem: Problem, u: np.ndarray, weights: np.ndarray) -> np.n
 
 @pytest.mark.parametrize("noise", [LEAST, Noise("log", delta=0.01)], ids=["least", "Huber"])
 def test_standard_deviations_are_those_of_independent_refits(noise: Noise) -> None:
-    """Other resamples, refitted by SciPy: the same spread but for the noise of 400 draws each."""
+    """Other resamples, refitted by SciPy: the same spread but for the noise of 300 draws each."""
     problem = floored(noise)
     u = optimum(problem)
-    ours = draw(problem, draws=400)
-    weights = resample_weights(np.random.default_rng(99), 400, 40, None)
+    ours = draw(problem, draws=300)
+    weights = resample_weights(np.random.default_rng(99), 300, 40, None)
     theirs = np.array([refit_by_scipy(problem, u, row) for row in weights])
     ratio = ours.std(axis=0, ddof=1) / theirs.std(axis=0, ddof=1)
     kurtosis = ((theirs - theirs.mean(axis=0)) ** 4).mean(axis=0) / theirs.var(axis=0) ** 2
-    error = np.sqrt(2 * (kurtosis - 1) / (4 * 400))  # of a ratio of two standard deviations
+    error = np.sqrt(2 * (kurtosis - 1) / (4 * 300))  # of a ratio of two standard deviations
     assert (np.abs(ratio - 1) < 4 * error).all()
-    assert (error < 0.08).all()
+    assert (error < 0.1).all()
     middle = np.abs(ours.mean(axis=0) - theirs.mean(axis=0))
-    assert (middle < 4 * theirs.std(axis=0) * np.sqrt(2 / 400)).all()
+    assert (middle < 4 * theirs.std(axis=0) * np.sqrt(2 / 300)).all()
 
 
 def test_a_draw_keeps_the_best_of_its_starts() -> None:

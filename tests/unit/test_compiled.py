@@ -153,7 +153,6 @@ QUICK = [
     ("chinchilla", LEAST),
     ("chinchilla", HUBER),
     ("chinchilla", STUDENT),
-    ("broken_1", HUBER),
     ("power_law", PLAIN[0]),
 ]
 SLOW = [(name, HUBER) for name in TRUTH if (name, HUBER) not in QUICK]

@@ -492,6 +492,18 @@ def test_a_floor_that_is_not_there_goes_to_its_bound() -> None:
     assert 0 < sum(seen) < 3
 
 
+@pytest.mark.parametrize("noise", [LEAST, HUBER, Noise("linear")])
+def test_terms_that_exact_data_do_not_need_go_to_their_bound(noise: Noise) -> None:
+    for seed in range(3):
+        found = fit("chinchilla", plant(E=0.0, noise=0, seed=seed), noise=noise, draws=0)
+        assert found.status == "bound_hit"
+        assert found.params == pytest.approx({**HOFFMANN, "E": 0}, rel=1e-6)
+    table = {**plant(), "loss": np.full(60, 2.0)}
+    found = fit("chinchilla", table, noise=noise, draws=0)
+    assert found.status == "bound_hit"
+    assert [found.params[name] for name in "EAB"] == pytest.approx([2, 0, 0])
+
+
 def test_all_parameters_may_go_to_their_bounds() -> None:
     x = np.linspace(1, 5, 20)
     table = {"n_data": x, "fall": -x + 0.01 * np.sin(9 * x)}

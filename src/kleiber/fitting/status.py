@@ -22,6 +22,7 @@ class Status(StrEnum):
 
 
 SAME = 1e-9  # relative change of the objective that is no change
+EXACT = 1e-15  # relative size of residuals that are rounding
 
 
 def bounds_hit(
@@ -29,6 +30,8 @@ def bounds_hit(
 ) -> dict[int, float]:
     """Positions of parameters whose bound (0, or 1 for a fraction) fits as well as their value."""
     hit: dict[int, float] = {}
+    rounding = EXACT * (np.abs(problem.target) + (problem.noise.scale == "log"))
+    nothing = 0.0 if problem.noise.dof else float((problem.weights * rounding**2).sum())
     for k, domain in enumerate(problem.law.domains.values()):
         for bound in (end for end in domain.bounds if np.isfinite(end)):
             moved = u.copy()
@@ -36,7 +39,7 @@ def bounds_hit(
             there = look(
                 problem, moved[None], problem.weights[None], np.array([scale]), second=False
             ).objective[0]
-            if there <= objective + SAME * abs(objective) and abs(objective) > 0:
+            if there <= objective + SAME * abs(objective) + nothing:
                 hit[k] = bound
     return hit
 

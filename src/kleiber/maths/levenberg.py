@@ -221,7 +221,7 @@ def _settle(
 def _short(step: np.ndarray, point: np.ndarray) -> np.ndarray:
     """Whether a step may be taken unseen: a long one, along a flat valley, may end where Q is not
     even finite."""
-    return (np.abs(step) <= SHORT * (1 + np.abs(point))).all(axis=1)
+    return np.asarray((np.abs(step) <= SHORT * (1 + np.abs(point))).all(axis=1))
 
 
 def _last(
