@@ -252,11 +252,6 @@ def test_reaching_what_a_budget_reaches_costs_that_budget(budget: float, made: F
     assert first.needed is None
 
 
-@pytest.mark.xfail(
-    raises=BadPlan,
-    reason="the search box of a plan to a target ignores the further costs, and its grid then "
-    "misses the few sizes that are both small and good enough",
-)
 def test_reaching_within_other_costs(bare: Fit) -> None:
     """With memory for a small model only, the same loss costs more; the memory is spent."""
     free = plan(bare, reach=2.0)

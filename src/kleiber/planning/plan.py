@@ -127,6 +127,12 @@ def pose_question(
 def _no_answer(fit: Fit, question: Question) -> str:
     if question.target is None:
         return f"law {fit.law.name} has no finite value at any affordable allocation"
+    if len(question.costs) > 1:
+        others = ", ".join(cost.name for cost, _ in question.costs[1:])
+        return (
+            f"found no allocation that brings {fit.target} to {question.target:g} within {others}; "
+            "a narrow one can be missed: ask with a budget, or allow those costs more"
+        )
     far = {name: np.array([ends[1]]) for name, ends in question.limits.items()}
     lowest = float(law_at(question, fit.params, far)[0])
     return (

@@ -131,19 +131,21 @@ def _log_limits(
 
 
 def _bounded(question: Question, limits: Mapping[str, tuple[float, float]]) -> Question:
-    """Narrow each upper limit to what the budgets buy with all others at their lower limit."""
-    if question.target is not None:
-        return question
+    """Narrow each upper limit to what the budgets buy with all others at their lower limit. With a
+    target the first cost has no budget."""
+    bills = question.costs if question.target is None else question.costs[1:]
     least = {name: question.limits[name][0] for name in question.variables}
-    for cost, budget in question.costs:
+    for cost, budget in bills:
         if cost_at(question, cost, least) > budget:
             what = ", ".join(f"{name} {np.exp(value):.3g}" for name, value in least.items())
             raise BadPlan(f"the budget {budget:g} does not pay for the smallest run ({what})")
     box: dict[str, tuple[float, float]] = {}
     for name in question.variables:
         low, high = question.limits[name]
-        top = min(float(afford(question, each, dict(least), name)) for each in question.costs)
-        if name not in limits and name not in question.choices and top >= np.log(LARGEST) - 1:
+        tops = [float(afford(question, each, dict(least), name)) for each in bills]
+        top = min(tops, default=high)
+        open_ended = name not in limits and name not in question.choices
+        if question.target is None and open_ended and top >= np.log(LARGEST) - 1:
             raise BadPlan(_unlimited(question, least, name))
         box[name] = (low, min(high, top))
     return replace(question, limits=box)
