@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from kleiber import laws
-from kleiber.fitting import compiled
+from kleiber.fitting import compiled, source
 from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.compiled import cache_folder, compile_kernel, worth_compiling
 from kleiber.fitting.fit import fit
@@ -169,7 +169,7 @@ def test_the_compiled_text_is_the_numpy_path(name: str, noise: Noise) -> None:
 def test_functions_of_the_text_keep_their_digits(numba: ModuleType) -> None:
     """exp, log and log1p against NumPy's, at ordinary, tiny, huge and impossible arguments: the
     compiler may not reorder what their digits depend on."""
-    text = compiled.PREAMBLE + "".join(
+    text = source.PREAMBLE + "".join(
         f"@njit(error_model='numpy', fastmath=FAST)\n"
         f"def all_{name}(x, y):\n    for i in range(len(x)):\n        y[i] = {name}(x[i])\n"
         for name in ("exp", "log", "log1p")
@@ -265,6 +265,39 @@ def test_refits_are_the_same(noise: Noise, wild: bool) -> None:
     assert theirs[2].all()
     np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-10)
     np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-8)
+
+
+@pytest.mark.parametrize("limit", [0, 2])
+@pytest.mark.usefixtures("numba")
+def test_draws_that_the_compiled_descent_leaves_are_finished(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = planted(laws.chinchilla, LEAST, rows=60)
+    found, _ = minimise(plain, around(plain, 1), plain.weights[None])
+    whole = draw(compiled_problem(plain), found.point[0], 1.0, False)
+    monkeypatch.setattr(compiled, "LIMIT", limit)
+    problem = compiled_problem(plain)
+    assert problem.kernel is not None
+    ends = problem.kernel.polish(
+        found.point[[0, 0]] + 0.1, np.ones((1, 60)), np.ones(2), None, np.full(5, -np.inf), 1e-10
+    )
+    assert not ends.settled.any()
+    cut = draw(problem, found.point[0], 1.0, False)
+    assert cut[2].all()
+    np.testing.assert_allclose(cut[0], whole[0], rtol=1e-8)
+
+
+@pytest.mark.usefixtures("numba")
+def test_optima_at_a_floor_are_left_to_the_general_descent() -> None:
+    """Growing data: the best exponent of a falling law is zero, where no Newton step arrives."""
+    n = np.geomspace(1e3, 1e6, 30)
+    plain = pose(laws.power_law, LEAST, {"n_data": n}, 2 * n**0.05, np.ones(30))
+    start = plain.inner(np.array([[3.0, 0.01]]))
+    ends = [
+        minimise(item, start, np.ones((1, 30)), exact=True)[0]
+        for item in (compiled_problem(plain), plain)
+    ]
+    np.testing.assert_allclose(ends[0].objective, ends[1].objective, rtol=1e-9)
 
 
 @pytest.mark.usefixtures("numba")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.compiled import Kernel
+from kleiber.fitting.compiled import Ends, Kernel
 from kleiber.fitting.kernel import Differentiate, Slopes, traced_slopes
 from kleiber.fitting.noise import Charge, Noise, charge, fit_scale
 from kleiber.fitting.prior import Prior, add_prior
@@ -106,7 +107,7 @@ def _charge_rows(
 ) -> Local:
     """The rows' part of the objective, compiled or in blocks."""
     if problem.kernel is not None:
-        return problem.kernel(u, weights, scale, shift)
+        return problem.kernel.look(u, weights, scale, shift)
     block = max(1, BLOCK // len(problem.target))
     parts: list[Local] = []
     for i in range(0, len(u), block):
@@ -206,8 +207,14 @@ def minimise(
     floor = np.array([item.floor for item in problem.law.domains.values()])
 
     def run(point: np.ndarray, close: bool) -> Descent:
+        if close and problem.kernel is not None and problem.prior is None:
+            ends = problem.kernel.polish(point, weights, size, shift, floor, tolerance)
+            return _finish(ends, lambda left: go_on(ends.point[left], True, left))
+        return go_on(point, close, np.arange(members))
+
+    def go_on(point: np.ndarray, close: bool, who: np.ndarray) -> Descent:
         return descend(
-            view,
+            lambda u, which: view(u, who[which]),
             point,
             max_iterations=max_iterations,
             tolerance=tolerance if second else 1e-3 * tolerance,  # Gauss-Newton ends linearly
@@ -231,6 +238,18 @@ def minimise(
         if done.all():
             break
     return found, size
+
+
+def _finish(ends: Ends, go_on: Callable[[np.ndarray], Descent]) -> Descent:
+    """The compiled descent's ends, with those of the members that it left unsettled."""
+    left = np.flatnonzero(~ends.settled)
+    fallen = np.where(ends.settled, 0.0, np.inf)
+    whole = Descent(ends.point, ends.objective, fallen, ends.settled, 0)
+    if left.size:
+        rest = go_on(left)
+        for name in ("point", "objective", "decrement", "converged"):
+            getattr(whole, name)[left] = getattr(rest, name)
+    return whole
 
 
 def _scale(
