@@ -25,7 +25,8 @@ from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.covariance import measure_spread
 from kleiber.fitting.intervals import bca_interval, draws_level, percentile_interval
 from kleiber.fitting.noise import Noise, charge
-from kleiber.fitting.problem import Problem, minimise, pose
+from kleiber.fitting.problem import Problem, minimise, pose, residuals
+from kleiber.fitting.wild import degrees_of_freedom, stretch_residuals
 from kleiber.law import Law
 
 LEVEL, LOW, HIGH = 0.95, 0.93, 0.97
@@ -116,18 +117,21 @@ class Sample:
 
     def level(self, wild: bool) -> float:
         """Where kleiber reads percentiles of such draws."""
-        inside, delta = 1.0, self.problem.noise.delta
+        inside, freedom, delta = 1.0, np.inf, self.problem.noise.delta
+        r = residuals(self.problem, self.u[None])[0]
         if delta is not None:
-            r = self.problem.differentiate(self.u[None], False).residual[0]
             inside = float((np.abs(r) <= delta).mean())
-        return draws_level(LEVEL, self.units, self.lost, wild=wild, inside=inside)
+        if wild:
+            stretched = stretch_residuals(self.problem, self.u, r, self.groups)
+            freedom = degrees_of_freedom(self.problem, self.u, stretched, self.groups)
+        return draws_level(LEVEL, self.units, self.lost, wild=wild, freedom=freedom, inside=inside)
 
 
 def default_intervals(sample: Sample) -> Intervals:
     """What ``kleiber.fit`` gives by default: wild draws for least squares, rows otherwise."""
     wild = sample.problem.noise.delta is None
-    drawn = draw(sample, wild)
-    read = {name: percentile_interval(x, sample.level(wild)) for name, x in drawn.items()}
+    drawn, level = draw(sample, wild), sample.level(wild)
+    read = {name: percentile_interval(x, level) for name, x in drawn.items()}
     return {"default": {name: (float(low), float(high)) for name, (low, high) in read.items()}}
 
 
@@ -138,18 +142,18 @@ def all_intervals(sample: Sample) -> Intervals:
     bread, scores = influence(sample.problem, sample.u, sample.groups)
     t = stats.t.ppf(0.5 + LEVEL / 2, sample.units - sample.lost)
     out: Intervals = {}
+    wide, tall = sample.level(False), sample.level(True)
     for name in rows:
         value, slope = gradient(sample.problem, sample.u, name)
         moves = scores @ bread @ slope
         sd = np.sqrt(slope @ spread.sandwich @ slope) * t
-        wide = sample.level(False)
         made = {
             "percentile": percentile_interval(rows[name], LEVEL),
             "expanded": percentile_interval(rows[name], wide),
             "bca": bca_interval(rows[name], np.exp(value), moves, LEVEL),
             "bca+": bca_interval(rows[name], np.exp(value), moves, wide),
             "wild": percentile_interval(wild[name], LEVEL),
-            "wild+": percentile_interval(wild[name], sample.level(True)),
+            "wild+": percentile_interval(wild[name], tall),
             "sandwich": (np.exp(value - sd), np.exp(value + sd)),
         }
         for method, (low, high) in made.items():
@@ -250,6 +254,7 @@ def main() -> None:
     parser.add_argument("--huber", type=float, default=None)
     parser.add_argument("--all", action="store_true", help="every candidate method")
     parser.add_argument("--rows", type=int, nargs="*", default=[30, 60, 240])
+    parser.add_argument("--laws", nargs="*", default=list(TRUTH))
     ask = parser.parse_args()
     noise = Noise("log", ask.huber)
     print(f"nominal {LEVEL:.0%}, {ask.tables} tables a cell, {ask.draws} draws; {noise.describe()}")
@@ -257,7 +262,7 @@ def main() -> None:
         f"{'law':<16}{'rows':>5} {'noise':<8} {'method':<11} lowest  highest  prediction  verdict"
     )
     with ProcessPoolExecutor(ask.workers) as pool:
-        for law in TRUTH:
+        for law in ask.laws:
             for rows in ask.rows:
                 for kind in ("equal", "hetero", "grouped"):
                     if kind == "grouped" and rows // GROUP < 10:

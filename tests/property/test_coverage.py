@@ -17,7 +17,8 @@ from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.intervals import draws_level, percentile_interval
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.posing import Settings
-from kleiber.fitting.problem import minimise, pose
+from kleiber.fitting.problem import minimise, pose, residuals
+from kleiber.fitting.wild import degrees_of_freedom, stretch_residuals
 from kleiber.law import Law
 
 TABLES, DRAWS, SIGMA = 200, 99, 0.01
@@ -73,7 +74,11 @@ def cover(law: Law, noise: Noise, made: Planted, seed: int) -> dict[str, bool]:
         r = problem.differentiate(u[None], False).residual[0]
         inside = float((np.abs(r) <= noise.delta).mean())
     units, lost = (rows, len(u)) if made.groups is None else (int(made.groups.max()) + 1, 1)
-    level = draws_level(0.95, units, lost, wild=ask.wild, inside=inside)
+    freedom = np.inf
+    if ask.wild:
+        stretched = stretch_residuals(problem, u, residuals(problem, u[None])[0], made.groups)
+        freedom = degrees_of_freedom(problem, u, stretched, made.groups)
+    level = draws_level(0.95, units, lost, wild=ask.wild, freedom=freedom, inside=inside)
     named = {name: theta[:, k] for k, name in enumerate(law.params)}
     found: dict[str, bool] = {}
     for name, value in quantities(law).items():

@@ -10,17 +10,18 @@ import pytest
 from scipy import optimize
 
 from kleiber import laws
-from kleiber.fitting import bootstrap
-from kleiber.fitting.bootstrap import (
-    refit,
-    resample_weights,
-    stretch_residuals,
-    webb_factors,
-)
+from kleiber.fitting import bootstrap, wild
+from kleiber.fitting.bootstrap import refit, resample_weights
 from kleiber.fitting.linear import FARTHEST, tangent_refits
 from kleiber.fitting.noise import Noise, charge
 from kleiber.fitting.prior import Prior
 from kleiber.fitting.problem import Problem, minimise, pose
+from kleiber.fitting.wild import (
+    FREEDOM,
+    degrees_of_freedom,
+    normal_factors,
+    stretch_residuals,
+)
 from kleiber.law import Law, real
 from kleiber.maths.seeds import stream
 
@@ -90,14 +91,12 @@ def test_groups_are_drawn_whole() -> None:
     assert len(np.unique(counts[:, first], axis=0)) > 100
 
 
-def test_webbs_factors() -> None:
-    factors = webb_factors(np.random.default_rng(0), 20_000, 3, None)
-    values, count = np.unique(factors, return_counts=True)
-    np.testing.assert_allclose(values, [-(1.5**0.5), -1, -(0.5**0.5), 0.5**0.5, 1, 1.5**0.5])
-    assert np.abs(count / factors.size - 1 / 6).max() < 4 * np.sqrt(5 / 36 / factors.size)
+def test_factors_are_one_for_each_row_or_group() -> None:
+    factors = normal_factors(np.random.default_rng(0), 20_000, 3, None)
     assert np.abs(factors.mean(axis=0)).max() < 4 / np.sqrt(20_000)
-    assert factors.var(axis=0) == pytest.approx(np.ones(3), abs=0.02)
-    together = webb_factors(np.random.default_rng(0), 50, 40, GROUPS)
+    assert factors.var(axis=0) == pytest.approx(np.ones(3), abs=4 * np.sqrt(2 / 20_000))
+    assert np.abs(np.corrcoef(factors.T) - np.eye(3)).max() < 4 / np.sqrt(20_000)
+    together = normal_factors(np.random.default_rng(0), 50, 40, GROUPS)
     for g in range(10):
         assert np.ptp(together[:, g == GROUPS], axis=1).max() == 0
 
@@ -127,30 +126,53 @@ def test_wild_tables_have_the_right_mean_and_variance(
     stretched = stretch_residuals(problem, u, fitted - problem.target, groups)
     error = np.abs(stretched) / np.sqrt(4000)
     assert (np.abs(tables.mean(axis=0) - fitted) < 5 * error).all()
-    # the fourth moment of Webb's factors is 7/6
-    assert np.abs(tables.var(axis=0) / stretched**2 - 1).max() < 5 * np.sqrt((7 / 6 - 1) / 4000)
+    assert np.abs(tables.var(axis=0) / stretched**2 - 1).max() < 5 * np.sqrt(2 / 4000)
     if groups is not None:  # rows of a group move together
         moved = (tables - fitted)[:, groups == 3]
         assert np.linalg.matrix_rank(moved) == 1
 
 
-# Stretching is leaving out
+# Stretching
 
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("groups", [None, GROUPS], ids=["rows", "groups"])
-def test_stretching_is_leaving_out(groups: np.ndarray | None, weighted: bool) -> None:
-    """HC3 and CR3 of a linear law: residuals of rows, or groups, that the fit has not seen."""
+def test_stretched_residuals_vary_as_the_noise(groups: np.ndarray | None, weighted: bool) -> None:
+    """HC2 and CR2: with H the hat matrix of a linear law, residuals of even noise (even after
+    weighting) have covariance I - H, and (I - H_gg)^(-1/2) makes each group's I again."""
     weights = np.random.default_rng(1).uniform(0.5, 2.0, 40) if weighted else np.ones(40)
     problem = bent(weights=weights)
-    x, y = design(problem.columns["x"]), problem.target
-    root = np.sqrt(weights)[:, None]
-    u = np.linalg.lstsq(root * x, root[:, 0] * y, rcond=None)[0]
-    got = stretch_residuals(problem, u, x @ u - y, groups)
+    root = np.sqrt(weights)
+    x = design(problem.columns["x"]) * root[:, None]
+    hat = x @ np.linalg.pinv(x)
+    u = np.linalg.lstsq(x, root * problem.target, rcond=None)[0]
+    kept = np.eye(40) - hat
+    stretch = np.stack(
+        [root * stretch_residuals(problem, u, column / root, groups) for column in np.eye(40)],
+        axis=1,
+    )
+    got = stretch @ kept @ stretch.T
     for g in np.unique(np.arange(40) if groups is None else groups):
-        out = (np.arange(40) if groups is None else groups) == g
-        without = np.linalg.lstsq((root * x)[~out], (root[:, 0] * y)[~out], rcond=None)[0]
-        np.testing.assert_allclose(got[out], x[out] @ without - y[out], rtol=1e-9, atol=1e-12)
+        own = (np.arange(40) if groups is None else groups) == g
+        np.testing.assert_allclose(got[np.ix_(own, own)], np.eye(own.sum()), atol=1e-9)
+
+
+def test_degrees_of_freedom_count_the_rows_that_decide() -> None:
+    """A mean of n equal squares has n effective rows; one row alone, or one group, has one."""
+    problem = pose(
+        Law(lambda x, *, a=real(-1, 1): a + 0 * x),
+        PLAIN,
+        {"x": np.ones(12)},
+        np.arange(12.0),
+        np.ones(12),
+    )
+    even, one = np.tile([1.0, -1.0], 6), np.eye(12)[3]
+    u = np.zeros(1)
+    assert degrees_of_freedom(problem, u, even, None) == pytest.approx(FREEDOM * 12)
+    assert degrees_of_freedom(problem, u, one, None) == pytest.approx(FREEDOM)
+    groups = np.repeat([0, 1, 2, 3], 3)
+    assert degrees_of_freedom(problem, u, np.ones(12), groups) == pytest.approx(FREEDOM * 4)
+    assert degrees_of_freedom(problem, u, np.zeros(12), None) == np.inf
 
 
 def test_a_row_that_a_parameter_serves_alone_is_stretched_to_a_limit() -> None:
@@ -160,8 +182,8 @@ def test_a_row_that_a_parameter_serves_alone_is_stretched_to_a_limit() -> None:
     problem = pose(law, PLAIN, {"x": x}, np.arange(10.0), np.ones(10))
     residual = np.full(10, 0.5)
     got = stretch_residuals(problem, np.zeros(2), residual, None)
-    assert got[-1] == pytest.approx(0.5 / bootstrap.LEAST)
-    assert got[:-1] == pytest.approx(np.full(9, 0.5 / (1 - 1 / 9)))
+    assert got[-1] == pytest.approx(0.5 / wild.LEAST)
+    assert got[:-1] == pytest.approx(np.full(9, 0.5 / np.sqrt(1 - 1 / 9)))
 
 
 def test_a_parameter_at_its_bound_stretches_nothing() -> None:

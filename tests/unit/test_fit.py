@@ -14,12 +14,13 @@ from scipy import optimize, stats
 
 from kleiber import laws
 from kleiber.errors import BadLaw, BadTable
-from kleiber.fitting.bootstrap import resample_weights, stretch_residuals, webb_factors
+from kleiber.fitting.bootstrap import resample_weights
 from kleiber.fitting.fit import fit, fit_steps
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.outcome import solve
 from kleiber.fitting.posing import Settings
 from kleiber.fitting.record import Fit
+from kleiber.fitting.wild import normal_factors, stretch_residuals
 from kleiber.law import Law, positive, real
 from kleiber.maths.seeds import stream
 from kleiber.table import digest, read_table
@@ -355,7 +356,7 @@ def test_wild_draws_are_true_refits() -> None:
     assert found.resample == "wild"
     solved = solve(laws.power_law_floor, pl.DataFrame(table), ask)
     stretched = stretch_residuals(solved.problem, solved.point, found.residuals, None)
-    factors = webb_factors(stream(5, "resample"), 8, 40, None)
+    factors = normal_factors(stream(5, "resample"), 8, 40, None)
     for k in range(8):
         loss = table["loss"] * np.exp(found.residuals - stretched * factors[k])
         again = fit("power_law_floor", {**table, "loss": loss}, noise=LEAST, draws=0)

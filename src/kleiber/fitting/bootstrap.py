@@ -3,8 +3,8 @@
 Each draw is a true refit from the fitted optimum, all draws advancing together, of a table that is
 
 - resampled: rows, or whole groups, drawn with replacement (Efron 1979; Field & Welsh 2007), or
-- wild: the fitted values plus each row's own residual, stretched for its (or its group's) leverage
-  and times a random sign-like factor, one per row or group (Wu 1986; Webb 2013 for the factor).
+- wild: the fitted values plus each row's own residual, stretched and times a random factor
+  (``wild.py``).
 
 Numbers are drawn in draw order, from one stream for tables and another for priors, so the result
 does not depend on how the work is cut.
@@ -20,10 +20,10 @@ from jaxtyping import Bool, Float, Int
 
 from kleiber.fitting.linear import tangent_refits
 from kleiber.fitting.problem import Problem, minimise, residuals
+from kleiber.fitting.wild import normal_factors, stretch_residuals
 from kleiber.maths.levenberg import Descent
 
 MEMORY = 4_000_000  # entries of the weight matrix held at once
-LEAST = 0.05  # smallest share of a residual that a row's own pull may leave
 TOLERANCE = 1e-10  # relative, on the objective of each draw
 RESTART = 1e-3  # damping after a failed Newton step, close as the optimum is
 
@@ -49,41 +49,6 @@ def resample_weights(
     return (counts if groups is None else counts[:, groups]).astype(float)
 
 
-def webb_factors(
-    rng: np.random.Generator, draws: int, rows: int, groups: Int[np.ndarray, "rows"] | None
-) -> Float[np.ndarray, "draws rows"]:
-    """Webb's six-point factors of mean 0 and variance 1, for each draw."""
-    units = rows if groups is None else int(groups.max()) + 1
-    points = np.sqrt([0.5, 1.0, 1.5])
-    factors = np.concatenate([-points, points])[rng.integers(0, 6, size=(draws, units))]
-    return factors if groups is None else factors[:, groups]
-
-
-def stretch_residuals(
-    problem: Problem,
-    u: Float[np.ndarray, "params"],
-    residual: Float[np.ndarray, "rows"],
-    groups: Int[np.ndarray, "rows"] | None,
-) -> Float[np.ndarray, "rows"]:
-    """Residuals as they would be of a fit without their own row or group, in the law's tangent:
-    (I - H_gg)^-1 r_g with H the hat matrix (HC3, and CR3 of Bell & McCaffrey 2002). Parameters at
-    a bound, on which no row pulls, do not count."""
-    root = np.sqrt(problem.weights)
-    jac = problem.differentiate(u[None], False).slopes[0].T * root[:, None]
-    size = np.sqrt((jac**2).sum(axis=0))
-    q, _ = np.linalg.qr(jac[:, size > 0] / size[size > 0])
-    if groups is None:
-        return residual / np.maximum(1 - (q**2).sum(axis=1), LEAST)
-    out = residual * root
-    for g in np.unique(groups):
-        own = q[groups == g]
-        left = np.eye(q.shape[1]) - own.T @ own
-        values, vectors = np.linalg.eigh(left)
-        inverse = (vectors / np.maximum(values, LEAST)) @ vectors.T
-        out[groups == g] += own @ (inverse @ (own.T @ out[groups == g]))
-    return out / np.where(root > 0, root, 1.0)
-
-
 def refit(
     problem: Problem,
     starts: Float[np.ndarray, "starts params"],
@@ -107,7 +72,7 @@ def refit(
             prior = problem.prior
             moved = prior.spread * believed.standard_normal((count, len(prior.where)))
         if wild:
-            shift = residual - stretched * webb_factors(rng, count, rows, groups)
+            shift = residual - stretched * normal_factors(rng, count, rows, groups)
             refits = _Refitting(problem, problem.weights[None], shift, moved, scale)
         else:
             weights = resample_weights(rng, count, rows, groups) * problem.weights

@@ -2,10 +2,11 @@
 
 Draws are read at a level widened for small samples, so that coverage holds there too. Draws of
 resampled rows: Phi(sqrt(n/(n-p)) t_{n-p}) (expanded percentiles, Hesterberg 2015, section 5); wild
-draws, whose residuals already carry their leverage: Phi(t_{n-p}). A loss that is quadratic for
-a share of the rows only (a narrow Huber loss) needs only that share of the widening. With many
-rows all are plain percentiles, and none depends on how a quantity is parametrised. Their measured
-coverage is in docs/coverage.md.
+draws, whose residuals already carry their leverage: Phi(t_f) with f the degrees of freedom that
+their variance is known with (``wild.py``), at most n-p. A loss that is quadratic for a share of the
+rows only (a narrow Huber loss) needs only that share of the widening. With many rows all are plain
+percentiles, and none depends on how a quantity is parametrised. Their measured coverage is in
+docs/coverage.md.
 """
 
 from __future__ import annotations
@@ -34,17 +35,23 @@ def check_level(level: float) -> float:
 
 
 def draws_level(
-    level: float, units: int, params: int, *, wild: bool = False, inside: float = 1.0
+    level: float,
+    units: int,
+    params: int,
+    *,
+    wild: bool = False,
+    freedom: float = math.inf,
+    inside: float = 1.0,
 ) -> float:
     """The level at which percentiles of draws are read, for ``units`` rows or groups.
 
-    ``wild`` says how the draws were made, ``inside`` for what share of rows the loss is quadratic.
-    NaN when no degree of freedom is left.
+    ``wild`` says how the draws were made and ``freedom`` how well their variance is known,
+    ``inside`` for what share of rows the loss is quadratic. NaN when no degree of freedom is left.
     """
     spare = units - params
     if spare <= 0:
         return math.nan
-    t = float(special.stdtrit(spare, 0.5 + level / 2))
+    t = float(special.stdtrit(min(spare, freedom), 0.5 + level / 2))
     stretch = 1.0 if wild else math.sqrt(units / spare)
     return level + inside * (float(2 * special.ndtr(stretch * t) - 1) - level)
 

@@ -21,6 +21,7 @@ from kleiber.fitting.remedy import collinear_variables, offer
 from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search, thin
 from kleiber.fitting.starts import draw_starts, start_ranges
 from kleiber.fitting.status import Status, bounds_hit, judge
+from kleiber.fitting.wild import degrees_of_freedom, stretch_residuals
 from kleiber.law import Law
 from kleiber.table import digest, ranges
 
@@ -170,6 +171,7 @@ def conclude(
         weights=ask.weights,
         resample="wild" if ask.wild else "rows",
         inside=_inside(problem, point, ask),
+        freedom=_freedom(solved) if ask.wild else np.inf,
         outermost=_outermost(problem.columns),
         notes=_notes(solved, unsettled, len(values), ask),
     )
@@ -181,6 +183,13 @@ def _inside(problem: Problem, point: np.ndarray, ask: Settings) -> float:
         return 1.0
     near = np.abs(residuals(problem, point[None])[0]) <= ask.noise.delta
     return float((problem.weights * near).sum() / problem.weights.sum())
+
+
+def _freedom(solved: Solved) -> float:
+    """Degrees of freedom of the variance that wild draws have."""
+    problem, point, groups = solved.problem, solved.point, solved.groups
+    stretched = stretch_residuals(problem, point, residuals(problem, point[None])[0], groups)
+    return degrees_of_freedom(problem, point, stretched, groups)
 
 
 def _in_domains(

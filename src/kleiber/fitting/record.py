@@ -35,9 +35,10 @@ class Fit:
     ``params`` holds every parameter, fixed and tied ones too; ``draws`` the refits of each, arrays
     of one length; ``units`` is the number of rows, or of groups when whole groups were resampled;
     ``covariance`` belongs to ``free`` parameters in the coordinates of their domains; ``resample``
-    says how draws were made ("rows" or "wild"), ``inside`` for what share of the rows the loss is
-    quadratic (all, for least squares); ``outermost`` are the runs that no other run exceeds in
-    every variable, among which is the dearest one for any cost that rises with the variables.
+    says how draws were made ("rows" or "wild"), ``freedom`` how well the variance of wild ones is
+    known, ``inside`` for what share of the rows the loss is quadratic; ``outermost`` are the runs
+    that no other run exceeds in every variable, among which is the dearest one for any cost that
+    rises with the variables.
     """
 
     law: Law
@@ -66,6 +67,7 @@ class Fit:
     weights: str | None = None
     resample: str = "rows"
     inside: float = 1.0
+    freedom: float = np.inf
     priors: Mapping[str, tuple[float, float]] = field(
         default_factory=dict[str, tuple[float, float]]
     )
@@ -149,7 +151,12 @@ class Fit:
     def _level(self, level: float) -> float:
         lost = 1 if self.by else len(self.free)
         return draws_level(
-            level, self.units, lost, wild=self.resample == "wild", inside=self.inside
+            level,
+            self.units,
+            lost,
+            wild=self.resample == "wild",
+            freedom=self.freedom,
+            inside=self.inside,
         )
 
     def _spare(self) -> int:

@@ -52,6 +52,7 @@ def describe(fit: Fit) -> dict[str, Any]:
         "resample": fit.resample,
         "priors": {name: list(pair) for name, pair in fit.priors.items()},
         "inside": fit.inside,
+        "freedom": fit.freedom,
         "starts": {name: list(ends) for name, ends in fit.starts.items()},
     }
     return _plain(document)
@@ -152,6 +153,7 @@ def _fit_from(given: Mapping[str, Any]) -> Fit:
         priors=_pairs_from(_part(given, "priors")),
         resample=str(given.get("resample", "rows")),
         inside=float(given.get("inside", 1.0)),
+        freedom=float(given.get("freedom") or math.inf),
         outermost=tuple(given.get("outermost") or ()),
         notes=tuple(given.get("notes") or ()),
     )
