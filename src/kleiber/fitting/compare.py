@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy import special
 
 from kleiber.claim import Estimate
 from kleiber.errors import BadTable, nearest, shown
@@ -104,7 +105,8 @@ def compare(
     x = numbers(frame, beyond)
     cuts = choose_origins(x, origins, max(len(p.law.params) for p in problems))
     errors, points = _errors(problems, x, cuts, groups, ask)
-    trial = _Trial(tuple(_names(found)), tuple(problems), errors, points, groups, ask)
+    judges = _judges(x, cuts, groups)
+    trial = _Trial(tuple(_names(found)), tuple(problems), errors, points, groups, judges, ask)
     notes = _notes(trial, cuts, origins)
     contenders = _rank(trial)
     return Comparison(contenders, beyond, cuts, ask.level, _verdict(contenders), notes)
@@ -119,6 +121,7 @@ class _Trial:
     errors: Float[np.ndarray, "laws draws"]
     points: Float[np.ndarray, "laws"]
     groups: Int[np.ndarray, "rows"] | None
+    judges: float  # rows or groups beyond an origin, on average
     ask: Settings
 
     @property
@@ -150,6 +153,14 @@ def choose_origins(
             "give origins, add runs, or compare smaller laws"
         )
     return good
+
+
+def _judges(
+    x: np.ndarray, cuts: tuple[float, ...], groups: Int[np.ndarray, "rows"] | None
+) -> float:
+    """How many rows or groups lie beyond an origin, on average."""
+    units = np.arange(len(x)) if groups is None else groups
+    return float(np.mean([len(np.unique(units[x > cut])) for cut in cuts]))
 
 
 def _errors(
@@ -234,6 +245,7 @@ def _rank(trial: _Trial) -> tuple[Contender, ...]:
         with np.errstate(invalid="ignore"):  # two infinite errors have no difference
             gap = trial.errors[k] - trial.errors[best]
             behind = _estimate(float(trial.points[k] - trial.points[best]), gap, level)
+            behind = _widen(behind, trial.judges, level)
         told = k != best and behind.low > 0
         verdict = "best" if k == best else "worse" if told else "cannot tell"
         contenders.append(
@@ -291,6 +303,16 @@ def _estimate(value: float, draws: Float[np.ndarray, "draws"], level: float) -> 
     low, high = np.where(np.abs(ends) > 1e-6 * HUGE, np.sign(ends) * np.inf, ends).tolist()
     spread = float(finite.std(ddof=1)) if len(finite) > 1 else math.nan
     return Estimate(value, spread, low, high)
+
+
+def _widen(behind: Estimate, judges: float, level: float) -> Estimate:
+    """The interval reaching at least to value -+ t stderr, with t of as many degrees of freedom as
+    rows or groups judge, less one: percentiles alone tell equals apart a little too often."""
+    if not math.isfinite(behind.value + behind.stderr + level):
+        return behind
+    t = float(special.stdtrit(max(judges - 1, 1.0), 0.5 + level / 2))
+    low, high = behind.value - t * behind.stderr, behind.value + t * behind.stderr
+    return replace(behind, low=min(behind.low, low), high=max(behind.high, high))
 
 
 def corrected_aic(problem: Problem, seed: int) -> float:

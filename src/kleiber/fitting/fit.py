@@ -95,7 +95,7 @@ def fit_steps(
     frame = as_frame(table)
     if isinstance(law, str):
         law = find(law, [name for name in frame.columns if name != target])
-    if isinstance(draws, bool) or draws < 0 or draws == 1:
+    if isinstance(draws, bool) or draws != int(draws) or draws < 0 or draws == 1:
         raise ValueError(f"draws must be 0 (none) or at least 2, got {draws}")
     if resample not in ("auto", "rows", "wild"):
         raise ValueError(f"resample is 'auto', 'rows' or 'wild', got {resample!r}")

@@ -63,8 +63,19 @@ def percentile_interval(
     if math.isnan(level) or len(draws) < 2:
         gap = np.full(draws.shape[1:], np.nan)
         return gap, gap.copy()
-    ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0, method="hazen")
-    return np.asarray(ends[0]), np.asarray(ends[1])
+    ordered = np.sort(draws, axis=0)
+    return _quantile(ordered, (1 - level) / 2), _quantile(ordered, (1 + level) / 2)
+
+
+def _quantile(ordered: Float[np.ndarray, "draws ..."], share: float) -> Float[np.ndarray, "..."]:
+    """Hazen's quantile, also between infinities of one sign."""
+    place = min(max(share * len(ordered) - 0.5, 0.0), len(ordered) - 1.0)
+    below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
+    part = place - math.floor(place)
+    with np.errstate(invalid="ignore"):
+        between = below + part * (above - below) if part else below
+    between = np.where(np.isnan(ordered[-1]), np.nan, between)  # sorted last
+    return np.asarray(np.where(below == above, below, between))
 
 
 def bca_interval(
