@@ -74,8 +74,8 @@ def _quantile(ordered: Float[np.ndarray, "draws ..."], share: float) -> Float[np
     part = place - math.floor(place)
     with np.errstate(invalid="ignore"):
         between = below + part * (above - below) if part else below
-    between = np.where(np.isnan(ordered[-1]), np.nan, between)  # sorted last
-    return np.asarray(np.where(below == above, below, between))
+    found = np.where(below == above, below, between)
+    return np.asarray(np.where(np.isnan(ordered[-1]), np.nan, found))  # NaN is sorted last
 
 
 def bca_interval(
