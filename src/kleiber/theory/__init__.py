@@ -1,0 +1,63 @@
+"""Theories: frozen records with `solve`, `simulate` and `exponents`, and how one is found."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol, cast, runtime_checkable
+
+import polars as pl
+
+from kleiber.errors import listed, nearest
+from kleiber.theory.hard_tail import HardTail as HardTail
+from kleiber.theory.tickets import Tickets as Tickets
+
+
+@runtime_checkable
+class Theory(Protocol):
+    """A frozen record of a model's own parameters."""
+
+    def solve(self, grid: Any) -> pl.DataFrame:
+        """The grid's columns and what the theory predicts, without randomness."""
+        ...
+
+    def simulate(self, grid: Any, *, seeds: int = 8, seed: int = 0) -> pl.DataFrame:
+        """The same columns measured on systems drawn at random, with a column seed."""
+        ...
+
+    def exponents(self) -> Mapping[str, float]:
+        """What the theory asserts asymptotically."""
+        ...
+
+
+def catalogue() -> dict[str, type[Theory]]:
+    """Every theory that a module of this package defines, by name (hard_tail), sorted."""
+    found: dict[str, type[Theory]] = {}
+    for item in pkgutil.iter_modules(__path__, f"{__name__}."):
+        module = importlib.import_module(item.name)
+        for name, value in vars(module).items():
+            if inspect.isclass(value) and value.__module__ == item.name and _is_theory(value):
+                found[_snake(name)] = cast("type[Theory]", value)
+    return dict(sorted(found.items()))
+
+
+def find(name: str) -> type[Theory]:
+    """The theory called `name`, as hard_tail or HardTail. Raises ValueError."""
+    known = catalogue()
+    if (folded := _snake(name.strip())) in known:
+        return known[folded]
+    raise ValueError(
+        f"no theory is called {name!r}.{nearest(name, known)} There are {listed(known)}"
+    )
+
+
+def _is_theory(value: type) -> bool:
+    return all(callable(getattr(value, verb, None)) for verb in ("solve", "simulate", "exponents"))
+
+
+def _snake(name: str) -> str:
+    """HardTail as hard_tail."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().replace("-", "_")

@@ -1,0 +1,50 @@
+"""The grid over which a theory is solved: columns that are crossed, or a table's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+
+from kleiber.errors import BadTable, listed, nearest
+from kleiber.table import as_frame
+
+
+def rows_of(grid: Any, known: Collection[str], predicted: Iterable[str]) -> pl.DataFrame:
+    """The rows of a grid.
+
+    A mapping of columns to a value or values is crossed, the last column running fastest; its
+    columns must be among the `known`. The rows of a data frame are taken as they are, with any
+    other columns they have. Raises BadTable, also for a column that is to be `predicted`.
+    """
+    frame = (
+        crossed(cast("Mapping[str, Any]", grid), known)
+        if isinstance(grid, Mapping)
+        else as_frame(grid)
+    )
+    if frame.height == 0:
+        raise BadTable("The grid has no rows; it needs at least one.")
+    if taken := [name for name in predicted if name in frame.columns]:
+        raise BadTable(
+            f"The grid has a column {taken[0]!r} already, which is to be predicted; rename it."
+        )
+    return frame
+
+
+def crossed(grid: Mapping[str, Any], known: Collection[str]) -> pl.DataFrame:
+    """Every combination of the columns' values; BadTable for an unknown name or an empty column."""
+    columns: dict[str, np.ndarray] = {}
+    for name, values in grid.items():
+        if name not in known:
+            raise BadTable(
+                f"The grid has no use for {name!r}; it takes {listed(known)}.{nearest(name, known)}"
+            )
+        columns[name] = np.atleast_1d(np.asarray(values))
+        if columns[name].ndim > 1 or columns[name].size == 0:
+            raise BadTable(f"Column {name!r} of the grid must be a value or a list of values.")
+    if not columns:
+        raise BadTable(f"The grid has no columns; it takes {listed(known)}.")
+    mesh = np.meshgrid(*columns.values(), indexing="ij")
+    return pl.DataFrame({name: item.ravel() for name, item in zip(columns, mesh, strict=True)})
