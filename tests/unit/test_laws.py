@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from kleiber.maths.graph import Graph, partials
 
 NAMES = [
     "broken_1", "broken_2", "broken_3", "chinchilla", "chinchilla_tied", "data_constrained",
-    "kaplan", "m2", "m3", "m4", "over_training", "power_law", "power_law_floor", "steps_and_size",
+    "exponent_saturating", "failure_gamma", "failure_power", "failure_two_tails", "kaplan", "m2",
+    "m3", "m4", "neg_log_pass_power", "over_training", "power_law", "power_law_floor",
+    "steps_and_size",
 ]  # fmt: skip
 X = np.geomspace(1e2, 1e9, 15)
 N, D = np.repeat(np.geomspace(1e6, 1e12, 7), 6), np.tile(np.geomspace(1e8, 1e13, 6), 7)
@@ -45,7 +48,7 @@ def test_each_law_is_an_attribute_with_a_sentence_and_a_citation(name: str) -> N
     first = " ".join(law.doc.split("\n\n")[0].split())
     assert first.index(". ") > 20
     assert ". " + law.citation in first
-    assert law.citation.split(" et al. 20")[0].isalpha()
+    assert re.match(r"[A-Z][a-z]+ (et al\. )?20\d\d \(arXiv", law.citation)
     assert "(arXiv 2" in law.citation
     assert law.citation.endswith(".")
     assert (law.expr is None) == (name == "m4")
@@ -63,9 +66,8 @@ def test_start_ranges_exist_where_the_data_cannot_give_them(name: str) -> None:
 
 def test_each_module_says_what_its_symbols_mean() -> None:
     for name, law in laws.catalogue().items():
-        homes = [
-            importlib.import_module(f"kleiber.laws.{m}") for m in ("curves", "training", "time")
-        ]
+        modules = ("curves", "training", "time", "inference")
+        homes = [importlib.import_module(f"kleiber.laws.{m}") for m in modules]
         (home,) = (module for module in homes if name in vars(module))
         words = set((home.__doc__ or "").replace(",", " ").split())
         for param in law.params:
@@ -86,6 +88,21 @@ def test_m2_is_the_power_law_with_a_floor() -> None:
     assert laws.m2.function is laws.power_law_floor.function
     assert laws.m2.formula == laws.power_law_floor.formula
     assert laws.m2.citation == laws.power_law_floor.citation
+
+
+def test_two_tails_are_each_one_alone() -> None:
+    p = {"P": 2.0, "beta": 2.5, "gamma": 0.4}
+    close(laws.failure_two_tails(X, Q=1e-300, **p), laws.failure_power(X, A=2.0, beta=2.5))
+    close(laws.failure_two_tails([1e200], Q=0.1, **p), 0.1 * 1e200**-0.4)
+
+
+def test_rare_success_starts_certain_to_fail_and_ends_as_a_power() -> None:
+    close(laws.failure_gamma([1e-300, 1e12], a=0.3, b=50), [1, (1e12 / 50) ** -0.3], rtol=1e-9)
+
+
+def test_the_saturating_exponent_runs_from_beta_less_delta_to_beta() -> None:
+    p = {"beta": 2.5, "Delta": 0.9, "c": 1e-3, "nu": 1.6}
+    close(laws.exponent_saturating([1e-300, 1e300], **p), [1.6, 2.5])
 
 
 def test_the_floor_may_be_fixed_to_zero() -> None:

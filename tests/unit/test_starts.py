@@ -27,6 +27,11 @@ LINEAR = {
     "power_law": ("A",),
     "power_law_floor": ("E", "A"),
     "steps_and_size": (),
+    "exponent_saturating": ("beta", "Delta"),
+    "failure_gamma": (),
+    "failure_power": ("A",),
+    "failure_two_tails": ("P", "Q"),
+    "neg_log_pass_power": ("A",),
 }
 RNG = np.random.default_rng(0)
 N = np.exp(RNG.uniform(np.log(5e7), np.log(5e9), 40))
@@ -50,7 +55,7 @@ def test_linear_parameters_are_jointly_affine(name: str) -> None:
     """The law at the middle of two settings of them is the middle of its values."""
     law = catalogue()[name]
     rng = np.random.default_rng(1)
-    ends = {"n_params": 1e8, "n_tokens": 1e10, "n_unique": 1e9, "n_data": 1e4}
+    ends = {"n_params": 1e8, "n_tokens": 1e10, "n_unique": 1e9, "n_data": 1e4, "k": 10.0}
     columns = {key: ends[key] * rng.uniform(1, 9, 20) for key in law.variables}
     first, second = (dict.fromkeys(law.params, 0.7) for _ in range(2))
     for key in LINEAR[name]:

@@ -17,6 +17,11 @@ from kleiber.laws.curves import m3 as m3
 from kleiber.laws.curves import m4 as m4
 from kleiber.laws.curves import power_law as power_law
 from kleiber.laws.curves import power_law_floor as power_law_floor
+from kleiber.laws.inference import exponent_saturating as exponent_saturating
+from kleiber.laws.inference import failure_gamma as failure_gamma
+from kleiber.laws.inference import failure_power as failure_power
+from kleiber.laws.inference import failure_two_tails as failure_two_tails
+from kleiber.laws.inference import neg_log_pass_power as neg_log_pass_power
 from kleiber.laws.time import steps_and_size as steps_and_size
 from kleiber.laws.training import chinchilla as chinchilla
 from kleiber.laws.training import chinchilla_tied as chinchilla_tied

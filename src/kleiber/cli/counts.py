@@ -1,0 +1,127 @@
+"""kleiber counts: a law of repeated attempts fitted to counts of successes."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import polars as pl
+import typer
+
+from kleiber.cli.options import (
+    AsJson,
+    Derive,
+    Level,
+    Rename,
+    Where,
+    as_text,
+    people,
+    read_frame,
+    read_number,
+)
+from kleiber.fitting.counts.describe import describe_counts
+from kleiber.fitting.counts.fit import FAMILIES, fit_counts
+from kleiber.fitting.counts.record import USABLE, CountFit
+from kleiber.fitting.counts.trend import Trend
+from kleiber.reports.grids import figure, say, say_notes, show_frame, span
+
+
+def counts_command(
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", help="Columns problem, attempts, successes.")
+    ],
+    family: Annotated[str, typer.Option(help=f"One of {', '.join(FAMILIES)}.")] = "beta_binomial",
+    by: Annotated[
+        str | None, typer.Option(metavar="COLUMN[,COLUMN]", help="Groups [model, if a column].")
+    ] = None,
+    along: Annotated[
+        str | None, typer.Option(help="Joint law of the exponent along it, e.g. n_tokens.")
+    ] = None,
+    k: Annotated[str, typer.Option(metavar="K,K,...", help="pass@k of these.")] = "1,10,100",
+    prior: Annotated[
+        str | None, typer.Option(help="straight: -log pass@k nearly a power law of k.")
+    ] = None,
+    stopped: Annotated[
+        bool, typer.Option("--stopped", help="Attempts stopped because of their outcome.")
+    ] = False,
+    rename: Rename = None,
+    where: Where = None,
+    derive: Derive = None,
+    level: Level = 0.95,
+    as_json: AsJson = False,
+) -> None:
+    """Fit how success varies over problems, and extrapolate pass@k, with intervals."""
+    ks = [read_number(item, "k") for item in k.split(",")]
+    began = time.perf_counter()
+    made = fit_counts(
+        read_frame(table, rename, where, derive),
+        family=family,
+        by=None if by is None else [item.strip() for item in by.split(",")],
+        along=along,
+        prior=prior,
+        level=level,
+        stopped=True if stopped else None,
+    )
+    document = describe_counts(made, ks) | {"seconds": time.perf_counter() - began}
+    if as_json:
+        sys.stdout.write(as_text(document))
+    else:
+        _show(made, document)
+    if not any(status in USABLE for status in made.statuses):
+        raise typer.Exit(1)
+
+
+def _show(made: CountFit, document: dict[str, Any]) -> None:
+    """Parameters and windows, pass@k, and what went into it."""
+    console = people()
+    level = f"{100 * made.level:g}% intervals"
+    rows = [_law_row(item) for item in document["groups"]]
+    show_frame(console, pl.DataFrame(rows), f"{made.family.name}: {made.family.doc} ({level})")
+    rates = [_rate_row(item, rate) for item in document["groups"] for rate in item["pass_at"]]
+    show_frame(console, pl.DataFrame(rates), "pass@k of a fresh problem, by the law and unbiased")
+    for item in document["groups"]:
+        if item["status"] != "converged":
+            say(console, f"{item['group']}: {item['status']}: {item['reason']}")
+    refused = {rate["why"]: rate["k"] for item in document["groups"] for rate in item["pass_at"]
+               if rate["why"]}  # fmt: skip
+    for why in refused:
+        say(console, f"no interval: {why}")
+    trend: Any = made.trend
+    trends = cast("dict[str, Any]", trend if isinstance(trend, dict) else {"": trend})
+    for name, trend in trends.items():
+        if isinstance(trend, Trend):
+            say(console, f"{name}: {trend.summary()}" if name else trend.summary())
+    say_notes(console, made.notes)
+
+
+def _law_row(item: dict[str, Any]) -> dict[str, str]:
+    window = item["window"]
+    cells = {"group": str(item["group"]), "problems": str(item["problems"])}
+    cells["never solved"] = f"{item['unsolved']:.0%}"
+    for name, found in item["params"].items():
+        cells[name] = _with_span(found)
+    where = f"k {figure(window['low'])} to {figure(window['high'])}"
+    cells["window"] = where
+    cells["slope of failure"] = _with_span(window["failure"])
+    cells["of -log pass"] = _with_span(window["neg_log_pass"])
+    cells["status"] = item["status"]
+    return cells
+
+
+def _rate_row(item: dict[str, Any], rate: dict[str, Any]) -> dict[str, str]:
+    return {
+        "group": str(item["group"]),
+        "k": figure(rate["k"], 6),
+        "pass@k": figure(rate["value"]),
+        "interval": span(*(math.nan if x is None else x for x in (rate["low"], rate["high"]))),
+        "unbiased": "" if rate["unbiased"] is None else figure(rate["unbiased"]),
+    }
+
+
+def _with_span(found: dict[str, float | None]) -> str:
+    low, high = found["low"], found["high"]
+    ends = span(math.nan if low is None else low, math.inf if high is None else high)
+    return f"{figure(found['value'])} {ends}" if found["value"] is not None else "unknown"

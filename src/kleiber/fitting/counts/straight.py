@@ -1,0 +1,56 @@
+"""A weak prior: -log pass@k is nearly a power law of k, from the first attempt on.
+
+That is what studies of repeated sampling report (Hughes et al. 2024, Brown et al. 2024
+(arXiv 2407.21787), Schaeffer et al. 2025), and it ties what few attempts cannot see to what they
+can: where hardly any problem is solved, the likelihood alone leaves the tail open.
+
+symbol    meaning
+s(i, j)   slope of log(-log pass@k) against log k between k = i and k = j; n attempts were made
+bend      log of s(n, 100 n)/s(1, n): 0 for a power law; spread BEND
+turn      log of exponent/(1/-log pass@1), the last slope over the first; spread TURN
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.fitting.counts.batch import Batch
+from kleiber.fitting.counts.family import Coordinates, Family, Score, differenced
+
+BEND, TURN = 0.1, 0.5
+REACH = 100.0
+
+
+def penalty(family: Family, u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups"]:
+    """The logarithm of the prior, up to a constant."""
+    attempts = np.where(batch.weights > 0, batch.attempts, 0.0).max(1)
+    n = np.maximum(attempts, 2.0)
+    each = np.unique(n)
+    k = np.unique(np.concatenate([[1.0], each, REACH * each]))
+    log_pass = np.log(np.maximum(-np.expm1(family.log_failure(u, k)), 1e-300))
+    level = np.log(np.maximum(-log_pass, 1e-300))
+    rows = np.arange(len(u))
+    at_n, beyond = (level[rows, np.searchsorted(k, x)] for x in (n, REACH * n))
+    before, after = (level[:, 0] - at_n) / np.log(n), (at_n - beyond) / np.log(REACH)
+    bend = np.log(np.maximum(after, 1e-9)) - np.log(np.maximum(before, 1e-9))
+    turn = u[:, 0] + level[:, 0]
+    return -0.5 * (bend / BEND) ** 2 - 0.5 * (turn / TURN) ** 2
+
+
+def straighten(family: Family) -> Family:
+    """The family with the prior added to its log-likelihood."""
+
+    def value(u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups"]:
+        return family.value(u, batch) + penalty(family, u, batch)
+
+    slopes = differenced(lambda u, batch: penalty(family, u, batch), 1e-3)
+
+    def score(u: Coordinates, batch: Batch) -> Score:
+        return Score(
+            *(a + b for a, b in zip(family.score(u, batch), slopes(u, batch), strict=True))
+        )
+
+    return replace(family, value=value, score=score, settled=max(family.settled, 1e-7))

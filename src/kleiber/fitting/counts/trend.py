@@ -1,0 +1,89 @@
+"""Trend: what the counts say about an exponent along a training resource."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.errors import BadTable, nearest
+from kleiber.fitting.intervals import Interval
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One form of the exponent along the resource, fitted to all groups together.
+
+    ``spread`` is the standard deviation of the groups' log exponents about the curve.
+    """
+
+    name: str
+    params: Mapping[str, float]
+    spread: float
+    log_likelihood: float
+    aicc: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Whether an effect is supported: the likelihood ratio, its p-value, the interval that goes
+    with it (of the rate for growth, of the plateau for saturation), and a sentence."""
+
+    supported: bool
+    likelihood_ratio: float
+    p_value: float
+    interval: Interval
+    says: str
+
+
+@dataclass(frozen=True)
+class Trend:
+    """The joint law of one series of groups.
+
+    ``exponents`` are the groups' own, drawn towards the curve as far as their counts leave them
+    free; ``best`` is the curve with the smallest AICc.
+    """
+
+    along: str
+    groups: tuple[str, ...]
+    x: tuple[float, ...]
+    exponents: Mapping[str, float]
+    curves: Mapping[str, Curve]
+    best: str
+    growth: Finding
+    saturation: Finding | None
+
+    def predict(self, x: object, curve: str | None = None) -> Float[np.ndarray, "..."]:
+        """The exponent at values of the resource by a curve (by default the best); for the
+        universal law, the ratio rho of bias to noise."""
+        name = self.best if curve is None else curve
+        if name not in self.curves:
+            raise BadTable(
+                f"no curve {name!r}; there are {', '.join(self.curves)}."
+                f"{nearest(name, self.curves)}"
+            )
+        p, at = self.curves[name].params, np.asarray(x, float)
+        if name == "constant":
+            return np.full(at.shape, p["a"])
+        if name == "power":
+            return np.asarray(p["a"] * (at / p["x0"]) ** p["rate"])
+        if name == "universal":
+            return np.asarray(p["rho0"] * (at / p["x0"]) ** -p["rate"])
+        return np.asarray(p["beta"] - p["Delta"] / (1 + (at / p["x_half"]) ** p["rate"]))
+
+    def summary(self) -> str:
+        """A few sentences for people."""
+        parts = [f"{self.growth.says} (likelihood ratio {self.growth.likelihood_ratio:.2f}, "
+                 f"p = {self.growth.p_value:.2g}; rate [{self.growth.interval.low:.3g}, "
+                 f"{self.growth.interval.high:.3g}])"]  # fmt: skip
+        if self.saturation is not None:
+            found = self.saturation
+            parts.append(
+                f"{found.says} (likelihood ratio {found.likelihood_ratio:.2f}, "
+                f"p = {found.p_value:.2g}; plateau [{found.interval.low:.3g}, "
+                f"{found.interval.high:.3g}])"
+            )
+        parts.append(f"smallest AICc: {self.best}")
+        return "; ".join(parts)

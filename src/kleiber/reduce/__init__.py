@@ -1,0 +1,41 @@
+"""Reductions, table to table; those that `kleiber reduce` offers are named here, one a line."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from kleiber.errors import BadTable, nearest
+
+# name on the command line -> module of this package and function: function(table, ...) -> frame
+REDUCERS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "average": ("average", "average"),
+        "pass-at-k": ("attempts", "pass_at_k"),
+        "exponent": ("exponent", "exponent"),
+        "ensemble": ("ensemble", "ensemble"),
+    }
+)
+
+
+def reducers() -> dict[str, Callable[..., Any]]:
+    """Every reduction by its name on the command line, sorted."""
+    return {name: _load(name) for name in sorted(REDUCERS)}
+
+
+def find(name: str) -> Callable[..., Any]:
+    """The reduction of that name; BadTable with the nearest name there is for any other."""
+    folded = name.strip().replace("_", "-")
+    if folded not in REDUCERS:
+        raise BadTable(
+            f"no reduction is called {name!r}.{nearest(folded, REDUCERS)} "
+            f"There are: {', '.join(REDUCERS)}"
+        )
+    return _load(folded)
+
+
+def _load(name: str) -> Callable[..., Any]:
+    module, function = REDUCERS[name]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), function)

@@ -1,0 +1,108 @@
+"""Averages over seeds: a long table to a long table with one row for each group of runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import polars as pl
+
+from kleiber.errors import BadTable, listed
+from kleiber.table import as_frame, floats, numbers, require
+
+MEASURES = (  # what is averaged unless columns are named
+    "loss",
+    "train_loss",
+    "error",
+    "train_error",
+    "failure",
+    "norm",
+    "weight_norm",
+    "seconds",
+)
+FLAGS = ("diverged", "run")  # never part of what tells groups apart
+
+
+def average(
+    table: object,
+    *,
+    value: str | Sequence[str] | None = None,
+    over: str | Sequence[str] = "seed",
+    by: str | Sequence[str] | None = None,
+    quantiles: Sequence[float] = (0.25, 0.75),
+) -> pl.DataFrame:
+    """Measured columns averaged over seeds: mean, median, standard error and quantiles.
+
+    Rows that agree in the columns ``by`` (all but ``over``, the measures, ``diverged`` and ``run``
+    if left out) become one: the mean under the measure's own name, ``loss_median``,
+    ``loss_stderr`` = s/sqrt(n) (missing for one row), ``loss_q25`` ..., and ``n_seeds`` = n, the
+    rows that have the first measure. Missing measures, as of members that diverged, are left out
+    with a warning. Groups come in order of appearance. Raises BadTable for columns that are
+    missing or hold no finite numbers, and where no two rows agree.
+    """
+    frame = as_frame(table)
+    measures = _listed(value) or [name for name in MEASURES if name in frame.columns]
+    aside = _listed(over)
+    require(frame, [*measures, *aside])
+    if not measures:
+        raise BadTable(
+            f"There is nothing to average; name it (value=...), e.g. {frame.columns[-1]}"
+        )
+    if clash := set(measures) & {*aside, *(_listed(by))}:
+        raise BadTable(f"Column {min(clash)!r} cannot be averaged and name groups at once.")
+    if any(not 0 <= q <= 1 for q in quantiles):
+        raise BadTable(f"Quantiles lie from 0 to 1, got {listed(map(str, quantiles))}.")
+    keys = _listed(by) or [
+        name for name in frame.columns if name not in {*measures, *aside, *FLAGS}
+    ]
+    require(frame, keys)
+    frame = _present(frame, measures)
+    statistics = [item for name in measures for item in _statistics(name, quantiles)]
+    count = pl.col(measures[0]).count().cast(pl.Int64).alias("n_seeds")
+    keys = [name for name in keys if name != "n_seeds"]
+    if not keys:
+        return frame.select(*statistics, count)
+    made = frame.group_by(keys, maintain_order=True).agg(*statistics, count)
+    if by is None and made.height == frame.height and frame.select(aside).n_unique() > 1:
+        raise BadTable(
+            f"No two rows agree in {listed(keys)}; name the columns that make groups (by=...), or "
+            "those that are measured (value=...)."
+        )
+    return made
+
+
+def _listed(names: str | Sequence[str] | None) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or ())
+
+
+def _present(frame: pl.DataFrame, measures: list[str]) -> pl.DataFrame:
+    """The rows with at least one measure, as float64; NaN and infinities are refused."""
+    missing = frame.select(pl.all_horizontal(pl.col(measures).is_null())).to_series()
+    if missing.any():
+        warnings.warn(
+            f"{missing.sum()} of {frame.height} rows have no {listed(measures)} (runs that "
+            "diverged have none) and are left out; n_seeds counts what is left.",
+            UserWarning,
+            stacklevel=3,
+        )
+        frame = frame.filter(~missing)
+    if frame.height == 0:
+        raise BadTable(f"No row has a {listed(measures)}.")
+    for name in measures:
+        numbers(frame.filter(pl.col(name).is_not_null()), name)
+    columns = [pl.Series(name, floats(frame, name)).fill_nan(None) for name in measures]
+    return frame.with_columns(columns)
+
+
+def _statistics(name: str, quantiles: Sequence[float]) -> list[pl.Expr]:
+    """Mean, median, standard error and quantiles of one column."""
+    column = pl.col(name)
+    return [
+        column.mean(),
+        column.median().alias(f"{name}_median"),
+        (column.std(ddof=1) / column.count().sqrt()).alias(f"{name}_stderr"),
+        *(
+            column.quantile(q, interpolation="linear").alias(f"{name}_q{100 * q:g}")
+            for q in quantiles
+        ),
+    ]
