@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import typer
 
+from kleiber.cli.attempts import Question, plan_with_attempts, refuse_unused
 from kleiber.cli.options import (
     AsJson,
     Level,
@@ -34,13 +35,45 @@ from kleiber.table import write_table
 
 
 def plan_command(
-    fit_file: Annotated[Path, typer.Argument(metavar="FIT", help="A fit saved by kleiber fit -o.")],
+    fit_file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FIT]", help="A fit saved by kleiber fit -o (or see --attempts)."),
+    ] = None,
     budget: Annotated[
         float | None, typer.Option(help="What may be spent, in the cost's unit.")
     ] = None,
-    cost: Annotated[str, typer.Option(help="A named cost or a formula of columns.")] = "6nd",
+    cost: Annotated[
+        str | None, typer.Option(help="A named cost or a formula of columns. [6nd]")
+    ] = None,
     reach: Annotated[
-        float | None, typer.Option(help="Instead of a budget: the least that reaches this value.")
+        float | None,
+        typer.Option(help="Instead of a budget: the least that reaches this value (or pass rate)."),
+    ] = None,
+    attempts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COUNTS|THEORY",
+            help="Split between training and attempts: a table of counts, or a theory's name.",
+        ),
+    ] = None,
+    attempt_cost: Annotated[
+        str | None, typer.Option(metavar="COST", help="Of one attempt at one query.")
+    ] = None,
+    queries: Annotated[float, typer.Option(help="Queries that are attempted.")] = 1.0,
+    along: Annotated[
+        str | None, typer.Option(help="Column of training in the table of counts [n_tokens].")
+    ] = None,
+    family: Annotated[str, typer.Option(help="Law of the counts.")] = "beta_binomial",
+    now: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Where one is now: what deserves the next unit?"),
+    ] = None,
+    weight: Annotated[
+        float, typer.Option(help="Of the generalisation loss beside failure (theories).")
+    ] = 0.0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the theory; repeatable."),
     ] = None,
     under: Annotated[
         list[str] | None,
@@ -71,16 +104,26 @@ def plan_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Split a budget so that the fitted law is smallest."""
+    """Split a budget so that the fitted law is smallest; with --attempts, so that failure is."""
     writable(out, keep=fit_file)
-    if frontier is None and out is not None and out.suffix in WRITERS:
-        raise BadTable(f"a plan is saved as .json; a {out.suffix} file holds a curve: --frontier")
-    fitted, priced = load(fit_file), find_cost(cost)
-    _refuse_unusable(fitted)
     limits = {k: _limits(v) for k, v in read_pairs(limit, "limit", "NAME=LOW:HIGH").items()}
     values = {
         k: read_number(v, "given") for k, v in read_pairs(given, "given", "NAME=VALUE").items()
     }
+    if attempts is not None:
+        unused = {"--under": under, "--choice": choice, "--frontier": frontier}
+        refuse_unused(unused | {"--sensitivity": sensitive or None})
+        question = Question(attempts, attempt_cost, along, family, settings, now)
+        asked = {"budget": budget, "cost": cost, "reach": reach, "queries": queries}
+        asked |= {"weight": weight, "given": values, "limits": limits, "level": level}
+        plan_with_attempts(question, fit_file, asked, out, as_json)
+        return
+    if fit_file is None:
+        raise BadTable("kleiber plan takes a fit saved by kleiber fit -o, or --attempts")
+    if frontier is None and out is not None and out.suffix in WRITERS:
+        raise BadTable(f"a plan is saved as .json; a {out.suffix} file holds a curve: --frontier")
+    fitted, priced = load(fit_file), find_cost("6nd" if cost is None else cost)
+    _refuse_unusable(fitted)
     asked: dict[str, Any] = {"limits": limits, "given": values, "under": _under(under)}
     ladder = _choices(choice)
     made = plan(fitted, budget, priced, reach=reach, choices=ladder, level=level, **asked)

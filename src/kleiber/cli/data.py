@@ -1,0 +1,72 @@
+"""kleiber data: public data sets fetched by name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from kleiber.cli.options import AsJson, as_text, people, writable
+from kleiber.data.fetch import fetch, find
+from kleiber.data.runs import load_runs
+from kleiber.errors import BadTable
+from kleiber.reports.grids import say
+from kleiber.table import write_table
+
+
+class Bar:
+    """One bar of downloaded bytes for each file, as pooch tells of them."""
+
+    def __init__(self, bars: Progress) -> None:
+        self.bars, self.task, self.total = bars, bars.add_task("download", visible=False), 0
+
+    def update(self, count: int, /) -> None:
+        self.bars.update(self.task, advance=count, total=self.total, visible=True)
+
+    def reset(self) -> None:  # pooch then says the total once more, to fill the bar
+        self.bars.reset(self.task, total=self.total)
+
+    def close(self) -> None:
+        self.task = self.bars.add_task("download", visible=False)
+
+
+data = typer.Typer(no_args_is_help=True)
+
+
+@data.callback()
+def data_command() -> None:
+    """Public data sets: kleiber list data names them."""
+
+
+@data.command("fetch")
+def fetch_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="See kleiber list data.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Write a table with kleiber's column names.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the files of a data set, in $KLEIBER_DATA or by downloading them, and print where."""
+    writable(out)
+    source = find(name)
+    if out is not None and source.kind != "table":
+        raise BadTable(f"{name} holds {source.kind}, no table that -o could write")
+    with Progress(console=people(aside=True), disable=not sys.stderr.isatty()) as bars:
+        paths = fetch(name, progress=Bar(bars))
+    if out is not None:
+        table = load_runs(name)
+        write_table(table, out)
+        say(people(aside=True), f"{len(table)} rows, {len(table.columns)} columns: {out}")
+    if as_json:
+        files = {role: str(path) for role, path in paths.items()}
+        document = {"name": name, "files": files, "licence": source.licence}
+        sys.stdout.write(as_text(document | {"citation": source.citation}))
+    elif out is None:
+        for role, path in paths.items():
+            say(people(), f"{role}: {path}")
+        if not paths:
+            say(people(), f"{name} is part of the package; nothing is downloaded")
+        say(people(aside=True), f"licence: {source.licence}; cite: {source.citation}")

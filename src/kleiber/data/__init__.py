@@ -1,0 +1,1 @@
+"""Data sets: where their public originals are, and how each is read."""

@@ -1,0 +1,28 @@
+"""Where a plan with attempts knows failure from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kleiber.errors import BadPlan
+from kleiber.fitting.counts.record import CountFit
+from kleiber.planning.counts_curve import counts_curve
+from kleiber.planning.curve import Curve
+from kleiber.planning.theory_curve import hard_tail_curve, theory_curve
+from kleiber.theory.hard_tail import HardTail
+
+
+def curve_of(source: Any, law: Any = None) -> Curve:
+    """The curve of a theory, of a law of counts along a column, or of that along a loss law."""
+    if isinstance(source, Curve):
+        return source
+    if isinstance(source, CountFit):
+        return counts_curve(source, law)
+    if not hasattr(source, "solve"):
+        raise BadPlan(
+            "a plan with attempts takes a theory or a law of counts (fit_counts), got "
+            f"{type(source).__name__}"
+        )
+    if law is not None:
+        raise BadPlan(f"{type(source).__name__} knows its own loss; leave out the loss law")
+    return hard_tail_curve(source) if isinstance(source, HardTail) else theory_curve(source)

@@ -1,0 +1,139 @@
+"""Parts of the CIFAR-10H proxy against what can be counted by hand."""
+
+from __future__ import annotations
+
+import itertools
+from math import comb
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from kleiber.errors import BadTable
+from kleiber.theory.linear_head import (
+    average_heads,
+    class_features,
+    draw_labels,
+    estimate_failure,
+    teach_heads,
+    window_exponents,
+)
+from kleiber.theory.patches import learn_patches, patch_features
+
+
+def test_failure_counts_the_draws_that_miss() -> None:
+    counts = np.array([[3, 1, 0], [0, 2, 3]])
+    found = estimate_failure(counts, np.array([1, 2, 4]))
+    for image, label, (place, k) in itertools.product(range(2), range(3), enumerate((1, 2, 4))):
+        n, c = counts[image].sum(), counts[image, label]
+        expected = comb(int(n - c), k) / comb(int(n), k)
+        assert found[image, label, place] == pytest.approx(expected, abs=1e-14)
+
+
+def test_failure_is_unbiased() -> None:
+    """The mean over every outcome of 6 labels is (1 - p)^k."""
+    p, n, k = 0.3, 6, np.array([1, 3, 6])
+    outcomes = np.array([[c, n - c] for c in range(n + 1)])
+    chance = [comb(n, c) * p**c * (1 - p) ** (n - c) for c in range(n + 1)]
+    found = np.einsum("c,ck->k", chance, estimate_failure(outcomes, k)[:, 0])
+    assert found == pytest.approx((1 - p) ** k, abs=1e-14)
+
+
+def test_labels_are_drawn_as_people_gave_them() -> None:
+    counts = np.tile([[0, 1, 3]], (20_000, 1))
+    share = np.bincount(draw_labels(counts, np.random.default_rng(0)), minlength=3) / 20_000
+    assert share[0] == 0
+    assert abs(share[1] - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 20_000)
+
+
+def test_features() -> None:
+    rng = np.random.default_rng(1)
+    probabilities = rng.dirichlet(np.ones(10), 50)
+    probabilities[0] = np.eye(10)[3]  # zeros too
+    features = class_features(probabilities, products=True)
+    assert features.shape == (50, 66)
+    assert np.isfinite(features).all()
+    assert features[:, 0].tolist() == [1.0] * 50
+    assert features[:, 1:].mean(axis=0) == pytest.approx(np.zeros(65), abs=1e-12)
+    assert features[:, 1:].std(axis=0) == pytest.approx(np.ones(65))
+
+
+def made(images: int = 60) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(2)
+    probabilities = rng.dirichlet(np.full(3, 0.3), images)
+    counts = np.array([rng.multinomial(20, p) for p in probabilities])
+    return class_features(probabilities), counts
+
+
+def test_the_long_table() -> None:
+    features, counts = made()
+    table = teach_heads(features, counts, [5, 40], seeds=3, training=40, k=(1, 4, 16))
+    assert table.columns == ["seed", "n_data", "k", "failure", "loss", "error"]
+    assert len(table) == 3 * 2 * 3
+    assert table["failure"].is_between(0, 1).all()
+    again = teach_heads(features, counts, [40], seeds=1, seed=2, training=40, k=(1, 4, 16))
+    kept = table.filter((pl.col("seed") == 2) & (pl.col("n_data") == 40))
+    assert kept["failure"].to_list() == again["failure"].to_list()  # a seed is a seed
+
+
+def test_soft_labels_of_everything_are_the_reference() -> None:
+    """Where all people agree, the head taught with all labels is the reference itself."""
+    features, counts = made()
+    sure = np.eye(3, dtype=np.int64)[counts.argmax(axis=1)] * 20
+    table = teach_heads(features, sure, [40], seeds=2, training=40, k=(1, 2))
+    assert table["loss"].to_list() == pytest.approx([0.0] * 4, abs=1e-20)
+
+
+def test_window_exponents_are_least_squares_slopes() -> None:
+    k = np.array([1, 2, 8, 16])
+    failure = np.array([0.5, 0.3, 0.2, 0.15])
+    table = pl.DataFrame(
+        {"seed": 0, "n_data": 5, "k": k, "failure": failure, "loss": 1.0, "error": 0.5}
+    )
+    found = window_exponents(table, k=[1, 2, 16])
+    used = [0, 1, 3]
+    expected = -np.polyfit(np.log(k[used]), np.log(failure[used]), 1)[0]
+    assert found["exponent"].item() == pytest.approx(expected)
+    mean = average_heads(pl.concat([found, found.with_columns(seed=1)]))
+    assert mean["n_seeds"].item() == 2
+    assert mean["exponent_stderr"].item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_data": [41]}, "sizes from 1 to 40"),
+        ({"n_data": []}, "sizes from 1 to 40"),
+        ({"training": 60}, "training must leave some of 60"),
+        ({"k": [1, 21]}, "k must lie between 1 and 20"),
+        ({"features": np.ones((59, 3))}, "59 rows of features for 60"),
+    ],
+)
+def test_questions_that_cannot_be_answered(change: dict[str, Any], message: str) -> None:
+    features, counts = made()
+    asked: dict[str, Any] = {"features": features, "n_data": [5], "training": 40, "k": [1, 2]}
+    asked |= change
+    with pytest.raises(BadTable, match=message):
+        teach_heads(asked.pop("features"), counts, asked.pop("n_data"), **asked)
+
+
+def test_patches_tell_textures_apart() -> None:
+    """Stripes one way and the other have the same pixels, but different patches."""
+    rng = np.random.default_rng(3)
+    stripes = (np.arange(16) // 2 % 2 * 200).astype(np.uint8)
+    down = np.broadcast_to(stripes, (16, 16))
+    base = np.array([down, down.T] * 40)[:, None]
+    images = np.concatenate([base, base, base], axis=1) + rng.integers(0, 50, (80, 3, 16, 16))
+    images = images.astype(np.uint8)
+    learnt = learn_patches(images, centres=8, size=4, patches=500)
+    features = patch_features(images, learnt)
+    assert features.shape == (80, 1 + 4 * 8)
+    kind = np.tile([0, 1], 40)
+    means = np.array([features[:40][kind[:40] == k].mean(axis=0) for k in (0, 1)])
+    far = ((features[40:, None] - means) ** 2).sum(axis=2)
+    assert (far.argmin(axis=1) == kind[40:]).all()
+    with pytest.raises(BadTable, match="do not fit"):
+        learn_patches(images, size=17)
+    with pytest.raises(BadTable, match="need as many patches"):
+        learn_patches(images, centres=10, patches=5)
