@@ -20,12 +20,13 @@ import pytest
 from kleiber import laws
 from kleiber.fitting import compiled, source
 from kleiber.fitting.bootstrap import refit
-from kleiber.fitting.compiled import cache_folder, compile_kernel, worth_compiling
+from kleiber.fitting.compiled import compile_kernel, worth_compiling
 from kleiber.fitting.fit import fit
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.problem import Problem, look, minimise, pose
 from kleiber.law import Law, positive, real
 from kleiber.maths.levenberg import Local
+from kleiber.maths.machine_code import cache_folder
 from kleiber.maths.seeds import stream
 
 BREAKS = {"c1": 0.3, "d1": 1e4, "f1": 0.3, "c2": 0.4, "d2": 1e7, "f2": 0.3}
@@ -44,6 +45,11 @@ TRUTH: dict[str, dict[str, float]] = {
     "data_constrained": {**HOFFMANN, "R_N": 5.3, "R_D": 15.4},
     "over_training": {"E": 1.8, "a": 60.0, "b": 40.0, "eta": 0.18},
     "steps_and_size": {"N_c": 6.5e13, "S_c": 2.1e3, "alpha_N": 0.077, "alpha_S": 0.76},
+    "failure_power": {"A": 0.8, "beta": 0.3},
+    "failure_two_tails": {"P": 0.5, "beta": 1.5, "Q": 0.05, "gamma": 0.2},
+    "failure_gamma": {"a": 0.3, "b": 30.0},
+    "neg_log_pass_power": {"A": 3.0, "beta": 0.4},
+    "exponent_saturating": {"beta": 2.5, "Delta": 0.6, "c": 1e-3, "nu": 0.9},
 }
 SPANS = {
     "n_params": (1e6, 1e11),
@@ -51,6 +57,7 @@ SPANS = {
     "n_unique": (1e7, 1e12),
     "n_data": (1e2, 1e10),
     "step": (1e3, 1e6),
+    "k": (1.0, 1e4),
 }
 LEAST, HUBER, STUDENT = Noise("log"), Noise("log", delta=5e-3), Noise("log", dof=4.0)
 NOISES = (LEAST, HUBER, STUDENT)
@@ -80,7 +87,7 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
         return module
 
     monkeypatch.setitem(sys.modules, "numba", SimpleNamespace(njit=decorate))
-    monkeypatch.setattr(compiled, "_load", load)
+    monkeypatch.setattr(compiled, "load_source", load)
 
 
 def planted(law: Law, noise: Noise, rows: int = 40, seed: int = 0) -> Problem:
@@ -306,13 +313,13 @@ def test_a_fit_of_many_draws_is_the_same_fit(monkeypatch: pytest.MonkeyPatch) ->
     table = {**problem.columns, "loss": np.exp(problem.target)}
     plain = fit("chinchilla", table, noise=LEAST, draws=100)
     loaded: list[str] = []
-    load = compiled._load  # pyright: ignore[reportPrivateUsage]
+    load = compiled.load_source
 
     def watch(source: str) -> ModuleType:
         loaded.append(source)
         return load(source)
 
-    monkeypatch.setattr(compiled, "_load", watch)
+    monkeypatch.setattr(compiled, "load_source", watch)
     monkeypatch.setattr(compiled, "WORTH", 100 * 60)
     fast = fit("chinchilla", table, noise=LEAST, draws=100)
     assert len(loaded) == 1

@@ -1,33 +1,25 @@
 """The objective and the descent of draws, compiled (extra ``fast``).
 
 The text (``source.py``) is made from the same Program as the NumPy path and gives the same numbers
-up to rounding and the order of sums. It is kept in the user's cache folder, where Numba stores the
-machine code beside it, so a law is compiled once per machine; where that folder cannot be written,
-once per process.
+up to rounding and the order of sums. A law is compiled once per machine (``maths.machine_code``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import importlib.util
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from kleiber.files import land
 from kleiber.fitting.kernel import column_function, residual_program
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.source import kernel_text
 from kleiber.law import Law
 from kleiber.maths.levenberg import Local
+from kleiber.maths.machine_code import load_source
 
 WORTH = 3_000_000  # draws x rows past which compiling (seconds, once a machine) is cheaper than not
 LIMIT = 60  # steps of one draw's compiled descent
@@ -113,51 +105,5 @@ def compile_kernel(
     data = np.empty((len(stored), len(target)))
     for k, item in enumerate(stored):
         data[k] = item
-    module = _load(kernel_text(program, noise, width))
+    module = load_source(kernel_text(program, noise, width))
     return Kernel(module.run, module.polish, data, float(noise.dof or noise.delta or 0.0))
-
-
-def cache_folder() -> Path:
-    """Where kernels are kept: $KLEIBER_CACHE, else kleiber/ in the user's cache folder."""
-    given = os.environ.get("KLEIBER_CACHE")
-    if given:
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kleiber"
-
-
-def _load(source: str) -> ModuleType:
-    """The text as a module, from the cache folder where that can be written."""
-    name = f"kleiber_kernel_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
-    if name not in sys.modules:
-        try:
-            sys.modules[name] = _kept(name, source)
-        except (OSError, RuntimeError):  # no such folder, or none where Numba may write
-            sys.modules[name] = _passing(name, source)
-    return sys.modules[name]
-
-
-def _kept(name: str, source: str) -> ModuleType:
-    """Import the text from the cache folder, writing it there first."""
-    path = cache_folder() / "kernels" / f"{name}.py"
-    if not path.is_file() or path.read_bytes() != source.encode():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with land(path) as temporary:
-            Path(temporary).write_bytes(source.encode())
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # Numba finds its stored machine code through the module's name
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _passing(name: str, source: str) -> ModuleType:
-    """The text as a module of this process alone."""
-    module = ModuleType(name)
-    exec(compile(source.replace("cache=True", "cache=False"), f"<{name}>", "exec"), vars(module))
-    return module

@@ -1,0 +1,119 @@
+"""kleiber train: one Experiment into a store; a killed run goes on from its last state."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from kleiber.cli.options import AsJson, as_text, people
+from kleiber.errors import BadExperiment
+from kleiber.experiment import Experiment, read_experiment
+from kleiber.networks import train
+from kleiber.reports.grids import figure, say
+from kleiber.sweeps.store import Folder
+
+
+def train_command(
+    source: Annotated[Path, typer.Argument(metavar="SPEC", help="An Experiment as TOML.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FOLDER", help="The store; made if need be.")
+    ],
+    device: Annotated[str, typer.Option(help="Where torch computes: cpu, cuda.")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Train every seed of an Experiment; what is in the store already is not trained again."""
+    spec, store = read_experiment(source), Folder(out)
+    begun = time.monotonic()
+    found = store.holds(spec.key())
+    if not found:
+        _train(spec, store, device)
+    table = store.read([spec.key()])
+    document: dict[str, Any] = {**describe_run(spec, table, out), "found": found}
+    document["seconds"] = round(time.monotonic() - begun, 3)
+    if as_json:
+        sys.stdout.write(as_text(document))
+    else:
+        _report(people(), document)
+    if len(document["diverged"]) == len(spec.seeds):
+        raise typer.Exit(1)
+
+
+def _train(spec: Experiment, store: Folder, device: str) -> None:
+    """Reserve the run, train it keeping its state, and land it."""
+    release = store.claim(spec.key())
+    if release is None:
+        raise BadExperiment(f"another process is training {spec.key()} into {str(store.path)!r}")
+    states = store.path / ".states"
+    try:
+        states.mkdir(parents=True, exist_ok=True)
+        with _bar(people(aside=True)) as show:
+            resume = states / f"{spec.key()}.pt"
+            store.keep(spec, train(spec, resume=resume, progress=show, device=device))
+        with contextlib.suppress(OSError):  # other runs have their states there
+            states.rmdir()
+    finally:
+        release()
+
+
+def describe_run(spec: Experiment, table: pl.DataFrame, store: Path) -> dict[str, Any]:
+    """How a run ended, as JSON: each measure's median, least and most over the living seeds."""
+    diverged = table.filter(pl.col("diverged"))["seed"].to_list()
+    last = table.filter((pl.col("step") == table["step"].max()) & ~pl.col("diverged"))
+    ends: dict[str, Any] = {}
+    for name in spec.measures:
+        if len(values := last[name].drop_nulls()):
+            ends[name] = {"median": values.median(), "low": values.min(), "high": values.max()}
+    return {
+        "key": spec.key(),
+        "file": str(store / f"{spec.key()}.parquet"),
+        "n_params": table["n_params"][0],
+        "seeds": len(spec.seeds),
+        "steps": spec.steps,
+        "rows": len(table),
+        "diverged": diverged,
+        "ends": ends,
+    }
+
+
+def _report(console: Console, document: dict[str, Any]) -> None:
+    """The sizes, where each measure ended, who diverged, and the file."""
+    word = "found" if document["found"] else f"trained in {document['seconds']:.1f} s"
+    many = "seed" if document["seeds"] == 1 else "seeds"
+    say(
+        console,
+        f"{document['seeds']} {many} of {document['n_params']} parameters, "
+        f"{document['steps']} steps: {word}",
+    )
+    for name, end in document["ends"].items():
+        span = f" ({figure(end['low'], 3)} to {figure(end['high'], 3)})"
+        alone = document["seeds"] - len(document["diverged"]) == 1
+        say(console, f"{name} at the end: {figure(end['median'], 3)}{'' if alone else span}")
+    if document["diverged"]:
+        say(console, f"diverged: seeds {', '.join(map(str, document['diverged']))}")
+    say(console, document["file"])
+
+
+@contextlib.contextmanager
+def _bar(console: Console) -> Generator[Callable[[int, int], None] | None]:
+    """A progress bar on a terminal; nothing elsewhere."""
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("")
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        yield show

@@ -1,0 +1,205 @@
+"""Experiment: everything that decides what a training run computes, as a frozen document.
+
+A spec is written in Python or in TOML, checked field by field, and named by `key()`, a digest of
+its canonical JSON. Fields that hold their default are left out of that JSON, so that a field added
+later keeps the key of every run that does not use it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from kleiber.errors import BadExperiment, nearest, reason, shown
+from kleiber.experiment.fields import Count, Part, Whole
+from kleiber.experiment.nets import CNN, MLP, Net, ResNet, ViT
+from kleiber.experiment.optimisers import (
+    SGD,
+    Adam,
+    Constant,
+    Cosine,
+    Optimiser,
+    Schedule,
+    Stepped,
+    rate_factor,
+)
+from kleiber.experiment.tasks import CircleTask, FormulaTask, ImageTask, Task, TeacherTask
+
+__all__ = [
+    "CNN",
+    "MLP",
+    "SGD",
+    "Adam",
+    "CircleTask",
+    "Constant",
+    "Cosine",
+    "Experiment",
+    "FormulaTask",
+    "ImageTask",
+    "Measure",
+    "Net",
+    "Optimiser",
+    "ResNet",
+    "Schedule",
+    "Stepped",
+    "Task",
+    "TeacherTask",
+    "ViT",
+    "rate_factor",
+    "read_experiment",
+]
+KEY_LENGTH = 24  # hexadecimal digits: 96 bits
+Measure: TypeAlias = Literal["loss", "train_loss", "error", "train_error", "weight_norm", "seconds"]
+
+
+def _as_seeds(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ValueError("there must be at least one seed")
+        return tuple(range(value))
+    return value
+
+
+class Experiment(Part):
+    """One training run and its seeds, the unit of work, of stacking and of landing.
+
+    `steps` are optimiser steps, each on `batch` examples (all of them without it). `checkpoints`
+    are the steps at which `measures` are taken: so many spread evenly in log(step), with the start
+    and the end, or exactly those listed. `seeds` is a list, or n for the seeds 0 to n - 1; a seed
+    decides the initial weights and the order of examples, the task's `data_seed` the data. Wrong
+    or unknown fields raise BadExperiment, which gives the nearest name.
+    """
+
+    task: Task
+    net: Net
+    optimiser: Optimiser = Adam()
+    schedule: Schedule = Constant()
+    steps: Count = 1000
+    batch: Count | None = None
+    checkpoints: Annotated[Count | tuple[Whole, ...], Field(union_mode="left_to_right")] = 32
+    measures: Annotated[tuple[Measure, ...], Field(min_length=1)] = ("loss", "train_loss")
+    seeds: Annotated[tuple[Whole, ...], BeforeValidator(_as_seeds), Field(min_length=1)] = (0,)
+    dtype: Literal["float32", "float64"] = "float32"
+
+    def __init__(self, **fields: Any) -> None:
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise BadExperiment(_sentence(error.errors()[0])) from None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Experiment:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("a seed is given twice")
+        if isinstance(self.checkpoints, tuple):
+            if list(self.checkpoints) != sorted(set(self.checkpoints)):
+                raise ValueError("checkpoints must increase")
+            if not self.checkpoints or self.checkpoints[-1] > self.steps:
+                raise ValueError(f"checkpoints must be from 0 to the {self.steps} steps")
+        if len(set(self.measures)) != len(self.measures):
+            raise ValueError("a measure is given twice")
+        _check_task(self)
+        return self
+
+    def measured_steps(self) -> tuple[int, ...]:
+        """The steps at which measures are taken."""
+        if isinstance(self.checkpoints, tuple):
+            return self.checkpoints
+        spread = np.geomspace(1, self.steps, self.checkpoints) if self.checkpoints > 1 else ()
+        return tuple(sorted({0, self.steps, *(round(float(step)) for step in spread)}))
+
+    def canonical(self) -> str:
+        """The JSON that the key is a digest of: names sorted, defaults left out."""
+        return json.dumps(_stripped(self), sort_keys=True, separators=(",", ":"))
+
+    def key(self) -> str:
+        """The name of this run: the same in every process and on every machine."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()[:KEY_LENGTH]
+
+
+def read_experiment(source: str | os.PathLike[str] | Mapping[str, Any]) -> Experiment:
+    """The Experiment of a TOML file or of a mapping with its fields.
+
+    Raises BadExperiment with one sentence for a file that cannot be read and for wrong fields.
+    """
+    if isinstance(source, Mapping):
+        return Experiment(**source)
+    path = Path(source)
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadExperiment(f"cannot read {str(path)!r}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadExperiment(f"{str(path)!r} is not TOML: {reason(error)}") from None
+    try:
+        return Experiment(**fields)
+    except BadExperiment as error:
+        raise BadExperiment(f"{path.name}: {error}") from None
+
+
+def _stripped(part: BaseModel) -> dict[str, Any]:
+    """The fields of a part that differ from their default, and always its kind."""
+    out: dict[str, Any] = {}
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        if isinstance(value, BaseModel):
+            out[name] = _stripped(value)
+        elif name == "kind" or field.is_required() or value != field.default:
+            out[name] = value
+    return out
+
+
+def _check_task(spec: Experiment) -> None:
+    """Refuse what the parts allow each for itself, but not together."""
+    task, net = spec.task, spec.net
+    images = isinstance(task, ImageTask)
+    if not images and not isinstance(net, MLP):
+        raise ValueError(f"a net of kind {net.kind!r} needs a task of images")
+    if not images and (wrong := {"error", "train_error"} & set(spec.measures)):
+        raise ValueError(f"the measure {min(wrong)!r} needs a task of images, which has classes")
+    if not images and task.n_data is None and spec.batch is None:
+        raise ValueError("a task without n_data draws fresh examples; give batch, how many a step")
+    if task.n_data is not None and spec.batch is not None and spec.batch > task.n_data:
+        raise ValueError(f"batch {spec.batch} is more than the {task.n_data} examples of the task")
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """What is wrong with one field, and the nearest that is right."""
+    where = ".".join(_places(error["loc"]))
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "value_error":
+        message = str(context["error"])
+    elif kind == "missing":
+        return f"{where} is missing"
+    elif kind in ("literal_error", "union_tag_invalid"):
+        known = str(context.get("expected", context.get("expected_tags"))).replace("'", "")
+        options = known.replace(" or ", ", ").split(", ")
+        value = context.get("tag", given)
+        where = f"{where}.kind" if kind == "union_tag_invalid" else where
+        message = f"{shown(value)} is not one of {', '.join(options)}."
+        message += nearest(str(value), options)
+    elif kind == "union_tag_not_found":
+        message = "it needs a kind"
+    elif kind in ("model_attributes_type", "model_type"):
+        message = f"its fields are needed, got {shown(given)}"
+    else:
+        message = f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {shown(given)}"
+    return f"{where}: {message}" if where else message
+
+
+def _places(location: tuple[int | str, ...]) -> list[str]:
+    """The names of fields on the way to an error, without what pydantic puts between."""
+    if len(location) > 1 and location[0] in ("task", "net", "optimiser", "schedule"):
+        location = (location[0], *location[2:])  # the kind
+    elif location and location[0] == "checkpoints":
+        location = location[:1]  # the member of the union
+    return [str(place) for place in location]

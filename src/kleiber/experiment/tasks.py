@@ -1,0 +1,141 @@
+"""What is learnt: functions of one to three inputs, teachers, circles, images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field, field_validator, model_validator
+
+from kleiber.errors import BadFormula, reason
+from kleiber.experiment.fields import Activation, Count, Part, Positive, Real, Whole
+from kleiber.formula import parse, symbols
+
+AXES = ("x", "y", "z")  # the inputs of a formula
+Nonnegative = Annotated[Real, Field(ge=0)]
+
+
+class FormulaTask(Part):
+    """A function of x, or of x and y, or of x, y and z, on the box [low, high]^inputs.
+
+    `n_data` training examples, the same for every seed: midpoints of a grid (`n_data` then is a
+    power of the whole number of points per axis) or uniform draws, of which the first P are the
+    same for every P; without `n_data` each step draws a fresh batch. The test set is a grid at
+    least as dense as `n_test` points, midway between no training points by design.
+    """
+
+    kind: Literal["formula"] = "formula"
+    formula: str = "x**2"
+    low: Real = -2.0
+    high: Real = 2.0
+    n_data: Count | None = None
+    sampling: Literal["grid", "uniform"] = "uniform"
+    noise: Nonnegative = 0.0
+    n_test: Count = 4096
+    data_seed: Whole = 0
+    loss: Literal["mse", "half_mse"] = "mse"
+
+    @field_validator("formula")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        try:
+            used = symbols(parse(text))
+        except BadFormula as error:
+            raise ValueError(reason(error)) from None
+        unknown = sorted(used - set(AXES))
+        if unknown or not used:
+            raise ValueError(f"a formula of x, y and z is needed, got {text!r}")
+        return text
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FormulaTask:
+        if not self.low < self.high:
+            raise ValueError(f"low {self.low} must lie below high {self.high}")
+        if self.sampling == "grid":
+            if self.n_data is None:
+                raise ValueError("a grid needs n_data, the number of its points")
+            side = round(self.n_data ** (1 / self.inputs))
+            if side**self.inputs != self.n_data:
+                near = side**self.inputs
+                raise ValueError(
+                    f"a grid in {self.inputs} dimensions cannot have n_data {self.n_data}; "
+                    f"{near} is near"
+                )
+        return self
+
+    @property
+    def inputs(self) -> int:
+        """The number of inputs: z makes three, y makes two."""
+        return max(AXES.index(name) for name in symbols(parse(self.formula))) + 1
+
+
+class TeacherTask(Part):
+    """The outputs of a fixed random MLP on standard Gaussian inputs, centred and of unit variance.
+
+    Training examples as in FormulaTask, drawn.
+    """
+
+    kind: Literal["teacher"] = "teacher"
+    inputs: Count = 3
+    width: Count = 8
+    depth: Whole = 1
+    activation: Activation = "tanh"
+    teacher_seed: Whole = 0
+    n_data: Count | None = None
+    noise: Nonnegative = 0.0
+    n_test: Count = 4096
+    data_seed: Whole = 0
+    loss: Literal["mse", "half_mse"] = "mse"
+
+
+class CircleTask(Part):
+    """y(theta) = sum_{k=1..modes} k^-decay cos(k theta), inputs sqrt(2) (cos theta, sin theta).
+
+    Examples are drawn from a grid of `points` angles; the test set is the whole grid. Without
+    `n_data` each step draws a fresh batch. Inputs have norm sqrt(inputs), so that a unit Gaussian
+    weight over sqrt(fan in) sees a unit vector. Bordelon et al. 2024 (arXiv 2409.17858), section 5.
+    """
+
+    kind: Literal["circle"] = "circle"
+    decay: Positive = 1.0
+    modes: Count | None = None  # as many as the grid resolves: points/2 - 1
+    points: Annotated[Count, Field(ge=4)] = 16384
+    n_data: Count | None = None
+    noise: Nonnegative = 0.0
+    n_test: Count | None = None
+    data_seed: Whole = 0
+    loss: Literal["mse", "half_mse"] = "half_mse"
+
+    @model_validator(mode="after")
+    def _resolved(self) -> CircleTask:
+        if self.modes is not None and self.modes >= self.points / 2:
+            raise ValueError(f"{self.points} points resolve fewer than {self.points // 2} modes")
+        if self.n_test is not None and self.n_test > self.points:
+            raise ValueError(f"n_test {self.n_test} is more than the {self.points} points")
+        return self
+
+    @property
+    def inputs(self) -> int:
+        """The number of inputs, two."""
+        return 2
+
+
+class ImageTask(Part):
+    """Images and their classes: the first `n_data` training images of one fixed shuffle.
+
+    Pixels are centred and scaled by the data set's mean and deviation. `augment` flips and shifts
+    (by up to `shift` pixels) training images only; test images are never touched.
+    """
+
+    kind: Literal["images"] = "images"
+    dataset: Literal["digits", "mnist", "cifar10", "cifar100"] = "digits"
+    n_data: Count | None = None  # all
+    n_test: Count | None = None  # all
+    flip: bool = False
+    shift: Whole = 0
+    data_seed: Whole = 0
+    loss: Literal["cross_entropy", "mse", "half_mse"] = "cross_entropy"
+
+
+Task: TypeAlias = Annotated[
+    FormulaTask | TeacherTask | CircleTask | ImageTask, Field(discriminator="kind")
+]

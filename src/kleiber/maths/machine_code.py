@@ -1,0 +1,61 @@
+"""Text that Numba compiles, kept with its machine code in the user's cache folder.
+
+A text is compiled once per machine; where that folder cannot be written, once per process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from kleiber.files import land
+
+
+def cache_folder() -> Path:
+    """Where kernels are kept: $KLEIBER_CACHE, else kleiber/ in the user's cache folder."""
+    given = os.environ.get("KLEIBER_CACHE")
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kleiber"
+
+
+def load_source(source: str) -> ModuleType:
+    """The text as a module, from the cache folder where that can be written."""
+    name = f"kleiber_kernel_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
+    if name not in sys.modules:
+        try:
+            sys.modules[name] = _kept(name, source)
+        except (OSError, RuntimeError):  # no such folder, or none where Numba may write
+            sys.modules[name] = _passing(name, source)
+    return sys.modules[name]
+
+
+def _kept(name: str, source: str) -> ModuleType:
+    """Import the text from the cache folder, writing it there first."""
+    path = cache_folder() / "kernels" / f"{name}.py"
+    if not path.is_file() or path.read_bytes() != source.encode():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with land(path) as temporary:
+            Path(temporary).write_bytes(source.encode())
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # Numba finds its stored machine code through the module's name
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _passing(name: str, source: str) -> ModuleType:
+    """The text as a module of this process alone."""
+    module = ModuleType(name)
+    exec(compile(source.replace("cache=True", "cache=False"), f"<{name}>", "exec"), vars(module))
+    return module

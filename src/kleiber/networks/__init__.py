@@ -1,0 +1,45 @@
+"""Networks: tasks, nets and the loop that trains them (extra ``train``; only here is torch)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import polars as pl
+
+from kleiber.experiment import Experiment, read_experiment
+
+
+def train(
+    experiment: Experiment | str | os.PathLike[str] | Mapping[str, Any],
+    *,
+    resume: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    device: str = "cpu",
+) -> pl.DataFrame:
+    """Train every seed of an Experiment; one row for each seed and checkpoint.
+
+    The Experiment may be given as the name of its TOML file or as its fields.
+
+    Columns: seed, n_params, width and depth where the net has them, n_data, batch_size, flops (of
+    training one seed up to the step), time (the sum of the rates, for plain SGD), step, the
+    measures, and diverged. A seed whose loss is no longer finite ends with a row that has diverged
+    true, the step of that loss, and no measures. With `resume` the state is kept in that file every
+    minute, and a killed run called again goes on from it, bit for bit; the file is removed at the
+    end. `progress` is called with the steps done and the steps in all.
+
+    Raises BadExperiment for a bad spec, for data that cannot be had or a `resume` of another
+    Experiment, and ImportError without torch.
+    """
+    if not isinstance(experiment, Experiment):
+        experiment = read_experiment(experiment)
+    try:
+        from kleiber.networks import loop
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ImportError(
+            "training networks needs torch: pip install 'kleiber[train]'", name="torch"
+        ) from None
+    return loop.train(experiment, resume=resume, progress=progress, device=device)

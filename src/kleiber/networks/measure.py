@@ -1,0 +1,117 @@
+# pyright: basic
+"""What is measured of the nets at a checkpoint, and the table that it becomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+
+from kleiber.experiment import SGD, Experiment, rate_factor
+from kleiber.experiment.counts import measure_net, task_outputs, task_shape
+from kleiber.networks.members import Members, loss_of
+from kleiber.networks.task import Data, Examples
+
+AT_ONCE = 1 << 14  # examples prepared at a time
+
+
+def measure(stack: Members, data: Data, step: int, seconds: float) -> list[dict[str, Any]]:
+    """One row for each living member; a member whose measures are not finite dies of it."""
+    wanted = stack.experiment.measures
+    found: dict[str, Float[np.ndarray, "members"]] = {}
+    if names := {"loss", "error"} & set(wanted):
+        found |= judge(stack, data, data.test, names)
+    if names := {"train_loss", "train_error"} & set(wanted):
+        short = {name.removeprefix("train_") for name in names}
+        judged = judge(stack, data, data.train, short, step)
+        found |= {f"train_{name}": values for name, values in judged.items()}
+    if "weight_norm" in wanted:
+        found["weight_norm"] = weight_norm(stack)
+    if "seconds" in wanted:
+        found["seconds"] = np.full(len(stack.seeds), seconds)
+    values = np.stack([found[name] for name in wanted], axis=1)
+    rows: list[dict[str, Any]] = []
+    for member, seed in enumerate(stack.seeds):
+        if member not in stack.died and not np.isfinite(values[member]).all():
+            stack.died[member] = step
+        if member not in stack.died:
+            named = dict(zip(wanted, values[member].tolist(), strict=True))
+            rows.append({"seed": seed, "step": step, **named, "diverged": False})
+    return rows
+
+
+def judge(
+    stack: Members, data: Data, examples: Examples | None, names: set[str], step: int = 0
+) -> dict[str, Float[np.ndarray, "members"]]:
+    """Mean loss and share of errors of each member; without examples on those of the next step."""
+    if examples is None:
+        x, y = stack.feed.take(step, 1)
+    else:
+        x, y = examples[0][None], examples[1][None]
+    totals = {name: np.zeros(len(stack.seeds)) for name in names}
+    rows = x.shape[1]
+    for low in range(0, rows, AT_ONCE):
+        part, answers = x[:, low : low + AT_ONCE], y[:, low : low + AT_ONCE]
+        if examples is not None:
+            part = data.prepare(part[0])[None]
+        outputs = stack.outputs(part).astype(np.float64)
+        share = part.shape[1] / rows
+        for name in names:
+            totals[name] += share * _judged(name, stack.experiment, outputs, answers)
+    return totals
+
+
+def _judged(
+    name: str, experiment: Experiment, outputs: np.ndarray, answers: np.ndarray
+) -> Float[np.ndarray, "members"]:
+    if name == "loss":
+        loss = loss_of(experiment.task.loss, torch.tensor(outputs), torch.tensor(answers))
+        return loss.numpy()
+    labels = answers if answers.dtype.kind == "i" else answers.argmax(-1)
+    with np.errstate(invalid="ignore"):
+        return (outputs.argmax(-1) != labels).mean(1)
+
+
+def weight_norm(stack: Members) -> Float[np.ndarray, "members"]:
+    """The root of the sum of the squares of all parameters of each member."""
+    with np.errstate(all="ignore"):  # what is not finite is dealt with as divergence
+        squares = [
+            (value.astype(np.float64) ** 2).reshape(len(stack.seeds), -1).sum(1)
+            for value in stack.params().values()
+        ]
+        return np.sqrt(np.sum(squares, axis=0))
+
+
+def as_table(experiment: Experiment, rows: list[dict[str, Any]], n_train: int) -> pl.DataFrame:
+    """The rows in order of seed and step, with what the spec says of each; `n_train` examples are
+    trained on, 0 where each step draws fresh ones."""
+    task, net = experiment.task, experiment.net
+    size = measure_net(net, task_shape(task), task_outputs(task))
+    batch = experiment.batch or n_train
+    kinds: dict[str, Any] = {"seed": pl.Int64, "step": pl.Int64}
+    kinds |= dict.fromkeys(experiment.measures, pl.Float64) | {"diverged": pl.Boolean}
+    table = pl.DataFrame(rows, schema=kinds).sort("seed", "step")
+    seen = pl.col("step") * batch
+    known: dict[str, Any] = {"n_params": pl.lit(size.n_params, pl.Int64)}
+    known |= {
+        name: pl.lit(getattr(net, name), pl.Int64)
+        for name in ("width", "depth")
+        if hasattr(net, name)
+    }
+    known["n_data"] = pl.lit(n_train, pl.Int64) if n_train else seen
+    known["batch_size"] = pl.lit(batch, pl.Int64)
+    known["flops"] = (seen * size.step).cast(pl.Float64)
+    if isinstance(experiment.optimiser, SGD) and experiment.optimiser.momentum == 0:
+        known["time"] = pl.Series(gradient_time(experiment)).gather(table["step"])
+    added = table.with_columns(**known)
+    return added.select("seed", *known, "step", *experiment.measures, "diverged")
+
+
+def gradient_time(experiment: Experiment) -> Float[np.ndarray, "steps"]:
+    """The sum of the rates of all steps before each step."""
+    spec, steps = experiment.schedule, experiment.steps
+    factors = [rate_factor(spec, step / steps) for step in range(steps)]
+    return experiment.optimiser.rate * np.concatenate([[0.0], np.cumsum(factors)])
