@@ -15,6 +15,8 @@ from kleiber.errors import BadTable
 from kleiber.files import landing_place
 from kleiber.fitting.noise import Noise
 from kleiber.reports.grids import say
+from kleiber.sweeps.runs import is_store
+from kleiber.sweeps.store import Folder
 from kleiber.table import read_table, read_tables
 
 Rename = Annotated[
@@ -57,7 +59,7 @@ def read_frame(
     twice = [old for old in renames.values() if list(renames.values()).count(old) > 1]
     if twice:
         raise BadTable(f"--rename gives the column {twice[0]!r} two new names")
-    table = read_tables(source) if source.is_dir() else source
+    table = read_folder(source) if source.is_dir() else source
     return read_table(
         table,
         rename={old: new for new, old in renames.items()},
@@ -65,6 +67,11 @@ def read_frame(
         derive=read_pairs(derive, "with", "NAME=FORMULA, e.g. flops=6*n_params*n_tokens"),
         weights=weights,
     )
+
+
+def read_folder(folder: Path) -> pl.DataFrame:
+    """The runs of a sweep's store, or the rows of a folder's Parquet files."""
+    return Folder(folder).read() if is_store(folder) else read_tables(folder)
 
 
 def people(*, aside: bool = False) -> Console:

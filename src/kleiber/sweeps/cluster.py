@@ -1,0 +1,53 @@
+"""Dask: a sweep's runs on the workers of a cluster, or on some started here."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from typing import Any, cast
+
+LOCAL = "local"
+TIMEOUT = 10  # seconds to reach a scheduler
+
+
+@contextmanager
+def dask_executor(address: str, workers: int | None = None) -> Generator[Executor]:
+    """The executor of the Dask cluster at an address (tcp://HOST:PORT), or of a "local" one.
+
+    A local cluster has `workers` processes of one thread (by default one for each core) and ends
+    with the block; a worker that dies is replaced. Raises ImportError without Dask, OSError when
+    no scheduler answers, ValueError for anything but an address.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise ImportError(
+            "sweeps on Dask need the extra `cluster`: pip install 'kleiber[cluster]'"
+        ) from error
+    dask = cast(Any, distributed)
+    if address == LOCAL:
+        count = workers or os.cpu_count() or 1
+        with (
+            dask.LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                dashboard_address=None,
+                silence_logs=logging.ERROR,  # a worker that is slow to end is nobody's concern
+            ) as cluster,
+            dask.Client(cluster) as client,
+        ):
+            yield client.get_executor()
+        return
+    if "://" not in address:
+        raise ValueError(f"Dask takes tcp://HOST:PORT or local, got {address!r}")
+    if workers is not None:
+        raise ValueError("the workers of a running Dask cluster are its own; leave them out")
+    try:
+        client = dask.Client(address, timeout=TIMEOUT)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise OSError(f"no Dask scheduler answers at {address!r}: {error}") from error
+    with client:
+        yield client.get_executor()

@@ -1,0 +1,208 @@
+"""Run files: a finished run as Parquet, found, told from strangers, and read into one table."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+import polars as pl
+
+from kleiber.errors import BadTable, reason, shown
+from kleiber.lines import POLARS_FAILURES
+from kleiber.version import __version__
+
+LABEL = "kleiber"  # the entry of a file's metadata: {"key", "spec", "schema", "version"} as JSON
+FILE = "_file_"  # a column for file names while files are read
+NAMES = {  # what fields are called as columns; all others are joined by _, optimiser_momentum
+    "task.kind": "task",
+    "task.dataset": "dataset",
+    "task.n_data": "n_data",
+    "net.kind": "model",
+    "net.width": "width",
+    "net.depth": "depth",
+    "net.richness": "richness",
+    "optimiser.kind": "optimiser",
+    "optimiser.rate": "rate",
+    "schedule.kind": "schedule",
+    "batch": "batch_size",
+}
+LEFT_OUT = ("seeds", "measures", "checkpoints")  # they are the rows and columns of the run
+
+
+@runtime_checkable
+class Spec(Protocol):
+    """What a store knows of an Experiment: a name, and JSON."""
+
+    def key(self) -> str: ...
+
+    def model_dump_json(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A finished run: its file, its spec, and a digest of its columns' names and types."""
+
+    path: Path
+    spec: Mapping[str, Any]
+    schema: str
+
+
+def run_bytes(spec: Spec, table: pl.DataFrame) -> bytes:
+    """The Parquet file of a run: the same bytes for the same spec and table."""
+    label = {
+        "key": spec.key(),
+        "version": __version__,
+        "schema": _digest(table.schema),
+        "spec": json.loads(spec.model_dump_json()),
+    }
+    buffer = io.BytesIO()
+    table.write_parquet(buffer, metadata={LABEL: json.dumps(label)}, statistics=False)
+    return buffer.getvalue()
+
+
+def _digest(schema: Mapping[str, Any]) -> str:
+    return hashlib.sha256(repr([*schema.items()]).encode()).hexdigest()[:16]
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder holds finished runs of a sweep (at least one among its Parquet files)."""
+    return any(isinstance(run_file(file), RunFile) for file in _parquets(folder))
+
+
+def survey(folder: Path) -> tuple[dict[str, RunFile], dict[Path, str]]:
+    """The finished runs by key, and every other Parquet file with the reason it is none."""
+    runs: dict[str, RunFile] = {}
+    strangers: dict[Path, str] = {}
+    for file in _parquets(folder):
+        found = run_file(file)
+        if isinstance(found, RunFile):
+            runs[file.stem] = found
+        else:
+            strangers[file] = found
+    return runs, strangers
+
+
+def _parquets(folder: Path) -> list[Path]:
+    """The visible Parquet files of a folder, by name."""
+    try:
+        with os.scandir(folder) as items:
+            names = [item.name for item in items if item.name.endswith(".parquet")]
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError as error:
+        raise BadTable(f"The store {str(folder)!r} is a file; give a folder.") from error
+    return [folder / name for name in sorted(names) if not name.startswith(".")]
+
+
+def run_file(file: Path) -> RunFile | str:
+    """A finished run by the footer of its file, or the reason why it is none."""
+    try:
+        label = json.loads(pl.read_parquet_metadata(file)[LABEL])
+        key, spec, schema = label["key"], label["spec"], label["schema"]
+    except POLARS_FAILURES:
+        return "it is a truncated or damaged Parquet file"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror or error})"
+    except (KeyError, ValueError, TypeError):
+        return "it was not written by a sweep"
+    if key != file.stem:
+        return f"it holds the run {shown(key)}, which is not its name"
+    return RunFile(file, spec, schema)
+
+
+def read_runs(runs: Sequence[RunFile]) -> pl.DataFrame:
+    """The rows of runs in their order: the key as `run`, the fields of the spec, own columns.
+
+    Files with the same columns are scanned together. A column that a run lacks is null in its
+    rows; own columns win over fields of the same name. Damaged files are left out with a warning.
+    """
+    groups: dict[str, list[Path]] = {}
+    for run in runs:
+        groups.setdefault(run.schema, []).append(run.path)
+    tables = [table for group in groups.values() for table in _scan(group)]
+    if not tables:
+        return pl.DataFrame()
+    try:
+        table = pl.concat(tables, how="diagonal_relaxed")
+    except POLARS_FAILURES as error:
+        raise BadTable(f"The runs cannot be joined into one table: {reason(error)}.") from error
+    fields = spec_table([run.path.stem for run in runs], [run.spec for run in runs])
+    fields = fields.select(name for name in fields.columns if name not in table.columns[1:])
+    return fields.join(table, on="run", how="inner", maintain_order="left_right")
+
+
+def _scan(files: list[Path]) -> list[pl.DataFrame]:
+    """The rows of files with equal columns, each with its name as `run`."""
+    name = pl.col(FILE).str.extract(r"([^/\\]*)\.parquet$").alias("run")
+    try:
+        frame = pl.scan_parquet(files, include_file_paths=FILE, glob=False)
+        return [frame.select(name, pl.exclude(FILE, "run")).collect()]
+    except POLARS_FAILURES as error:
+        if len(files) > 1:  # one by one, to find which
+            return [table for file in files for table in _scan([file])]
+        warn_of(f"{str(files[0])!r} is left out: it is damaged ({reason(error)}).")
+        return []
+
+
+def spec_table(keys: Sequence[str], specs: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """One row for each spec: its key as `run`, its numbers, texts and truths, its lists as JSON."""
+    columns: dict[str, list[Any]] = {}
+    known: dict[str, dict[str, list[Any]]] = {}  # prefix -> field -> column
+
+    def fill(row: int, record: Mapping[str, Any], prefix: str) -> None:
+        here = known.setdefault(prefix, {})
+        for field, value in record.items():
+            if isinstance(value, dict):
+                fill(row, cast("dict[str, Any]", value), f"{prefix}{field}.")
+            elif value is not None:
+                if field not in here:
+                    path = prefix + field
+                    name = NAMES.get(path, path.replace(".", "_"))
+                    here[field] = columns.setdefault(name, [None] * len(specs))
+                here[field][row] = json.dumps(value) if isinstance(value, list) else value
+
+    for row, spec in enumerate(specs):
+        fill(row, spec, "")
+    for name in (*LEFT_OUT, "run"):
+        columns.pop(name, None)
+    return pl.DataFrame([pl.Series("run", keys), *(_series(*item) for item in columns.items())])
+
+
+def _series(name: str, values: list[Any]) -> pl.Series:
+    """One field of all specs; what is of several kinds becomes text."""
+    kinds: set[type] = {type(value) for value in values if value is not None}
+    for known, dtype in (({bool}, pl.Boolean), ({int}, pl.Int64), ({int, float}, pl.Float64)):
+        if kinds <= known:
+            return pl.Series(name, values, dtype)
+    texts = [None if value is None else str(value) for value in values]
+    return pl.Series(name, texts, pl.String)
+
+
+def set_aside(file: Path, why: str) -> None:
+    """Move a file out of the store's way, under a free name in aside/, and say so."""
+    place = file.parent / "aside"
+    target, count = place / file.name, 0
+    try:
+        place.mkdir(exist_ok=True)
+        while target.exists():
+            count += 1
+            target = place / f"{file.stem}-{count}{file.suffix}"
+        file.rename(target)
+    except FileNotFoundError:
+        return  # somebody else moved it first
+    except OSError as error:
+        warn_of(f"{str(file)!r} is left where it is: {why}; {error.strerror or error}.")
+        return
+    warn_of(f"{str(file)!r} is set aside as {str(target)!r}: {why}.")
+
+
+def warn_of(sentence: str) -> None:
+    """One warning for the caller of the public function."""
+    warnings.warn(sentence, UserWarning, stacklevel=3)

@@ -1,0 +1,228 @@
+"""One run, and the processes that runs are made in.
+
+A worker is a fresh process (spawn) with one thread for BLAS and torch. It is asked for one run at a
+time over a pipe, so its death is known at once and blamed on that run alone; it ends when its
+parent does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
+from typing import Any, cast
+
+import polars as pl
+
+from kleiber.errors import reason
+from kleiber.sweeps.runs import Spec
+
+Run = Callable[[Any], pl.DataFrame]  # of an Experiment
+STARTS = 20  # of a worker that is killed each time before it is ready
+DEATHS = 3  # of workers under one run, after which the run is left for another time
+ONE_THREAD = {
+    name: "1"
+    for name in (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+        "POLARS_MAX_THREADS",
+    )
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one run: a table, or an error (with the step and the traceback if known)."""
+
+    table: pl.DataFrame | None
+    error: str = ""
+    step: int | None = None
+    traceback: str = ""
+    lost: bool = False
+    seconds: float = 0.0
+
+
+def attempt(run: Run, spec: Spec) -> Outcome:
+    """Make one run; whatever it raises becomes an Outcome, so that the others go on."""
+    start = time.monotonic()
+    try:
+        table = run(spec)
+        if not isinstance(cast(Any, table), pl.DataFrame) or not table.height or not table.width:
+            raise TypeError(f"a run must return a polars table with rows, got {_kind(table)}")
+    except Exception as error:
+        step = getattr(error, "step", None)
+        return Outcome(
+            None,
+            error=f"{type(error).__name__}: {error}".strip(": "),
+            step=step if isinstance(step, int) else None,
+            traceback=traceback.format_exc(),
+            seconds=time.monotonic() - start,
+        )
+    return Outcome(table, seconds=time.monotonic() - start)
+
+
+def _kind(table: Any) -> str:
+    return "one without" if isinstance(table, pl.DataFrame) else f"a {type(table).__name__}"
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process and the pipe to it."""
+
+    process: BaseProcess
+    pipe: Connection
+
+
+@dataclass(frozen=True)
+class Workers:
+    """A few worker processes; `attempt` may be called from as many threads at a time.
+
+    Processes start when they are first needed; one that dies is replaced.
+    """
+
+    count: int
+    idle: SimpleQueue[Worker | None] = field(default_factory=SimpleQueue[Worker | None])
+    alive: list[Worker] = field(default_factory=list[Worker])
+    stopped: threading.Event = field(default_factory=threading.Event)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        for _ in range(self.count):
+            self.idle.put(None)
+
+    def attempt(self, run: Run, spec: Spec) -> Outcome:
+        """Make one run in an idle worker; a run whose worker dies is tried again, then lost."""
+        how = ""
+        for _ in range(DEATHS):
+            worker = self.idle.get()
+            try:
+                worker = worker or self._start()
+                if outcome := ask(worker, run, spec):
+                    return outcome
+                how = self._bury(worker)
+                worker = None
+            finally:
+                self.idle.put(worker)
+            if self.stopped.is_set():
+                return Outcome(None, error="the sweep was stopped", lost=True)
+        return Outcome(None, error=f"the worker died {DEATHS} times ({how})", lost=True)
+
+    def _start(self) -> Worker:
+        """A new worker that has said it is ready. RuntimeError if none can be had."""
+        context, how = get_context("spawn"), ""
+        for _ in range(STARTS):
+            here, there = context.Pipe()
+            worker = Worker(context.Process(target=serve, args=(there,), daemon=True), here)
+            with self.lock, _environment(ONE_THREAD), contextlib.suppress(BrokenPipeError):
+                worker.process.start()  # the pipe breaks if it is killed while it starts
+                self.alive.append(worker)
+            there.close()
+            if self.stopped.is_set():
+                self.stop()
+            if received(here) is not None:
+                return worker
+            how = self._bury(worker)
+            if self.stopped.is_set() or not how.startswith("signal"):
+                break
+        raise RuntimeError(
+            f"A worker process could not start ({how}); a script that sweeps with workers must do "
+            'so under `if __name__ == "__main__":`.'
+        )
+
+    def _bury(self, worker: Worker) -> str:
+        """Forget a worker whose pipe has closed; how it ended."""
+        worker.pipe.close()
+        if worker.process.pid is None:
+            return "signal, while it started"
+        worker.process.join(timeout=10)
+        worker.process.kill()
+        worker.process.join()
+        with self.lock:
+            if worker in self.alive:
+                self.alive.remove(worker)
+        code = worker.process.exitcode or 0
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+    def stop(self) -> None:
+        """End all workers now, whatever they are doing."""
+        self.stopped.set()
+        with self.lock:
+            for worker in self.alive:
+                worker.process.kill()
+
+
+def ask(worker: Worker, run: Run, spec: Spec) -> Outcome | None:
+    """The outcome of a run made by that worker; None if the worker died."""
+    try:
+        worker.pipe.send((run, spec))
+    except OSError:
+        return None
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise TypeError(
+            f"a run for worker processes must be a function of a module, and its spec picklable: "
+            f"{reason(error)}"
+        ) from error
+    return received(worker.pipe)
+
+
+def received(pipe: Connection) -> Any:
+    """The next message, or None if the other end closed before all of it had come."""
+    try:
+        return pipe.recv()
+    except (EOFError, OSError):
+        return None
+
+
+def serve(pipe: Connection) -> None:
+    """The life of a worker: runs in, outcomes out, until the pipe or the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    os.dup2(2, 1)  # what a library prints must not mix with --json
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    pipe.send("ready")
+    while True:
+        try:
+            message = pipe.recv_bytes()
+        except (EOFError, OSError):
+            return
+        try:
+            run, spec = pickle.loads(message)
+        except Exception as error:  # the module of the run or of the spec cannot be imported
+            text = f"the worker cannot read the run: {type(error).__name__}: {error}"
+            pipe.send(Outcome(None, error=text, traceback=traceback.format_exc()))
+            continue
+        pipe.send(attempt(run, spec))
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Generator[None]:
+    """Environment variables as processes started meanwhile shall see them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

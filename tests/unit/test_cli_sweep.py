@@ -1,0 +1,209 @@
+"""kleiber sweep: real trainings into a store, what is printed where, exit codes, refusals."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from rich.console import Console
+
+import kleiber
+from kleiber.cli import main
+from kleiber.cli.sweep import clock, counts, progress_bar
+from kleiber.sweeps.grid import read_sweep
+from kleiber.sweeps.run import Progress
+from kleiber.sweeps.store import Failure, Folder
+
+pytest.importorskip("torch", reason="trains networks")
+SWEEP = """
+[base]
+steps = 100
+seeds = 2
+checkpoints = [0, 100]
+[base.task]
+kind = "teacher"
+n_test = 128
+[base.net]
+kind = "mlp"
+[base.optimiser]
+kind = "{optimiser}"
+rate = {rate}
+[grid]
+"net.width" = [4, 8, 16]
+"task.n_data" = [32, 64]
+"""
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the command line in this process: its exit code, stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["kleiber", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        said = capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return left.value.code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A sweep of six runs."""
+    file = tmp_path / "sweep.toml"
+    file.write_text(SWEEP.format(optimiser="adam", rate=0.03))
+    return file
+
+
+def test_it_trains_resumes_and_lands_a_table_that_fit_reads(
+    run: Run, file: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "runs"
+    code, out, err = run("sweep", file, "-o", store, "--json")
+    document = json.loads(out)
+    assert (code, err) == (0, "")
+    assert document.pop("seconds") >= 0
+    expected = {"total": 6, "found": 0, "finished": 6, "failed": 0, "lost": 0, "diverged": 0}
+    assert document == {"store": str(store), **expected, "failures": []}
+    before = {path: path.stat().st_mtime_ns for path in store.glob("*.parquet")}
+    code, out, err = run("sweep", file, "-o", store)
+    assert code == 0
+    assert out.startswith("6 of 6 runs finished (6 found), 0.")
+    assert {path: path.stat().st_mtime_ns for path in store.glob("*.parquet")} == before
+    code, out, err = run("table", store, "-o", tmp_path / "runs.parquet")
+    assert (code, out) == (0, "")
+    assert err.startswith("24 rows, ")
+    table = pl.read_parquet(tmp_path / "runs.parquet")
+    for column in ("run", "n_params", "width", "n_data", "seed", "step", "loss", "flops", "rate"):
+        assert table[column].null_count() == 0
+    last = ["--where", "step = 100", "--draws", "0", "--json"]
+    law = "A/n_params**alpha + B/n_data**beta"
+    code, out, err = run("fit", law, tmp_path / "runs.parquet", *last)
+    assert json.loads(out)["rows"] == 12
+    assert run("fit", law, store, *last)[1].split('"seconds"')[0] == out.split('"seconds"')[0]
+
+
+def test_python_and_the_command_line_do_the_same(run: Run, file: Path, tmp_path: Path) -> None:
+    run("sweep", file, "-o", tmp_path / "one")
+    table = kleiber.sweep(file, tmp_path / "two")
+    assert table.equals(Folder(tmp_path / "one").read())
+    for path in (tmp_path / "one").glob("*.parquet"):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_workers_train_the_same(run: Run, file: Path, tmp_path: Path) -> None:
+    run("sweep", file, "-o", tmp_path / "one")
+    code, out, _ = run("sweep", file, "-o", tmp_path / "two", "--workers", "1", "--json")
+    assert code == 0
+    assert json.loads(out)["finished"] == 6
+    for path in (tmp_path / "one").glob("*.parquet"):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_members_that_diverge_are_counted_and_are_results(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text(SWEEP.format(optimiser="sgd", rate=1e4))
+    code, out, _ = run("sweep", file, "-o", tmp_path / "runs")
+    assert code == 0
+    assert out.startswith("6 of 6 runs finished, 6 diverged, ")
+    table = Folder(tmp_path / "runs").read()
+    assert table.filter("diverged").height == 12
+
+
+def test_failures_are_shown_and_exit_1(
+    run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(spec: Any, states: Path | None = None) -> pl.DataFrame:
+        if spec.net.width > 4:
+            raise ValueError(f"no width [red]{spec.net.width}[/red]\nand more")
+        return pl.DataFrame({"loss": [1.0]})
+
+    monkeypatch.setattr("kleiber.sweeps.run.train_experiment", fail)
+    code, out, _ = run("sweep", file, "-o", tmp_path / "runs")
+    assert code == 1
+    assert out.startswith("2 of 6 runs finished, 4 failed, ")
+    assert out.count("ValueError: no width [red]") == 4
+    assert "and more" not in out
+    assert "--retry-failed tries them again" in out
+    code, out, _ = run("sweep", file, "-o", tmp_path / "runs", "--json")
+    document = json.loads(out)
+    assert code == 1
+    assert (document["found"], document["failed"], len(document["failures"])) == (2, 4, 4)
+    monkeypatch.undo()
+    code, out, _ = run("sweep", file, "-o", tmp_path / "runs", "--retry-failed", "--json")
+    assert code == 0
+    assert json.loads(out)["finished"] == 6
+
+
+def test_strangers_are_warned_of_and_the_rest_goes_on(run: Run, file: Path, tmp_path: Path) -> None:
+    store = tmp_path / "runs"
+    run("sweep", file, "-o", store)
+    first = sorted(store.glob("*.parquet"))[0]
+    first.write_bytes(first.read_bytes()[:-50])
+    code, out, err = run("table", store)
+    assert code == 0
+    assert f"{first.name}' is left out: it is a truncated or damaged Parquet file" in err
+    code, out, err = run("sweep", file, "-o", store, "--json")
+    assert code == 0
+    assert (json.loads(out)["found"], json.loads(out)["finished"]) == (5, 6)
+    assert f"{first.name}' is set aside" in err
+    assert (store / "aside" / first.name).exists()
+
+
+def test_bad_input_is_refused_in_one_line(run: Run, file: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(file.read_text().replace("net.width", "net.widht"))
+    taken = tmp_path / "taken"
+    taken.touch()
+    out = ("-o", tmp_path / "runs")
+    for words, message in (
+        ((wrong, *out), "wrong.toml: net: no field 'widht'"),
+        ((tmp_path / "none.toml", *out), "cannot read"),
+        ((file, "-o", taken), "is a file; give a folder"),
+        ((file, *out, "--workers", "0"), "at least one worker, got 0"),
+        ((file, *out, "--dask", "node1"), "tcp://HOST:PORT or local, got 'node1'"),
+        ((file,), "Missing option"),
+    ):
+        code, said, err = run("sweep", *words)
+        assert (code, said) == (2, "")
+        assert err.count("\n") == 1
+        assert message in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    text = StringIO()
+    with progress_bar(Console(file=text, force_terminal=True, width=100)) as show:
+        assert show is not None
+        show(Progress(9, 2, 4, running=2, failed=1, diverged=1, seconds=3, left=245.0))
+    assert "5/9" in text.getvalue()
+    assert "2 running, 1 failed, 1 diverged, about 4:05 left" in text.getvalue()
+    with progress_bar(Console(file=text, force_terminal=False)) as show:
+        assert show is None
+
+
+def test_counts_and_times_in_words() -> None:
+    assert counts(Progress(3, 1, 2, running=1)) == "2 of 3 runs finished (1 found), 1 running"
+    assert [clock(s) for s in (0.04, 59.94, 61, 3661)] == ["0.0 s", "59.9 s", "1:01", "1:01:01"]
+
+
+def test_more_failures_than_are_shown_are_counted(run: Run, file: Path, tmp_path: Path) -> None:
+    store = Folder(tmp_path / "runs")
+    for spec in read_sweep(file):
+        store.record(Failure(spec.key(), "OSError: it failed", 5))
+    code, out, _ = run("sweep", file, "-o", store.path)
+    assert code == 1
+    assert out.count("at step 5: OSError: it failed") == 5
+    assert "... 1 more in" in out
