@@ -1,9 +1,11 @@
 """kleiber: neural scaling laws, from a table of runs to a law, its uncertainty, and a plan."""
 
-from kleiber import laws
-from kleiber.claim import Estimate
-from kleiber.errors import BadFormula, BadLaw, BadPlan, BadTable, NotConverged
+from kleiber import laws, theory
+from kleiber.claim import Claim, Estimate, Verdict
+from kleiber.errors import BadExperiment, BadFormula, BadLaw, BadPlan, BadTable, NotConverged
+from kleiber.experiment import Experiment, read_experiment
 from kleiber.fitting.compare import Comparison, compare
+from kleiber.fitting.counts.fit import fit_counts
 from kleiber.fitting.fit import fit
 from kleiber.fitting.intervals import Interval
 from kleiber.fitting.noise import Noise
@@ -13,21 +15,29 @@ from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load, save
 from kleiber.fitting.status import Status
 from kleiber.law import Domain, Law, fraction, law_from_formula, positive, real
+from kleiber.networks import train
+from kleiber.papers import check
 from kleiber.planning import cost
+from kleiber.planning.attempts import AttemptPlan, plan_attempts
 from kleiber.planning.frontier import sensitivity, trace_frontier
 from kleiber.planning.next_run import next_run
 from kleiber.planning.plan import Plan, plan
+from kleiber.sweeps.run import sweep
 from kleiber.table import read_table, write_table
 from kleiber.version import __version__
 
 __all__ = [
+    "AttemptPlan",
+    "BadExperiment",
     "BadFormula",
     "BadLaw",
     "BadPlan",
     "BadTable",
+    "Claim",
     "Comparison",
     "Domain",
     "Estimate",
+    "Experiment",
     "Fit",
     "Interval",
     "Law",
@@ -35,23 +45,31 @@ __all__ = [
     "NotConverged",
     "Plan",
     "Status",
+    "Verdict",
     "__version__",
+    "check",
     "compare",
     "cost",
     "fit",
+    "fit_counts",
     "fraction",
     "law_from_formula",
     "laws",
     "load",
     "next_run",
     "plan",
+    "plan_attempts",
     "positive",
     "profile",
+    "read_experiment",
     "read_table",
     "real",
     "sample_posterior",
     "save",
     "sensitivity",
+    "sweep",
+    "theory",
     "trace_frontier",
+    "train",
     "write_table",
 ]

@@ -1,8 +1,35 @@
-"""Estimate: a number with its uncertainty."""
+"""Claims as data: what a paper says, what we obtain, and the verdict between the two.
+
+A claim is the statement that a number lies in a range: ``expected`` give or take ``within``, or on
+one side of ``expected``. The number obtained comes with an interval, value ± 2 standard errors
+(or its own low and high), and the verdict compares the two:
+
+- holds: the whole interval lies in the range;
+- fails: none of it does;
+- inconclusive: part of it does, so the error is too large to say; more runs would tell;
+- error: the number could not be computed (and the verdict's `why` says why not).
+
+So a claim "within 0.02" needs a standard error well below 0.01 before it can hold or fail.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from kleiber.errors import nearest, reason
+
+SCALES = ("quick", "laptop", "full")  # in CI; the numbers we quote; the papers' own sizes
+VERDICTS = ("holds", "fails", "inconclusive")
+SIDES: Mapping[str, str] = MappingProxyType(
+    {"both": "equal to", "at_least": "at least", "at_most": "at most"}
+)
+ERRORS = 2.0  # standard errors on either side of a value that make its interval
 
 
 @dataclass(frozen=True)
@@ -14,3 +41,191 @@ class Estimate:
     stderr: float
     low: float
     high: float
+
+
+def estimate(value: float, stderr: float = math.nan) -> Estimate:
+    """A value with the interval of two standard errors about it; NaN where there is none."""
+    value, stderr = float(value), float(stderr)
+    return Estimate(value, stderr, value - ERRORS * stderr, value + ERRORS * stderr)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a claim is computed with: the seed, the scale, and a folder for what is half done.
+
+    ``keep`` is None where nothing is kept (at scale "quick"). What several claims of one check
+    need is computed by the first of them: ``context.share("runs", lambda: simulate(...))``.
+    """
+
+    seed: int = 0
+    scale: str = "quick"
+    keep: Path | None = None
+    shared: dict[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
+
+    def choose(self, quick: Any, laptop: Any, full: Any = None) -> Any:
+        """The value for this scale; ``full`` is that of ``laptop`` where none is given."""
+        return {"quick": quick, "laptop": laptop}.get(self.scale, laptop if full is None else full)
+
+    def share(self, name: str, make: Callable[[], Any]) -> Any:
+        """What ``make`` returns, computed once for all claims that ask for ``name``."""
+        if name not in self.shared:
+            self.shared[name] = make()
+        return self.shared[name]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of a paper as a number that can be computed.
+
+    ``where`` is its place in the paper, ``says`` the statement in words. ``side`` is "both",
+    "at_least" or "at_most": in the last two ``expected`` is a bound and ``within`` what may be
+    missing to it. ``known`` is the verdict we know, and ``why`` the reason, which a claim that
+    fails or is inconclusive must have. ``exact`` says why the number has no standard error.
+    ``scale`` is the smallest scale at which it is computed, ``needs`` names the data sets it reads.
+    Raises ValueError with one sentence for a claim that is not well formed.
+    """
+
+    where: str
+    says: str
+    expected: float
+    within: float
+    compute: Callable[[Context], Estimate] = field(repr=False)
+    known: str = "holds"
+    why: str = ""
+    scale: str = "quick"
+    side: str = "both"
+    exact: str = ""
+    needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, known in (("known", VERDICTS), ("scale", SCALES), ("side", tuple(SIDES))):
+            given = getattr(self, name)
+            if given not in known:
+                raise ValueError(
+                    f"the claim {self.says!r} has {name}={given!r}; it takes {', '.join(known)}."
+                    f"{nearest(str(given), known)}"
+                )
+        if not self.says.strip() or not self.where.strip():
+            raise ValueError(f"a claim says something and stands somewhere, got {self!r}")
+        if self.known != "holds" and not self.why.strip():
+            raise ValueError(f"the claim {self.says!r} is known={self.known!r}, so it needs a why")
+        if not math.isfinite(self.expected) or not 0 <= self.within < math.inf:
+            raise ValueError(
+                f"the claim {self.says!r} needs a finite expected value and within of at least 0, "
+                f"got {self.expected} and {self.within}"
+            )
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and largest number for which the claim holds."""
+        low = -math.inf if self.side == "at_most" else self.expected - self.within
+        high = math.inf if self.side == "at_least" else self.expected + self.within
+        return low, high
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim; ``stderr`` is NaN where ``why`` says that there is none."""
+
+    paper: str
+    where: str
+    says: str
+    expected: float
+    within: float
+    obtained: float
+    stderr: float
+    verdict: str
+    known: str
+    why: str
+    seconds: float
+    side: str = "both"
+    kept: bool = False
+
+    @property
+    def as_known(self) -> bool:
+        """Whether the verdict is the one we know."""
+        return self.verdict == self.known
+
+
+def judge(claim: Claim, obtained: Estimate) -> str:
+    """The verdict on a claim for the number obtained, by the rule at the top of this module.
+
+    Raises ValueError for a number that is not finite, and for one without a standard error whose
+    claim does not say why it has none.
+    """
+    if not math.isfinite(obtained.value):
+        raise ValueError(f"the number obtained is {obtained.value}")
+    bare = not math.isfinite(obtained.stderr)
+    if bare and not claim.exact:
+        raise ValueError(
+            "the number obtained has no standard error, and the claim does not say why"
+        )
+    low, high = obtained.low, obtained.high
+    if not (math.isfinite(low) and math.isfinite(high)):
+        spread = 0.0 if bare else ERRORS * obtained.stderr
+        low, high = obtained.value - spread, obtained.value + spread
+    least, most = claim.range
+    if least <= low and high <= most:
+        return "holds"
+    return "fails" if high < least or low > most else "inconclusive"
+
+
+def decide(paper: str, claim: Claim, obtained: Estimate, seconds: float) -> Verdict:
+    """The verdict on a claim for a number obtained in so many seconds; errors as for `judge`."""
+    verdict = judge(claim, obtained)
+    bare = f"No standard error: {claim.exact}." if not math.isfinite(obtained.stderr) else ""
+    return Verdict(
+        paper,
+        claim.where,
+        claim.says,
+        claim.expected,
+        claim.within,
+        obtained.value,
+        obtained.stderr,
+        verdict,
+        claim.known,
+        " ".join(filter(None, (claim.why, bare))),
+        seconds,
+        claim.side,
+    )
+
+
+def examine(paper: str, claim: Claim, context: Context) -> tuple[Verdict, Estimate | None]:
+    """Compute a claim and judge it; one that raises is an "error" with its sentence, and None."""
+    start = time.perf_counter()
+    try:
+        obtained = claim.compute(context)
+        return decide(paper, claim, obtained, time.perf_counter() - start), obtained
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+        sentence = f"{kind}{reason(error)}"
+    seconds = time.perf_counter() - start
+    unknown = math.nan
+    verdict = Verdict(
+        paper, claim.where, claim.says, claim.expected, claim.within, unknown, unknown,
+        "error", claim.known, sentence, seconds, claim.side,
+    )  # fmt: skip
+    return verdict, None
+
+
+def describe_verdict(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as ``check --json`` prints it; null where a number is unknown."""
+
+    def plain(value: float) -> float | None:
+        return value if math.isfinite(value) else None
+
+    return {
+        "paper": verdict.paper,
+        "where": verdict.where,
+        "says": verdict.says,
+        "expected": verdict.expected,
+        "within": verdict.within,
+        "obtained": plain(verdict.obtained),
+        "stderr": plain(verdict.stderr),
+        "verdict": verdict.verdict,
+        "known": verdict.known,
+        "why": verdict.why,
+        "seconds": verdict.seconds,
+        "side": verdict.side,
+        "kept": verdict.kept,
+    }

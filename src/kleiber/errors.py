@@ -22,6 +22,10 @@ class BadPlan(ValueError):
     """A plan cannot be made from this fit, budget and cost."""
 
 
+class BadExperiment(ValueError):
+    """A spec of a training run cannot be read, or asks for what does not exist."""
+
+
 class NotConverged(RuntimeError):
     """An iteration stopped before its tolerance; `residual` and `iterations` say how far it got."""
 

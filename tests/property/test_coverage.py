@@ -6,9 +6,10 @@ outside once in 700 cells). `benchmarks/interval_coverage.py` measures every cel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -29,6 +30,14 @@ TRUTH: dict[str, dict[str, float]] = {
     "chinchilla": {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37},
 }
 RANGES = {"n_params": (1e7, 1e10), "n_tokens": (1e9, 1e12), "n_data": (1e2, 1e6)}
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Types and shapes unchecked, which they are everywhere else: it takes most of the time."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,7 @@ def quantities(law: Law) -> dict[str, Quantity]:
         pytest.param("chinchilla", 60, "even", HUBER, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_default_intervals_hold_the_truth(name: str, rows: int, kind: str, noise: Noise) -> None:
     law = laws.catalogue()[name]
     hits = dict.fromkeys(quantities(law), 0)

@@ -12,7 +12,8 @@ CONTRACT = (
     "n_params n_tokens n_data width depth step time flops batch_size seed n_seeds loss train_loss "
     "error attempts successes k failure richness norm problem model dataset task source seconds"
 )
-OURS = "n_unique"  # distinct tokens, which the law of repeated data needs
+# beyond the contract
+OURS = "n_unique pass_at_k neg_log_pass stopped train_error weight_norm diverged"
 PREDICTIONS = "predicted low high"
 
 

@@ -99,6 +99,14 @@ def test_scale_and_order_of_nets_do_not_matter() -> None:
     assert ten.trades[0].ratio.low == pytest.approx(one.trades[0].ratio.low)
 
 
+def test_one_output_may_have_its_own_axis() -> None:
+    predictions = nets(Tickets())
+    with_axis = {width: item[:, :, None] for width, item in predictions.items()}
+    plain = judge_ensemble(predictions, X**2)
+    assert judge_ensemble(with_axis, X**2) == plain
+    assert judge_ensemble(with_axis, X[:, None] ** 2) == plain
+
+
 def test_trades_are_the_whole_multiples() -> None:
     verdict = judge_ensemble(nets(Tickets(), (4, 8, 12, 24)), X**2)
     found = [(item.width, item.members, item.wider) for item in verdict.trades]

@@ -1,7 +1,7 @@
 """The command line: each command is a thin call of one public function.
 
-Exit 0: good; 1: the fit is unusable; 2: wrong usage or bad input (one sentence on stderr); 130:
-interrupted.
+Exit 0: good; 1: the fit is unusable, a verdict is not the known one, or a run of a sweep failed;
+2: wrong usage or bad input (one sentence on stderr); 130: interrupted.
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from kleiber.cli.check import check_command
+from kleiber.cli.counts import counts_command
+from kleiber.cli.data import data
 from kleiber.cli.decide import compare_command, next_command
 from kleiber.cli.fit import fit_command
 from kleiber.cli.options import complain, people
 from kleiber.cli.plan import plan_command
+from kleiber.cli.reduce import reduce_command
+from kleiber.cli.sweep import sweep_command
 from kleiber.cli.tables import list_command, table_command
+from kleiber.cli.theories import simulate_command, solve_command
+from kleiber.cli.train import train_command
 from kleiber.errors import NotConverged
 from kleiber.reports.grids import say
 from kleiber.version import __version__
@@ -41,9 +48,18 @@ app.callback(invoke_without_command=True)(top)
 app.command("fit")(fit_command)
 app.command("plan")(plan_command)
 app.command("compare")(compare_command)
+app.command("counts")(counts_command)
 app.command("next")(next_command)
 app.command("table")(table_command)
 app.command("list")(list_command)
+app.command("check")(check_command)
+app.command("solve")(solve_command)
+app.command("simulate")(simulate_command)
+app.command("sweep")(sweep_command)
+app.command("train")(train_command)
+# options of the reduction itself pass through to it
+app.command("reduce", context_settings={"ignore_unknown_options": True})(reduce_command)
+app.add_typer(data, name="data")
 
 
 @contextlib.contextmanager

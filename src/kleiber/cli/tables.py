@@ -11,8 +11,16 @@ import typer
 
 from kleiber.cli.options import AsJson, Derive, Rename, Where, as_text, people, read_frame, writable
 from kleiber.errors import BadTable, nearest
+from kleiber.papers import list_papers
 from kleiber.reports.grids import say, show_frame, show_list
-from kleiber.reports.listing import list_columns, list_costs, list_laws
+from kleiber.reports.listing import (
+    list_columns,
+    list_costs,
+    list_data,
+    list_laws,
+    list_reductions,
+    list_theories,
+)
 from kleiber.table import write_table
 
 
@@ -34,14 +42,20 @@ def table_command(
 
 
 def list_command(
-    what: Annotated[str, typer.Argument(metavar="laws|columns|costs", help="What to list.")],
+    what: Annotated[
+        str, typer.Argument(metavar="laws|theories|papers|data|...", help="What to list.")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """List laws with formula, domains and citation; columns with units; named costs."""
+    """List laws, theories, papers, reductions, data sets, columns with units, or named costs."""
     listers: dict[str, Callable[[], list[dict[str, str]]]] = {
         "laws": list_laws,
+        "theories": list_theories,
+        "papers": list_papers,
+        "reductions": list_reductions,
         "columns": list_columns,
         "costs": list_costs,
+        "data": list_data,
     }
     if what not in listers:
         hint = nearest(what, listers)

@@ -74,8 +74,8 @@ def _quantile(ordered: Float[np.ndarray, "draws ..."], share: float) -> Float[np
     part = place - math.floor(place)
     with np.errstate(invalid="ignore"):
         between = below + part * (above - below) if part else below
-    found = np.where(below == above, below, between)
-    return np.asarray(np.where(np.isnan(ordered[-1]), np.nan, found))  # NaN is sorted last
+    unknown = np.isnan(ordered[-1])  # NaN is sorted last
+    return np.select([unknown, below == above], [np.nan * between, below], between)
 
 
 def bca_interval(

@@ -259,6 +259,8 @@ def _errors(
     if logits:
         truth = _classes(truth, first.shape)
         arrays = {width: special.softmax(item, axis=-1) for width, item in arrays.items()}
+    if truth.ndim == 1 and first.shape[2:] == (1,):
+        truth = truth[:, None]  # nets of one output
     if truth.shape != first.shape[1:]:
         raise BadTable(
             f"The target must be {list(first.shape[1:])} as the predictions of a net, got "

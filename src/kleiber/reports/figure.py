@@ -74,7 +74,7 @@ def draw_fit(panels: Panels, path: str | os.PathLike[str]) -> None:
     matplotlib is missing, OSError when the file cannot be written.
     """
     kind = check_drawing(path)
-    with _style():
+    with styled():
         figure = compose(panels)
         metadata: dict[str, Any] = {"Title": f"kleiber: {panels.title}"}
         metadata |= {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(kind, {})
@@ -109,7 +109,7 @@ def check_matplotlib() -> None:
 
 
 @contextlib.contextmanager
-def _style() -> Generator[None]:
+def styled() -> Generator[None]:
     """matplotlib's defaults and ours on them, whatever the user has set, until the block ends."""
     import matplotlib
 
@@ -122,7 +122,7 @@ def _style() -> Generator[None]:
 def compose(panels: Panels) -> Figure:
     """The figure of the panels, not yet written anywhere. Raises ImportError without matplotlib."""
     check_matplotlib()
-    with _style():
+    with styled():
         return _composed(panels)
 
 
@@ -211,7 +211,7 @@ def text_width(text: str, size: float, bold: bool) -> float:
 
 def _draw_law(axes: Axes, panels: Panels) -> None:
     law = panels.law
-    _dress(axes, "Data and fitted law", law.x, law.y, legend=True)
+    dress(axes, "Data and fitted law", law.x, law.y, legend=True)
     label = "\n".join([axes.get_xlabel(), *_held_lines(panels)])
     axes.set_xlabel(label, linespacing=1.5)
     dots = _scatter(axes, panels, law.data_x, law.data_y, np.arange(len(law.data_x)))
@@ -230,14 +230,14 @@ def _draw_law(axes: Axes, panels: Panels) -> None:
     if bands:
         handles.append(bands[len(bands) // 2])
         names.append(panels.band)
-    _legend(axes, handles, names)
+    add_legend(axes, handles, names)
 
 
 def _draw_bar(axes: Axes, colour: Colour, marks: Sequence[float | None]) -> None:
     from matplotlib.cm import ScalarMappable
 
     figure: Any = axes.figure
-    bar = figure.colorbar(ScalarMappable(_norm(colour.axis), _ramp()), cax=axes)
+    bar = figure.colorbar(ScalarMappable(_norm(colour.axis), ramp_colours()), cax=axes)
     bar.solids.set(edgecolor="face", rasterized=True)
     bar.outline.set_visible(False)
     bar.set_label(plain(colour.axis.label))
@@ -247,7 +247,7 @@ def _draw_bar(axes: Axes, colour: Colour, marks: Sequence[float | None]) -> None
 
 
 def _draw_residuals(axes: Axes, panels: Panels, shown: ResidualPanel) -> None:
-    _dress(axes, "Residuals", shown.x, shown.y, legend=shown.width is not None)
+    dress(axes, "Residuals", shown.x, shown.y, legend=shown.width is not None)
     axes.axhline(0, color=FAINT, lw=0.9, zorder=1)
     _scatter(axes, panels, shown.predicted, shown.residual, panels.drawn)
     if shown.width is None:
@@ -257,11 +257,11 @@ def _draw_residuals(axes: Axes, panels: Panels, shown: ResidualPanel) -> None:
     look: dict[str, Any] = {"color": RED, "lw": 1.1, "ls": (0, (4, 2)), "zorder": 4}
     lines = [axes.axhline(at, **look) for at in ends] or axes.plot([], [], **look)
     beyond = "" if inside else ", beyond this panel"
-    _legend(axes, lines[:1], [f"Huber width ±{shown.width:g}{beyond}"])
+    add_legend(axes, lines[:1], [f"Huber width ±{shown.width:g}{beyond}"])
 
 
 def _draw_match(axes: Axes, panels: Panels, shown: MatchPanel) -> None:
-    _dress(axes, "Predicted against measured", shown.x, shown.y, legend=True)
+    dress(axes, "Predicted against measured", shown.x, shown.y, legend=True)
     both = [max(shown.x.low, shown.y.low), min(shown.x.high, shown.y.high)]
     (equal,) = axes.plot(both, both, color=FAINT, lw=0.9, zorder=3)
     handles, names = [equal], ["equal"]
@@ -275,7 +275,7 @@ def _draw_match(axes: Axes, panels: Panels, shown: MatchPanel) -> None:
         share = f"holds {shown.inside} of {len(shown.barred)}"
         names.append(f"{panels.band.split()[0]} interval of a new run ({share})")
     _scatter(axes, panels, shown.measured, shown.predicted, panels.drawn)
-    _legend(axes, handles, names)
+    add_legend(axes, handles, names)
 
 
 def _scatter(
@@ -295,11 +295,11 @@ def _scatter(
         look |= {"lw": 0.0, "alpha": 0.6, "rasterized": True}
     if panels.colour is None:
         return axes.scatter(x[shown], y[shown], color=POINT, **look)
-    look |= {"norm": _norm(panels.colour.axis), "cmap": _ramp()}
+    look |= {"norm": _norm(panels.colour.axis), "cmap": ramp_colours()}
     return axes.scatter(x[shown], y[shown], c=panels.colour.values[rows][shown], **look)
 
 
-def _ramp() -> Any:
+def ramp_colours() -> Any:
     """viridis without its palest end, which would vanish on white."""
     import matplotlib
     from matplotlib.colors import ListedColormap
@@ -316,7 +316,7 @@ def _norm(axis: Axis) -> Any:
 def _shades(colour: Colour | None, values: Sequence[float | None]) -> list[Any]:
     if colour is None:
         return [BLUE for _ in values]
-    norm, ramp = _norm(colour.axis), _ramp()
+    norm, ramp = _norm(colour.axis), ramp_colours()
     return [ramp(float(norm(value))) for value in values]
 
 
@@ -326,7 +326,7 @@ def _within(axes: Axes, ends: Float[np.ndarray, "points"]) -> Float[np.ndarray, 
     return np.clip(ends, low, high)
 
 
-def _dress(axes: Axes, title: str, x: Axis, y: Axis, *, legend: bool) -> None:
+def dress(axes: Axes, title: str, x: Axis, y: Axis, *, legend: bool) -> None:
     """Scales, ranges, ticks, labels and title; room for a legend between title and panel."""
     axes.set_xscale("log" if x.log else "linear")
     axes.set_yscale("log" if y.log else "linear")
@@ -341,7 +341,7 @@ def _dress(axes: Axes, title: str, x: Axis, y: Axis, *, legend: bool) -> None:
     axes.set_axisbelow(True)
 
 
-def _legend(axes: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
+def add_legend(axes: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
     axes.legend(
         handles, names, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(names),
         borderaxespad=0.7,

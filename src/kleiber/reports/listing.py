@@ -1,11 +1,18 @@
-"""What there is to choose from, as records of text: laws, columns, costs."""
+"""What there is to choose from, as records of text: laws, theories, columns, costs ..."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 from kleiber.columns import COLUMNS
+from kleiber.data.fetch import catalogue as data_catalogue
 from kleiber.law import Domain
 from kleiber.laws import catalogue
 from kleiber.planning.cost import costs, describe_makers
+from kleiber.reduce import reducers
+from kleiber.theory import catalogue as theories
 
 
 def list_laws() -> list[dict[str, str]]:
@@ -26,6 +33,47 @@ def _domain(name: str, domain: Domain) -> str:
     return f"{name} {domain.kind}{ends}"
 
 
+def list_theories() -> list[dict[str, str]]:
+    """Every theory with its parameters and their defaults."""
+    return [
+        {
+            "name": name,
+            "parameters": "\n".join(map(_setting, inspect.signature(kind).parameters.values())),
+            "does": _first_line(kind),
+        }
+        for name, kind in theories().items()
+    ]
+
+
+def _setting(item: inspect.Parameter) -> str:
+    return item.name if item.default is item.empty else f"{item.name}={item.default}"
+
+
+def _first_line(item: object) -> str:
+    return (inspect.getdoc(item) or "").partition("\n")[0]
+
+
+def list_reductions() -> list[dict[str, str]]:
+    """Every reduction that `kleiber reduce` offers, with its options."""
+    return [
+        {
+            "name": name,
+            "options": "\n".join(_option(item) for item in _keywords(function)),
+            "does": _first_line(function),
+        }
+        for name, function in reducers().items()
+    ]
+
+
+def _keywords(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())[1:]
+
+
+def _option(item: inspect.Parameter) -> str:
+    default = "" if item.default is item.empty else f" [{item.default}]"
+    return f"--{item.name.replace('_', '-')}{default}"
+
+
 def list_columns() -> list[dict[str, str]]:
     """Every known column with its unit."""
     return [
@@ -44,3 +92,16 @@ def list_costs() -> list[dict[str, str]]:
         for usage, counts in describe_makers().items()
     ]
     return named + made
+
+
+def list_data() -> list[dict[str, str]]:
+    """Every data set with its licence and citation."""
+    return [
+        {
+            "name": item.name,
+            "holds": item.says,
+            "licence": item.licence,
+            "citation": item.citation,
+        }
+        for item in data_catalogue().values()
+    ]

@@ -1,0 +1,146 @@
+"""Text of the command line as arguments of a function or fields of a record, by their types."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.columns import COLUMNS
+from kleiber.errors import BadTable, listed, nearest
+
+POINTS = 1_000_000  # at most so many values of one column
+WHOLE = frozenset({"examples", "attempts", "steps", "parameters", "tokens", "units", "layers"})
+
+
+def parameters_of(target: Callable[..., Any], skip: int = 0) -> dict[str, Any]:
+    """The parameters of a function or of a record's constructor with their types, after ``skip``
+    of them; Any where there is no type."""
+    hints = get_type_hints(target)
+    names = list(inspect.signature(target).parameters)[skip:]
+    return {name: hints.get(name, Any) for name in names}
+
+
+def read_arguments(
+    given: Mapping[str, str], known: Mapping[str, Any], owner: str
+) -> dict[str, Any]:
+    """Each text as its parameter's type; BadTable, with the nearest name, for an unknown one."""
+    for name in given:
+        if name not in known:
+            raise BadTable(
+                f"{owner} has no parameter {name!r}.{nearest(name, known)} "
+                f"It has {listed(known, 20)}"
+            )
+    return {name: read_value(text, known[name], name) for name, text in given.items()}
+
+
+def read_value(text: str, hint: Any, name: str) -> Any:
+    """One text as a value of a type: number, text, truth, a choice, a list, or any of several."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _read_any(text, inner, name)
+    if origin is Literal:
+        if text not in inner:
+            raise BadTable(
+                f"{name} is one of {', '.join(map(str, inner))}, got {text!r}."
+                f"{nearest(text, map(str, inner))}"
+            )
+        return text
+    if hint is type(None):
+        if text.casefold() != "none":
+            raise BadTable(f"{name} takes none, got {text!r}")
+        return None
+    if hint is bool:
+        truths = {"true": True, "yes": True, "false": False, "no": False}
+        if text.casefold() not in truths:
+            raise BadTable(f"{name} takes true or false, got {text!r}")
+        return truths[text.casefold()]
+    if hint in (int, float):
+        return _read_number(text, hint, name)
+    if hint is str:
+        return text
+    if origin in (list, tuple, Sequence) or (origin and issubclass(origin, Sequence)):
+        return [read_value(item.strip(), inner[0], name) for item in text.split(",")]
+    return _read_freely(text)
+
+
+def _read_any(text: str, hints: Sequence[Any], name: str) -> Any:
+    """The first type that the text can be read as; plain text is the last resort, and a list is
+    meant only where there is a comma."""
+    order = sorted(hints, key=lambda hint: 2 * ("," not in text and _is_list(hint)) + (hint is str))
+    refusal: BadTable | None = None
+    for hint in order:
+        try:
+            return read_value(text, hint, name)
+        except BadTable as error:
+            refusal = refusal or error
+    raise refusal or BadTable(f"{name} cannot be read from {text!r}")
+
+
+def _is_list(hint: Any) -> bool:
+    return get_origin(hint) is not None and get_origin(hint) is not Literal
+
+
+def _read_number(text: str, kind: type, name: str) -> int | float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise BadTable(f"{name} takes a number, got {text!r}") from None
+    if kind is not int:
+        return value
+    if not value.is_integer():
+        raise BadTable(f"{name} takes a whole number, got {text!r}")
+    return int(value)
+
+
+def _read_freely(text: str) -> Any:
+    """Numbers where they read as numbers, a list where there are commas, else the text."""
+    parts = text.split(",")
+    try:
+        values = [float(part) for part in parts]
+    except ValueError:
+        return text
+    return values if len(parts) > 1 else values[0]
+
+
+def read_grid(items: Sequence[str]) -> dict[str, Float[np.ndarray, "points"]]:
+    """Columns and their values from column=low:high:points (evenly spaced logarithms) and
+    column=a,b,c; whole and without repeats where the column counts something."""
+    grid: dict[str, Float[np.ndarray, "points"]] = {}
+    for item in items:
+        name, equals, text = (part.strip() for part in item.partition("="))
+        if not (name and equals and text):
+            raise BadTable(f"--over takes COLUMN=LOW:HIGH:POINTS or COLUMN=A,B,..., got {item!r}")
+        if name in grid:
+            raise BadTable(f"--over names {name!r} twice")
+        values = _spaced(text, item) if ":" in text else _listed(text, name)
+        if name in COLUMNS and COLUMNS[name].unit in WHOLE:
+            values = np.unique(np.round(values)) if ":" in text else _whole(values, name)
+        grid[name] = values
+    return grid
+
+
+def _spaced(text: str, item: str) -> Float[np.ndarray, "points"]:
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise BadTable(f"--over takes COLUMN=LOW:HIGH:POINTS, got {item!r}")
+    low, high = (_read_number(part, float, f"--over {item!r}") for part in parts[:2])
+    points = _read_number(parts[2], int, f"the number of points in --over {item!r}")
+    if not (0 < low <= high < np.inf and 1 <= points <= POINTS):
+        raise BadTable(f"--over needs 0 < LOW <= HIGH and 1 to {POINTS} points, got {item!r}")
+    return np.geomspace(low, high, int(points)) if points > 1 else np.array([low], dtype=float)
+
+
+def _listed(text: str, name: str) -> Float[np.ndarray, "points"]:
+    return np.array([_read_number(part, float, name) for part in text.split(",")], dtype=float)
+
+
+def _whole(values: Float[np.ndarray, "points"], name: str) -> Float[np.ndarray, "points"]:
+    wrong = values[values % 1 != 0]
+    if len(wrong):
+        raise BadTable(f"{name} counts {COLUMNS[name].unit}, so it is whole; got {wrong[0]:g}")
+    return values

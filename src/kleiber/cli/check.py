@@ -1,0 +1,79 @@
+"""kleiber check: the claims of papers, computed and judged."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from kleiber.claim import Claim, Verdict, describe_verdict
+from kleiber.cli.options import AsJson, as_text, people, writable
+from kleiber.errors import BadTable
+from kleiber.files import land
+from kleiber.papers import Progress, check
+from kleiber.reports.verdicts import show_verdicts, verdict_grid, verdicts_page
+
+ROWS = 6  # lines of the terminal for each claim in view
+
+
+def check_command(
+    papers: Annotated[
+        list[str] | None, typer.Argument(metavar="[PAPER ...]", help="All papers if none is named.")
+    ] = None,
+    scale: Annotated[
+        str, typer.Option(metavar="quick|laptop|full", help="How much is computed.")
+    ] = "quick",
+    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Folder of finished claims, at scales above quick [the user's cache]."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Write a report as one .html file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which claims of papers hold. Exit 1 when a verdict is not the one that is known."""
+    if out is not None and out.suffix.lower() not in (".html", ".htm"):
+        raise BadTable(f"a report is an .html file, got {str(out)!r}")
+    writable(out)
+    with _watched() as progress:
+        verdicts = check(*papers or (), scale=scale, seed=seed, keep=keep, progress=progress)
+    if out is not None:
+        with land(out) as temporary:
+            temporary.write_text(verdicts_page(verdicts, scale, seed), encoding="utf-8")
+    if as_json:
+        sys.stdout.write(as_text([describe_verdict(item) for item in verdicts]))
+    else:
+        show_verdicts(people(), verdicts)
+    if not all(item.as_known for item in verdicts):
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _watched() -> Generator[Progress | None]:
+    """Progress as a live table on stderr while the block runs, where that is a terminal."""
+    console = people(aside=True)
+    if not console.is_terminal:
+        yield None
+        return
+    done: list[Verdict] = []
+    with Live(console=console, transient=True, auto_refresh=False) as live:
+        yield _follow(done, live, lambda: max(2, console.height // ROWS))
+
+
+def _follow(done: list[Verdict], live: Live, room: Callable[[], int]) -> Progress:
+    """Show the last verdicts and the claim being computed, each time either changes."""
+
+    def follow(_: str, claim: Claim, verdict: Verdict | None) -> None:
+        if verdict is not None:
+            done.append(verdict)
+        running = claim if verdict is None else None
+        live.update(verdict_grid(done[-room() :], running), refresh=True)
+
+    return follow

@@ -1,0 +1,104 @@
+"""kleiber reduce: a table reduced to another, by a reduction of `kleiber.reduce`."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import polars as pl
+import typer
+
+from kleiber import reduce
+from kleiber.claim import Estimate
+from kleiber.cli.arguments import parameters_of, read_arguments
+from kleiber.cli.options import (
+    AsJson,
+    Derive,
+    Rename,
+    Where,
+    as_text,
+    people,
+    read_frame,
+    writable,
+)
+from kleiber.errors import BadTable
+from kleiber.reports.grids import say, show_frame
+from kleiber.table import write_table
+
+
+def reduce_command(
+    name: Annotated[str, typer.Argument(metavar="REDUCTION", help="See: kleiber list reductions.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A table, or a folder of them.")],
+    options: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[--NAME VALUE ...]", help="Options of the reduction."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write here (by suffix).")] = None,
+    rename: Rename = None,
+    where: Where = None,
+    derive: Derive = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reduce a table to another; options of the reduction are --NAME VALUE, e.g. --k 1,10."""
+    writable(out, keep=source)
+    function = reduce.find(name)
+    given = read_arguments(_pairs(options or []), parameters_of(function, skip=1), name)
+    frame = _as_frame(_called(function, read_frame(source, rename, where, derive), given, name))
+    if out is not None:
+        write_table(frame, out)
+        say(people(aside=True), f"{len(frame)} rows, {len(frame.columns)} columns: {out}")
+    if as_json:
+        finite = pl.col(pl.Float64)
+        rows = frame.with_columns(pl.when(finite.is_finite()).then(finite)).to_dicts()
+        sys.stdout.write(as_text(rows))
+    elif out is None:
+        show_frame(people(), frame, name)
+
+
+def _pairs(words: list[str]) -> dict[str, str]:
+    """--name value --name=value ... as a dictionary."""
+    pairs: dict[str, str] = {}
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("--") or len(word) < 3:
+            raise BadTable(f"options of a reduction are --NAME VALUE, got {word!r}")
+        key, equals, text = word[2:].partition("=")
+        value = text if equals else next(rest, None)
+        if value is None:
+            raise BadTable(f"--{key} needs a value")
+        key = key.replace("-", "_")
+        if key in pairs:
+            raise BadTable(f"--{key} is given twice")
+        pairs[key] = value
+    return pairs
+
+
+def _called(
+    function: Callable[..., Any], frame: pl.DataFrame, options: Mapping[str, Any], name: str
+) -> Any:
+    """What the function returns; BadTable if an option it cannot do without is missing."""
+    for key, item in list(inspect.signature(function).parameters.items())[1:]:
+        variadic = item.kind in (item.VAR_POSITIONAL, item.VAR_KEYWORD)
+        if item.default is item.empty and not variadic and key not in options:
+            raise BadTable(f"{name} needs --{key.replace('_', '-')} VALUE")
+    return function(frame, **options)
+
+
+def _as_frame(made: Any) -> pl.DataFrame:
+    """A frame as it is; named estimates as rows of name, value, stderr, low, high."""
+    if isinstance(made, pl.DataFrame):
+        return made
+    named = cast("Mapping[str, Estimate | float]", made)
+    unknown = math.nan
+    rows = [
+        item if isinstance(item, Estimate) else Estimate(float(item), unknown, unknown, unknown)
+        for item in named.values()
+    ]
+    numbers = {
+        key: [getattr(row, key) for row in rows] for key in ("value", "stderr", "low", "high")
+    }
+    return pl.DataFrame({"name": list(named), **numbers})

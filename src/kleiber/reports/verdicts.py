@@ -1,0 +1,137 @@
+"""Verdicts for people: a grid for the terminal, lines on those that need words, and a page."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kleiber.claim import SIDES, Claim, Verdict
+from kleiber.reports.grids import figure, say
+from kleiber.version import __version__
+
+COLOURS = {"holds": "green", "fails": "yellow", "inconclusive": "yellow", "error": "red"}
+TITLES = ("claim", "expected", "obtained", "verdict", "seconds")
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto;
+  padding: 0 1rem; }
+h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; vertical-align: top; padding: .45rem .6rem;
+  border-bottom: 1px solid #ddd; }
+td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
+.where, .why { color: #666; font-size: .87rem; }
+.holds { color: #00664b; } .fails, .inconclusive { color: #8a5a00; } .error { color: #c03f00; }
+.differs { background: #fdece6; }
+"""
+
+
+def bound(item: Claim | Verdict) -> str:
+    """What is expected, in words: 2.5 ± 0.1, at least 0.3, 1 exactly."""
+    margin = f" ± {figure(item.within, 3)}" if item.within else ""
+    if item.side == "both":
+        return figure(item.expected, 6) + (margin or " exactly")
+    missing = f" (less {figure(item.within, 3)})" if item.side == "at_least" else ""
+    missing = f" (plus {figure(item.within, 3)})" if item.side == "at_most" else missing
+    return f"{SIDES[item.side]} {figure(item.expected, 6)}{missing if item.within else ''}"
+
+
+def number(verdict: Verdict) -> str:
+    """What was obtained, with its standard error, to as many digits as that one gives."""
+    value, error = verdict.obtained, verdict.stderr
+    if not math.isfinite(value):
+        return "nothing"
+    if not math.isfinite(error) or error <= 0:
+        return figure(value, 6)
+    lost = math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) if value else 0
+    return f"{figure(value, min(max(lost + 2, 2), 12))} ± {figure(error, 2)}"
+
+
+def judgement(verdict: Verdict) -> str:
+    """The verdict, and what was known where that differs."""
+    return verdict.verdict if verdict.as_known else f"{verdict.verdict} (known: {verdict.known})"
+
+
+def tally(verdicts: Sequence[Verdict]) -> str:
+    """How many verdicts of each kind, and how many are not as known."""
+    counts = Counter(item.verdict for item in verdicts)
+    kinds = ", ".join(f"{count} {name}" for name, count in counts.items())
+    differ = sum(not item.as_known for item in verdicts)
+    return f"{len(verdicts)} claims: {kinds or 'none'}; {differ} not as known"
+
+
+def verdict_grid(verdicts: Iterable[Verdict], running: Claim | None = None) -> Table:
+    """A grid of verdicts in which claims wrap and numbers do not; last the one being computed."""
+    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for k, title in enumerate(TITLES):
+        grid.add_column(title, no_wrap=k > 0, overflow="fold", ratio=1 if k == 0 else None)
+    for item in verdicts:
+        colour = COLOURS[item.verdict] if item.as_known else "red"
+        cells = Text(_claim(item)), Text(bound(item)), Text(number(item))
+        spent = "kept" if item.kept else f"{item.seconds:.1f}"
+        grid.add_row(*cells, Text(judgement(item), style=colour), Text(spent))
+    if running is not None:
+        grid.add_row(Text(_claim(running)), Text(bound(running)), Text("..."), "", "")
+    return grid
+
+
+def _claim(item: Claim | Verdict) -> str:
+    return f"{item.where}: {item.says}"
+
+
+def show_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
+    """The grid of each paper, why some do not hold, and the tally."""
+    for paper in dict.fromkeys(item.paper for item in verdicts):
+        mine = [item for item in verdicts if item.paper == paper]
+        say(console, Text(paper, style="bold"))
+        console.print(verdict_grid(mine))
+        for item in mine:
+            if item.verdict != "holds" and item.why:
+                label = Text(f"{item.verdict}: ", style=COLOURS[item.verdict])
+                say(console, label + Text(f"{item.where}: {item.why}"))
+    say(console, tally(verdicts))
+
+
+def verdicts_page(verdicts: Sequence[Verdict], scale: str, seed: int) -> str:
+    """A self-contained HTML page with one table a paper."""
+    papers = list(dict.fromkeys(item.paper for item in verdicts))
+    tables = "\n".join(
+        f"<h2>{html.escape(paper)}</h2>\n{_table([v for v in verdicts if v.paper == paper])}"
+        for paper in papers
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>kleiber check: {html.escape(', '.join(papers))}</title>"
+        f"<style>{STYLE}</style></head>\n<body><h1>Claims and verdicts</h1>\n"
+        f"<p>{html.escape(tally(verdicts))}. Scale {html.escape(scale)}, seed {seed}, "
+        f"kleiber {__version__}. A claim holds when the number obtained, give or take two standard "
+        f"errors, lies wholly in the range expected, and fails when it lies wholly outside.</p>\n"
+        f"{tables}\n</body></html>\n"
+    )
+
+
+def _table(verdicts: Iterable[Verdict]) -> str:
+    head = "".join(f"<th>{title}</th>" for title in TITLES)
+    return f"<table><tr>{head}</tr>\n{''.join(map(_row, verdicts))}</table>"
+
+
+def _row(item: Verdict) -> str:
+    why = f'<div class="why">{html.escape(item.why)}</div>' if item.why else ""
+    claim = f'{html.escape(item.says)}<div class="where">{html.escape(item.where)}</div>{why}'
+    spent = "kept" if item.kept else f"{item.seconds:.1f}"
+    numbers = "".join(
+        f'<td class="number">{html.escape(text)}</td>' for text in (bound(item), number(item))
+    )
+    row = "" if item.as_known else ' class="differs"'
+    return (
+        f"<tr{row}><td>{claim}</td>{numbers}"
+        f'<td class="{item.verdict}">{html.escape(judgement(item))}</td>'
+        f'<td class="number">{spent}</td></tr>\n'
+    )
