@@ -80,7 +80,7 @@ class EnsembleVerdict:
 
 
 def judge_ensemble(
-    predictions: Mapping[float, ArrayLike],
+    predictions: Mapping[float, ArrayLike] | Mapping[int, ArrayLike],
     target: ArrayLike,
     *,
     logits: bool = False,
@@ -238,7 +238,9 @@ def _word(found: Estimate, middle: float, above: str, below: str) -> str:
 
 
 def _errors(
-    predictions: Mapping[float, ArrayLike], target: ArrayLike, logits: bool
+    predictions: Mapping[float, ArrayLike] | Mapping[int, ArrayLike],
+    target: ArrayLike,
+    logits: bool,
 ) -> tuple[list[float], list[Float[np.ndarray, "seeds points outputs"]]]:
     """Widths ascending and the errors of their nets."""
     if not predictions:
