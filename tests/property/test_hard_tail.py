@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kleiber.maths import band
@@ -99,6 +99,8 @@ def test_heads_tried_on_real_inputs(seed: int) -> None:
 
 
 @settings(max_examples=8)
+@example(tail=1.0, tolerance=1.0, rho=2.7e-129, precision="gamma")
+@example(tail=1.0, tolerance=1.0, rho=5e-324, precision="fixed")
 @given(
     tail=st.floats(0.2, 20),
     tolerance=st.floats(1e-3, 10),

@@ -211,6 +211,19 @@ def test_the_compiled_optimisers_are_torchs(name: str) -> None:
         assert np.abs(ours[key] - value).max() <= 1e-10 * np.abs(value).max()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_same_run_gives_the_same_bits(dtype: str) -> None:
+    """Wherever its arrays happen to lie in memory."""
+    needs_numba()
+    run = spec(task={**FUNCTION, "n_data": 1024}, net={**SMALL, "width": 16}, dtype=dtype)
+    seen, kept = set[bytes](), list[bytearray]()
+    for i in range(40):
+        params = train_nets(run).params
+        seen.add(b"".join(np.ascontiguousarray(value).tobytes() for value in params.values()))
+        kept.append(bytearray(1000 * (i % 13) + 17))
+    assert len(seen) == 1
+
+
 def test_without_numba_torch_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert isinstance(stack_of(spec(), compiled=True).optimiser, torch.optim.Adam)
@@ -313,10 +326,26 @@ def test_a_state_of_another_run_is_refused(tmp_path: Path, monkeypatch: pytest.M
         train_nets(spec(net=net, checkpoints=1), resume=path, progress=after_two(stop))
     with pytest.raises(BadExperiment, match="state of another Experiment"):
         train_nets(spec(net=net, steps=49), resume=path)
+    assert path.exists()
+    with pytest.raises(BadExperiment, match="holds no state of a run: it is a folder"):
+        train_nets(spec(), resume=tmp_path)
+
+
+def test_a_state_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "run.state"
     path.write_text("nonsense")
-    with pytest.raises(BadExperiment, match="holds no state of a run"):
-        train_nets(spec(), resume=path)
-    assert path.read_text() == "nonsense"
+    with pytest.warns(UserWarning, match="holds no state of a run .* is set aside as"):
+        table = train_nets(spec(), resume=path).table
+    assert table.equals(train_nets(spec()).table)
+    assert [file.name for file in tmp_path.iterdir()] == ["run.state.unreadable"]
+    assert (tmp_path / "run.state.unreadable").read_text() == "nonsense"
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:999", "meta", ""])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(BadExperiment, match=f"device {device!r} cannot be used: .") as refused:
+        kleiber.train(spec(), device=device)
+    assert "\n" not in str(refused.value)
 
 
 def after_two(call: Any) -> Any:

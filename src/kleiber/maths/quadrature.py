@@ -34,6 +34,7 @@ from kleiber.maths import band
 
 Array = Float[np.ndarray, "..."]
 PrecisionLaw = Literal["gamma", "bounded", "fixed"]
+UNBIASED = 1e-100  # rho up to this is taken as none
 LARGEST = 600.0  # lam beyond which a case fails with less than exp(-600): taken as never
 END = 30.0  # exp(-END) of the largest term is where a tail is cut
 BEND, LOWER = 2.0, 10.0  # how far below log t0 the nodes begin to spread
@@ -95,7 +96,7 @@ def tabulate(
     lowest = band.half_width(lam) / mixture.band
     intrinsic = _log_below(mixture, lowest**2)
     biased = np.full((rhos.size, lam.size), -np.inf)
-    some = rhos > 0
+    some = rhos > UNBIASED
     if some.any():
         if mixture.law == "fixed":
             biased[some] = _fixed(mixture, rhos[some], lam)
@@ -126,7 +127,7 @@ def _levels(
 ) -> tuple[Array, Array]:
     """Nodes lam and weights of dlog lam from where k lam is rounding to where exp(-k lam) is."""
     power = 2 * mixture.shape  # F falls at most as lam to this power
-    if mixture.law == "fixed" and (some := rhos[rhos > 0]).size:
+    if mixture.law == "fixed" and (some := rhos[rhos > UNBIASED]).size:
         wide = 1 + mixture.band + mixture.band**2 / 8
         power = min(wide / float(some.min()) ** 2, STEEPEST)
     step = min(STEP, PEAK / np.sqrt(power + 1)) / refine
@@ -195,7 +196,8 @@ def _over_precision(
     out = np.empty((rhos.size, lam.size))
     for row, rho in enumerate(rhos):
         x = w / (rho * np.sqrt(2 * t))
-        terms = density - x**2  # at least the logarithm of the integrand
+        with np.errstate(over="ignore"):
+            terms = density - x**2  # at least the logarithm of the integrand
         some = terms > floor[level] - 2 * END
         terms[some] += np.log(np.asarray(erfcx(x[some]), float))
         top = np.maximum.reduceat(terms, ends)
@@ -212,7 +214,8 @@ def _end(mixture: Mixture, deep: float) -> float:
 
 def _log_erfc(x: Array) -> Array:
     """log erfc(x) for x >= 0."""
-    return np.log(erfcx(x)) - x**2
+    with np.errstate(over="ignore", divide="ignore"):
+        return np.log(erfcx(x)) - x**2
 
 
 def _log_sum(terms: Array) -> Array:
