@@ -4,9 +4,9 @@ Each member takes all its steps before the next one begins. A step goes over the
 that stay in cache: forward, keeping bend and its slope; residuals; backward by the derived
 gradients of the mean square; then the optimiser in one pass over the member's parameters. Nothing
 is shared by members, so their numbers do not depend on who else is in the stack. The numbers are
-those of the loop in torch up to rounding. They are the same bits every time: a sum is taken in a loop
-that stores nothing, since a loop that stores is compiled twice and the order of its sum would depend
-on where its arrays happen to lie.
+those of the loop in torch up to rounding. They are the same bits every time: a sum is taken in a
+loop that stores nothing, since a loop that stores is compiled twice, and the order of its sum would
+depend on where its arrays happen to lie.
 """
 
 from __future__ import annotations
