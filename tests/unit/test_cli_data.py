@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -41,3 +42,14 @@ def test_fetch_writes_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert pl.read_csv(out).row(0) == ("Pythia 1B", 1e9, "MATH", 7, 100, 3)
     refused = RUN.invoke(app, ["data", "fetch", "digits", "-o", str(out)])
     assert "no table that -o could write" in str(refused.exception)
+
+
+def test_fetch_refuses_an_unusable_suffix_before_it_downloads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[str] = []
+    command = sys.modules["kleiber.cli.data"]  # the package has its app under that name
+    monkeypatch.setattr(command, "fetch", lambda name, **_: fetched.append(name))
+    done = RUN.invoke(app, ["data", "fetch", "passk", "-o", str(tmp_path / "c.xyz")])
+    assert "the unknown suffix '.xyz'" in str(done.exception)
+    assert fetched == []

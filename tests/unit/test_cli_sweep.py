@@ -207,3 +207,28 @@ def test_more_failures_than_are_shown_are_counted(run: Run, file: Path, tmp_path
     assert code == 1
     assert out.count("at step 5: OSError: it failed") == 5
     assert "... 1 more in" in out
+
+
+def test_an_interrupt_is_said_in_one_line(
+    run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(spec: Any, states: Path | None = None) -> pl.DataFrame:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kleiber.sweeps.run.train_experiment", interrupted)
+    said = "kleiber: interrupted; what has finished is kept, give the same command again\n"
+    assert run("sweep", file, "-o", tmp_path / "runs") == (130, "", said)
+
+
+def test_a_damaged_state_is_set_aside_and_its_run_made(
+    run: Run, file: Path, tmp_path: Path
+) -> None:
+    states = tmp_path / "runs" / ".states"
+    states.mkdir(parents=True)
+    state = states / f"{read_sweep(file)[0].key()}.pt"
+    state.write_bytes(b"nonsense")
+    code, out, err = run("sweep", file, "-o", tmp_path / "runs")
+    assert (code, err.count("\n")) == (0, 1)
+    assert out.startswith("6 of 6 runs finished, ")
+    assert "holds no state of a run" in err
+    assert [item.name for item in states.iterdir()] == [f"{state.name}.unreadable"]

@@ -143,3 +143,13 @@ def test_what_is_refused(run: Callable[..., Said]) -> None:
     assert said.code == 2
     assert "another process is training" in said.err
     release()
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_made(
+    run: Callable[..., Said],
+) -> None:
+    for device in ("banana", "cuda:999"):
+        said = run("spec.toml", "-o", "runs", "--device", device)
+        assert (said.code, said.out, said.err.count("\n")) == (2, "", 1), said
+        assert f"device '{device}' cannot be used" in said.err
+        assert not Path("runs").exists()

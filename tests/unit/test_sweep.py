@@ -18,8 +18,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from kleiber.errors import BadTable
-from kleiber.sweeps.run import Progress, Swept, carry_out, sweep
+from kleiber.errors import BadExperiment, BadTable
+from kleiber.experiment import Experiment
+from kleiber.sweeps.run import Progress, Swept, carry_out, check_executor, specs_of, sweep
 from kleiber.sweeps.store import Failure, Folder
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -316,3 +317,30 @@ def test_workers_that_never_start_end_the_sweep(
     monkeypatch.setattr(SpawnProcess, "start", fail)
     with pytest.raises(RuntimeError, match=r"could not start \(signal, while it started\)"):
         made(store, GOOD, workers=2)
+
+
+FIELDS = {"task": {"kind": "teacher", "n_data": 8}, "net": {"kind": "mlp", "width": 4}, "steps": 5}
+TOML = 'steps = 5\n[task]\nkind = "teacher"\nn_data = 8\n[net]\nkind = "mlp"\nwidth = 4\n'
+
+
+def test_specs_are_experiments_fields_files_or_one_alone(tmp_path: Path) -> None:
+    file = tmp_path / "one.toml"
+    file.write_text(TOML)
+    spec = Experiment(**FIELDS)
+    for given in ([FIELDS], [file], [str(file)], spec, [spec], (FIELDS, spec), {"base": FIELDS}):
+        assert [item.key() for item in specs_of(given)] == [spec.key()] * len(specs_of(given))
+    assert len(specs_of((FIELDS, spec))) == 2
+    table = sweep(Fake(1), tmp_path / "runs", run=fake_run)
+    assert table["run"].unique().to_list() == [Fake(1).key()]
+
+
+@pytest.mark.parametrize("given", [[1], 3, None, Experiment, [Experiment], [[FIELDS]], [None]])
+def test_what_is_no_spec_is_refused(given: Any) -> None:
+    with pytest.raises(BadExperiment, match=r"^a sweep takes Experiments, .*, got "):
+        specs_of(given)
+
+
+@pytest.mark.parametrize("given", [3, ThreadPoolExecutor])
+def test_what_is_no_executor_is_refused(given: Any) -> None:
+    with pytest.raises(BadExperiment, match=r"^an executor has a method submit.* got "):
+        check_executor(given)

@@ -13,6 +13,7 @@ from kleiber.cli.options import AsJson, as_text, people, writable
 from kleiber.data.fetch import fetch, find
 from kleiber.data.runs import load_runs
 from kleiber.errors import BadTable
+from kleiber.formats import check_suffix
 from kleiber.reports.grids import say
 from kleiber.table import write_table
 
@@ -51,6 +52,8 @@ def fetch_command(
 ) -> None:
     """Find the files of a data set, in $KLEIBER_DATA or by downloading them, and print where."""
     writable(out)
+    if out is not None:
+        check_suffix(out)
     source = find(name)
     if out is not None and source.kind != "table":
         raise BadTable(f"{name} holds {source.kind}, no table that -o could write")

@@ -26,6 +26,7 @@ from kleiber.cli.options import (
     writable,
 )
 from kleiber.errors import BadTable
+from kleiber.formats import check_suffix
 from kleiber.reports.grids import say, show_frame
 from kleiber.table import write_table
 
@@ -45,6 +46,8 @@ def reduce_command(
 ) -> None:
     """Reduce a table to another; options of the reduction are --NAME VALUE, e.g. --k 1,10."""
     writable(out, keep=source)
+    if out is not None:
+        check_suffix(out)
     function = reduce.find(name)
     given = read_arguments(_pairs(options or []), parameters_of(function, skip=1), name)
     frame = _as_frame(_called(function, read_frame(source, rename, where, derive), given, name))

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from kleiber.cli.options import AsJson, as_text, people
+from kleiber.cli.options import AsJson, as_text, complain, people
 from kleiber.reports.grids import say
 from kleiber.sweeps.cluster import dask_executor
 from kleiber.sweeps.run import Progress, Swept, carry_out
@@ -45,15 +45,19 @@ def sweep_command(
 
     specs = read_sweep(source)
     place = contextlib.nullcontext() if dask is None else dask_executor(dask, workers)
-    with place as executor, progress_bar(people(aside=True)) as show:
-        done = carry_out(
-            specs,
-            Folder(out),
-            executor,
-            workers=workers if dask is None else None,
-            retry_failed=retry_failed,
-            progress=show,
-        )
+    try:
+        with place as executor, progress_bar(people(aside=True)) as show:
+            done = carry_out(
+                specs,
+                Folder(out),
+                executor,
+                workers=workers if dask is None else None,
+                retry_failed=retry_failed,
+                progress=show,
+            )
+    except KeyboardInterrupt:
+        complain("interrupted; what has finished is kept, give the same command again")
+        raise
     if as_json:
         sys.stdout.write(as_text(describe_sweep(done, out)))
     else:

@@ -17,6 +17,7 @@ from kleiber import theory
 from kleiber.cli.arguments import parameters_of, read_arguments, read_grid
 from kleiber.cli.options import AsJson, as_text, people, read_pairs, writable
 from kleiber.errors import BadTable, listed, nearest
+from kleiber.formats import check_suffix
 from kleiber.reports.grids import say, show_frame
 from kleiber.reports.overlay import CENTRES, overlay
 from kleiber.table import write_table
@@ -91,6 +92,8 @@ def simulate_command(
 def _check_places(out: Path | None, plot: Path | None) -> None:
     """Refuse what cannot be written before any work."""
     writable(out, plot)
+    if out is not None:
+        check_suffix(out)
     if plot is not None:
         from kleiber.reports.figure import check_drawing
 

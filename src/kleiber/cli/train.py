@@ -18,7 +18,7 @@ from rich.progress import Progress as Bar
 from kleiber.cli.options import AsJson, as_text, people
 from kleiber.errors import BadExperiment
 from kleiber.experiment import Experiment, read_experiment
-from kleiber.networks import train
+from kleiber.networks import check_device, train
 from kleiber.reports.grids import figure, say
 from kleiber.sweeps.store import Folder
 
@@ -50,6 +50,7 @@ def train_command(
 
 def _train(spec: Experiment, store: Folder, device: str) -> None:
     """Reserve the run, train it keeping its state, and land it."""
+    check_device(device)
     release = store.claim(spec.key())
     if release is None:
         raise BadExperiment(f"another process is training {spec.key()} into {str(store.path)!r}")

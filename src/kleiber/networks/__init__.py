@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 import polars as pl
@@ -29,11 +30,21 @@ def train(
     minute, and a killed run called again goes on from it, bit for bit; the file is removed at the
     end. `progress` is called with the steps done and the steps in all.
 
-    Raises BadExperiment for a bad spec, for data that cannot be had or a `resume` of another
-    Experiment, and ImportError without torch.
+    Raises BadExperiment for a bad spec, for a device or data that cannot be had or a `resume` of
+    another Experiment, and ImportError without torch.
     """
     if not isinstance(experiment, Experiment):
         experiment = read_experiment(experiment)
+    return _loop().train(experiment, resume=resume, progress=progress, device=device)
+
+
+def check_device(device: str) -> None:
+    """Raise BadExperiment unless torch computes on the device, ImportError without torch."""
+    _loop().check_device(device)
+
+
+def _loop() -> ModuleType:
+    """The module that trains, loaded when it is first needed."""
     try:
         from kleiber.networks import loop
     except ModuleNotFoundError as error:
@@ -42,4 +53,4 @@ def train(
         raise ImportError(
             "training networks needs torch: pip install 'kleiber[train]'", name="torch"
         ) from None
-    return loop.train(experiment, resume=resume, progress=progress, device=device)
+    return loop

@@ -15,6 +15,7 @@ import polars as pl
 import torch
 from jaxtyping import Float, Shaped
 
+from kleiber.errors import BadExperiment, reason
 from kleiber.experiment import MLP, Experiment
 from kleiber.networks.measure import as_table, measure
 from kleiber.networks.members import Members, make_members
@@ -73,6 +74,7 @@ def train_nets(
 ) -> Trained:
     """Train as kleiber.train does, and keep the nets; `watch(step, stack)` is called at each
     checkpoint. Without `compiled` two-layer nets are trained in torch too."""
+    check_device(device)
     data = make_data(experiment)
     stacks: list[Members] = []
     rows: list[dict[str, Any]] = []
@@ -93,6 +95,14 @@ def train_nets(
         {name: np.concatenate([each[name] for each in params]) for name in params[0]},
         tuple(stacks),
     )
+
+
+def check_device(device: str) -> None:
+    """BadExperiment unless torch can put numbers on the device and take them back."""
+    try:
+        torch.empty(0, device=device).cpu()
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
+        raise BadExperiment(f"device {device!r} cannot be used: {reason(error)}") from None
 
 
 def run_stack(

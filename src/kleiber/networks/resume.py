@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ class Saved:
 def saved_at(path: str | os.PathLike[str] | None, experiment: Experiment, every: float) -> Saved:
     """The state kept in a file for an Experiment, empty where there is none yet.
 
-    Raises BadExperiment for a file that cannot be read or belongs to another Experiment.
+    A file that cannot be read is set aside with a warning, and the run starts afresh. Raises
+    BadExperiment for a folder and for the state of another Experiment.
     """
     key = experiment.key()
     if path is None or not Path(path).exists():
@@ -74,10 +76,30 @@ def saved_at(path: str | os.PathLike[str] | None, experiment: Experiment, every:
         held = torch.load(path, weights_only=True)
         format_, owner, stacks = held["format"], held["key"], held["stacks"]
     except Exception as error:  # torch raises what pickle, zip and the file system raise
-        raise BadExperiment(f"{str(path)!r} holds no state of a run: {reason(error)}") from None
+        set_aside(Path(path), reason(error))
+        return Saved(Path(path), key, every)
     if format_ != FORMAT or owner != key:
         raise BadExperiment(
             f"{str(path)!r} holds the state of another Experiment ({owner}, not {key}); "
             "give another file, or remove it"
         )
     return Saved(Path(path), key, every, stacks)
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Rename a file that holds no state of a run, and say so; BadExperiment if that cannot be."""
+    aside = path.with_name(f"{path.name}.unreadable")
+    try:
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        path.replace(aside)
+    except OSError as error:
+        raise BadExperiment(
+            f"{str(path)!r} holds no state of a run: {error.strerror or error}"
+        ) from None
+    warnings.warn(
+        f"{str(path)!r} holds no state of a run ({why}); it is set aside as {str(aside)!r} and "
+        "the run starts afresh.",
+        UserWarning,
+        stacklevel=2,
+    )

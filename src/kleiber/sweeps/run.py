@@ -20,10 +20,12 @@ from concurrent.futures import (
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import polars as pl
 
+from kleiber.errors import BadExperiment, shown
+from kleiber.experiment import read_experiment
 from kleiber.sweeps.claims import Release, capacity
 from kleiber.sweeps.grid import read_sweep
 from kleiber.sweeps.runs import Spec, warn_of
@@ -31,6 +33,7 @@ from kleiber.sweeps.store import Failure, Folder, Store
 from kleiber.sweeps.workers import Outcome, Run, Workers, attempt
 
 POLL = 0.2  # seconds between looks at interrupts and at runs that another sweep works on
+Given: TypeAlias = Spec | Mapping[str, Any] | str | os.PathLike[str]
 Submit: TypeAlias = Callable[[Run, Spec], "Future[Outcome]"]
 
 
@@ -68,7 +71,7 @@ class Lane:
 
 
 def sweep(
-    specs: Iterable[Spec] | str | os.PathLike[str],
+    specs: Iterable[Given] | Given,
     store: str | os.PathLike[str] | Store,
     executor: Executor | None = None,
     *,
@@ -79,17 +82,18 @@ def sweep(
 ) -> pl.DataFrame:
     """Train every Experiment that the store does not hold yet; the table of all of them.
 
-    `specs` are Experiments, or a sweep file (grid.py says what is in it). A store is a folder.
+    `specs` are Experiments, their TOML files or their fields, or a sweep file or a mapping of its
+    form (grid.py says what is in it). A store is a folder.
     Runs are made one after the other in this process, in `workers` processes, or on any executor of
     concurrent.futures (for Dask, `Client(...).get_executor()`). A run that raises is recorded in
     the store and named in a warning, and the rest goes on; `retry_failed` tries those of an earlier
     sweep again. `run` makes a table of one spec, by default by training it. `progress` is called
-    with the state after every change. Raises OSError when the store cannot be written, BadTable
-    when no run finished.
+    with the state after every change. Raises BadExperiment for what is no spec, OSError when the
+    store cannot be written, BadTable when no run finished.
     """
     place = store_of(store)
     done = carry_out(
-        read_sweep(specs) if isinstance(specs, str | os.PathLike) else specs,
+        specs_of(specs),
         place,
         executor,
         workers=workers,
@@ -100,6 +104,26 @@ def sweep(
     if done.failures:
         warn_of(describe_failures(done))
     return place.read(done.keys)
+
+
+def specs_of(given: Any) -> list[Spec]:
+    """The specs of a sweep file or a mapping of its form, of one spec alone, or of each given."""
+    if isinstance(given, str | os.PathLike | Mapping):
+        return list(read_sweep(cast(Any, given)))
+    if isinstance(given, Spec) or not isinstance(given, Iterable):
+        return [spec_of(given)]
+    return [spec_of(item) for item in cast("Iterable[Any]", given)]
+
+
+def spec_of(given: Any) -> Spec:
+    """A spec as it is, or the Experiment of a TOML file or of a mapping; else BadExperiment."""
+    if isinstance(given, str | os.PathLike | Mapping):
+        return read_experiment(cast(Any, given))
+    if isinstance(given, Spec) and not isinstance(given, type):
+        return given
+    raise BadExperiment(
+        f"a sweep takes Experiments, their TOML files or their fields, got {shown(given)}"
+    )
 
 
 def store_of(store: str | os.PathLike[str] | Store) -> Store:
@@ -333,6 +357,7 @@ def lane(executor: Executor | None, workers: int | None) -> Generator[Lane]:
     if executor is not None:
         if workers is not None:
             raise ValueError("give an executor or a number of workers, not both")
+        check_executor(executor)
         most = getattr(executor, "_max_workers", None)
         limit = most + 1 if isinstance(most, int) else capacity()
         yield Lane(lambda run, spec: executor.submit(attempt, run, spec), limit)
@@ -347,6 +372,14 @@ def lane(executor: Executor | None, workers: int | None) -> Generator[Lane]:
         finally:
             pool.stop()
             threads.shutdown(cancel_futures=True)
+
+
+def check_executor(given: Any) -> None:
+    """BadExperiment unless runs can be submitted to it."""
+    if isinstance(given, type) or not callable(getattr(given, "submit", None)):
+        raise BadExperiment(
+            f"an executor has a method submit, as in concurrent.futures; got {shown(given)}"
+        )
 
 
 def _here(run: Run, spec: Spec) -> Future[Outcome]:
