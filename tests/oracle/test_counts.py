@@ -50,6 +50,14 @@ def test_the_table_of_unbiased_rates(pythia: pl.DataFrame) -> None:
         assert rates[1:] == pytest.approx(wanted[1:3], abs=1.01e-3)
 
 
+def test_the_scale_of_a_scaled_beta_law_is_found(pythia: pl.DataFrame) -> None:
+    """Linear sharing between bins leaves the gradient at the maximum slightly off zero."""
+    made = kleiber.fit_counts(pythia, family="scaled_beta")
+    assert made.status["Pythia 160M"] == "converged"
+    assert made.params["scale"]["Pythia 160M"] == pytest.approx(0.0656, abs=2e-4)
+    assert made.peak.iterations < 30
+
+
 def test_the_table_of_beta_binomial_fits(pythia: pl.DataFrame) -> None:
     made = kleiber.fit_counts(pythia)
     ends = made.interval("a")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from kleiber.errors import BadTable
-from kleiber.reduce.attempts import failure_of, pass_at_k, read_counts
+from kleiber.reduce.attempts import check_draws, failure_of, pass_at_k, read_counts
 
 
 def table(**changes: object) -> dict[str, object]:
@@ -123,6 +124,15 @@ def test_a_missing_column_is_named_with_its_likely_self() -> None:
 def test_impossible_k_is_refused(k: int, says: str) -> None:
     with pytest.raises(BadTable, match=says):
         pass_at_k(table(), k)
+
+
+@pytest.mark.parametrize("draws", [-1, 0, 1, 1.5, True])
+def test_an_error_needs_two_draws(draws: Any) -> None:
+    with pytest.raises(BadTable, match="draws must be a whole number from 2, got"):
+        check_draws(draws, least=2)
+    with pytest.raises(BadTable, match="from 2, got 1"):
+        pass_at_k(table(), 1, draws=1)
+    assert (pass_at_k(table(), 1, draws=2)["pass_at_k_stderr"] > 0).all()
 
 
 def test_attempts_that_look_stopped_are_refused_until_said_not_to_be() -> None:

@@ -29,6 +29,7 @@ def test_a_theory(tmp_path: Path) -> None:
     shown = RUN.invoke(app, [*THEORY, "--reach", "0.99", "--attempt-cost", "10"])
     assert shown.exit_code == 0
     assert "pass rate: 0.99" in shown.stdout
+    assert "extrapolation: unknown\n" in shown.stdout
     assert shown.stdout.startswith("train more:")
 
 

@@ -123,6 +123,10 @@ def test_the_atom_is_found() -> None:
     plain = kleiber.fit_counts(plant(beta(1.5, 5, 500), 500), family="zero_inflated")
     assert plain.status == "limit"
     assert "no atom" in plain.reason
+    assert plain.interval("zero").low == 0
+    scaled = kleiber.fit_counts(plant(beta(0.4, 3, 300), 100), family="scaled_beta")
+    assert "went to 1" in scaled.reason
+    assert scaled.interval("scale").high == 1
 
 
 def test_equal_problems_are_the_binomial_limit() -> None:
@@ -137,6 +141,23 @@ def test_rare_success_is_noted_as_the_gamma_limit() -> None:
     made = kleiber.fit_counts(plant(beta(0.3, 500, 400), 2000))
     assert made.params["b"] > 100
     assert any("Gamma limit" in note for note in made.notes)
+    often = kleiber.fit_counts(plant(beta(300, 300, 200), 500))
+    assert often.params["b"] > 100
+    assert not any("Gamma limit" in note for note in often.notes)
+
+
+def test_notes_are_of_groups_that_have_parameters() -> None:
+    none = kleiber.fit_counts(plant(np.zeros(30), 20))
+    assert none.status == "all_zero"
+    assert not none.notes
+
+
+def test_all_rows_as_one_group_is_advised_where_it_works() -> None:
+    one, two = (plant(beta(0.5, 5, 30, i), 20, model=f"m{i}") for i in (1, 2))
+    assert kleiber.fit_counts(pl.concat([one, two])).notes == ("grouped by model",)
+    apart = pl.concat([one, two.with_columns(problem=pl.col("problem") + 30)])
+    assert "by=[] takes all rows" in kleiber.fit_counts(apart).notes[0]
+    assert kleiber.fit_counts(apart, by=[]).groups == ("all",)
 
 
 def test_nothing_solved_and_everything_solved_have_no_parameters() -> None:
@@ -193,11 +214,13 @@ def test_stopping_on_success_biases_nothing() -> None:
         ({"by": "modle"}, "no column 'modle'"),
         ({"along": "n_tokens"}, "no column 'n_tokens'"),
         ({"along": "attempts"}, "at least 3 groups"),
+        ({"along": "model", "by": "model"}, "must hold numbers"),
+        ({"draws": -1}, "draws must be a whole number from 0, got -1"),
     ],
 )
 def test_bad_requests_are_one_sentence(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(BadTable, match=says):
-        kleiber.fit_counts(plant(beta(0.5, 5, 30), 20), **changes)
+        kleiber.fit_counts(plant(beta(0.5, 5, 30), 20, model="m"), **changes)
 
 
 def test_a_single_problem_is_bad_input() -> None:

@@ -65,6 +65,11 @@ def test_attempts_bias_and_window_are_checked() -> None:
         UNIT.failure([0.5, 2], 1.0)
     with pytest.raises(ValueError, match="rho must be finite"):
         UNIT.failure(1, -0.1)
+    with pytest.raises(ValueError, match=r"from 1 to 1e\+15, got 0\.5, 1e\+16$"):
+        UNIT.failure([1, 1e16, 1, 0.5], 1.0)
+    for k, rho in (([1, 2], [0.1, 0.2]), ([[1, 2]], 0.1), (1, [])):
+        with pytest.raises(ValueError, match="one rho and one k or a list of k, got shapes"):
+            UNIT.failure(k, rho)
     with pytest.raises(ValueError, match="window"):
         UNIT.window_exponent(1.0, 100, 10)
     with pytest.raises(ValueError, match="at least 2 points"):
@@ -91,6 +96,7 @@ def test_a_grid_is_crossed_and_a_frame_is_not() -> None:
         ({"n_data": [0.5]}, "n_data must be finite and from 1"),
         ({"n_data": [50], "k": [0]}, "Column 'k': attempts must be from 1"),
         ({"n_data": []}, "a value or a list"),
+        ({"n_data": range(1, 9001), "k": range(1, 9001)}, "81,000,000 rows.*up to 5,000,000"),
         ({}, "no columns"),
         (pl.DataFrame({"n_data": [50], "loss": [1.0]}), "a column 'loss' already"),
         (pl.DataFrame({"n_data": ["a"]}), "must hold numbers"),
@@ -185,6 +191,14 @@ def test_simulated_failures_are_those_of_the_run() -> None:
             assert 0 <= row["failure"] <= 1
             slope = lid.window_exponent(row["rho"])[0]
             assert row["window_exponent"] == pytest.approx(slope, abs=0.06, rel=0.03)
+
+
+def test_simulated_failures_are_at_most_one() -> None:
+    rare = HardTail(noise=5.0, tolerance=0.05, dimension=20)
+    drawn = rare.simulate({"n_data": [25, 100], "k": 1})
+    assert drawn["failure"].max() == 1  # of some heads the mean of the weights is above
+    assert (drawn["failure_stderr"] > 0).all()
+    assert np.allclose(drawn["intrinsic"] + drawn["bias"], drawn["failure"], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

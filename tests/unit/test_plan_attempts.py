@@ -82,6 +82,12 @@ def test_the_advice_where_one_is_now() -> None:
     torn = plan_attempts(CURVE, 1e5, "2*n_data", attempt=5.0, now=even)
     assert torn.sure is not None
     assert 0.2 < torn.sure < 0.8
+    assert torn.advice.startswith("a tie: one more unit")
+    same = dataclasses.replace(
+        CURVE, failure=lambda values, k: product(values, k, A, A), drawn=None, draws=0
+    )
+    halves = plan_attempts(same, 1e5, attempt=5.0)
+    assert halves.advice == "a tie: further budget goes into training and attempts by halves"
 
 
 def test_what_lies_outside_the_measurements_is_said() -> None:
@@ -89,6 +95,8 @@ def test_what_lies_outside_the_measurements_is_said() -> None:
     said = [note for note in made.notes if "outside what was measured" in note]
     assert [note.split(" = ")[0] for note in said] == ["n_data", "k"]
     assert made.extrapolation == pytest.approx(made.allocation["k"].value / 1000)
+    assert made.beyond == "the most attempts made"
+    assert any("times the most attempts made" in note for note in made.notes)
     boxed = plan_attempts(CURVE, 1e4, attempt=1.0, limits={"k": (1, 50)})
     assert boxed.allocation["k"].value == 50
     assert "k = 50 sits at its limit" in boxed.notes
@@ -125,6 +133,9 @@ def test_the_document() -> None:
         ({"cost": "3*k"}, "needs k, which made does not choose"),
         ({"cost": "7*7"}, "does not depend on n_data"),
         ({"attempt": "2*n_parms"}, "needs n_parms"),
+        ({"attempt": 0.0}, "an attempt must cost more than nothing, got a cost of 0"),
+        ({"attempt": "0"}, "an attempt must cost more than nothing, got a cost of 0"),
+        ({"attempt": "-2*n_data"}, "an attempt must cost more than nothing"),
         ({"queries": 0.0}, "queries must be a positive number"),
         ({"weight": 0.1}, "knows no generalisation loss"),
         ({"weight": -1.0}, "weight must be zero or more"),

@@ -16,6 +16,7 @@ from kleiber.planning.spending import Spending, bills
 from kleiber.planning.split import marginal, split
 
 SIDES = {True: "training", False: "attempts"}
+TIE = 0.005  # of a share, by which two sides that are alike may differ
 FURTHER = 1.1  # the budget that tells where further budget goes, as a multiple
 
 
@@ -59,7 +60,8 @@ def advise(
     """Which side deserves the next unit of budget.
 
     With ``spent``, what a plan spends: the side into which the best splits of a larger budget put
-    most of the rise. Without: the side with the larger marginal value at ``at``.
+    most of the rise. Without: the side with the larger marginal value at ``at``. Sides whose parts
+    (of the rise, or of both marginal values) are within 0.5% of a half are a tie.
     """
     gains, drawn = _gains(asked, at, 0), _gains(asked, at, draws) if draws else None
     marginals = {
@@ -73,19 +75,24 @@ def advise(
             f"one more unit of budget in training lowers failure by {gains['training'][0]:.3g}, "
             f"in attempts by {gains['attempts'][0]:.3g}"
         )
+        tie = abs(lead[0]) <= 2 * TIE * (gains["training"] + gains["attempts"])[0]
     else:
         share = _next_share(asked, spent)
         lead = share - 0.5
         leads = _next_share(asked, spent, draws) - 0.5 if draws else None
         most = np.maximum(share, 1 - share)[0]
         says = f"{most:.0%} of further budget goes into {SIDES[lead[0] > 0]}"
+        tie = abs(lead[0]) < TIE
+        says = "further budget goes into training and attempts by halves" if tie else says
     training = bool(lead[0] > 0)
     known = np.array([] if leads is None else leads, dtype=float)
     known = known[np.isfinite(known)]
     agree = int(((known > 0) == training).sum())
     sure = agree / len(known) if len(known) else None
-    held = "" if sure is None else f" ({sure:.0%} of draws agree)"
-    return Advice(f"{'train' if training else 'sample'} more: {says}{held}", sure, marginals)
+    lean = f"put more into {SIDES[training]}" if tie else "agree"
+    held = "" if sure is None else f" ({sure:.0%} of draws {lean})"
+    what = "a tie" if tie else "train more" if training else "sample more"
+    return Advice(f"{what}: {says}{held}", sure, marginals)
 
 
 def _gains(

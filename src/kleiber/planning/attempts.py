@@ -47,6 +47,7 @@ class AttemptPlan:
     takes. ``marginal`` is by how much failure falls for one more unit of budget in training and
     in attempts, at ``at`` (where one is now, or the plan itself, where both are alike unless a
     limit binds). ``advice`` says in words which to do, ``sure`` the share of draws that agree.
+    ``beyond`` says what ``extrapolation`` is a multiple of.
     """
 
     budget: float
@@ -64,6 +65,7 @@ class AttemptPlan:
     marginal: Mapping[str, Estimate]
     advice: str
     sure: float | None
+    beyond: str = ""
 
 
 def plan_attempts(
@@ -107,6 +109,7 @@ def plan_attempts(
     at = standing(asked, best, now)
     advice = advise(asked, at, spent if now is None else None, draws, level)
     failure = _failure(asked, best, draws, level)
+    factor, beyond = _extrapolation(asked, best)
     return AttemptPlan(
         budget=spent,
         allocation={
@@ -114,7 +117,7 @@ def plan_attempts(
             for name in (*asked.variables, "k")
         },
         predicted=failure,
-        extrapolation=_extrapolation(asked, best),
+        extrapolation=factor,
         cost=whole_cost(asked),
         level=level,
         target="failure",
@@ -126,6 +129,7 @@ def plan_attempts(
         marginal=advice.marginal,
         advice=advice.words,
         sure=advice.sure,
+        beyond=beyond,
     )
 
 
@@ -256,11 +260,11 @@ def _notes(
     bill = spent_on(asked, best)
     if bill < spent * (1 - 1e-6):
         notes.append(f"only {bill:.4g} of the budget is spent: limits allow no more")
-    factor = _extrapolation(asked, best)
+    factor, beyond = _extrapolation(asked, best)
     if factor is not None and factor > FAR:
         notes.append(
-            f"the plan goes {factor:.3g} times beyond what was measured: intervals hold only if "
-            "the law itself does that far out"
+            f"the plan goes to {factor:.3g} times {beyond}: intervals hold only if the law itself "
+            "does that far out"
         )
     if drawn and (lost := int((~np.isfinite(drawn["aim"])).sum())):
         notes.append(
@@ -270,17 +274,19 @@ def _notes(
     return tuple(notes)
 
 
-def _extrapolation(asked: Spending, best: Mapping[str, float]) -> float | None:
+def _extrapolation(asked: Spending, best: Mapping[str, float]) -> tuple[float | None, str]:
     """How far the plan lies beyond the measurements: the larger of the cost of training over that
-    of the dearest measured, and k over the most attempts measured; None where nothing was."""
+    of the dearest measured, and k over the most attempts measured, and which of them; None where
+    nothing was."""
     ranges = asked.curve.ranges
     if not all(name in ranges for name in asked.variables):
-        return None
+        return None, ""
     top = {name: np.full(1, ranges[name][1]) for name in asked.variables}
     here = {name: np.full(1, best[name]) for name in asked.variables}
     price = asked.work().train
     factor = float(price(here)[0] / price(top)[0])
-    return max(factor, best["k"] / ranges["k"][1]) if "k" in ranges else factor
+    more = best["k"] / ranges["k"][1] if "k" in ranges else 0.0
+    return max((factor, "the dearest measured run"), (more, "the most attempts made"))
 
 
 def describe_attempts(made: AttemptPlan) -> dict[str, Any]:

@@ -107,7 +107,12 @@ def pose_spending(
         most = MOST_ATTEMPTS if name == "k" else LARGEST
         box[name] = (max(float(low), 1.0) if name == "k" else float(low), min(float(high), most))
     order = sorted(chosen, key=lambda name: name not in each.variables)  # the last follows from
-    return Spending(curve, train, each, queries, weight, dict(given), tuple(order), box)  # a share
+    asked = Spending(curve, train, each, queries, weight, dict(given), tuple(order), box)  # a share
+    with np.errstate(over="ignore"):
+        most = asked.priced(each, {name: np.full(1, box[name][1]) for name in order})
+    if most[0] <= 0:
+        raise BadPlan(f"an attempt must cost more than nothing, got a cost of {each.name}")
+    return asked
 
 
 def _span(curve: Curve, name: str) -> tuple[float, float]:

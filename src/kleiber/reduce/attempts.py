@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import polars as pl
@@ -181,10 +182,11 @@ def pass_at_k(
     Columns: those of ``by``, k, problems, and pass_at_k, failure (1 - pass@k) and neg_log_pass
     (-log pass@k, infinite where no problem passed), each with ``_stderr``, ``_low`` and ``_high``.
     ``k`` defaults to 1, 10, 100 ... up to the fewest attempts. ``per_problem`` gives each problem's
-    own pass_at_k and failure instead. Raises BadTable for k beyond the attempts, which only a law
-    can give (``fit_counts``), and for attempts that stopped on success, for which the estimate
-    would be biased.
+    own pass_at_k and failure instead. Raises BadTable for fewer than 2 draws, for k beyond the
+    attempts, which only a law can give (``fit_counts``), and for attempts that stopped on success,
+    for which the estimate would be biased.
     """
+    check_draws(draws, least=2)
     counts = read_counts(table, by, stopped=stopped)
     refuse_stopped(counts, given=stopped)
     ks = read_k(counts, k)
@@ -197,6 +199,12 @@ def pass_at_k(
         for g in range(len(counts.names))
     ]
     return pl.concat(parts)
+
+
+def check_draws(draws: object, *, least: int) -> None:
+    """BadTable unless draws is a whole number and not below the least."""
+    if isinstance(draws, bool) or not isinstance(draws, Integral) or int(draws) < least:
+        raise BadTable(f"draws must be a whole number from {least}, got {shown(draws)}.")
 
 
 def read_k(counts: Counts, k: Sequence[int] | int | None) -> Float[np.ndarray, "k"]:

@@ -16,7 +16,8 @@ from kleiber.reports.grids import figure, say, show_plan, span
 def show_attempts(console: Console, made: AttemptPlan) -> None:
     """What to do in words, the allocation with the failure, and what one more unit brings."""
     say(console, Text(made.advice, style="bold"))
-    show_plan(console, Plan(**{each.name: getattr(made, each.name) for each in fields(Plan)}))
+    plain = Plan(**{each.name: getattr(made, each.name) for each in fields(Plan)})
+    show_plan(console, plain, made.beyond)
     for what, item in (
         ("pass rate", made.pass_rate),
         ("share of training", made.training_share),

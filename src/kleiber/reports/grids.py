@@ -49,8 +49,8 @@ def show_fit(console: Console, made: Fit) -> None:
     say_notes(console, made.notes)
 
 
-def show_plan(console: Console, made: Plan) -> None:
-    """The allocation, what it is predicted to reach, and how far out that is."""
+def show_plan(console: Console, made: Plan, beyond: str = "the dearest measured run") -> None:
+    """The allocation, what it is predicted to reach, and how far ``beyond`` what that is."""
     head = Text(f"budget {figure(made.budget)} {made.cost.unit}", style="bold")
     say(console, head + Text(f", cost {made.cost.name}"))
     if made.cost.convention:
@@ -65,8 +65,9 @@ def show_plan(console: Console, made: Plan) -> None:
     if made.needed is not None:
         _add(grid, "needed", figure(made.needed.value), span(made.needed.low, made.needed.high))
     show(console, grid)
-    factor = "unknown" if made.extrapolation is None else f"{made.extrapolation:.3g} times"
-    say(console, f"extrapolation: {factor} the dearest measured run")
+    factor = made.extrapolation
+    far = "unknown" if factor is None else f"{factor:.3g} times {beyond}"
+    say(console, f"extrapolation: {far}")
     say_notes(console, made.notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
@@ -10,6 +11,8 @@ import polars as pl
 
 from kleiber.errors import BadTable, listed, nearest
 from kleiber.table import as_frame
+
+MOST_ROWS = 5_000_000  # of a crossed grid
 
 
 def rows_of(grid: Any, known: Collection[str], predicted: Iterable[str]) -> pl.DataFrame:
@@ -34,7 +37,8 @@ def rows_of(grid: Any, known: Collection[str], predicted: Iterable[str]) -> pl.D
 
 
 def crossed(grid: Mapping[str, Any], known: Collection[str]) -> pl.DataFrame:
-    """Every combination of the columns' values; BadTable for an unknown name or an empty column."""
+    """Every combination of the columns' values; BadTable for an unknown name, an empty column or
+    more than 5 million rows."""
     columns: dict[str, np.ndarray] = {}
     for name, values in grid.items():
         if name not in known:
@@ -46,5 +50,9 @@ def crossed(grid: Mapping[str, Any], known: Collection[str]) -> pl.DataFrame:
             raise BadTable(f"Column {name!r} of the grid must be a value or a list of values.")
     if not columns:
         raise BadTable(f"The grid has no columns; it takes {listed(known)}.")
+    rows = math.prod(item.size for item in columns.values())
+    if rows > MOST_ROWS:
+        sizes = " x ".join(f"{item.size} {name}" for name, item in columns.items())
+        raise BadTable(f"The grid has {rows:,} rows ({sizes}); it may have up to {MOST_ROWS:,}.")
     mesh = np.meshgrid(*columns.values(), indexing="ij")
     return pl.DataFrame({name: item.ravel() for name, item in zip(columns, mesh, strict=True)})

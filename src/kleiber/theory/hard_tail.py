@@ -46,7 +46,7 @@ import polars as pl
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from kleiber.errors import BadTable, nearest
+from kleiber.errors import BadTable, listed, nearest
 from kleiber.maths.quadrature import Failure, Levels, Mixture, PrecisionLaw, failure, tabulate
 from kleiber.maths.ridge import deterministic_risk
 from kleiber.maths.slopes import window_slope
@@ -118,11 +118,16 @@ class HardTail:
         each, at = np.unique(k, return_inverse=True)
         return solved.with_columns(_tried(failure(levels, each), index, at))
 
-    def failure(self, k: ArrayLike, rho: float) -> Float[np.ndarray, "attempts"]:
+    def failure(self, k: ArrayLike, rho: ArrayLike) -> Float[np.ndarray, "attempts"]:
         """The probability that all of k attempts fail; the head's error has spread rho * noise.
 
-        k from 1 to 1e15, real; rho from 0. Raises ValueError.
+        k from 1 to 1e15, real, one number or a list; rho one number from 0. Raises ValueError.
         """
+        if np.size(rho) != 1 or np.ndim(k) > 1:
+            raise ValueError(
+                "failure takes one rho and one k or a list of k, got shapes "
+                f"{np.shape(rho)} and {np.shape(k)}; solve takes a grid of both"
+            )
         attempts = np.atleast_1d(np.asarray(k, float))
         _check_attempts(attempts)
         levels = tabulate(self._mixture, _rhos(rho), (float(attempts.min()), float(attempts.max())))
@@ -161,8 +166,9 @@ class HardTail:
         Training sets of one seed are nested in n_data. Failure is the mean of (1 - q)^k over fresh
         instances (no attempts are drawn), stratified and weighted towards small tau and large bias
         so that deep tails are reached; failure_stderr is the standard error of that mean from 16
-        independent parts. label_noise is the mean of sigma^2/tau over the training labels, whose
-        variance is infinite for tail <= 4. Raises BadTable and ValueError.
+        independent parts. A mean of weights may exceed 1 by noise; failure and intrinsic are then
+        1, with the standard error as it was. label_noise is the mean of sigma^2/tau over the
+        training labels, whose variance is infinite for tail <= 4. Raises BadTable and ValueError.
         """
         frame = rows_of(grid, ("n_data", "k"), (*TRAINED, *TRIED, "seed", "label_noise"))
         _check_window(window)
@@ -326,8 +332,9 @@ def _attempts(frame: pl.DataFrame) -> Float[np.ndarray, "rows"] | None:
 
 
 def _check_attempts(k: Float[np.ndarray, "attempts"]) -> None:
-    if k.size == 0 or not ((k >= 1) & (k <= LARGEST_K)).all():
-        given = ", ".join(f"{value:g}" for value in k[:3]) or "none"
+    bad = k[~((k >= 1) & (k <= LARGEST_K))]
+    if k.size == 0 or bad.size:
+        given = listed((f"{value:g}" for value in np.unique(bad)), 3) or "none"
         raise ValueError(f"attempts must be from 1 to {LARGEST_K:g}, got {given}")
 
 

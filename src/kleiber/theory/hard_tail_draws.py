@@ -122,8 +122,9 @@ def measure(
         log_lam = np.log(np.maximum(here, np.finfo(float).tiny))
         rate = [_parts(log_weight + log_lam - each * here) for each in k]
         log_rate = np.array([scale + np.log(parts.mean()) for parts, scale in rate])
-        tried["failure"][row], tried["intrinsic"][row] = np.exp(log_mean), np.exp(log_hard)
-        tried["bias"][row] = np.exp(log_mean) - np.exp(log_hard)
+        tried["failure"][row] = np.exp(np.minimum(log_mean, 0))
+        tried["intrinsic"][row] = np.exp(np.minimum(log_hard, 0))
+        tried["bias"][row] = tried["failure"][row] - tried["intrinsic"][row]
         tried["failure_stderr"][row] = relative * np.exp(log_mean)
         tried["local_exponent"][row] = k * np.exp(log_rate - log_mean)
         tried["hard_share"][row] = np.exp(np.minimum(log_hard - log_mean, 0))

@@ -19,6 +19,7 @@ from kleiber.fitting.counts.family import Coordinates, Family, Score
 from kleiber.maths.gamma import digamma_rising, log_rising, trigamma_rising
 
 LOW, HIGH = -16.0, 25.0  # of log a and of log b/a: shapes from 1e-7 to 7e10 and beyond
+LEAST = -16.0  # of logit zero, which stands for no atom
 LIMITS: Mapping[tuple[int, str], str] = {
     (0, "high"): "all problems are equally hard as far as these counts can tell (binomial limit)",
     (0, "low"): "every problem is either hopeless or certain as far as these counts can tell",
@@ -158,11 +159,14 @@ zero_inflated = Family(
     params=("a", "b", "zero"),
     exponent="a",
     start=_zero_start,
-    outer=lambda u: {**_outer(u), "zero": special.expit(u[:, 2])},
+    outer=lambda u: {
+        **_outer(u),
+        "zero": np.where(u[:, 2] <= LEAST, 0.0, special.expit(u[:, 2])),
+    },
     value=_zero_value,
     score=_zero_score,
     log_failure=_zero_log_failure,
-    low=(LOW, LOW, -16.0),
+    low=(LOW, LOW, LEAST),
     high=(HIGH, HIGH, 16.0),
     limits={
         **LIMITS,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 
 from kleiber.errors import BadTable, listed, nearest
@@ -17,11 +16,11 @@ from kleiber.fitting.counts.family import Family
 from kleiber.fitting.counts.grid import kumaraswamy, scaled_beta
 from kleiber.fitting.counts.lid import lid
 from kleiber.fitting.counts.newton import Peak, maximise
-from kleiber.fitting.counts.record import CountFit, CountStatus
+from kleiber.fitting.counts.record import USABLE, CountFit, CountStatus
 from kleiber.fitting.counts.straight import straighten
 from kleiber.fitting.intervals import check_level
 from kleiber.maths.seeds import stream
-from kleiber.reduce.attempts import Counts, group_columns, read_counts
+from kleiber.reduce.attempts import Counts, check_draws, group_columns, read_counts
 from kleiber.table import as_frame, numbers
 
 FAMILIES: Mapping[str, Callable[[Float[np.ndarray, "pairs 2"]], Family]] = {
@@ -32,7 +31,8 @@ FAMILIES: Mapping[str, Callable[[Float[np.ndarray, "pairs 2"]], Family]] = {
     "lid": lid,
 }
 FLAT = 0.01  # log-likelihood lost at the end of a coordinate's range that is no loss
-GAMMA = 50.0  # b from which the beta-binomial law is nearly its Gamma limit
+GAMMA = 50.0  # b from which the beta-binomial law is nearly its Gamma limit,
+RARE = 0.1  # if the mean success rate is below this
 
 
 def find_family(name: str) -> Callable[[Float[np.ndarray, "pairs 2"]], Family]:
@@ -71,12 +71,13 @@ def fit_counts(
     frame = as_frame(table)
     make = find_family(family)
     level = check_level(level)
+    check_draws(draws, least=0)
     if prior not in (None, "straight"):
         raise BadTable(f"prior is None or 'straight', got {prior!r}.")
     columns = group_columns(frame, by)
-    if along is not None and along not in columns:
+    if along is not None:
         numbers(frame, along, positive=True)
-        columns = [*columns, along]
+        columns = columns if along in columns else [*columns, along]
     counts = read_counts(frame, columns, stopped=stopped)
     batch = pack(counts)
     law = make(batch.pairs) if prior is None else straighten(make(batch.pairs))
@@ -88,9 +89,9 @@ def fit_counts(
         )
     peak = maximise(law, batch)
     ended = [_judge(law, batch, peak, g) for g in range(len(batch))]
-    notes = _notes(law, batch, peak, counts, by, frame, prior)
     statuses, reasons = tuple(s for s, _ in ended), tuple(r for _, r in ended)
-    usable = np.array([s in (CountStatus.CONVERGED, CountStatus.LIMIT) for s in statuses])
+    usable = np.array([s in USABLE for s in statuses])
+    notes = _notes(law, batch, peak, counts, by, usable, prior)
     trend = None
     if along is not None:
         trend = fit_along(law, counts, batch, peak, usable, along, level)
@@ -135,18 +136,19 @@ def _notes(
     peak: Peak,
     counts: Counts,
     by: Any,
-    frame: pl.DataFrame,
+    usable: np.ndarray,
     prior: str | None,
 ) -> tuple[str, ...]:
     notes: list[str] = []
     if by is None and "model" in counts.keys.columns and len(counts.names) > 1:
-        notes.append("grouped by model; by=[] takes all rows as one group")
+        alone = counts.keys.width == 1 and len(np.unique(counts.problem)) == len(counts.problem)
+        notes.append("grouped by model" + "; by=[] takes all rows as one group" * alone)
     if counts.stopped.any():
         notes.append(
             f"{int(counts.stopped.sum())} rows stopped on their outcome: the likelihood holds for "
             "them, the unbiased pass@k does not"
         )
-    none = 1 - batch.solved / batch.problems
+    none = np.where(usable, 1 - batch.solved / batch.problems, 0.0)
     worst = int(np.argmax(none))
     if none[worst] > 0.5:
         notes.append(
@@ -154,9 +156,9 @@ def _notes(
             "exponent rests on the others and on the family's form"
         )
     if "b" in law.params and law.name == "beta_binomial":
-        near = [name for name, b in zip(counts.names, law.outer(peak.u)["b"], strict=True)
-                if b >= GAMMA]  # fmt: skip
-        if near:
+        a, b = (law.outer(peak.u)[name] for name in ("a", "b"))
+        limit = usable & (b >= GAMMA) & (a < RARE * (a + b))
+        if near := [counts.names[g] for g in np.flatnonzero(limit)]:
             notes.append(
                 f"b is above {GAMMA:g} for {listed(near)}: the law is near its Gamma limit, "
                 "failure (1 + k/b)**-a, where success is rare everywhere"

@@ -23,6 +23,7 @@ from kleiber.fitting.counts.newton import maximise
 BOTTOM, TOP = -45.0, 36.0  # of logit p: from 3e-20 to within rounding of 1
 TINY = 1e-300
 NOTHING = -90.0  # log of a kernel that counts as zero
+MOST = 9.0  # of logit scale, which stands for a scale of 1
 BLOCK = 4_000_000  # numbers in one block of masses
 
 
@@ -230,7 +231,7 @@ def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         return {
             "a": np.exp(u[:, 0]),
             "b": np.exp(u[:, 0] + u[:, 1]),
-            "scale": special.expit(u[:, 2]),
+            "scale": np.where(u[:, 2] >= MOST, 1.0, special.expit(u[:, 2])),
         }
 
     return Family(
@@ -244,7 +245,7 @@ def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         score=differenced(value, 1e-2),
         log_failure=mixture_failure(grid, masses),
         low=(-8.0, LOW, -20.0),
-        high=(14.0, HIGH, 9.0),
+        high=(14.0, HIGH, MOST),
         limits=limits,
         settled=1e-6,
         rays=200,
