@@ -19,7 +19,6 @@ from kleiber.fitting.counts.fit import FAMILIES
 from kleiber.fitting.counts.grid import lay_grid
 from kleiber.fitting.counts.lid import log_failure, nodes
 from kleiber.fitting.counts.newton import maximise
-from kleiber.fitting.counts.training import failure_along
 from kleiber.reduce.attempts import read_counts
 
 
@@ -353,19 +352,6 @@ def test_each_series_has_a_joint_law_of_its_own() -> None:
     assert list(made.trend) == ["x", "y"]
     assert made.trend["x"].groups != made.trend["y"].groups
     assert made.trend["x"].growth == made.trend["y"].growth
-
-
-def test_failure_along_training_falls_with_both() -> None:
-    made = kleiber.fit_counts(GROUPS, along="n_tokens", draws=20)
-    x, k = np.array([1e9, 1e10, 1e11, 1e11]), np.array([100.0, 100.0, 100.0, 1000.0])
-    out = failure_along(made, x, k, draws=20)
-    assert out.shape == (21, 4)
-    assert (np.diff(out[0]) < 0).all()
-    assert (out.std(0) > 0).all()
-    with pytest.raises(BadTable, match="has 20 draws"):
-        failure_along(made, x, k, draws=30)
-    with pytest.raises(BadTable, match="along one column"):
-        failure_along(kleiber.fit_counts(GROUPS, by="n_tokens"), x, k)
 
 
 @pytest.mark.slow

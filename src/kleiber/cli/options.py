@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +15,10 @@ from rich.console import Console
 from kleiber.errors import BadTable
 from kleiber.files import landing_place
 from kleiber.fitting.noise import Noise
-from kleiber.reports.grids import say
+from kleiber.reports.grids import say, show_frame
 from kleiber.sweeps.runs import is_store
 from kleiber.sweeps.store import Folder
-from kleiber.table import read_table, read_tables
+from kleiber.table import read_table, read_tables, write_table
 
 Rename = Annotated[
     list[str] | None,
@@ -109,3 +110,16 @@ def read_noise(huber: float | None, least: bool, student: float | None, linear: 
     if linear and huber is None and delta is not None:
         raise BadTable("--linear needs --huber WIDTH, --least-squares or --student beside it")
     return Noise("linear" if linear else "log", delta=delta, dof=student)
+
+
+def hand_over(frame: pl.DataFrame, out: Path | None, as_json: bool, title: str) -> None:
+    """Write the table, print it as JSON, or show it."""
+    if out is not None:
+        write_table(frame, out)
+        say(people(aside=True), f"{len(frame)} rows, {len(frame.columns)} columns: {out}")
+    if as_json:
+        finite = pl.col(pl.Float64)
+        rows = frame.with_columns(pl.when(finite.is_finite()).then(finite)).to_dicts()
+        sys.stdout.write(as_text(rows))
+    elif out is None:
+        show_frame(people(), frame, title)

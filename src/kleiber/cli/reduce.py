@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -20,15 +19,12 @@ from kleiber.cli.options import (
     Derive,
     Rename,
     Where,
-    as_text,
-    people,
+    hand_over,
     read_frame,
     writable,
 )
 from kleiber.errors import BadTable
 from kleiber.formats import check_suffix
-from kleiber.reports.grids import say, show_frame
-from kleiber.table import write_table
 
 
 def reduce_command(
@@ -51,15 +47,7 @@ def reduce_command(
     function = reduce.find(name)
     given = read_arguments(_pairs(options or []), parameters_of(function, skip=1), name)
     frame = _as_frame(_called(function, read_frame(source, rename, where, derive), given, name))
-    if out is not None:
-        write_table(frame, out)
-        say(people(aside=True), f"{len(frame)} rows, {len(frame.columns)} columns: {out}")
-    if as_json:
-        finite = pl.col(pl.Float64)
-        rows = frame.with_columns(pl.when(finite.is_finite()).then(finite)).to_dicts()
-        sys.stdout.write(as_text(rows))
-    elif out is None:
-        show_frame(people(), frame, name)
+    hand_over(frame, out, as_json, name)
 
 
 def _pairs(words: list[str]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,12 +14,11 @@ from jaxtyping import Float
 
 from kleiber import theory
 from kleiber.cli.arguments import parameters_of, read_arguments, read_grid
-from kleiber.cli.options import AsJson, as_text, people, read_pairs, writable
+from kleiber.cli.options import AsJson, hand_over, people, read_pairs, writable
 from kleiber.errors import BadTable, listed, nearest
 from kleiber.formats import check_suffix
-from kleiber.reports.grids import say, show_frame
+from kleiber.reports.grids import say
 from kleiber.reports.overlay import CENTRES, overlay
-from kleiber.table import write_table
 
 FINE = 120  # points of a curve drawn beside a simulation
 
@@ -58,7 +56,7 @@ def solve_command(
     solved = made.solve(grid)
     if plot is not None:
         _draw(name, made, grid, None, plot, _columns(show, solved, grid))
-    _hand_over(solved, out, as_json, f"{name}, solved")
+    hand_over(solved, out, as_json, f"{name}, solved")
 
 
 def simulate_command(
@@ -86,7 +84,7 @@ def simulate_command(
         drawn = made.simulate(grid, seeds=seeds, seed=seed)
     if plot is not None:
         _draw(name, made, grid, drawn, plot, _columns(show, drawn, grid), centre)
-    _hand_over(drawn, out, as_json, f"{name}, simulated")
+    hand_over(drawn, out, as_json, f"{name}, simulated")
 
 
 def _check_places(out: Path | None, plot: Path | None) -> None:
@@ -160,16 +158,3 @@ def _finer(values: Float[np.ndarray, "points"]) -> Float[np.ndarray, "more"]:
     between = np.geomspace(float(values.min()), float(values.max()), FINE)
     whole = not np.any(values % 1)
     return np.unique(np.concatenate([np.round(between) if whole else between, values]))
-
-
-def _hand_over(frame: pl.DataFrame, out: Path | None, as_json: bool, title: str) -> None:
-    """Write the table, print it as JSON, or show it."""
-    if out is not None:
-        write_table(frame, out)
-        say(people(aside=True), f"{len(frame)} rows, {len(frame.columns)} columns: {out}")
-    if as_json:
-        finite = pl.col(pl.Float64)
-        rows = frame.with_columns(pl.when(finite.is_finite()).then(finite)).to_dicts()
-        sys.stdout.write(as_text(rows))
-    elif out is None:
-        show_frame(people(), frame, title)

@@ -73,13 +73,17 @@ def draw_fit(panels: Panels, path: str | os.PathLike[str]) -> None:
     The same panels give the same bytes. Raises ValueError for another suffix, ImportError when
     matplotlib is missing, OSError when the file cannot be written.
     """
+    check_drawing(path)
+    save_figure(compose(panels), path, panels.title)
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str], title: str) -> None:
+    """Write a figure into the file, the same bytes every time, whole or not at all."""
     kind = check_drawing(path)
-    with styled():
-        figure = compose(panels)
-        metadata: dict[str, Any] = {"Title": f"kleiber: {panels.title}"}
-        metadata |= {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(kind, {})
-        with land(path) as temporary:
-            figure.savefig(temporary, format=kind[1:], dpi=DPI[kind], metadata=metadata)
+    metadata: dict[str, Any] = {"Title": f"kleiber: {title}"}
+    metadata |= {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(kind, {})
+    with styled(), land(path) as temporary:
+        figure.savefig(temporary, format=kind[1:], dpi=DPI[kind], metadata=metadata)
 
 
 def check_drawing(path: str | os.PathLike[str]) -> str:

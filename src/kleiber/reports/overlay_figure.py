@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kleiber.files import land
 from kleiber.reports.axes import tick_labels, tick_places
 from kleiber.reports.caption import FAINT, plain
 from kleiber.reports.figure import (
-    DPI,
     FONT,
     check_drawing,
     dress,
     ramp_colours,
+    save_figure,
     styled,
     text_width,
 )
@@ -42,13 +41,8 @@ def draw_overlay(panels: Overlay, path: str | os.PathLike[str]) -> None:
     The same panels give the same bytes. Raises ValueError for another suffix, ImportError when
     matplotlib is missing, OSError when the file cannot be written.
     """
-    kind = check_drawing(path)
-    with styled():
-        figure = compose_overlay(panels)
-        metadata: dict[str, Any] = {"Title": f"kleiber: {panels.title}"}
-        metadata |= {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(kind, {})
-        with land(path) as temporary:
-            figure.savefig(temporary, format=kind[1:], dpi=DPI[kind], metadata=metadata)
+    check_drawing(path)
+    save_figure(compose_overlay(panels), path, panels.title)
 
 
 def compose_overlay(panels: Overlay) -> Figure:
