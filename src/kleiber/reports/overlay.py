@@ -138,7 +138,7 @@ def _pane(
         name,
         make_axis(axis_label(x), _joined([t.x for t in traces]), log=True, margin=0.03),
         make_axis(
-            axis_label(name),
+            axis_label(name).removesuffix(" (nats)"),  # a theory has its own unit
             _joined([t.y for t in traces]),
             log=False,
             margin=0.06,
