@@ -140,15 +140,20 @@ def foreign_frame(source: Any) -> pl.DataFrame:
 def column_of(name: str, values: Any) -> pl.Series:
     """One column from an array, a sequence or a narwhals series; mixed kinds become text."""
     if isinstance(values, list | tuple):
-        return series_of(name, cast("list[Any]", values))
+        return series_of(name, [_plain(item) for item in cast("list[Any]", values)])
     try:
         series = values.to_polars() if hasattr(values, "to_polars") else pl.Series(values)
         if series.dtype != pl.Object:
             return series.alias(name)
     except (ImportError, TypeError, ValueError, OverflowError, *POLARS_FAILURES):
         pass  # a column of mixed kinds: taken value by value below, where NaN is a missing value
-    items: list[Any] = [item.item() if isinstance(item, np.generic) else item for item in values]
+    items = [_plain(item) for item in values]
     return series_of(name, [None if item != item else item for item in items])
+
+
+def _plain(item: Any) -> Any:
+    """A NumPy scalar as the Python one, so that a list may hold both."""
+    return cast("Any", item).item() if isinstance(item, np.generic) else item
 
 
 def owned(frame: pl.DataFrame) -> pl.DataFrame:

@@ -185,6 +185,15 @@ def test_whole_weights_are_repeated_rows(noise: Noise) -> None:
     close(weighted.params, repeated.params, rtol=1e-4)
 
 
+def test_a_row_of_weight_0_may_lie_where_the_law_has_no_value() -> None:
+    x = np.geomspace(2, 1e4, 30)
+    noise = np.exp(0.01 * np.random.default_rng(0).standard_normal(30))
+    table = {"x": x, "loss": (1 + 3 * np.log(x) ** -0.7) * noise}
+    more = {"x": [0.5, *x], "loss": [1.0, *table["loss"]], "w": [0.0, *np.ones(30)]}
+    law = "E + A*log(x)**-b"
+    close(fit(law, more, weights="w", draws=20).params, fit(law, table, draws=20).params, rtol=1e-6)
+
+
 def test_the_size_of_all_weights_does_not_matter() -> None:
     table = cubes()
     weight = np.random.default_rng(1).uniform(0.5, 2, 40)

@@ -20,7 +20,15 @@ import pytest
 
 from kleiber.errors import BadExperiment, BadTable
 from kleiber.experiment import Experiment
-from kleiber.sweeps.run import Progress, Swept, carry_out, check_executor, specs_of, sweep
+from kleiber.sweeps.run import (
+    Progress,
+    Swept,
+    carry_out,
+    check_executor,
+    specs_of,
+    store_of,
+    sweep,
+)
 from kleiber.sweeps.store import Failure, Folder
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -344,3 +352,8 @@ def test_what_is_no_spec_is_refused(given: Any) -> None:
 def test_what_is_no_executor_is_refused(given: Any) -> None:
     with pytest.raises(BadExperiment, match=r"^an executor has a method submit.* got "):
         check_executor(given)
+
+
+def test_a_store_is_a_folder_or_a_store() -> None:
+    with pytest.raises(BadExperiment, match="a store is a folder's path or a Store, got 3"):
+        store_of(3)  # pyright: ignore[reportArgumentType]

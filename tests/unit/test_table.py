@@ -425,3 +425,8 @@ def test_public_tables(
     assert rows is None or table.height == rows
     for name in rename.values():
         assert np.isfinite(numbers(table, name)).all()
+
+
+def test_a_list_may_mix_numbers_of_python_and_numpy() -> None:
+    made = as_frame({"x": [0.5, *np.ones(2)], "n": [1, np.int64(2), np.int32(3)]})
+    assert made.dtypes == [pl.Float64, pl.Int64]

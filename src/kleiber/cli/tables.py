@@ -11,6 +11,7 @@ import typer
 
 from kleiber.cli.options import AsJson, Derive, Rename, Where, as_text, people, read_frame, writable
 from kleiber.errors import BadTable, nearest
+from kleiber.formats import check_suffix
 from kleiber.papers import list_papers
 from kleiber.reports.grids import say, show_frame, show_list
 from kleiber.reports.listing import (
@@ -33,6 +34,8 @@ def table_command(
 ) -> None:
     """Read, rename, derive and filter a table; write it or show it."""
     writable(out)
+    if out is not None:
+        check_suffix(out)
     frame = read_frame(source, rename, where, derive)
     if out is None:
         show_frame(people(), frame, str(source))

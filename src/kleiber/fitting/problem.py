@@ -58,7 +58,19 @@ def pose(
     data = np.log(target) if noise.scale == "log" else target
     law = straighten(law)
     kernel = traced_slopes if law.expr is not None else stepped_slopes
-    return Problem(law, noise, columns, data, weights, kernel(law, columns, data, noise.scale))
+    differentiate = kernel(law, columns, data, noise.scale)
+    if not weights.all():
+        differentiate = _sparing(differentiate, weights)
+    return Problem(law, noise, columns, data, weights, differentiate)
+
+
+def _sparing(differentiate: Differentiate, weights: Float[np.ndarray, "rows"]) -> Differentiate:
+    """Derivatives that are zero on rows of weight 0 where the law has no value."""
+
+    def spared(u: Float[np.ndarray, "members params"], second: bool) -> Slopes:
+        return _without_weightless(differentiate(u, second), weights[None])
+
+    return spared
 
 
 def straighten(law: Law) -> Law:
@@ -136,11 +148,24 @@ def _look(
     slopes = problem.differentiate(u, second)
     if shift is not None:
         slopes = replace(slopes, residual=slopes.residual - shift)
+    slopes = _without_weightless(slopes, weights)
     with np.errstate(all="ignore"):
         paid = charge(problem.noise, slopes.residual, scale)
         objective = np.einsum("mr,mr->m", np.broadcast_to(weights, paid.rho.shape), paid.rho)
         local = _assemble(slopes, paid, weights, objective)
     return local
+
+
+def _without_weightless(slopes: Slopes, weights: np.ndarray) -> Slopes:
+    """The picture with zeros for rows of weight 0 where the law has no value: they count for
+    nothing, as they do where they are finite."""
+    absent = ~np.isfinite(slopes.residual) & (weights == 0)
+    if not absent.any():
+        return slopes
+    across = absent[:, None, :]
+    bends = None if slopes.bends is None else np.where(across, 0.0, slopes.bends)
+    residual = np.where(absent, 0.0, slopes.residual)
+    return Slopes(residual, np.where(across, 0.0, slopes.slopes), bends)
 
 
 def _finite(local: Local) -> Local:

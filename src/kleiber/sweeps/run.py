@@ -127,8 +127,12 @@ def spec_of(given: Any) -> Spec:
 
 
 def store_of(store: str | os.PathLike[str] | Store) -> Store:
-    """A store as it is, or the folder of that name as one."""
-    return Folder(Path(store)) if isinstance(store, str | os.PathLike) else store
+    """A store as it is, or the folder of that name as one; BadExperiment for anything else."""
+    if isinstance(store, str | os.PathLike):
+        return Folder(Path(store))
+    if not callable(getattr(store, "finished", None)):
+        raise BadExperiment(f"a store is a folder's path or a Store, got {shown(store)}")
+    return store
 
 
 def describe_failures(done: Swept) -> str:
