@@ -126,7 +126,9 @@ class Sample:
         if wild:
             stretched = stretch_residuals(self.problem, self.u, r, self.groups)
             freedom = degrees_of_freedom(self.problem, self.u, stretched, self.groups)
-        return draws_level(LEVEL, self.units, self.lost, wild=wild, freedom=freedom, inside=inside)
+        through = 0.0 if wild or self.groups is not None else self.lost / self.units
+        options = {"wild": wild, "freedom": freedom, "inside": inside, "through": through}
+        return draws_level(LEVEL, self.units, self.lost, **options)
 
 
 def default_intervals(sample: Sample) -> Intervals:

@@ -87,7 +87,9 @@ def cover(law: Law, noise: Noise, made: Planted, seed: int) -> dict[str, bool]:
     if ask.wild:
         stretched = stretch_residuals(problem, u, residuals(problem, u[None])[0], made.groups)
         freedom = degrees_of_freedom(problem, u, stretched, made.groups)
-    level = draws_level(0.95, units, lost, wild=ask.wild, freedom=freedom, inside=inside)
+    through = 0.0 if ask.wild or made.groups is not None else lost / units
+    options = {"wild": ask.wild, "freedom": freedom, "inside": inside, "through": through}
+    level = draws_level(0.95, units, lost, **options)
     named = {name: theta[:, k] for k, name in enumerate(law.params)}
     found: dict[str, bool] = {}
     for name, value in quantities(law).items():

@@ -59,3 +59,10 @@ def test_levels_for_small_samples() -> None:
 def test_levels_that_are_none(level: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         check_level(level)
+
+
+def test_where_the_loss_is_not_quadratic_levels_narrow_for_the_rows_passed_through() -> None:
+    narrow = draws_level(0.95, 30, 5, inside=0.0, through=5 / 30)
+    assert stats.norm.ppf(0.5 + narrow / 2) == pytest.approx(25 / 30 * stats.norm.ppf(0.975))
+    assert draws_level(0.95, 30, 5, inside=1.0, through=5 / 30) == draws_level(0.95, 30, 5)
+    assert draws_level(0.95, 10**9, 5, inside=0.1, through=5e-9) == pytest.approx(0.95, abs=1e-7)

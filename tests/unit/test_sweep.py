@@ -356,4 +356,4 @@ def test_what_is_no_executor_is_refused(given: Any) -> None:
 
 def test_a_store_is_a_folder_or_a_store() -> None:
     with pytest.raises(BadExperiment, match="a store is a folder's path or a Store, got 3"):
-        store_of(3)  # pyright: ignore[reportArgumentType]
+        store_of(3)

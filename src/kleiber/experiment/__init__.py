@@ -58,7 +58,25 @@ __all__ = [
     "read_experiment",
 ]
 KEY_LENGTH = 24  # hexadecimal digits: 96 bits
-Measure: TypeAlias = Literal["loss", "train_loss", "error", "train_error", "weight_norm", "seconds"]
+RECTIFIED = ("relu", "leaky_relu", "identity", "resnet")  # homogeneous: a path norm makes sense
+Measure: TypeAlias = Literal[
+    "loss",
+    "train_loss",
+    "error",
+    "train_error",
+    "error_augmented",
+    "weight_norm",
+    "log_spectral_complexity",
+    "log_tail_complexity",
+    "log_fc_complexity",
+    "log_spectral_product",
+    "log_operator_product",
+    "log_21",
+    "log_l1",
+    "log_frobenius",
+    "log_path",
+    "seconds",
+]
 
 
 def _as_seeds(value: Any) -> Any:
@@ -166,6 +184,10 @@ def _check_task(spec: Experiment) -> None:
         raise ValueError(f"a net of kind {net.kind!r} needs a task of images")
     if not images and (wrong := {"error", "train_error"} & set(spec.measures)):
         raise ValueError(f"the measure {min(wrong)!r} needs a task of images, which has classes")
+    if "error_augmented" in spec.measures and not (images and (task.flip or task.shift)):
+        raise ValueError("the measure 'error_augmented' needs images that flip or shift")
+    if "log_path" in spec.measures and getattr(net, "activation", net.kind) not in RECTIFIED:
+        raise ValueError("the measure 'log_path' needs a net of rectifiers, without attention")
     if not images and task.n_data is None and spec.batch is None:
         raise ValueError("a task without n_data draws fresh examples; give batch, how many a step")
     if task.n_data is not None and spec.batch is not None and spec.batch > task.n_data:

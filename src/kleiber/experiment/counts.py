@@ -34,7 +34,10 @@ class Size:
 
 def task_shape(task: FormulaTask | TeacherTask | CircleTask | ImageTask) -> tuple[int, ...]:
     """The shape of one input."""
-    return SHAPES[task.dataset] if isinstance(task, ImageTask) else (task.inputs,)
+    if not isinstance(task, ImageTask):
+        return (task.inputs,)
+    colours, *sides = SHAPES[task.dataset]
+    return (colours, *(side // task.shrink for side in sides))
 
 
 def task_outputs(task: FormulaTask | TeacherTask | CircleTask | ImageTask) -> int:

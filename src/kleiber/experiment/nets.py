@@ -79,6 +79,7 @@ class ResNet(Part):
     kind: Literal["resnet"] = "resnet"
     width: Count = 16
     blocks: Counts = (2, 2, 2, 2)
+    init_scale: Positive = 1.0
 
 
 class ViT(Part):
@@ -90,6 +91,7 @@ class ViT(Part):
     depth: Count = 4
     heads: Count = 4
     ratio: Positive = 4.0
+    init_scale: Positive = 1.0
 
     @model_validator(mode="after")
     def _divides(self) -> ViT:

@@ -11,6 +11,7 @@ from kleiber.experiment.fields import Activation, Count, Part, Positive, Real, W
 from kleiber.formula import parse, symbols
 
 AXES = ("x", "y", "z")  # the inputs of a formula
+SIDES = {"digits": 8, "mnist": 28, "cifar10": 32, "cifar100": 32}  # pixels of images, each way
 Nonnegative = Annotated[Real, Field(ge=0)]
 
 
@@ -122,18 +123,28 @@ class CircleTask(Part):
 class ImageTask(Part):
     """Images and their classes: the first `n_data` training images of one fixed shuffle.
 
-    Pixels are centred and scaled by the data set's mean and deviation. `augment` flips and shifts
-    (by up to `shift` pixels) training images only; test images are never touched.
+    `shrink` averages squares of so many pixels each way. Pixels are centred and scaled by the data
+    set's mean and deviation. `flip` mirrors half of the training images, `shift` moves them by up
+    to so many pixels; test images are never touched (the measure `error_augmented` is the error on
+    test images treated the same).
     """
 
     kind: Literal["images"] = "images"
     dataset: Literal["digits", "mnist", "cifar10", "cifar100"] = "digits"
     n_data: Count | None = None  # all
     n_test: Count | None = None  # all
+    shrink: Count = 1
     flip: bool = False
     shift: Whole = 0
     data_seed: Whole = 0
     loss: Literal["cross_entropy", "mse", "half_mse"] = "cross_entropy"
+
+    @model_validator(mode="after")
+    def _divides(self) -> ImageTask:
+        if SIDES[self.dataset] % self.shrink:
+            side = SIDES[self.dataset]
+            raise ValueError(f"shrink {self.shrink} does not divide {self.dataset}'s {side} pixels")
+        return self
 
 
 Task: TypeAlias = Annotated[

@@ -4,9 +4,11 @@ Draws are read at a level widened for small samples, so that coverage holds ther
 resampled rows: Phi(sqrt(n/(n-p)) t_{n-p}) (expanded percentiles, Hesterberg 2015, section 5); wild
 draws, whose residuals already carry their leverage: Phi(t_f) with f the degrees of freedom that
 their variance is known with (``wild.py``), at most n-p. A loss that is quadratic for a share of the
-rows only (a narrow Huber loss) needs only that share of the widening. With many rows all are plain
-percentiles, and none depends on how a quantity is parametrised. Their measured coverage is in
-docs/coverage.md.
+rows only (a narrow Huber loss) needs only that share of the widening. For the rest it is nearly the
+sum of absolute residuals, whose fit passes through p rows, and so does each refit, through others:
+draws of resampled rows then spread too far, and are read at Phi((1 - p/n) z) (found by measurement;
+not so for groups, of which each holds several rows). With many rows all are plain percentiles, and
+none depends on how a quantity is parametrised. Their measured coverage is in docs/coverage.md.
 """
 
 from __future__ import annotations
@@ -42,18 +44,22 @@ def draws_level(
     wild: bool = False,
     freedom: float = math.inf,
     inside: float = 1.0,
+    through: float = 0.0,
 ) -> float:
     """The level at which percentiles of draws are read, for ``units`` rows or groups.
 
     ``wild`` says how the draws were made and ``freedom`` how well their variance is known,
-    ``inside`` for what share of rows the loss is quadratic. NaN when no degree of freedom is left.
+    ``inside`` for what share of rows the loss is quadratic, and ``through`` the share of the rows
+    that the fit passes through where it is not. NaN when no degree of freedom is left.
     """
     spare = units - params
     if spare <= 0:
         return math.nan
     t = float(special.stdtrit(min(spare, freedom), 0.5 + level / 2))
     stretch = 1.0 if wild else math.sqrt(units / spare)
-    return level + inside * (float(2 * special.ndtr(stretch * t) - 1) - level)
+    z = float(special.ndtri(0.5 + level / 2))
+    wide, narrow = (float(2 * special.ndtr(x) - 1) for x in (stretch * t, (1 - through) * z))
+    return inside * wide + (1 - inside) * narrow
 
 
 def percentile_interval(

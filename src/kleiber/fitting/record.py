@@ -150,13 +150,15 @@ class Fit:
 
     def _level(self, level: float) -> float:
         lost = 1 if self.by else len(self.free)
+        wild = self.resample == "wild"
         return draws_level(
             level,
             self.units,
             lost,
-            wild=self.resample == "wild",
+            wild=wild,
             freedom=self.freedom,
             inside=self.inside,
+            through=0.0 if wild or self.by else lost / self.units,
         )
 
     def _spare(self) -> int:

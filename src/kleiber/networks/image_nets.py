@@ -232,8 +232,7 @@ def image_model(
     assert isinstance(net, CNN | ResNet | ViT)
     module = build_module(net, shape, classes)
     scaled = net.parameterisation if isinstance(net, CNN) else "standard"
-    size = net.init_scale if isinstance(net, CNN) else 1.0
-    draw_weights(module, seed, gaussian=scaled != "standard", size=size)
+    draw_weights(module, seed, gaussian=scaled != "standard", size=net.init_scale)
     module.to(device=device, dtype=DTYPES[experiment.dtype])
     module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     params: dict[str, Tensor] = dict(module.named_parameters())

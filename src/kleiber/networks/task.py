@@ -164,9 +164,9 @@ def _circle(task: CircleTask) -> Data:
 
 
 def _images(task: ImageTask) -> Data:
-    images = load_images(task.dataset)
+    images, shrink = load_images(task.dataset), task.shrink
     whole = len(images.train_labels)
-    pixels = images.train_images[:10_000] / images.top
+    pixels = averaged(images.train_images[:10_000], shrink) / images.top
     centre = pixels.mean((0, 2, 3), keepdims=True)
     scale = pixels.std((0, 2, 3), keepdims=True)
     if task.n_data is not None and task.n_data > whole:
@@ -187,14 +187,26 @@ def _images(task: ImageTask) -> Data:
         return _shifted(rng, x, task.shift, task.flip)
 
     return Data(
-        images.train_images.shape[1:],
+        pixels.shape[1:],
         classes,
         True,
-        (held.train_images, answers(held.train_labels)),
-        (images.test_images[: task.n_test], answers(images.test_labels[: task.n_test])),
+        (averaged(held.train_images, shrink), answers(held.train_labels)),
+        (
+            averaged(images.test_images[: task.n_test], shrink),
+            answers(images.test_labels[: task.n_test]),
+        ),
         prepare=prepare,
         augment=augment if task.flip or task.shift else None,
     )
+
+
+def averaged(x: Array, factor: int) -> Array:
+    """Images with squares of `factor` pixels each way averaged."""
+    if factor == 1:
+        return x
+    rows, columns = (side // factor for side in x.shape[2:])
+    squares = x.reshape(*x.shape[:2], rows, factor, columns, factor)
+    return squares.mean((3, 5), dtype=np.float32)
 
 
 def _shifted(rng: np.random.Generator, x: Array, shift: int, flip: bool) -> Array:

@@ -126,10 +126,10 @@ def spec_of(given: Any) -> Spec:
     )
 
 
-def store_of(store: str | os.PathLike[str] | Store) -> Store:
+def store_of(store: Any) -> Store:
     """A store as it is, or the folder of that name as one; BadExperiment for anything else."""
     if isinstance(store, str | os.PathLike):
-        return Folder(Path(store))
+        return Folder(Path(cast("str | os.PathLike[str]", store)))
     if not callable(getattr(store, "finished", None)):
         raise BadExperiment(f"a store is a folder's path or a Store, got {shown(store)}")
     return store
