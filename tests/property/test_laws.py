@@ -30,12 +30,17 @@ COLUMN_RANGES = {
     "n_tokens": (1e8, 1e13),
     "n_unique": (1e8, 1e13),
     "step": (1e2, 1e7),
+    "width": (8, 1e5),
+    "batch_size": (1, 1e4),
     "k": (1, 1e8),
+    "norm": (1e-2, 1e8),
 }
-RISING = {"exponent_saturating"}  # an exponent, which training raises; all others fall
+RISING = {"exponent_saturating", "optimal_norm"}  # no errors or losses; all others fall
 OPEN_RANGES = {  # of parameters whose start range comes from the data
     "A": (1e-1, 1e3), "E": (1e-2, 3), "a": (1e-3, 1), "b": (1e-1, 1e3), "gamma": (1e-10, 1e-2),
     "d1": (1e2, 1e10), "d2": (1e2, 1e10), "d3": (1e2, 1e10),
+    "k1": (1e-1, 1e3), "k2": (1e-3, 1e3), "q1": (1e-3, 1), "q2": (1e-3, 1e3),
+    "at": (2, 1e4),
 }  # fmt: skip
 FALLING = {"c1": (0.01, 1), "c2": (0.01, 1), "c3": (0.01, 1)}
 
@@ -81,12 +86,35 @@ def broken(x, *, a, b, c0, **rest):
     return a + product
 
 
+def bottleneck(t, N, *, A, W, T, alpha, beta, rich, add=0):
+    m = 2 / (1 + beta) if rich and beta < 1 else 1
+    floor = N ** (-alpha * beta) if beta < 1 else N ** (-alpha)
+    return A / t ** (beta * m) + W * floor + T / N * t ** (m / alpha - m) + add
+
+
+def bottleneck_data(t, N, D, *, F, alpha, beta, **rest):
+    floor = F / D ** (alpha * beta) if beta < 2 else F / D ** (2 * alpha)
+    return bottleneck(t, N, alpha=alpha, beta=beta, add=floor, **rest)
+
+
+def bottleneck_batch(t, N, B, *, S, alpha, beta, rich, **rest):
+    power = min(beta, 2 - 1 / alpha) * (2 / (1 + beta) if rich and beta < 1 else 1)
+    return bottleneck(t, N, alpha=alpha, beta=beta, rich=rich, add=S / B / t**power, **rest)
+
+
 PAPERS: Mapping[str, Callable[..., Any]] = {
     "power_law": lambda x, *, A, alpha: A * x ** (-alpha),
     "power_law_floor": lambda x, *, E, A, alpha: A * x ** (-alpha) + E,
     "m2": lambda x, *, E, A, alpha: A * x ** (-alpha) + E,
     "m3": lambda x, *, A, gamma, alpha: A * (1 / x + gamma) ** alpha,
     "m4": m4,
+    "bottleneck": lambda t, N, *, A, W, T, p, q, s: A / t**p + W / N**q + T / (N * t**s),
+    "bottleneck_lazy": functools.partial(bottleneck, rich=False),
+    "bottleneck_rich": functools.partial(bottleneck, rich=True),
+    "bottleneck_data_lazy": functools.partial(bottleneck_data, rich=False),
+    "bottleneck_data_rich": functools.partial(bottleneck_data, rich=True),
+    "bottleneck_batch_lazy": functools.partial(bottleneck_batch, rich=False),
+    "bottleneck_batch_rich": functools.partial(bottleneck_batch, rich=True),
     "broken_1": broken,
     "broken_2": broken,
     "broken_3": broken,
@@ -104,6 +132,14 @@ PAPERS: Mapping[str, Callable[..., Any]] = {
     ),
     "data_constrained": data_constrained,
     "over_training": over_training,
+    "width_crossover": lambda N, *, E, at, beta, gap: (
+        E * (at / N) ** beta * (1 + (at / N) ** gap)
+    ),
+    "early_norm": lambda norm, *, k1, gamma_1, q1: k1 / norm**gamma_1 + q1,
+    "optimal_norm": lambda P, *, k2, gamma_2, q2: k2 * P**gamma_2 + q2,
+    "three_regimes": lambda P, *, k1, gamma_1, gamma_2, q1, q2: (
+        k1 / (P**gamma_2 + q2) ** gamma_1 + q1
+    ),
     "steps_and_size": lambda N, S, *, N_c, S_c, alpha_N, alpha_S: (
         (N_c / N) ** alpha_N + (S_c / S) ** alpha_S
     ),

@@ -18,11 +18,14 @@ from kleiber.law import Law, restrict
 from kleiber.maths.graph import Graph, partials
 
 NAMES = [
-    "broken_1", "broken_2", "broken_3", "chinchilla", "chinchilla_tied", "data_constrained",
+    "bottleneck", "bottleneck_batch_lazy", "bottleneck_batch_rich", "bottleneck_data_lazy",
+    "bottleneck_data_rich", "bottleneck_lazy", "bottleneck_rich", "broken_1", "broken_2",
+    "broken_3", "chinchilla", "chinchilla_tied", "data_constrained", "early_norm",
     "exponent_saturating", "failure_gamma", "failure_power", "failure_two_tails", "kaplan", "m2",
-    "m3", "m4", "neg_log_pass_power", "over_training", "power_law", "power_law_floor",
-    "steps_and_size",
+    "m3", "m4", "neg_log_pass_power", "optimal_norm", "over_training", "power_law",
+    "power_law_floor", "steps_and_size", "three_regimes", "width_crossover",
 ]  # fmt: skip
+OPEN = {"A", "at", "E", "a", "b", "gamma", "d1", "d2", "d3", "k1", "k2", "q1", "q2"}
 X = np.geomspace(1e2, 1e9, 15)
 N, D = np.repeat(np.geomspace(1e6, 1e12, 7), 6), np.tile(np.geomspace(1e8, 1e13, 6), 7)
 HOFFMANN = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
@@ -48,7 +51,7 @@ def test_each_law_is_an_attribute_with_a_sentence_and_a_citation(name: str) -> N
     first = " ".join(law.doc.split("\n\n")[0].split())
     assert first.index(". ") > 20
     assert ". " + law.citation in first
-    assert re.match(r"[A-Z][a-z]+ (et al\. )?20\d\d \(arXiv", law.citation)
+    assert re.match(r"[A-Z][A-Za-z']+ (et al\. )?20\d\d \(arXiv", law.citation)
     assert "(arXiv 2" in law.citation
     assert law.citation.endswith(".")
     assert (law.expr is None) == (name == "m4")
@@ -59,14 +62,14 @@ def test_start_ranges_exist_where_the_data_cannot_give_them(name: str) -> None:
     law = laws.catalogue()[name]
     for param, domain in law.domains.items():
         # an open range needs the formula: a coefficient, or a scale beside a column
-        assert domain.low is not None or param in {"A", "E", "a", "b", "gamma", "d1", "d2", "d3"}
+        assert domain.low is not None or param in OPEN
         assert domain.low is not None or law.expr is not None
         assert param not in COLUMNS
 
 
 def test_each_module_says_what_its_symbols_mean() -> None:
     for name, law in laws.catalogue().items():
-        modules = ("curves", "training", "time", "inference")
+        modules = ("bottleneck", "curves", "training", "time", "inference", "width")
         homes = [importlib.import_module(f"kleiber.laws.{m}") for m in modules]
         (home,) = (module for module in homes if name in vars(module))
         words = set((home.__doc__ or "").replace(",", " ").split())
@@ -262,6 +265,14 @@ def test_steps_and_size_with_endless_steps_or_parameters_is_a_power_law() -> Non
     p = {"N_c": 6.5e13, "S_c": 2.1e3, "alpha_N": 0.077, "alpha_S": 0.76}
     close(laws.steps_and_size(N, 1e40, **p), (6.5e13 / N) ** 0.077)
     close(laws.steps_and_size(1e300, 5e4, **p), (2.1e3 / 5e4) ** 0.76)
+
+
+def test_three_regimes_is_the_early_law_at_the_optimal_norm() -> None:
+    k1, k2, gamma_1, gamma_2, q1, q2 = 3.0, 2.0, 0.4, 0.9, 0.01, 5e4
+    norm = laws.optimal_norm(X, k2=k2, gamma_2=gamma_2, q2=q2)
+    error = laws.early_norm(norm, k1=k1, gamma_1=gamma_1, q1=q1)
+    own = {"k1": k1 * k2**-gamma_1, "gamma_1": gamma_1, "gamma_2": gamma_2, "q2": q2 / k2}
+    close(laws.three_regimes(X, q1=q1, **own), error)
 
 
 def test_over_training_is_chinchilla_tied_in_other_coordinates() -> None:

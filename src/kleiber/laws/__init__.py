@@ -8,6 +8,14 @@ from collections.abc import Collection
 
 from kleiber.errors import BadLaw, nearest
 from kleiber.law import Law, law_from_file, law_from_formula
+from kleiber.laws.bottleneck import bottleneck as bottleneck
+from kleiber.laws.bottleneck import bottleneck_batch_lazy as bottleneck_batch_lazy
+from kleiber.laws.bottleneck import bottleneck_batch_rich as bottleneck_batch_rich
+from kleiber.laws.bottleneck import bottleneck_data_lazy as bottleneck_data_lazy
+from kleiber.laws.bottleneck import bottleneck_data_rich as bottleneck_data_rich
+from kleiber.laws.bottleneck import bottleneck_exponents as bottleneck_exponents
+from kleiber.laws.bottleneck import bottleneck_lazy as bottleneck_lazy
+from kleiber.laws.bottleneck import bottleneck_rich as bottleneck_rich
 from kleiber.laws.curves import broken as broken
 from kleiber.laws.curves import broken_1 as broken_1
 from kleiber.laws.curves import broken_2 as broken_2
@@ -22,12 +30,16 @@ from kleiber.laws.inference import failure_gamma as failure_gamma
 from kleiber.laws.inference import failure_power as failure_power
 from kleiber.laws.inference import failure_two_tails as failure_two_tails
 from kleiber.laws.inference import neg_log_pass_power as neg_log_pass_power
+from kleiber.laws.time import early_norm as early_norm
+from kleiber.laws.time import optimal_norm as optimal_norm
 from kleiber.laws.time import steps_and_size as steps_and_size
+from kleiber.laws.time import three_regimes as three_regimes
 from kleiber.laws.training import chinchilla as chinchilla
 from kleiber.laws.training import chinchilla_tied as chinchilla_tied
 from kleiber.laws.training import data_constrained as data_constrained
 from kleiber.laws.training import kaplan as kaplan
 from kleiber.laws.training import over_training as over_training
+from kleiber.laws.width import width_crossover as width_crossover
 
 
 def catalogue() -> dict[str, Law]:
