@@ -31,7 +31,18 @@ from kleiber.maths.seeds import stream
 
 BREAKS = {"c1": 0.3, "d1": 1e4, "f1": 0.3, "c2": 0.4, "d2": 1e7, "f2": 0.3}
 HOFFMANN = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
+TASK = {"A": 0.8, "W": 1.5, "T": 0.3, "alpha": 1.6, "beta": 0.5}
 TRUTH: dict[str, dict[str, float]] = {
+    "bottleneck": {"A": 0.8, "W": 1.5, "T": 0.3, "p": 0.6, "q": 0.9, "s": 0.4},
+    "bottleneck_lazy": TASK,
+    "bottleneck_rich": TASK,
+    "bottleneck_data_lazy": {**TASK, "F": 2.0},
+    "bottleneck_data_rich": {**TASK, "F": 2.0},
+    "bottleneck_batch_lazy": {**TASK, "S": 0.5},
+    "bottleneck_batch_rich": {**TASK, "S": 0.5},
+    "early_norm": {"k1": 3.0, "gamma_1": 0.4, "q1": 0.02},
+    "optimal_norm": {"k2": 5.0, "gamma_2": 0.9, "q2": 300.0},
+    "three_regimes": {"k1": 3.0, "gamma_1": 0.4, "gamma_2": 0.9, "q1": 0.02, "q2": 300.0},
     "power_law": {"A": 5.0, "alpha": 0.3},
     "power_law_floor": {"E": 1.7, "A": 40.0, "alpha": 0.4},
     "m2": {"E": 1.7, "A": 40.0, "alpha": 0.4},
@@ -49,6 +60,7 @@ TRUTH: dict[str, dict[str, float]] = {
     "failure_two_tails": {"P": 0.5, "beta": 1.5, "Q": 0.05, "gamma": 0.2},
     "failure_gamma": {"a": 0.3, "b": 30.0},
     "neg_log_pass_power": {"A": 3.0, "beta": 0.4},
+    "width_crossover": {"E": 1e-3, "at": 24.0, "beta": 1.0, "gap": 3.0},
     "exponent_saturating": {"beta": 2.5, "Delta": 0.6, "c": 1e-3, "nu": 0.9},
 }
 SPANS = {
@@ -58,6 +70,9 @@ SPANS = {
     "n_data": (1e2, 1e10),
     "step": (1e3, 1e6),
     "k": (1.0, 1e4),
+    "width": (2.0, 1e4),
+    "norm": (1.0, 1e6),
+    "batch_size": (1.0, 1e3),
 }
 LEAST, HUBER, STUDENT = Noise("log"), Noise("log", delta=5e-3), Noise("log", dof=4.0)
 NOISES = (LEAST, HUBER, STUDENT)

@@ -13,6 +13,13 @@ from kleiber.law import Law, fraction, law_from_formula, positive, real
 from kleiber.laws import broken_1, catalogue, chinchilla
 
 LINEAR = {
+    "bottleneck": ("A", "W", "T"),
+    "bottleneck_batch_lazy": ("A", "W", "T", "S"),
+    "bottleneck_batch_rich": ("A", "W", "T", "S"),
+    "bottleneck_data_lazy": ("A", "W", "T", "F"),
+    "bottleneck_data_rich": ("A", "W", "T", "F"),
+    "bottleneck_lazy": ("A", "W", "T"),
+    "bottleneck_rich": ("A", "W", "T"),
     "broken_1": ("a", "b"),
     "broken_2": ("a", "b"),
     "broken_3": ("a", "b"),
@@ -27,11 +34,15 @@ LINEAR = {
     "power_law": ("A",),
     "power_law_floor": ("E", "A"),
     "steps_and_size": (),
+    "early_norm": ("k1", "q1"),
+    "optimal_norm": ("k2", "q2"),
+    "three_regimes": ("k1", "q1"),
     "exponent_saturating": ("beta", "Delta"),
     "failure_gamma": (),
     "failure_power": ("A",),
     "failure_two_tails": ("P", "Q"),
     "neg_log_pass_power": ("A",),
+    "width_crossover": ("E",),
 }
 RNG = np.random.default_rng(0)
 N = np.exp(RNG.uniform(np.log(5e7), np.log(5e9), 40))
@@ -55,7 +66,17 @@ def test_linear_parameters_are_jointly_affine(name: str) -> None:
     """The law at the middle of two settings of them is the middle of its values."""
     law = catalogue()[name]
     rng = np.random.default_rng(1)
-    ends = {"n_params": 1e8, "n_tokens": 1e10, "n_unique": 1e9, "n_data": 1e4, "k": 10.0}
+    ends = {
+        "n_params": 1e8,
+        "n_tokens": 1e10,
+        "n_unique": 1e9,
+        "n_data": 1e4,
+        "k": 10.0,
+        "width": 8.0,
+        "step": 50.0,
+        "batch_size": 16.0,
+        "norm": 5.0,
+    }
     columns = {key: ends[key] * rng.uniform(1, 9, 20) for key in law.variables}
     first, second = (dict.fromkeys(law.params, 0.7) for _ in range(2))
     for key in LINEAR[name]:
