@@ -44,8 +44,10 @@ class Saved:
         """Take in the state of a stack, and write those of all stacks when it is time."""
         if self.path is None:
             return
-        self.stacks[number] = {"done": asdict(done), "state": stack.state()}
-        if time.monotonic() - self.written >= self.every:
+        due = time.monotonic() - self.written >= self.every
+        if due or done.step == stack.experiment.steps:  # a copy of all rows: not at every stride
+            self.stacks[number] = {"done": asdict(done), "state": stack.state()}
+        if due:
             with land(self.path) as temporary:
                 torch.save({"format": FORMAT, "key": self.key, "stacks": self.stacks}, temporary)
             self.written = time.monotonic()
