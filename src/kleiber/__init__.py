@@ -1,6 +1,8 @@
 """kleiber: neural scaling laws, from a table of runs to a law, its uncertainty, and a plan."""
 
-from kleiber import laws, theory
+from typing import TYPE_CHECKING, Any
+
+from kleiber import laws, reduce, theory
 from kleiber.claim import Claim, Estimate, Verdict
 from kleiber.errors import BadExperiment, BadFormula, BadLaw, BadPlan, BadTable, NotConverged
 from kleiber.experiment import Experiment, read_experiment
@@ -26,6 +28,9 @@ from kleiber.sweeps.run import sweep
 from kleiber.table import read_table, write_table
 from kleiber.version import __version__
 
+if TYPE_CHECKING:
+    from kleiber.fitting.forecast import NormForecast, forecast_from_norm
+
 __all__ = [
     "AttemptPlan",
     "BadExperiment",
@@ -42,6 +47,7 @@ __all__ = [
     "Interval",
     "Law",
     "Noise",
+    "NormForecast",
     "NotConverged",
     "Plan",
     "Status",
@@ -52,6 +58,7 @@ __all__ = [
     "cost",
     "fit",
     "fit_counts",
+    "forecast_from_norm",
     "fraction",
     "law_from_formula",
     "laws",
@@ -64,6 +71,7 @@ __all__ = [
     "read_experiment",
     "read_table",
     "real",
+    "reduce",
     "sample_posterior",
     "save",
     "sensitivity",
@@ -73,3 +81,15 @@ __all__ = [
     "train",
     "write_table",
 ]
+
+
+def __getattr__(name: str) -> Any:  # loaded when first asked for, so that the import stays cheap
+    if name not in ("NormForecast", "forecast_from_norm"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from kleiber.fitting import forecast
+
+    return getattr(forecast, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

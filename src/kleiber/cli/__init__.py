@@ -7,9 +7,10 @@ Exit 0: good; 1: the fit is unusable, a verdict is not the known one, or a run o
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Annotated, Any, cast
 
 import typer
@@ -75,11 +76,25 @@ def _plain_warnings() -> Generator[None]:
         yield
 
 
+def spread(words: Sequence[str]) -> list[str]:
+    """The words with an option --set or --over before each of several NAME=VALUE after one."""
+    found: list[str] = []
+    option = ""
+    for word in words:
+        pair = re.match(r"[A-Za-z_]\w*=", word) is not None
+        if option and pair and found[-1] != option:
+            found.append(option)
+        elif not pair:
+            option = word if word in ("--set", "--over") else ""
+        found.append(word)
+    return found
+
+
 def main() -> None:
     """The console script."""
     try:
         with _plain_warnings():
-            words = sys.argv[1:]
+            words = spread(sys.argv[1:])
             code = app(words or ["--help"], standalone_mode=False) or (0 if words else 2)
             sys.stdout.flush()
     except NotConverged as error:

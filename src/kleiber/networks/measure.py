@@ -12,7 +12,9 @@ from jaxtyping import Float
 
 from kleiber.experiment import SGD, Experiment, rate_factor
 from kleiber.experiment.counts import measure_net, task_outputs, task_shape
+from kleiber.maths.seeds import stream
 from kleiber.networks.members import Members, loss_of
+from kleiber.networks.norms import NORMS, measure_norms
 from kleiber.networks.task import Data, Examples
 
 AT_ONCE = 1 << 14  # examples prepared at a time
@@ -28,8 +30,13 @@ def measure(stack: Members, data: Data, step: int, seconds: float) -> list[dict[
         short = {name.removeprefix("train_") for name in names}
         judged = judge(stack, data, data.train, short, step)
         found |= {f"train_{name}": values for name, values in judged.items()}
+    if "error_augmented" in wanted:
+        moved = augmented(data, stack.experiment, step)
+        found["error_augmented"] = judge(stack, data, moved, {"error"})["error"]
     if "weight_norm" in wanted:
         found["weight_norm"] = weight_norm(stack)
+    if names := {name for name in NORMS if name in wanted}:
+        found |= norms_of(stack, names)
     if "seconds" in wanted:
         found["seconds"] = np.full(len(stack.seeds), seconds)
     values = np.stack([found[name] for name in wanted], axis=1)
@@ -83,6 +90,24 @@ def weight_norm(stack: Members) -> Float[np.ndarray, "members"]:
             for value in stack.params().values()
         ]
         return np.sqrt(np.sum(squares, axis=0))
+
+
+def augmented(data: Data, experiment: Experiment, step: int) -> Examples:
+    """The test images flipped and shifted as training images are, anew at each checkpoint."""
+    assert data.augment is not None
+    rng = stream(experiment.task.data_seed, f"augment test {step}")
+    return data.augment(rng, data.test[0]), data.test[1]
+
+
+def norms_of(stack: Members, names: set[str]) -> dict[str, Float[np.ndarray, "members"]]:
+    """The logs of norms of each member; iterations start where those of the last call ended."""
+    shape = stack.feed.data.shape
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for seed, module in zip(stack.seeds, stack.modules(), strict=True):
+        warm = stack.warm.setdefault(str(seed), {})
+        for name, value in measure_norms(module, shape=shape, names=names, warm=warm).items():
+            found[name].append(value)
+    return {name: np.array(values) for name, values in found.items()}
 
 
 def as_table(experiment: Experiment, rows: list[dict[str, Any]], n_train: int) -> pl.DataFrame:

@@ -36,6 +36,7 @@ class Members:
     device: str
     died: dict[int, int] = field(default_factory=dict)
     held: dict[str, Any] = field(default_factory=dict)
+    warm: dict[str, Any] = field(default_factory=dict)  # what measuring keeps for the next time
 
     def advance(self, first: int, last: int) -> None:
         """Take the steps first, ..., last - 1."""
@@ -123,6 +124,7 @@ class Members:
             "buffers": dict(self.model.buffers),
             "optimiser": self.optimiser.state_dict(),
             "died": dict(self.died),
+            "warm": self.warm,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -133,6 +135,7 @@ class Members:
                     value.copy_(state[kind][name])
         self.optimiser.load_state_dict(state["optimiser"])
         self.died = dict(state["died"])
+        self.warm = state.get("warm", {})
 
 
 def set_rate(optimiser: torch.optim.Optimizer, spec: Experiment, step: int) -> None:

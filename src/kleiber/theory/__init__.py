@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
 from collections.abc import Mapping
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import polars as pl
 
 from kleiber.errors import listed, nearest
-from kleiber.theory.hard_tail import HardTail as HardTail
-from kleiber.theory.tickets import Tickets as Tickets
+
+if TYPE_CHECKING:
+    from kleiber.theory.feature_learning import FeatureLearning as FeatureLearning
+    from kleiber.theory.hard_tail import HardTail as HardTail
+    from kleiber.theory.perceptron import Perceptron as Perceptron
+    from kleiber.theory.tickets import Tickets as Tickets
+
+
+def __getattr__(name: str) -> Any:
+    """FeatureLearning is taken out of feature_learning.py when first asked for, so that
+    `import kleiber` stays cheap however many theories there are."""
+    module = f"{__name__}.{_snake(name)}"
+    if not name[:1].isupper() or importlib.util.find_spec(module) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *(each.__name__ for each in catalogue().values())})
 
 
 @runtime_checkable

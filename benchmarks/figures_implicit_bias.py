@@ -1,0 +1,263 @@
+"""The four figures of docs/papers/implicit_bias.md, and the table of exponents by norm.
+
+    python benchmarks/figures_implicit_bias.py [FOLDER] [--png] [--table]
+
+writes implicit_bias_1.svg to implicit_bias_4.svg (to docs/papers by default; with --png as
+pictures); with --table it prints the exponents in the place of that. The trainings are those of
+`kleiber check implicit_bias --scale laptop`, read where it keeps them ($KLEIBER_KEEP) and made
+where they are missing (45 minutes of CPU). It needs the extras ``report`` and ``train``, and the
+data sets mnist, cifar10 and norms.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+import kleiber
+from kleiber.claim import Context
+from kleiber.data.runs import load_runs
+from kleiber.files import land
+from kleiber.papers.implicit_bias_networks import NAMES, PUBLISHED
+from kleiber.papers.implicit_bias_training import RELEASED, TEXTBOOK, collapse_of
+from kleiber.papers.keeping import keep_folder
+from kleiber.reduce.collapse import measure_collapse, rescale_curves
+from kleiber.reduce.collapse_record import Collapse
+from kleiber.reports.figure import ramp_colours, styled
+from kleiber.theory.perceptron import early_curve, master_curve, master_optimum
+
+FOLDER = Path(__file__).parents[1] / "docs" / "papers"
+GREY, BLUE, RED = "#666666", "#0072B2", "#C03F00"
+MODELS, DATASETS = ("CNN", "ResNet", "ViT"), ("MNIST", "CIFAR10", "CIFAR100")
+LOADS = (3.1, 6.25, 12.5, 25.0, 50.0, 100.0)
+LARGEST = 500.0  # the log of what a float in a figure may be
+
+
+@cache
+def context() -> Context:
+    """The scale whose trainings are drawn."""
+    return Context(scale="laptop", keep=keep_folder())
+
+
+def panel(figure: Figure, place: tuple[int, int, int], title: str, x: str, y: str) -> Any:
+    """One pair of axes with its words, both scales logarithmic."""
+    axes: Any = figure.add_subplot(*place)
+    axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
+    axes.set_title(title, fontsize=10.5)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
+    axes.grid(True, zorder=0)
+    axes.set_axisbelow(True)
+    return axes
+
+
+def set_ticks(axes: Any) -> None:
+    """A few labels along the errors, however short their range."""
+    low, high = axes.get_ylim()
+    near = high / low < 4
+    subs = (1.0, 1.2, 1.4, 1.6, 2.0, 3.0, 5.0, 6.0, 7.0, 8.0) if near else (1.0, 2.0, 5.0)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+
+
+def shades(count: int) -> list[Any]:
+    return [ramp_colours()(value) for value in np.linspace(0, 1, count)]
+
+
+def perceptron() -> Figure:
+    """Error against norm at one load; relative error at six loads; these on the master curve."""
+    figure = Figure(figsize=(12, 3.9), layout="constrained")
+    norm = np.geomspace(1e-2, 80, 90)
+    model = kleiber.theory.Perceptron(load=5.0)
+    left = panel(figure, (1, 3, 1), "Load 5", "norm", "generalisation error")
+    left.plot(norm, model.error(norm), color=BLUE, lw=1.6, label="fixed norm, theory")
+    flow = model.simulate_flow({"norm": np.geomspace(0.1, 8, 9)}, seeds=4, seed=0)
+    mean = flow.group_by("norm").agg(pl.col("error").mean()).sort("norm")
+    left.plot(mean["norm"], mean["error"], "o", color=RED, ms=4, label="gradient flow, simulated")
+    known = model.references()
+    for value, name in ((known.hebb, "Hebb"), (known.max_stability, "max stability")):
+        left.axhline(value, color=GREY, lw=0.8, ls=":")
+        left.text(80, value, name, color=GREY, ha="right", va="bottom", fontsize=8)
+    left.axhline(known.bayes, color=GREY, lw=0.8, ls=":")
+    left.text(0.011, known.bayes, "Bayes", color=GREY, va="bottom", fontsize=8)
+    set_ticks(left)
+    left.legend(loc="lower left", bbox_to_anchor=(0, 0.1))
+    _draw_loads(figure)
+    return figure
+
+
+def _draw_loads(figure: Figure) -> None:
+    middle = panel(figure, (1, 3, 2), "Six loads", "norm", "error over Hebb's")
+    right = panel(figure, (1, 3, 3), "Rescaled", "norm over the best", "error over the least")
+    for load, colour in zip(LOADS, shades(len(LOADS)), strict=True):
+        model, best = kleiber.theory.Perceptron(load=load), None
+        norm = np.geomspace(0.05, 12 * load, 70)
+        error, best, hebb = model.error(norm), model.optimum(), model.references().hebb
+        middle.plot(norm, error / hebb, color=colour, lw=1.4, label=f"load {load:g}")
+        middle.plot([best.norm], [best.error / hebb], "*", color=colour, ms=8, mec="white", mew=0.4)
+        right.plot(norm / best.norm, error / best.error, color=colour, lw=1.4)
+    norm = np.geomspace(1, 60, 30)
+    middle.plot(norm, early_curve(norm), "--", color=GREY, lw=1.2, label="load to infinity")
+    middle.legend(fontsize=7.5, loc="lower left")
+    set_ticks(middle)
+    best, ell = master_optimum(), np.geomspace(2e-3, 10, 60)
+    curve = master_curve(ell) / master_curve(np.array([best.ell]))
+    right.plot(ell / best.ell, curve, "--", color="#111111", lw=1.2, label="master curve, exact")
+    right.set(xlim=(5e-3, 12), ylim=(0.95, 10))
+    set_ticks(right)
+    right.legend()
+
+
+def source_of(model: str, dataset: str, norm: str) -> tuple[Collapse, str] | None:
+    """The two laws of a panel and whose curves they are; None without data."""
+    if f"{model} {dataset}" in PUBLISHED:
+        return collapse_of(context(), f"{model} {dataset}", norm), "trained here, scaled down"
+    if dataset == "CIFAR10":
+        published = load_runs("norms").filter(pl.col("model") == model)
+        return measure_collapse(published, rule="robust"), "the authors' means"
+    return None
+
+
+def grid_of_panels(rescaled: bool) -> Figure:
+    """Models by data sets: raw curves, or error/error_opt against norm/norm_opt."""
+    figure = Figure(figsize=(12, 9.6), layout="constrained")
+    for row, model in enumerate(MODELS):
+        for column, dataset in enumerate(DATASETS):
+            place = (3, 3, 3 * row + column + 1)
+            found = source_of(model, dataset, TEXTBOOK)
+            if found is None:
+                _draw_nothing(figure, place, f"{model}, {dataset}")
+                continue
+            collapse, source = found
+            published = source.startswith("the authors")
+            kind = "norm as released" if published else "spectral complexity"
+            words = (
+                (f"{kind} over the best", "error over the least") if rescaled else (kind, "error")
+            )
+            axes = panel(figure, place, f"{model}, {dataset}: {source}", *words)
+            _draw_curves(axes, collapse, rescaled)
+            if not published:  # nothing happens before
+                first = 1e-3 * (1.0 if rescaled else float(np.exp(collapse.log_norm_opt[0])))
+                axes.set_xlim(left=max(first, axes.get_xlim()[0]))
+    return figure
+
+
+def _draw_nothing(figure: Figure, place: tuple[int, int, int], title: str) -> None:
+    axes: Any = figure.add_subplot(*place)
+    axes.set_title(title, fontsize=10.5)
+    axes.set(xticks=[], yticks=[])
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.text(0.5, 0.5, "no data here (scale full)", color=GREY, ha="center", va="center")
+
+
+def _draw_curves(axes: Any, found: Collapse, rescaled: bool) -> None:
+    table, items = rescale_curves(found), found.curves.items
+    x, y = ("x", "y") if rescaled else ("norm", "error")
+    marked = {0, len(items) // 2, len(items) - 1}
+    for k, (item, colour) in enumerate(zip(items, shades(len(items)), strict=True)):
+        part = table.filter(pl.col("n_data") == item.n_data)
+        label = f"P = {item.n_data:,.0f}" if k in marked else None
+        axes.plot(part[x], part[y], color=colour, lw=1.2, label=label)
+        if not rescaled:
+            best = np.exp(found.log_norm_opt[k]), np.exp(found.log_error_opt[k])
+            axes.plot(*best, "*", color=colour, ms=8, mec="white", mew=0.4, zorder=4)
+    if rescaled:
+        gamma = found.estimates["gamma_1"].value
+        low, high = found.window.low, min(found.window.high, 1.0)
+        ends = np.array([max(low, float(table["x"].min())), high])  # pyright: ignore
+        inside = table.filter(pl.col("x").is_between(ends[0], ends[1]))
+        middle = np.exp(
+            inside.select((pl.col("y").log() + gamma * pl.col("x").log()).mean()).item()
+        )
+        axes.plot(ends, 1.15 * middle * ends**-gamma, "--", color=RED, lw=1.3)
+        axes.text(
+            0.97, 0.93, rf"$\gamma_1$ = {gamma:.3g}", color=RED, ha="right",
+            transform=axes.transAxes,
+        )  # fmt: skip
+    set_ticks(axes)
+    axes.legend(fontsize=7.5, loc="lower left")
+
+
+def products() -> Figure:
+    """gamma_1 gamma_2 against gamma_measured for every norm and case trained here."""
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    norms = [name for name in NAMES if name not in RELEASED.values() or name == TEXTBOOK]
+    for place, case in enumerate(PUBLISHED, start=1):
+        axes: Any = figure.add_subplot(1, 4, place)
+        axes.set_title(case, fontsize=10.5)
+        released = RELEASED[case.partition(" ")[0]]
+        listed = norms if released == TEXTBOOK else [norms[0], released, *norms[1:]]
+        for k, norm in enumerate(listed):
+            values = collapse_of(context(), case, norm).estimates
+            for name, colour, shift in (("predicted", RED, 0.12), ("measured", BLUE, -0.12)):
+                each = values[f"gamma_{name}"]
+                axes.hlines(k + shift, each.low, each.high, color=colour, lw=1.4)
+                label = {"predicted": "product", "measured": "measured"}[name] if not k else None
+                axes.plot([each.value], [k + shift], "o", color=colour, ms=4, label=label)
+        names = [NAMES[norm].removeprefix("the ") for norm in listed]
+        axes.set_yticks(range(len(listed)), names, fontsize=7.5)
+        axes.invert_yaxis()
+        axes.axvline(0, color=GREY, lw=0.8, ls=":")
+        low, high = axes.get_xlim()
+        measured = collapse_of(context(), case, TEXTBOOK).estimates["gamma_measured"].value
+        axes.set_xlim(max(low, -1.5 * measured), min(high, 3.5 * measured))
+        axes.set_xlabel("exponent")
+        axes.grid(True, axis="x", zorder=0)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    names = {"product": "gamma_1 gamma_2", "measured": "gamma_measured"}
+    figure.legend(handles, [names[label] for label in labels], loc="outside lower center", ncols=2)
+    return figure
+
+
+def print_table() -> None:
+    """The exponents of every case, norm and rule, as rows of a table in Markdown."""
+    print("| net | norm | rule | gamma_1 | gamma_2 | product | measured | overlap | collapse |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for case in PUBLISHED:
+        for norm in NAMES:
+            if norm in RELEASED.values() and norm not in (TEXTBOOK, RELEASED[case.split()[0]]):
+                continue
+            for rule in ("robust", "authors"):
+                found = collapse_of(context(), case, norm, rule)
+                cells = [
+                    f"{each.value:.3g} ± {each.stderr:.2g}" for each in found.estimates.values()
+                ]
+                spreads = f"{found.overlap:.1%}", f"{found.quality:.1%}"
+                print(f"| {' | '.join([case, NAMES[norm], rule, *cells, *spreads])} |")
+        for sentence in collapse_of(context(), case, TEXTBOOK).flags:
+            print(f"- {sentence}")
+
+
+FIGURES = (
+    perceptron, lambda: grid_of_panels(False), lambda: grid_of_panels(True), products,
+)  # fmt: skip
+
+
+def main(words: list[str]) -> None:
+    if "--table" in words:
+        print_table()
+        return
+    suffix = ".png" if "--png" in words else ".svg"
+    places = [word for word in words if not word.startswith("--")]
+    folder = Path(places[0]) if places else FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for k, make in enumerate(FIGURES, start=1):
+        path = folder / f"implicit_bias_{k}{suffix}"
+        with styled():
+            figure = make()
+            metadata = {"Date": None} if suffix == ".svg" else {}
+            with land(path) as temporary:
+                figure.savefig(temporary, format=suffix[1:], dpi=110, metadata=metadata)
+        print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

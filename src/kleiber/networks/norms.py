@@ -1,0 +1,328 @@
+# pyright: basic
+"""Norms of networks, in log space: spectral complexity and what is compared with it.
+
+For matrices A_1 ... A_L (find_weights says which; convolutions flattened to [out, in x window]),
+s_i = |A_i| the largest singular value, b_i the sum of the lengths of the rows of A_i - M_i (of its
+output units), c_i that of the columns of A_i:
+
+    log_spectral_complexity   log prod s_i (sum_i (b_i/s_i)^(2/3))^(3/2), Bartlett et al. 2017
+                              (arXiv 1706.08498), eq. 1.2, activations of Lipschitz constant 1
+    log_tail_complexity       the same with sum_{j>i} c_j in the place of b_i: what the code of
+                              D'Amico et al. 2025 (arXiv 2505.13230) computes for its CNNs
+    log_fc_complexity         that for the first and last layer alone, log s_L c_L: their ResNets
+    log_spectral_product      log prod s_i
+    log_operator_product      the same with each convolution's norm as a map of images
+    log_21                    log sum b_i
+    log_l1, log_frobenius     log sum |w| and log (sum w^2)^(1/2) of all parameters, whatever layer
+    log_path                  log (sum over paths of the product of squared weights)^(1/2)
+
+The references M_i are 0 unless given. A norm of zero has the log -inf.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from kleiber.errors import nearest
+from kleiber.networks.image_nets import Block, Dropout, Scaled
+from kleiber.networks.net import TORCH_BENDS, Bend
+from kleiber.networks.singular import Warm, leading, spectral_norm
+from kleiber.networks.weights import Weight, find_weights, input_sizes
+
+Norms = dict[str, float]
+NORMS = (
+    "log_spectral_complexity",
+    "log_tail_complexity",
+    "log_fc_complexity",
+    "log_spectral_product",
+    "log_operator_product",
+    "log_21",
+    "log_l1",
+    "log_frobenius",
+    "log_path",
+)
+SPECTRAL = frozenset(NORMS[:4])  # what needs the flattened matrices' largest singular values
+HOMOGENEOUS = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.modules.batchnorm._BatchNorm, nn.ReLU,
+    nn.LeakyReLU, nn.Identity, nn.Flatten, nn.Dropout, nn.MaxPool2d, nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d, Bend, Dropout,
+)  # fmt: skip
+HOLDING = (nn.Sequential, Block, Scaled)  # modules that only join those
+RECTIFIERS = tuple(TORCH_BENDS[name] for name in ("relu", "leaky_relu", "identity"))
+
+
+def measure_norms(
+    module: nn.Module,
+    *,
+    shape: tuple[int, ...] | None = None,
+    reference: nn.Module | None = None,
+    names: Collection[str] | None = None,
+    unknown: Literal["refuse", "leave"] = "refuse",
+    warm: Warm | None = None,
+) -> Norms:
+    """The logs of a module's norms by name, all that there are or those named.
+
+    `shape` is that of one input, needed by log_operator_product where there are convolutions and by
+    log_path; without it, or for layers without path norm, these are left out unless named. The
+    rows of `reference` (the module at its start, say) are subtracted in log_spectral_complexity.
+    With a dict as `warm`, iterations start from the vectors of the last call, as they should from
+    one checkpoint to the next. Parameters that are not finite make every norm NaN.
+
+    Raises ValueError for an unknown name and for layers without norm (but see find_weights).
+    """
+    wanted = set(NORMS if names is None else names)
+    for name in sorted(wanted - set(NORMS)):
+        raise ValueError(f"no norm is called {name!r}.{nearest(name, NORMS)} {', '.join(NORMS)}.")
+    weights = find_weights(module, unknown)
+    if names is None:
+        wanted -= _not_to_be_had(module, shape, weights)
+    if not all(torch.isfinite(value).all() for value in module.parameters()):
+        return dict.fromkeys((name for name in NORMS if name in wanted), math.nan)
+    found: Norms = {}
+    tops: dict[str, float] = {}
+    if wanted & (SPECTRAL | {"log_21"}):
+        base = None if reference is None else find_weights(reference, unknown)
+        tops = {weight.name: spectral_norm(weight.matrix, warm, weight.name) for weight in weights}
+        found |= complexities(weights, tops, base)
+    if "log_operator_product" in wanted:
+        found["log_operator_product"] = operator_product(module, weights, shape, tops, warm)
+    if "log_path" in wanted:
+        found["log_path"] = path_norm(module, shape)
+    if wanted & {"log_l1", "log_frobenius"}:
+        found |= entrywise(module)
+    return {name: found[name] for name in NORMS if name in wanted}
+
+
+def complexities(
+    weights: tuple[Weight, ...],
+    largest: Mapping[str, float],
+    base: tuple[Weight, ...] | None = None,
+) -> Norms:
+    """What follows from largest singular values, by name, and the lengths of rows and columns."""
+    tops = [log(largest[weight.name]) for weight in weights]
+    columns = [float(lengths(weight.matrix, 0)) for weight in weights]
+    rows = plain = [log(float(lengths(weight.matrix, 1))) for weight in weights]
+    if base is not None:
+        if [each.matrix.shape for each in base] != [each.matrix.shape for each in weights]:
+            raise ValueError("the reference is a module with other layers than the one measured")
+        rows = [
+            log(float(lengths(weight.matrix - start.matrix, 1)))
+            for weight, start in zip(weights, base, strict=True)
+        ]
+    after = [sum(columns[place:]) for place in range(1, len(columns))]
+    return {
+        "log_spectral_complexity": combine(tops, rows),
+        "log_tail_complexity": combine(tops, [*map(log, after), -math.inf]),
+        "log_fc_complexity": tops[-1] + log(columns[-1]),
+        "log_spectral_product": sum(tops),
+        "log_21": log_sum(plain),
+    }
+
+
+def lengths(matrix: Tensor, along: Literal[0, 1]) -> Tensor:
+    """The sum of the lengths of the columns (0) or of the rows (1) of a matrix."""
+    return torch.linalg.vector_norm(matrix, dim=along, dtype=torch.float64).sum()
+
+
+def log(value: float) -> float:
+    """The logarithm, -inf at 0."""
+    return math.log(value) if value > 0 else -math.inf
+
+
+def log_sum(logs: list[float]) -> float:
+    """log sum exp, for terms of any size."""
+    most = max(logs)
+    if math.isinf(most):
+        return most
+    return most + math.log(sum(math.exp(each - most) for each in logs))
+
+
+def combine(tops: list[float], others: list[float]) -> float:
+    """log prod s_i (sum_i (t_i/s_i)^(2/3))^(3/2) from the logs of s and t; s > 0 where t > 0."""
+    if math.isinf(sum(tops)):
+        return -math.inf
+    ratios = [2 / 3 * (other - top) for top, other in zip(tops, others, strict=True)]
+    return sum(tops) + 1.5 * log_sum(ratios)
+
+
+def operator_product(
+    module: nn.Module,
+    weights: tuple[Weight, ...],
+    shape: tuple[int, ...] | None,
+    known: Mapping[str, float],
+    warm: Warm | None = None,
+) -> float:
+    """log of the product of operator norms, convolutions acting on images of the size they see;
+    `known` are largest singular values of matrices that need not be found again."""
+    sizes: Mapping[str, tuple[int, ...]] = {}
+    if any(weight.layer is not None for weight in weights):
+        if shape is None:
+            raise ValueError("log_operator_product needs the shape of one input of the module")
+        sizes = input_sizes(module, shape, weights)
+    total = 0.0
+    for weight in weights:
+        if weight.layer is not None:
+            top = convolution_norm(weight, sizes[weight.name], warm)
+        elif weight.name in known:
+            top = known[weight.name]
+        else:
+            top = spectral_norm(weight.matrix, warm, weight.name)
+        total += log(top)
+    return total
+
+
+def convolution_norm(weight: Weight, shape: tuple[int, ...], warm: Warm | None = None) -> float:
+    """The largest singular value of a convolution as a map of inputs of that shape.
+
+    By power iteration; for circular padding with stride 1 by the Fourier transform of the kernel
+    (Sedghi, Gupta & Long 2019, arXiv 1805.10408).
+    """
+    layer = weight.layer
+    assert layer is not None
+    kernel, count = weight.scale * layer.weight.detach(), math.prod(shape)
+    if is_circular(weight):
+        return circular_norm(kernel, shape[1:])
+    size = float(kernel.abs().max())
+    if not size > 0:
+        return 0.0
+    kernel = kernel / size
+
+    def gram(x: Tensor) -> Tensor:
+        return weight.act_back(x.reshape(-1, *shape), kernel).reshape(-1, count)
+
+    name = f"{weight.name} on {shape}"
+    return size * leading(gram, count, kernel.dtype, kernel.device, warm, name)
+
+
+def is_circular(weight: Weight) -> bool:
+    """Whether a convolution commutes with shifts of a periodic image, all channels in one group."""
+    layer = weight.layer
+    if layer is None or layer.padding_mode != "circular" or layer.groups != 1:
+        return False
+    same = all(
+        2 * int(around) == gap * (side - 1)
+        for around, gap, side in zip(layer.padding, layer.dilation, layer.kernel_size, strict=True)
+    )
+    return same and set(layer.stride) == {1} and set(layer.dilation) == {1}
+
+
+def circular_norm(kernel: Tensor, sides: tuple[int, ...]) -> float:
+    """The operator norm of a circular convolution: the largest over frequencies."""
+    axes = tuple(range(2, kernel.ndim))
+    wide = torch.zeros((*kernel.shape[:2], *sides), dtype=torch.float64)
+    for place in torch.cartesian_prod(*[torch.arange(n) for n in kernel.shape[2:]]).reshape(
+        -1, len(axes)
+    ):
+        at = tuple(int(k) % n for k, n in zip(place, sides, strict=True))
+        wide[(..., *at)] += kernel[(..., *place.tolist())].to("cpu", torch.float64)
+    blocks = torch.fft.fftn(wide, dim=axes).flatten(2).permute(2, 0, 1)
+    return float(torch.linalg.matrix_norm(blocks, ord=2).max())
+
+
+def entrywise(module: nn.Module) -> Norms:
+    """l1 and Frobenius norm of all parameters together."""
+    values = [value.detach() for value in module.parameters()]
+    one = sum(float(value.abs().sum(dtype=torch.float64)) for value in values)
+    two = [float(torch.linalg.vector_norm(value, dtype=torch.float64)) for value in values]
+    return {"log_l1": log(one), "log_frobenius": log(math.hypot(*two))}
+
+
+def path_norm(module: nn.Module, shape: tuple[int, ...] | None) -> float:
+    """log of the root of the sum over paths, input to output, of squared weights.
+
+    Neyshabur et al. 2015 (arXiv 1506.02617), by one forward pass of ones through the squared
+    weights, biases 0. A batch norm is its scale in use, gamma^2/var; pooling stays what it is, so
+    that of the paths through a maximum the heaviest counts. For rectifiers only.
+    """
+    if shape is None:
+        raise ValueError("log_path needs the shape of one input of the module")
+    if strange := _without_path(module):
+        raise ValueError(
+            f"log_path is for linear, convolution and batch norm layers with rectifiers; "
+            f"{strange} is none"
+        )
+    squared = copy.deepcopy(module).double().eval()
+    for part in squared.modules():
+        _square(part)
+    steps = squared.children() if type(squared) is nn.Sequential else (squared,)
+    total, x = 0.0, torch.ones((1, *shape), dtype=torch.float64)
+    with torch.no_grad():
+        for step in steps:  # rescaled after each, as products of many layers overflow
+            x = step(x.to(next(squared.parameters()).device))
+            size = float(x.max())
+            if size <= 0:
+                return -math.inf
+            total, x = total + math.log(size), x / size
+    return 0.5 * (total + math.log(float(x.sum())))
+
+
+def _square(part: nn.Module) -> None:
+    """Make a layer of a copy the one whose weights are squared, without biases."""
+    with torch.no_grad():
+        for name, value in part.named_parameters(recurse=False):
+            value.copy_(torch.zeros_like(value) if "bias" in name else value.square())
+        if isinstance(part, Scaled):
+            part.scale = part.scale**2
+        if isinstance(part, Bend):
+            part.swell = part.swell**2
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_var is not None:
+            assert part.running_mean is not None
+            part.running_mean.zero_()
+            part.running_var.add_(part.eps).square_().sub_(part.eps)
+
+
+def _without_path(module: nn.Module) -> str:
+    """The kind of a layer that has no path norm, "" if there is none."""
+    for part in module.modules():
+        if isinstance(part, Bend) and part.bend not in RECTIFIERS:
+            return "another activation"
+        statistics = getattr(part, "track_running_stats", True)
+        if not isinstance(part, (*HOMOGENEOUS, *HOLDING)) or not statistics:
+            return type(part).__name__
+    return ""
+
+
+def _not_to_be_had(
+    module: nn.Module, shape: tuple[int, ...] | None, weights: tuple[Weight, ...]
+) -> set[str]:
+    """The norms that the module, or not knowing the shape of its inputs, excludes."""
+    without: set[str] = set()
+    if shape is None and any(weight.layer is not None for weight in weights):
+        without.add("log_operator_product")
+    if shape is None or _without_path(module):
+        without.add("log_path")
+    return without
+
+
+def log_margin(outputs: Tensor, labels: Tensor, share: float = 0.1) -> float:
+    """log of the margin that all but a share of examples reach: their class over the next best.
+
+    Outputs [rows, classes], labels [rows]. Raises ValueError where that margin is not positive, as
+    for a net that errs on more of them.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"the share of examples below the margin lies in [0, 1), got {share}")
+    own = outputs.gather(1, labels[:, None])[:, 0]
+    others = outputs.scatter(1, labels[:, None], -math.inf).amax(1)
+    margin = float(torch.quantile((own - others).double(), share))
+    if not margin > 0:
+        raise ValueError(
+            f"the margin that {1 - share:.0%} of the examples reach is {margin:.3g}; a norm over a "
+            "margin needs a positive one, of a net that has learnt them"
+        )
+    return math.log(margin)
+
+
+def over_margin(norms: Norms, margin: float) -> Norms:
+    """Logs of norms divided by a margin, by the log of that margin (`log_margin`).
+
+    Only norms that scale as the outputs do mean anything so: complexities, products and path norm.
+    """
+    scaling = set(NORMS) - {"log_21", "log_l1", "log_frobenius"}
+    return {f"{name}_over_margin": norms[name] - margin for name in norms if name in scaling}
