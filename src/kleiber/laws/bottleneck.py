@@ -14,7 +14,9 @@ m                max(1, 2/(1 + beta)) with feature learning (rich), 1 without (l
 The exponents are those that the model of Bordelon, Atanasov and Pehlevan has: the floor of the
 width goes as min(1, beta), that of the data as min(2, beta), and what batches add as
 t^-min(beta, 2 - 1/alpha), in rich runs of hard tasks only as long as B is large enough for the
-grown kernel. See `bottleneck_exponents` for where compute is best spent.
+grown kernel. The transient is the paper's, which the model has for easy tasks; that of hard ones,
+(1/N) t^-(beta - 1/alpha) until t = N^alpha, stays below the floor of the width and is left out.
+See `bottleneck_exponents` for where compute is best spent.
 """
 
 from __future__ import annotations

@@ -1,0 +1,92 @@
+"""Power-law spectra of 10^14 modes and more as a few hundred nodes.
+
+Sums over modes k of smooth functions of log k become quadratures: the first modes are taken one by
+one; the others are an integral over k (Euler and Maclaurin's formula with its first correction), by
+Gauss-Legendre panels in log lam; what lies beyond the last panel, where the function is as good as
+linear in lam, is one node more.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import zeta
+
+Nodes = Float[np.ndarray, "nodes"]
+SINGLE = 64  # modes taken one by one
+ALL_SINGLE = 300  # a spectrum of up to so many modes has only such
+PANEL = 1.0  # width of a panel in log lam, at most
+PER_PANEL = 8
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Eigenvalues, how many modes each node stands for, and the loss these carry at the start."""
+
+    lam: Nodes
+    count: Nodes
+    power: Nodes
+
+    @property
+    def trace(self) -> float:
+        """sum lam_k."""
+        return float(self.count @ self.lam)
+
+    @property
+    def total(self) -> float:
+        """sum c_k, the loss of knowing nothing."""
+        return float(self.power.sum())
+
+
+def power_modes(capacity: float, source: float, modes: float, smallest: float) -> Modes:
+    """lam_k = k^-capacity, c_k = k^-(capacity source + 1) for k = 1..modes, for functions that are
+    linear in lam below the `smallest`."""
+    decay = capacity * source + 1
+    if modes <= ALL_SINGLE:
+        k = np.arange(1, modes + 1)
+        return Modes(k**-capacity, np.ones(k.size), k**-decay)
+    reach = max(smallest ** (-1 / capacity), 4.0 * SINGLE)
+    last = min(modes + 0.5, reach)
+    k, weight = _integral(SINGLE - 0.5, last, PANEL / capacity)
+    single = np.arange(1.0, SINGLE + 1)
+    ones = np.ones(SINGLE)
+    ones[-2:] += (-1 / 24, 1 / 24 - 1)  # the correction g'(SINGLE - 1/2)/24; mode 64 is in the rest
+    k, weight = np.concatenate([single, k]), np.concatenate([ones, weight])
+    found = Modes(k**-capacity, weight, weight * k**-decay)
+    return found if last > modes else _with_tail(found, capacity, decay, last, modes)
+
+
+def _integral(low: float, high: float, width: float) -> tuple[Nodes, Nodes]:
+    """Nodes and weights of dk from low to high, smooth in log k."""
+    panels = max(int(np.ceil(np.log(high / low) / width)), 1)
+    at, weight = np.polynomial.legendre.leggauss(PER_PANEL)
+    edges: Nodes = np.linspace(float(np.log(low)), float(np.log(high)), panels + 1)
+    half = (edges[1] - edges[0]) / 2
+    k = np.exp((edges[:-1, None] + half * (1 + at)).ravel())
+    return k, np.tile(half * weight, panels) * k
+
+
+def _with_tail(modes: Modes, capacity: float, decay: float, last: float, end: float) -> Modes:
+    """The modes with one more node for k from `last` to `end`, of the mean lam of c."""
+
+    def rest(power: float) -> float:
+        """The integral of k^-power."""
+        far = 0.0 if math.isinf(end) else (end + 0.5) ** (1 - power)
+        return (last ** (1 - power) - far) / (power - 1)
+
+    power = rest(decay)
+    lam = rest(decay + capacity) / power
+    return Modes(
+        np.append(modes.lam, lam),
+        np.append(modes.count, rest(capacity) / lam),
+        np.append(modes.power, power),
+    )
+
+
+def exact_total(decay: float, modes: float) -> float:
+    """sum k^-decay for k = 1..modes, decay above 1."""
+    beyond = 0.0 if math.isinf(modes) else zeta(decay, modes + 1.0)
+    return float(zeta(decay) - beyond)

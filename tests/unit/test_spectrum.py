@@ -1,0 +1,208 @@
+"""Capacity and source of a spectrum: planted ones, samples of them, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.special import zeta
+from typer.testing import CliRunner
+
+from kleiber.cli import app
+from kleiber.errors import BadTable
+from kleiber.laws.bottleneck import bottleneck_exponents
+from kleiber.reduce.spectrum import estimate_spectrum, lazy_loss, spectrum
+from kleiber.reduce.spectrum_modes import Modes, Samples, modes_of
+
+SCREE = np.arange(1.0, 2001)
+
+
+def planted(
+    samples: int, alpha: float, beta: float, seed: int, modes: int = 2000, drawn: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """A Gram matrix and targets of Gaussian features of a power-law spectrum; modes beyond those
+    drawn add their trace and, as noise, their power."""
+    rng = np.random.default_rng(seed)
+    k, decay = np.arange(1.0, modes + 1), alpha * beta + 1
+    x = rng.standard_normal((samples, modes))
+    weights = rng.standard_normal(modes) if drawn else np.ones(modes)
+    gram = (x * k**-alpha) @ x.T + zeta(alpha, modes + 1) * np.eye(samples)
+    rest = np.sqrt(zeta(decay, modes + 1)) * rng.standard_normal(samples)
+    return gram, x @ (k ** (-decay / 2) * weights) + rest
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "regime"), [(1.5, 0.5, "hard"), (1.2, 0.4, "hard"), (2.0, 2.2, "super_easy")]
+)
+def test_exponents_of_a_planted_spectrum(alpha: float, beta: float, regime: str) -> None:
+    found = estimate_spectrum(*planted(400, alpha, beta, 0), draws=8)
+    capacity, source = found.estimates["capacity"], found.estimates["source"]
+    assert capacity.value == pytest.approx(alpha, abs=0.02)
+    assert source.low < beta < source.high
+    assert source.stderr < 0.2 * max(beta, 1)
+    assert found.regime == regime
+    assert found.chances[regime] > 0.95
+    assert found.window == (10.0, 400 / 3)
+    rich = bottleneck_exponents(capacity.value, source.value, rich=True)
+    for name in ("time", "compute"):
+        assert found.estimates[f"{name}_rich"].value == pytest.approx(float(rich[name]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alpha", "beta"), [(1.5, 0.5), (1.2, 0.25), (2.0, 1.4)])
+@pytest.mark.parametrize("drawn", [False, True])
+def test_intervals_hold_the_truth(alpha: float, beta: float, drawn: bool) -> None:
+    """95% intervals of 60 planted spectra; they may be wider than needed, not narrower."""
+    inside = np.zeros(2)
+    for seed in range(60):
+        gram, y = planted(300, alpha, beta, seed, drawn=drawn)
+        made = estimate_spectrum(gram, y, draws=16, seed=seed).estimates
+        for i, (name, true) in enumerate((("capacity", alpha), ("source", beta))):
+            inside[i] += made[name].low <= true <= made[name].high
+    assert (inside / 60 >= 0.9).all()
+
+
+def test_the_sample_s_own_tails_are_off_where_resolved_ones_are_not() -> None:
+    """Slowly falling spectra: at the samples' tenth the empirical eigenvalues are not the true."""
+    tails, resolved = [], []
+    for seed in range(4):
+        gram, y = planted(300, 1.2, 0.4, seed)
+        for rule, kept in (("tails", tails), ("resolved", resolved)):
+            found = estimate_spectrum(gram, y, rule=rule, draws=2)  # type: ignore[arg-type]
+            kept.append(found.estimates["capacity"].value)
+            assert ("resolved" in " ".join(found.notes)) == (rule == "tails")
+    assert np.mean(tails) < 1.1
+    assert np.mean(resolved) == pytest.approx(1.2, abs=0.01)
+
+
+def test_population_modes_give_their_exponents() -> None:
+    found = estimate_spectrum(SCREE**-1.7, SCREE ** -(1.7 * 0.6 + 1), draws=40)
+    assert found.rule == "tails"
+    assert found.window == (10.0, 200.0)
+    assert found.estimates["capacity"].value == pytest.approx(1.7, abs=1e-6)
+    assert found.estimates["tail"].value == pytest.approx(1.02, abs=0.01)  # modes beyond 2000 count
+    assert found.estimates["source"].low < 0.6 < found.estimates["source"].high
+    shuffled = np.random.default_rng(0).permutation(2000)
+    again = estimate_spectrum(SCREE[shuffled] ** -1.7, SCREE[shuffled] ** -2.02, draws=40)
+    assert again.estimates == found.estimates
+
+
+def test_gram_features_and_few_modes_agree() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((300, 900)) * np.arange(1.0, 901) ** -0.8
+    y = np.stack([x @ np.arange(1.0, 901) ** -0.2, x @ rng.standard_normal(900)], axis=1)
+    by_gram = modes_of(Samples("gram", x @ x.T, y))
+    by_features = modes_of(Samples("features", x, y))
+    np.testing.assert_allclose(by_gram.eigenvalues, by_features.eigenvalues, rtol=1e-9)
+    np.testing.assert_allclose(by_gram.powers, by_features.powers, rtol=1e-6)
+    assert by_gram.powers.sum() == pytest.approx((y**2).sum() / 300)
+    for kind, given in (("gram", x @ x.T), ("features", x)):
+        few = modes_of(Samples(kind, given, y), top=40)  # type: ignore[arg-type]
+        np.testing.assert_allclose(few.eigenvalues, by_gram.eigenvalues[:40], rtol=1e-8)
+        np.testing.assert_allclose(few.powers, by_gram.powers[:40], rtol=1e-5)
+        assert few.rest_power == pytest.approx(by_gram.powers[40:].sum(), rel=1e-6)
+        assert few.rest_trace == pytest.approx(by_gram.eigenvalues[40:].sum(), rel=1e-6)
+    narrow = modes_of(Samples("features", x[:, :50], y))
+    wide = modes_of(Samples("gram", x[:, :50] @ x[:, :50].T, y))
+    np.testing.assert_allclose(narrow.eigenvalues, wide.eigenvalues[:50], rtol=1e-9)
+    np.testing.assert_allclose(narrow.powers, wide.powers[:50], rtol=1e-6)
+    assert narrow.rank == wide.rank == 50
+    assert narrow.rest_power == pytest.approx(wide.powers[50:].sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("samples", "width"), [(700, 250), (300, 300)])
+def test_random_features_are_seen_through_to_their_kernel(samples: int, width: int) -> None:
+    rng = np.random.default_rng(4)
+    k = np.arange(1.0, 4001)
+    psi = rng.standard_normal((samples, 4000)) * k**-0.75
+    mixed = rng.standard_normal((4000, width)) / np.sqrt(width)
+    y = psi @ (k**-0.875 / k**-0.75)
+    through = estimate_spectrum(psi @ mixed, y, kind="features", width=width, draws=8)
+    as_they_are = estimate_spectrum(psi @ mixed, y, kind="features", draws=8)
+    assert through.estimates["capacity"].value == pytest.approx(1.5, abs=0.06)  # 4000 modes: 1.54
+    assert as_they_are.estimates["capacity"].value > 1.56
+    assert through.estimates["source"].low < 0.5 < through.estimates["source"].high
+    if samples > width:
+        assert "width=250" in as_they_are.notes[0]
+        assert through.notes == ()
+
+
+def test_the_largest_modes_are_enough_for_the_exponents() -> None:
+    gram, y = planted(500, 1.6, 0.5, 1)
+    whole = estimate_spectrum(gram, y, draws=4, window=(10, 100))
+    part = estimate_spectrum(gram, y, draws=4, window=(10, 100), modes=200)
+    for name in ("capacity", "source"):
+        off = abs(part.estimates[name].value - whole.estimates[name].value)
+        assert off < whole.estimates[name].stderr
+    assert estimate_spectrum(gram, y, draws=4, modes=120).window[1] == 120
+
+
+def test_the_lazy_loss_is_that_of_gradient_descent_on_the_samples() -> None:
+    gram, y = planted(200, 1.5, 0.5, 2)
+    found = estimate_spectrum(gram, y, draws=2)
+    residual, eta = y.copy(), 0.001
+    times, losses = [0.0], [float((y**2).mean())]
+    for step in range(1, 5001):
+        residual = residual - eta * gram @ residual / 200
+        if step in (10, 500, 5000):
+            times.append(step * eta)
+            losses.append(float((residual**2).mean()))
+    made = lazy_loss(found, times)
+    np.testing.assert_allclose(made["loss"], losses, rtol=3e-3)
+    assert lazy_loss(found, [0.1, 1e6])["resolved"].to_list() == [True, False]
+
+
+def test_a_table_of_modes_or_of_samples(tmp_path: Path) -> None:
+    modes = pl.DataFrame({"eigenvalue": SCREE**-1.5, "power": SCREE**-1.75})
+    made = spectrum(modes)
+    assert made.columns == ["name", "value", "stderr", "low", "high", "regime"]
+    values = dict(zip(made["name"], made["value"], strict=True))
+    assert values["capacity"] == pytest.approx(1.5, abs=1e-6)
+    assert values["time_gain"] == pytest.approx(2 / (1 + values["source"]))
+    modes.write_csv(tmp_path / "modes.csv")
+    out = tmp_path / "out.csv"
+    done = CliRunner().invoke(
+        app,
+        ["reduce", "spectrum", str(tmp_path / "modes.csv"), "--window", "10,100", "-o", str(out)],
+    )
+    assert done.exit_code == 0, done.output
+    assert pl.read_csv(out)["name"].to_list() == made["name"].to_list()
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 300)) * np.arange(1.0, 301) ** -0.75
+    samples = pl.DataFrame(x, schema=[f"f{i}" for i in range(300)])
+    samples = samples.with_columns(pl.Series("y", x.sum(axis=1)))
+    by_table = spectrum(samples, target="y", draws=4)
+    by_array = estimate_spectrum(x, x.sum(axis=1), kind="features", draws=4)
+    assert by_table["value"][0] == by_array.estimates["capacity"].value
+
+
+@pytest.mark.parametrize(
+    ("given", "targets", "options", "sentence"),
+    [
+        (np.ones((3, 4)), np.ones(4), {}, "one row for each row"),
+        (np.ones((3, 4)), np.ones(3), {"kind": "gram"}, "square and symmetric"),
+        (-np.eye(60) + 2 / 60, np.ones(60), {}, "negative eigenvalue"),
+        (np.eye(60), np.ones(60), {"kind": "grams"}, "Did you mean 'gram'"),
+        (SCREE**-1.5, -(SCREE**-2), {}, "not negative"),
+        (SCREE**-1.5, SCREE**-2, {"rule": "resolved"}, "needs samples"),
+        (SCREE**-1.5, SCREE**-2, {"window": (50, 20)}, "two rising numbers"),
+        (SCREE[:40] ** -1.5, SCREE[:40] ** -2, {}, "too little of the spectrum"),
+        (SCREE**-1.5, SCREE**-2, {"draws": 1}, "2 draws"),
+        (np.full((9, 9), np.nan), np.ones(9), {}, "finite"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    given: np.ndarray, targets: np.ndarray, options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(BadTable, match=sentence):
+        estimate_spectrum(given, targets, **options)
+
+
+def test_what_is_odd_is_noted() -> None:
+    slow = estimate_spectrum(SCREE**-0.8, SCREE**-1.5, draws=4)
+    assert "does not converge" in slow.notes[0]
+    flat = Modes(np.ones(3), np.ones(3), 0)
+    assert flat.rank == 3
