@@ -1,0 +1,245 @@
+"""The lower envelope of training curves: which size is best at each compute, and how that grows.
+
+Curves of several sizes N, each over seeds, are compared at equal compute C. Where the loss of N is
+below that of every other size N wins. Two winners that follow each other cross at a compute C_i,
+at which sqrt(N_i N_{i+1}) stands for the best size N*(C_i); if curves of sizes in a fixed ratio are
+copies of one another, L = C^-x g(N/C^a), the crossings lie on N* ~ C^a and L* ~ C^-x exactly. This
+is approach 1 of Hoffmann et al. 2022 (arXiv 2203.15556), read at the points where it is not a
+staircase.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+from scipy import special
+
+from kleiber.claim import Estimate
+from kleiber.errors import BadTable, listed
+from kleiber.maths.seeds import stream
+from kleiber.maths.slopes import window_slope
+from kleiber.table import as_frame, numbers, require
+
+LEVEL = 0.95
+FINE = 800  # points of compute at which curves are compared, evenly in its logarithm
+FEWEST = 3  # crossings of an exponent: two give a line through two points, without a check
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Losses over seeds of each size at common places: log x, and per size [seeds, places], NaN
+    where a size has no points there."""
+
+    sizes: tuple[float, ...]
+    log_x: Float[np.ndarray, "places"]
+    losses: tuple[Float[np.ndarray, "seeds places"], ...]
+
+
+@dataclass(frozen=True)
+class Crossings:
+    """Where one size hands over to the next: pairs of winners, log x and log loss there."""
+
+    pairs: tuple[tuple[int, int], ...]
+    log_x: Float[np.ndarray, "pairs"]
+    log_loss: Float[np.ndarray, "pairs"]
+
+
+def envelope(
+    table: object,
+    *,
+    x: str = "flops",
+    y: str = "loss",
+    size: str = "width",
+    draws: int = 400,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """The crossings of the lower envelope of y along x over sizes, one row each, in order of x.
+
+    Rows with the same size and x are seeds and are averaged; between the x of a size log y is
+    interpolated linearly in log x. Columns: x with its ends, the best ``size`` there (geometric
+    mean of the two that cross), the two themselves, y. Intervals (95%) are those of a bootstrap
+    over the seeds of each size, missing for sizes with one seed. Raises BadTable, also for x and y
+    that are not positive, for rows that are no seeds of one another, and where no two sizes cross.
+    """
+    curves = _read(table, x, y, size)
+    found = _cross(curves, [values.mean(axis=0) for values in curves.losses])
+    drawn = _draw(curves, found.pairs, draws, seed)
+    rows: list[tuple[float | None, ...]] = []
+    for k, (a, b) in enumerate(found.pairs):
+        item = _interval(found.log_x[k], drawn[:, 0, k], _fewest(curves))
+        low, high = (
+            float(np.exp(end)) if np.isfinite(end) else None for end in (item.low, item.high)
+        )
+        small, large = curves.sizes[a], curves.sizes[b]
+        at = float(np.exp(item.value)), low, high
+        rows.append(
+            (*at, float(np.sqrt(small * large)), small, large, float(np.exp(found.log_loss[k])))
+        )
+    names = [x, f"{x}_low", f"{x}_high", size, f"{size}_below", f"{size}_above", y]
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.Float64), orient="row")
+
+
+def envelope_exponents(
+    table: object,
+    *,
+    x: str = "flops",
+    y: str = "loss",
+    size: str = "width",
+    draws: int = 400,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """The exponents a and x of N* ~ C^a and L* ~ C^-x over the crossings of the envelope.
+
+    Named by the columns, by default "width" and "loss": least-squares slopes on the logarithms,
+    with intervals (95%) from a bootstrap over the seeds of each size. Errors as for ``envelope``;
+    BadTable for fewer than three crossings.
+    """
+    curves = _read(table, x, y, size)
+    found = _cross(curves, [values.mean(axis=0) for values in curves.losses])
+    if len(found.pairs) < FEWEST:
+        raise BadTable(
+            f"An exponent needs {FEWEST} crossings of the envelope, got {len(found.pairs)}; "
+            f"give more values of {size!r} or longer runs."
+        )
+    log_size = np.log([np.sqrt(curves.sizes[a] * curves.sizes[b]) for a, b in found.pairs])
+    drawn = _draw(curves, found.pairs, draws, seed)
+    values = _slopes(log_size, np.stack([found.log_x, found.log_loss])[None])[0]
+    slopes = _slopes(log_size, drawn)
+    fewest = _fewest(curves)
+    return {name: _interval(values[k], slopes[:, k], fewest) for k, name in enumerate((size, y))}
+
+
+def _slopes(
+    log_size: Float[np.ndarray, "pairs"], drawn: Float[np.ndarray, "draws 2 pairs"]
+) -> Float[np.ndarray, "draws 2"]:
+    """a and x of each draw; x values differ between draws, so each has its own line."""
+    rows = [
+        (float(window_slope(log_x, log_size)), -float(window_slope(log_x, log_loss)))
+        for log_x, log_loss in drawn
+    ]
+    return np.array(rows).reshape(-1, 2)
+
+
+def _read(table: object, x: str, y: str, size: str) -> Curves:
+    """The curves at common places; the part before the first step (x = 0) is left out."""
+    frame = as_frame(table)
+    require(frame, [x, y, size])
+    frame = frame.filter(pl.col(y).is_not_null() & (pl.col(x) != 0))
+    seeds = "seed" if "seed" in frame.columns else None
+    keys = [size, x, *([seeds] if seeds else [])]
+    if seeds and frame.height and frame.select(keys).is_duplicated().any():
+        raise BadTable(
+            f"Some rows agree in {listed(keys)}, so they are no seeds of one another; keep those "
+            "of one kind (where=...)."
+        )
+    numbers(frame, y, positive=True)
+    log_x = np.log(numbers(frame, x, positive=True))
+    sizes = sorted({float(value) for value in numbers(frame, size, positive=True)})
+    if len(sizes) < 2:
+        raise BadTable(f"An envelope needs at least two values of {size!r}, got {len(sizes)}.")
+    places = np.linspace(float(log_x.min()), float(log_x.max()), FINE)
+    parts = [frame.filter(pl.col(size) == value) for value in sizes]
+    return Curves(tuple(sizes), places, tuple(_curve(part, x, y, seeds, places) for part in parts))
+
+
+def _curve(
+    part: pl.DataFrame, x: str, y: str, seeds: str | None, places: Float[np.ndarray, "places"]
+) -> Float[np.ndarray, "seeds places"]:
+    """One size's losses at the places, a row for each seed; NaN outside what it was measured at."""
+    runs = (
+        part.sort(seeds).partition_by(seeds, maintain_order=True)
+        if seeds
+        else [part.group_by(x).agg(pl.col(y).mean())]
+    )
+    rows: list[np.ndarray] = []
+    for run in runs:
+        kept = run.sort(x)
+        at, values = np.log(kept[x].to_numpy()), np.log(kept[y].to_numpy())
+        rows.append(np.exp(np.interp(places, at, values, left=np.nan, right=np.nan)))
+    return np.stack(rows)
+
+
+def _cross(curves: Curves, means: list[Float[np.ndarray, "places"]]) -> Crossings:
+    """The winners in order of x, and where each hands over to the next larger one."""
+    log_y = np.log(np.stack(means))
+    known = np.isfinite(log_y).any(axis=0)
+    best = np.where(np.isfinite(log_y), log_y, np.inf)[:, known].argmin(axis=0)
+    winners = [k for k in range(len(curves.sizes)) if (best == k).any()]
+    pairs: list[tuple[int, int]] = []
+    at: list[tuple[float, float]] = []
+    for a, b in pairwise(winners):
+        place = _crossing(curves.log_x, log_y[a], log_y[b])
+        if place is not None:
+            pairs.append((a, b))
+            at.append(place)
+    if not pairs:
+        raise BadTable("No two sizes cross: one of them has the lowest loss everywhere.")
+    both = np.array(at)
+    return Crossings(tuple(pairs), both[:, 0], both[:, 1])
+
+
+def _crossing(
+    log_x: Float[np.ndarray, "places"],
+    small: Float[np.ndarray, "places"],
+    large: Float[np.ndarray, "places"],
+) -> tuple[float, float] | None:
+    """log x and log loss where the larger size overtakes the smaller; None if it never does.
+
+    Noise can make curves cross more than once: the place is the one that leaves the fewest points
+    on the wrong side, the smaller size being better before and the larger after.
+    """
+    both = np.isfinite(small) & np.isfinite(large)
+    ahead = (small - large)[both] > 0  # the larger is better
+    if ahead.all() or not ahead.any():
+        return None
+    wrong = np.cumsum(ahead) + np.cumsum(~ahead[::-1])[::-1] - ~ahead  # cut after each point
+    cut = int(np.argmin(wrong))
+    x, low, high = log_x[both], small[both], large[both]
+    if cut + 1 >= len(x) or not ahead[cut:].any():
+        return None
+    gap = (low - high)[cut : cut + 2]
+    share = float(np.clip(-gap[0] / (gap[1] - gap[0]), 0, 1)) if gap[1] != gap[0] else 0.5
+    return (
+        float(x[cut] + share * (x[cut + 1] - x[cut])),
+        float(low[cut] + share * (low[cut + 1] - low[cut])),
+    )
+
+
+def _draw(
+    curves: Curves, pairs: tuple[tuple[int, int], ...], draws: int, seed: int
+) -> Float[np.ndarray, "draws 2 pairs"]:
+    """Log x and log loss of the same crossings with the seeds of each size resampled; draws in
+    which one of them is gone are left out."""
+    if _fewest(curves) < 2:
+        return np.zeros((0, 2, len(pairs)))
+    rng = stream(seed, "envelope")
+    kept: list[np.ndarray] = []
+    for _ in range(draws):
+        means = [
+            np.log(values[rng.integers(len(values), size=len(values))].mean(axis=0))
+            for values in curves.losses
+        ]
+        places = [_crossing(curves.log_x, means[a], means[b]) for a, b in pairs]
+        if all(place is not None for place in places):
+            kept.append(np.array(places, float).T)
+    if len(kept) < draws / 2:
+        raise BadTable("Crossings come and go with the seeds resampled; more seeds are needed.")
+    return np.stack(kept)
+
+
+def _fewest(curves: Curves) -> int:
+    return min(len(values) for values in curves.losses)
+
+
+def _interval(value: float, drawn: Float[np.ndarray, "draws"], seeds: int) -> Estimate:
+    """Student's interval with the spread of the draws, stretched by sqrt(S/(S - 1)), which a
+    bootstrap of S seeds lacks; unknown (NaN) for one seed."""
+    if seeds < 2:
+        return Estimate(float(value), np.nan, np.nan, np.nan)
+    stderr = float(drawn.std(ddof=1) * np.sqrt(seeds / (seeds - 1)))
+    half = float(special.stdtrit(seeds - 1, 0.5 + LEVEL / 2)) * stderr
+    return Estimate(float(value), stderr, float(value) - half, float(value) + half)

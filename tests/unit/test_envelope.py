@@ -1,0 +1,90 @@
+"""Compute envelopes on planted curves."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from kleiber.errors import BadTable
+from kleiber.reduce.envelope import envelope, envelope_exponents
+
+ALPHA, BETA = 0.5, 0.3  # L = N^-ALPHA + T^-BETA at C = N T
+
+
+def planted(sizes: list[int], seeds: int = 1, noise: float = 0.0, seed: int = 0) -> pl.DataFrame:
+    """Curves of a Chinchilla-like law, the loss of each seed off by one factor throughout."""
+    rng = np.random.default_rng(seed)
+    steps = np.concatenate([[0.0], np.geomspace(1, 1e9, 80)])
+    parts: list[pl.DataFrame] = []
+    for size in sizes:
+        for s in range(seeds):
+            with np.errstate(divide="ignore"):
+                loss = np.where(steps > 0, size**-ALPHA + steps**-BETA, 3.0)
+            loss = loss * np.exp(noise * rng.standard_normal())
+            columns = {"width": size, "seed": s, "flops": steps * size, "loss": loss}
+            parts.append(pl.DataFrame(columns))
+    return pl.concat(parts)
+
+
+def test_the_exponents_of_a_planted_law_are_found() -> None:
+    found = envelope_exponents(planted([2**k for k in range(4, 13)]))
+    assert found["width"].value == pytest.approx(BETA / (ALPHA + BETA), abs=2e-3)
+    assert found["loss"].value == pytest.approx(ALPHA * BETA / (ALPHA + BETA), abs=2e-3)
+    assert np.isnan(found["width"].stderr)
+
+
+def test_crossings_lie_where_two_sizes_have_the_same_loss() -> None:
+    made = envelope(planted([16, 64, 256]))
+    assert made.columns == [
+        "flops", "flops_low", "flops_high", "width", "width_below", "width_above", "loss"
+    ]  # fmt: skip
+    assert made["width"].to_list() == [32.0, 128.0]
+    for row in made.iter_rows(named=True):
+        for side in ("width_below", "width_above"):
+            size = row[side]
+            law = size**-ALPHA + (row["flops"] / size) ** -BETA
+            assert row["loss"] == pytest.approx(law, rel=2e-3)
+    assert made["flops_low"].null_count() == 2
+
+
+def test_a_size_that_never_wins_is_passed_over() -> None:
+    table = planted([16, 64, 256])
+    worse = table.with_columns(
+        loss=pl.when(pl.col("width") == 64).then(pl.col("loss") * 2).otherwise(pl.col("loss"))
+    )
+    assert envelope(worse)["width"].to_list() == [64.0]
+    assert envelope(worse)["width_above"].to_list() == [256.0]
+
+
+def test_intervals_hold_the_truth() -> None:
+    truth = BETA / (ALPHA + BETA)
+    inside = 0
+    for k in range(20):
+        table = planted([2**k for k in range(4, 13, 2)], seeds=5, noise=0.02, seed=k)
+        found = envelope_exponents(table, draws=40)["width"]
+        inside += found.low <= truth <= found.high
+        assert found.stderr > 0
+    assert inside >= 17
+
+
+def test_the_order_of_rows_and_units_do_not_matter() -> None:
+    table = planted([16, 32, 64, 128], seeds=2, noise=0.01)
+    shuffled = table.sample(fraction=1, shuffle=True, seed=1).with_columns(pl.col("flops") * 1e6)
+    a, b = envelope_exponents(table), envelope_exponents(shuffled)
+    assert a["width"].value == pytest.approx(b["width"].value, rel=1e-9)
+    assert a["loss"].stderr == pytest.approx(b["loss"].stderr, rel=1e-6)
+
+
+def test_what_is_no_set_of_curves_is_refused() -> None:
+    table = planted([16, 32, 64])
+    with pytest.raises(BadTable, match="at least two values of 'width'"):
+        envelope(table.filter(pl.col("width") == 16))
+    with pytest.raises(BadTable, match="no seeds of one another"):
+        envelope(pl.concat([table, table]))
+    with pytest.raises(BadTable, match="one of them has the lowest loss everywhere"):
+        envelope(table.with_columns(loss=pl.col("loss") * pl.col("width") ** 2))
+    with pytest.raises(BadTable, match="needs 3 crossings"):
+        envelope_exponents(table)
+    with pytest.raises(BadTable, match="compute"):
+        envelope(table, x="compute")
