@@ -284,9 +284,12 @@ def test_draws_and_ranges_alone_bring_the_intervals_back(made: Fit, tmp_path: Pa
     keep = (*CONTRACT, "draws", "ranges", "digest", "version")
     (tmp_path / "short.json").write_text(json.dumps({key: whole[key] for key in keep}))
     short = load(tmp_path / "short.json")
-    assert short.interval("alpha") == pytest.approx(made.interval("alpha"), rel=0.02)
+    wide, own = short.interval("alpha"), made.interval("alpha")
+    assert wide.low <= own.low < own.high <= wide.high  # what is not known of the noise widens
+    assert wide == pytest.approx(own, rel=0.05)
     one, two = plan(short, 1e25), plan(made, 1e25)
-    assert one.allocation["n_params"].low == pytest.approx(two.allocation["n_params"].low, rel=0.05)
+    lower, low = one.allocation["n_params"].low, two.allocation["n_params"].low
+    assert 0.85 * low < lower <= low
     assert one.extrapolation is not None
     assert two.extrapolation is not None
     assert one.extrapolation <= two.extrapolation
