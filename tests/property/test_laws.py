@@ -132,9 +132,7 @@ PAPERS: Mapping[str, Callable[..., Any]] = {
     ),
     "data_constrained": data_constrained,
     "over_training": over_training,
-    "width_crossover": lambda N, *, E, at, beta, gap: (
-        E * (at / N) ** beta * (1 + (at / N) ** gap)
-    ),
+    "width_crossover": lambda N, *, E, at, beta, gap: E * (at / N) ** beta * (1 + (at / N) ** gap),
     "early_norm": lambda norm, *, k1, gamma_1, q1: k1 / norm**gamma_1 + q1,
     "optimal_norm": lambda P, *, k2, gamma_2, q2: k2 * P**gamma_2 + q2,
     "three_regimes": lambda P, *, k1, gamma_1, gamma_2, q1, q2: (
