@@ -1,13 +1,13 @@
 """kleiber: neural scaling laws, from a table of runs to a law, its uncertainty, and a plan."""
 
+import importlib
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from kleiber import laws, reduce, theory
 from kleiber.claim import Claim, Estimate, Verdict
 from kleiber.errors import BadExperiment, BadFormula, BadLaw, BadPlan, BadTable, NotConverged
-from kleiber.experiment import Experiment, read_experiment
 from kleiber.fitting.compare import Comparison, compare
-from kleiber.fitting.counts.fit import fit_counts
 from kleiber.fitting.fit import fit
 from kleiber.fitting.intervals import Interval
 from kleiber.fitting.noise import Noise
@@ -17,19 +17,21 @@ from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load, save
 from kleiber.fitting.status import Status
 from kleiber.law import Domain, Law, fraction, law_from_formula, positive, real
-from kleiber.networks import train
 from kleiber.papers import check
 from kleiber.planning import cost
-from kleiber.planning.attempts import AttemptPlan, plan_attempts
 from kleiber.planning.frontier import sensitivity, trace_frontier
 from kleiber.planning.next_run import next_run
 from kleiber.planning.plan import Plan, plan
-from kleiber.sweeps.run import sweep
 from kleiber.table import read_table, write_table
 from kleiber.version import __version__
 
 if TYPE_CHECKING:
+    from kleiber.experiment import Experiment, read_experiment
+    from kleiber.fitting.counts.fit import fit_counts
     from kleiber.fitting.forecast import NormForecast, forecast_from_norm
+    from kleiber.networks import train
+    from kleiber.planning.attempts import AttemptPlan, plan_attempts
+    from kleiber.sweeps.run import sweep
 
 __all__ = [
     "AttemptPlan",
@@ -82,13 +84,25 @@ __all__ = [
     "write_table",
 ]
 
+_LATER = {  # loaded when first asked for, so that the import stays cheap
+    "AttemptPlan": "planning.attempts",
+    "Experiment": "experiment",
+    "NormForecast": "fitting.forecast",
+    "fit_counts": "fitting.counts.fit",
+    "forecast_from_norm": "fitting.forecast",
+    "plan_attempts": "planning.attempts",
+    "read_experiment": "experiment",
+    "sweep": "sweeps.run",
+    "train": "networks",
+}
 
-def __getattr__(name: str) -> Any:  # loaded when first asked for, so that the import stays cheap
-    if name not in ("NormForecast", "forecast_from_norm"):
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from kleiber.fitting import forecast
-
-    return getattr(forecast, name)
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def __dir__() -> list[str]:
