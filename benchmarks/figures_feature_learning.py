@@ -11,16 +11,15 @@ data sets mnist and cifar10.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from paper_figures import BLUE, FOLDER, GREEN, GREY, RED, panel, shades, write_figures
 
 from kleiber.claim import Context
-from kleiber.files import land
 from kleiber.papers import keep_folder
 from kleiber.papers.feature_learning_circle import (
     FIRST,
@@ -37,29 +36,11 @@ from kleiber.papers.feature_learning_circle import (
 )
 from kleiber.papers.feature_learning_images import MODERATE, RICH, forecast, passes, window
 from kleiber.papers.feature_learning_width import HIGH, LOW, WIDTHS, best_widths, width_table
-from kleiber.reports.figure import ramp_colours, styled
+from kleiber.reports.figure import ramp_colours
 from kleiber.theory.feature_learning import FeatureLearning
 
-FOLDER = Path(__file__).parents[1] / "docs" / "papers"
-GREY, BLUE, RED, GREEN = "#666666", "#0072B2", "#C03F00", "#00795C"
 DECAYS = (0.75, 1.0, 1.25, 1.5, 2.0)
 END = 200.0
-
-
-def panel(figure: Figure, place: tuple[int, int, int], title: str, x: str, y: str) -> Any:
-    """One pair of axes with its words; both scales are logarithmic until told otherwise."""
-    axes: Any = figure.add_subplot(*place)
-    axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
-    axes.set_title(title, fontsize=10.5)
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.grid(True, zorder=0)
-    axes.set_axisbelow(True)
-    return axes
-
-
-def shades(count: int) -> list[Any]:
-    return [ramp_colours()(value) for value in np.linspace(0, 1, count)]
 
 
 def mean_curve(table: pl.DataFrame, x: str = "time") -> tuple[np.ndarray, np.ndarray]:
@@ -183,6 +164,8 @@ def compute(context: Context) -> Figure:
         for width, shade in zip(WIDTHS, shades(len(WIDTHS)), strict=True):
             x, y = mean_curve(table.filter(pl.col("width") == width), "flops")
             axes.plot(x, y, color=shade, label=f"N = {width}")
+        marks = [mark for mark in (0.01, 0.02, 0.05, 0.1, 0.2) if mark > axes.get_ylim()[0]]
+        axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
         axes.legend(loc="lower left", fontsize=7.5)
         drawn = best_widths(table, at, context.seed)
         low, high = np.quantile(drawn[1:], [0.025, 0.975], axis=0)
@@ -263,19 +246,11 @@ FIGURES = (theory, exponents, circles, compute, images, phases)
 
 def main(words: list[str]) -> None:
     keep = Path(words.pop(words.index("--keep") + 1)) if "--keep" in words else keep_folder()
-    suffix = ".png" if "--png" in words else ".svg"
+    png = "--png" in words
     places = [word for word in words if not word.startswith("--")]
     folder = Path(places[0]) if places else FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
     context = Context(scale="laptop", keep=keep)
-    for k, make in enumerate(FIGURES, start=1):
-        path = folder / f"feature_learning_{k}{suffix}"
-        with styled():
-            figure = make(context)
-            metadata = {"Date": None} if suffix == ".svg" else {}
-            with land(path) as temporary:
-                figure.savefig(temporary, format=suffix[1:], dpi=130, metadata=metadata)
-        print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")
+    write_figures("feature_learning", [partial(make, context) for make in FIGURES], folder, png=png)
 
 
 if __name__ == "__main__":

@@ -15,45 +15,26 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from paper_figures import BLUE, FOLDER, GREY, RED, panel, shades, write_figures
 
 import kleiber
 from kleiber.claim import Context
 from kleiber.data.runs import load_runs
-from kleiber.files import land
 from kleiber.fitting.counts.fit import fit_counts
 from kleiber.fitting.counts.trend import Trend
 from kleiber.papers.hard_tail_heads import heads
 from kleiber.papers.hard_tail_split import Split, best_split, loss_of
 from kleiber.papers.hard_tail_tails import EARLY, TAIL, failures, fit_saturation
 from kleiber.reduce.attempts import pass_at_k
-from kleiber.reports.figure import ramp_colours, styled
+from kleiber.reports.figure import ramp_colours
 from kleiber.theory.linear_head import average_heads, window_exponents
 
-FOLDER = Path(__file__).parents[1] / "docs" / "papers"
 SEEDS = 30
 WEIGHT = 1e-4  # of the loss in the total loss of figure 2
-GREY, BLUE, RED = "#666666", "#0072B2", "#C03F00"
 MODEL = kleiber.theory.HardTail(
     capacity=1.0, tail=TAIL, noise=1e-1, tolerance=1e-1, dimension=100, ridge=1e-9
 )
 WINDOW = np.geomspace(*EARLY, 15)
-
-
-def panel(figure: Figure, place: tuple[int, int, int], title: str, x: str, y: str) -> Any:
-    """One pair of axes with its words; both scales are logarithmic until told otherwise."""
-    axes: Any = figure.add_subplot(*place)
-    axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
-    axes.set_title(title, fontsize=10.5)
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.grid(True, zorder=0)
-    axes.set_axisbelow(True)
-    return axes
-
-
-def shades(count: int) -> list[Any]:
-    return [ramp_colours()(value) for value in np.linspace(0, 1, count)]
 
 
 def medians(table: pl.DataFrame, column: str) -> pl.DataFrame:
@@ -237,18 +218,10 @@ FIGURES = (training_and_failure, contours, human_labels, counts)
 
 
 def main(words: list[str]) -> None:
-    suffix = ".png" if "--png" in words else ".svg"
+    png = "--png" in words
     places = [word for word in words if not word.startswith("--")]
     folder = Path(places[0]) if places else FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    for k, make in enumerate(FIGURES, start=1):
-        path = folder / f"hard_tail_{k}{suffix}"
-        with styled():
-            figure = make()
-            metadata = {"Date": None} if suffix == ".svg" else {}
-            with land(path) as temporary:
-                figure.savefig(temporary, format=suffix[1:], dpi=130, metadata=metadata)
-        print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")
+    write_figures("hard_tail", FIGURES, folder, png=png)
 
 
 if __name__ == "__main__":

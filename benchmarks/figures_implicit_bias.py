@@ -20,21 +20,18 @@ import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from paper_figures import BLUE, FOLDER, GREY, RED, shades, write_figures
 
 import kleiber
 from kleiber.claim import Context
 from kleiber.data.runs import load_runs
-from kleiber.files import land
 from kleiber.papers.implicit_bias_networks import NAMES, PUBLISHED
 from kleiber.papers.implicit_bias_training import RELEASED, TEXTBOOK, collapse_of
 from kleiber.papers.keeping import keep_folder
 from kleiber.reduce.collapse import measure_collapse, rescale_curves
 from kleiber.reduce.collapse_record import Collapse
-from kleiber.reports.figure import ramp_colours, styled
 from kleiber.theory.perceptron import early_curve, master_curve, master_optimum
 
-FOLDER = Path(__file__).parents[1] / "docs" / "papers"
-GREY, BLUE, RED = "#666666", "#0072B2", "#C03F00"
 MODELS, DATASETS = ("CNN", "ResNet", "ViT"), ("MNIST", "CIFAR10", "CIFAR100")
 LOADS = (3.1, 6.25, 12.5, 25.0, 50.0, 100.0)
 LARGEST = 500.0  # the log of what a float in a figure may be
@@ -67,10 +64,6 @@ def set_ticks(axes: Any) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=subs))
 
 
-def shades(count: int) -> list[Any]:
-    return [ramp_colours()(value) for value in np.linspace(0, 1, count)]
-
-
 def perceptron() -> Figure:
     """Error against norm at one load; relative error at six loads; these on the master curve."""
     figure = Figure(figsize=(12, 3.9), layout="constrained")
@@ -88,7 +81,7 @@ def perceptron() -> Figure:
     left.axhline(known.bayes, color=GREY, lw=0.8, ls=":")
     left.text(0.011, known.bayes, "Bayes", color=GREY, va="bottom", fontsize=8)
     set_ticks(left)
-    left.legend(loc="lower left", bbox_to_anchor=(0, 0.1))
+    left.legend(loc="center right", bbox_to_anchor=(1, 0.85))
     _draw_loads(figure)
     return figure
 
@@ -245,18 +238,10 @@ def main(words: list[str]) -> None:
     if "--table" in words:
         print_table()
         return
-    suffix = ".png" if "--png" in words else ".svg"
+    png = "--png" in words
     places = [word for word in words if not word.startswith("--")]
     folder = Path(places[0]) if places else FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    for k, make in enumerate(FIGURES, start=1):
-        path = folder / f"implicit_bias_{k}{suffix}"
-        with styled():
-            figure = make()
-            metadata = {"Date": None} if suffix == ".svg" else {}
-            with land(path) as temporary:
-                figure.savefig(temporary, format=suffix[1:], dpi=110, metadata=metadata)
-        print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")
+    write_figures("implicit_bias", FIGURES, folder, png=png, dpi=110)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,16 @@ extras ``report``, ``train`` and ``fast``.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from paper_figures import BLUE, FOLDER, GREY, RED, panel, write_figures
 
 from kleiber.claim import Context
-from kleiber.files import land
 from kleiber.networks.tickets import mean_squares
 from kleiber.networks.tickets_shares import picture
 from kleiber.networks.tickets_subsets import extrapolate_subsets
@@ -31,24 +31,10 @@ from kleiber.papers.lottery_tickets_narrow import GRID, SQUARE, trained
 from kleiber.papers.lottery_tickets_rivals import along_training
 from kleiber.papers.lottery_tickets_runs import final, losses
 from kleiber.reduce.width_exponent import width_curve
-from kleiber.reports.figure import ramp_colours, styled
+from kleiber.reports.figure import ramp_colours
 from kleiber.theory.one_ticket import best_ticket, flat_channel, relu_bound
 
-FOLDER = Path(__file__).parents[1] / "docs" / "papers"
-GREY, BLUE, RED = "#666666", "#0072B2", "#C03F00"
 WIDTHS = (8, 16, 32, 64, 128)
-
-
-def panel(figure: Figure, place: tuple[int, int, int], title: str, x: str, y: str) -> Any:
-    """One pair of axes with its words; both scales are logarithmic until told otherwise."""
-    axes: Any = figure.add_subplot(*place)
-    axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
-    axes.set_title(title, fontsize=10.5)
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.grid(True, zorder=0)
-    axes.set_axisbelow(True)
-    return axes
 
 
 def mark_widths(axes: Any, widths: Any) -> None:
@@ -261,19 +247,14 @@ def main() -> None:
     words.add_argument("--keep", type=Path, default=None)
     words.add_argument("--only", type=int, default=0)
     given = words.parse_args()
-    given.folder.mkdir(parents=True, exist_ok=True)
     context = Context(scale="laptop", keep=given.keep or keep_folder())
-    suffix = ".png" if given.png else ".svg"
-    for k, make in enumerate(FIGURES, start=1):
-        if given.only not in (0, k):
-            continue
-        path = given.folder / f"lottery_tickets_{k}{suffix}"
-        with styled():
-            figure = make(context)
-            metadata = {"Date": None} if suffix == ".svg" else {}
-            with land(path) as temporary:
-                figure.savefig(temporary, format=suffix[1:], dpi=130, metadata=metadata)
-        print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")
+    write_figures(
+        "lottery_tickets",
+        [partial(make, context) for make in FIGURES],
+        given.folder,
+        png=given.png,
+        only=given.only,
+    )
 
 
 if __name__ == "__main__":
