@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from kleiber.errors import BadExperiment  # noqa: E402
 from kleiber.experiment import Experiment, read_experiment  # noqa: E402
 from kleiber.experiment.counts import measure_net, task_outputs, task_shape  # noqa: E402
+from kleiber.networks.image_nets import Block  # noqa: E402
 from kleiber.networks.loop import train_nets  # noqa: E402
 from kleiber.networks.members import Members, loss_of, make_members  # noqa: E402
 from kleiber.networks.net import gain  # noqa: E402
@@ -235,6 +236,21 @@ def test_images_run_in_channels_last() -> None:
     assert len(seen) == 2
     for pair in seen:
         assert all(each.is_contiguous(memory_format=torch.channels_last) for each in pair)
+
+
+def test_no_pointwise_convolution_has_a_stride() -> None:
+    """Told a stride, its weight gradient corrupts memory (see Block); what it gives is the same."""
+    members = built(spec("images", {"kind": "resnet", "width": 4, "blocks": [1, 1]}))
+    assert members.model.module is not None
+    parts = [part for part in members.model.module.modules() if isinstance(part, Block)]
+    assert [block.stride for block in parts] == [1, 2]
+    layer: Any = parts[1].short[0]  # type: ignore[index]
+    assert layer.kernel_size == layer.stride == (1, 1)
+    block = parts[1].double().eval()
+    x = torch.arange(588.0, dtype=torch.float64).sin().reshape(3, 4, 7, 7)
+    wanted = torch.nn.functional.conv2d(x, layer.weight, stride=2)
+    wanted = torch.relu(block.path(x) + block.short[1](wanted))  # type: ignore[index]
+    torch.testing.assert_close(block(x), wanted)
 
 
 @pytest.mark.parametrize(
