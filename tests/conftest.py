@@ -17,6 +17,12 @@ hypothesis.settings.register_profile("kleiber", deadline=None, derandomize="CI" 
 hypothesis.settings.load_profile("kleiber")
 
 
+def pytest_configure() -> None:
+    """One thread for each worker that the run will start: they share its cores already."""
+    for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection but those inside this machine's own file system (AF_UNIX)."""

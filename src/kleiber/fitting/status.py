@@ -22,7 +22,7 @@ class Status(StrEnum):
 
 
 SAME = 1e-9  # relative change of the objective that is no change
-EXACT = 1e-15  # relative size of residuals that are rounding
+EXACT = 4e-15  # relative size of residuals that are rounding, that of exp(-alpha log x) included
 
 
 def bounds_hit(
