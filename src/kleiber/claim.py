@@ -22,6 +22,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from scipy import special
+
 from kleiber.errors import nearest, reason
 
 SCALES = ("quick", "laptop", "full")  # in CI; the numbers we quote; the papers' own sizes
@@ -47,6 +49,15 @@ def estimate(value: float, stderr: float = math.nan) -> Estimate:
     """A value with the interval of two standard errors about it; NaN where there is none."""
     value, stderr = float(value), float(stderr)
     return Estimate(value, stderr, value - ERRORS * stderr, value + ERRORS * stderr)
+
+
+def student(value: float, stderr: float, freedom: float, level: float = 0.95) -> Estimate:
+    """A value with Student's interval; error and ends are NaN where no freedom is left."""
+    value, stderr = float(value), float(stderr)
+    if freedom < 1 or not math.isfinite(stderr):
+        return Estimate(value, math.nan, math.nan, math.nan)
+    half = float(special.stdtrit(freedom, 0.5 + level / 2)) * stderr
+    return Estimate(value, stderr, value - half, value + half)
 
 
 @dataclass(frozen=True)

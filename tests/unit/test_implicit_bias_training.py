@@ -12,7 +12,7 @@ import pytest
 from kleiber.claim import Context
 from kleiber.papers import implicit_bias_training as training
 from kleiber.papers.implicit_bias_networks import PUBLISHED, STATEMENTS
-from kleiber.papers.implicit_bias_sweep import NORMS
+from kleiber.papers.implicit_bias_sweep import MEASURED
 
 CASE = "ResNet MNIST"
 
@@ -31,7 +31,7 @@ def made_curves(seeds: int = 3) -> pl.DataFrame:
             if (n_data, seed) == (800, 2):
                 norm[5] = norm[4] - 0.01
             columns: dict[str, Any] = {"error": error, "error_augmented": 1.2 * error}
-            columns |= dict.fromkeys(NORMS, norm)
+            columns |= dict.fromkeys(MEASURED, norm)
             frame = pl.DataFrame({"step": np.arange(60), **columns})
             labels = {"model": "ResNet", "dataset": "MNIST", "n_data": n_data, "seed": seed}
             rows.append(frame.with_columns(**{k: pl.lit(v) for k, v in labels.items()}))
@@ -54,7 +54,7 @@ def test_exponents_collapse_and_spread_of_exact_curves(context: Context) -> None
     ratio = training.combined(CASE)(context)
     assert ratio.value == pytest.approx(1.0, abs=0.1)
     assert ratio.low < ratio.value < ratio.high
-    assert training.exponent(CASE, "gamma_2", NORMS[0], "robust")(context).value > 0.9
+    assert training.exponent(CASE, "gamma_2", MEASURED[0], "robust")(context).value > 0.9
 
 
 def test_curves_that_do_not_collapse_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:

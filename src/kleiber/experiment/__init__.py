@@ -13,7 +13,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
@@ -77,6 +77,7 @@ Measure: TypeAlias = Literal[
     "log_path",
     "seconds",
 ]
+NORMS: tuple[str, ...] = tuple(name for name in get_args(Measure) if name.startswith("log_"))
 
 
 def _as_seeds(value: Any) -> Any:

@@ -18,9 +18,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy import special
 
-from kleiber.claim import Estimate
+from kleiber.claim import Estimate, student
 from kleiber.errors import BadTable
 from kleiber.fitting.intervals import check_level
 from kleiber.reduce.collapse import measure_collapse
@@ -250,15 +249,15 @@ def _record(
     count = int(np.isfinite(trials.collapse).sum())
     trained = len(trials.power) if choice.weight == 0 else count
     norm_spread = _pool(trials.log_norm, guess.norm_error)
-    norm = _interval(choice.log_norm, norm_spread, len(trials.log_norm), level)
+    norm = student(choice.log_norm, norm_spread, len(trials.log_norm) + 1, level)
     ten = math.log(10)
     both = {
-        "power_law": _interval(guess.power, choice.power_spread, len(trials.power), level),
-        "collapse": _interval(guess.collapse, choice.collapse_spread, count, level),
+        "power_law": student(guess.power, choice.power_spread, len(trials.power) + 1, level),
+        "collapse": student(guess.collapse, choice.collapse_spread, count + 1, level),
     }
     return NormForecast(
         n_data=run.n_data,
-        error=_exp(_interval(choice.log_error, choice.spread, trained, level)),
+        error=_exp(student(choice.log_error, choice.spread, trained + 1, level)),
         log10_norm=Estimate(norm.value / ten, norm.stderr / ten, norm.low / ten, norm.high / ten),
         status=choice.status,
         reason=choice.reason,
@@ -283,11 +282,6 @@ def _pool(errors: Float[np.ndarray, "trials"], prior: float) -> float:
     if not math.isfinite(prior):
         return math.nan
     return float(np.sqrt((errors @ errors + prior**2) / (len(errors) + 1)))
-
-
-def _interval(value: float, spread: float, trials: int, level: float) -> Estimate:
-    half = float(special.stdtrit(trials + 1, 0.5 + level / 2)) * spread
-    return Estimate(value, spread, value - half, value + half)
 
 
 def _exp(logs: Estimate) -> Estimate:

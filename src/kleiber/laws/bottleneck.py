@@ -27,6 +27,9 @@ from numpy.typing import ArrayLike
 
 from kleiber.law import Law, positive
 
+SIZE = positive(0.01, 100)  # of a term
+CAPACITY, SOURCE = positive(1.1, 3), positive(0.1, 2.5)
+
 
 def _smaller(a, b):
     """The smaller of two, as a formula, so that a fit with fixed parameters can be saved."""
@@ -43,9 +46,10 @@ def _falling(t, N, A, W, T, p, q, s):
     return A * t**-p + W * N**-q + T / N * t**-s
 
 
-def _tied(alpha, beta, m):
-    """The exponents p, q and s of a task, where t^m is the time of the lazy kernel."""
-    return beta * m, alpha * _smaller(beta, 1), (1 - 1 / alpha) * m
+def _tied(alpha, beta, m=None):
+    """The exponents p, q and s of a task, where t^m is the time of the lazy kernel (m = 1)."""
+    p, q, s = beta, alpha * _smaller(beta, 1), 1 - 1 / alpha
+    return (p, q, s) if m is None else (p * m, q, s * m)
 
 
 @Law
@@ -53,9 +57,9 @@ def bottleneck(
     step,
     width,
     *,
-    A=positive(0.01, 100),
-    W=positive(0.01, 100),
-    T=positive(0.01, 100),
+    A=SIZE,
+    W=SIZE,
+    T=SIZE,
     p=positive(0.1, 2),
     q=positive(0.1, 3),
     s=positive(0.1, 1),
@@ -71,16 +75,16 @@ def bottleneck_lazy(
     step,
     width,
     *,
-    A=positive(0.01, 100),
-    W=positive(0.01, 100),
-    T=positive(0.01, 100),
-    alpha=positive(1.1, 3),
-    beta=positive(0.1, 2.5),
+    A=SIZE,
+    W=SIZE,
+    T=SIZE,
+    alpha=CAPACITY,
+    beta=SOURCE,
 ):
     """Loss of a net of a width that trains as its initial kernel. Bordelon et al. 2024
     (arXiv 2409.17858), lazy; width exponent alpha min(1, beta).
     """
-    return _falling(step, width, A, W, T, beta, alpha * _smaller(beta, 1), 1 - 1 / alpha)
+    return _falling(step, width, A, W, T, *_tied(alpha, beta))
 
 
 @Law
@@ -88,11 +92,11 @@ def bottleneck_rich(
     step,
     width,
     *,
-    A=positive(0.01, 100),
-    W=positive(0.01, 100),
-    T=positive(0.01, 100),
-    alpha=positive(1.1, 3),
-    beta=positive(0.1, 2.5),
+    A=SIZE,
+    W=SIZE,
+    T=SIZE,
+    alpha=CAPACITY,
+    beta=SOURCE,
 ):
     """Loss of a net of a width that learns features. Bordelon et al. 2024 (arXiv 2409.17858),
     rich; the time exponent of a hard task is 2 beta/(1 + beta).
@@ -106,18 +110,18 @@ def bottleneck_data_lazy(
     width,
     n_data,
     *,
-    A=positive(0.01, 100),
-    W=positive(0.01, 100),
-    T=positive(0.01, 100),
-    F=positive(0.01, 100),
-    alpha=positive(1.1, 3),
-    beta=positive(0.1, 2.5),
+    A=SIZE,
+    W=SIZE,
+    T=SIZE,
+    F=SIZE,
+    alpha=CAPACITY,
+    beta=SOURCE,
 ):
     """Loss of a lazy net trained over and over on n_data examples. Bordelon et al. 2024
     (arXiv 2409.17858), appendix D; data exponent alpha min(2, beta).
     """
     floor = F * n_data ** -(alpha * _smaller(beta, 2))
-    return _falling(step, width, A, W, T, beta, alpha * _smaller(beta, 1), 1 - 1 / alpha) + floor
+    return _falling(step, width, A, W, T, *_tied(alpha, beta)) + floor
 
 
 @Law
@@ -126,12 +130,12 @@ def bottleneck_data_rich(
     width,
     n_data,
     *,
-    A=positive(0.01, 100),
-    W=positive(0.01, 100),
-    T=positive(0.01, 100),
-    F=positive(0.01, 100),
-    alpha=positive(1.1, 3),
-    beta=positive(0.1, 2.5),
+    A=SIZE,
+    W=SIZE,
+    T=SIZE,
+    F=SIZE,
+    alpha=CAPACITY,
+    beta=SOURCE,
 ):
     """Loss of a net that learns features from n_data examples over and over. Bordelon et al. 2024
     (arXiv 2409.17858), appendix D; feature learning leaves the floors as they are.
@@ -146,18 +150,18 @@ def bottleneck_batch_lazy(
     width,
     batch_size,
     *,
-    A=positive(0.01, 100),
-    W=positive(0.01, 100),
-    T=positive(0.01, 100),
-    S=positive(0.01, 100),
-    alpha=positive(1.1, 3),
-    beta=positive(0.1, 2.5),
+    A=SIZE,
+    W=SIZE,
+    T=SIZE,
+    S=SIZE,
+    alpha=CAPACITY,
+    beta=SOURCE,
 ):
     """Loss of a lazy net in one pass of small batches. Bordelon et al. 2024 (arXiv 2409.17858),
     lazy; batches add (S/B) t^-min(beta, 2 - 1/alpha).
     """
     noise = S / batch_size * step ** -_smaller(beta, 2 - 1 / alpha)
-    return _falling(step, width, A, W, T, beta, alpha * _smaller(beta, 1), 1 - 1 / alpha) + noise
+    return _falling(step, width, A, W, T, *_tied(alpha, beta)) + noise
 
 
 @Law
@@ -166,12 +170,12 @@ def bottleneck_batch_rich(
     width,
     batch_size,
     *,
-    A=positive(0.01, 100),
-    W=positive(0.01, 100),
-    T=positive(0.01, 100),
-    S=positive(0.01, 100),
-    alpha=positive(1.1, 3),
-    beta=positive(0.1, 2.5),
+    A=SIZE,
+    W=SIZE,
+    T=SIZE,
+    S=SIZE,
+    alpha=CAPACITY,
+    beta=SOURCE,
 ):
     """Loss of a net that learns features in one pass of small batches. Bordelon et al. 2024
     (arXiv 2409.17858), rich; batches add (S/B) t^(-m min(beta, 2 - 1/alpha)).

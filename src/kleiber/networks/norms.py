@@ -30,23 +30,13 @@ import torch
 from torch import Tensor, nn
 
 from kleiber.errors import nearest
+from kleiber.experiment import NORMS
 from kleiber.networks.image_nets import Block, Dropout, Scaled
 from kleiber.networks.net import TORCH_BENDS, Bend
 from kleiber.networks.singular import Warm, leading, spectral_norm
 from kleiber.networks.weights import Weight, find_weights, input_sizes
 
 Norms = dict[str, float]
-NORMS = (
-    "log_spectral_complexity",
-    "log_tail_complexity",
-    "log_fc_complexity",
-    "log_spectral_product",
-    "log_operator_product",
-    "log_21",
-    "log_l1",
-    "log_frobenius",
-    "log_path",
-)
 SPECTRAL = frozenset(NORMS[:4])  # what needs the flattened matrices' largest singular values
 HOMOGENEOUS = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.modules.batchnorm._BatchNorm, nn.ReLU,

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from kleiber.claim import Estimate
+from kleiber.claim import Estimate, student
 from kleiber.errors import BadTable
 from kleiber.maths.seeds import stream
 
@@ -23,9 +23,7 @@ def mean_of(values: Seeds) -> Estimate:
     """The mean over seeds, with Student's interval."""
     n = _count(values)
     error = float(values.std(ddof=1)) / n**0.5
-    half = float(special.stdtrit(n - 1, 0.5 + LEVEL / 2)) * error
-    value = float(values.mean())
-    return Estimate(value, error, value - half, value + half)
+    return student(float(values.mean()), error, n - 1, LEVEL)
 
 
 def median_of(values: Seeds, *, seed: int = 0) -> Estimate:
@@ -82,11 +80,10 @@ def slope_of(values: Mapping[int, Seeds], *, seed: int = 0) -> Estimate:
         np.log(np.median(_drawn(item, seed, width), axis=1))
         for width, item in zip(sorted(values), each, strict=True)
     ]
-    error = float((weights @ np.stack(drawn)).std(ddof=1))
     n = min(_count(item) for item in each)
-    half = float(special.stdtrit(n - 1, 0.5 + LEVEL / 2)) * (1 + 1 / (n - 1)) ** 0.5 * error
-    value = float(weights @ medians)
-    return Estimate(value, error, value - half, value + half)
+    # a bootstrap of n seeds lacks the factor sqrt(n/(n - 1))
+    error = float((weights @ np.stack(drawn)).std(ddof=1)) * (1 + 1 / (n - 1)) ** 0.5
+    return student(float(weights @ medians), error, n - 1, LEVEL)
 
 
 def _stretched(value: float, drawn: Float[np.ndarray, "draws"], n: int) -> Estimate:

@@ -19,9 +19,8 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 from jaxtyping import Float
-from scipy import special
 
-from kleiber.claim import Context, Estimate
+from kleiber.claim import Context, Estimate, student
 from kleiber.experiment import MLP, SGD, CircleTask, Experiment
 from kleiber.maths.slopes import window_slope
 from kleiber.maths.wide_kernel import circle_spectrum, lazy_loss
@@ -33,7 +32,6 @@ POWERS = {"relu": 1, "relu_squared": 2}  # p of the activation relu^p
 FIRST = 10.0  # the window of an exponent begins at this time
 LAZY = 1e-3  # gamma0 of nets that stay lazy (in double precision)
 POINTS, QUICK_POINTS = 16384, 2048
-QUANTILE = 0.975
 GROUPS = {  # seeds of a target where they are not three, in the groups they were added in
     ("relu", 2.0): (3, 3),
     ("relu_squared", 1.0): (2,),
@@ -113,9 +111,7 @@ def over_seeds(values: Sequence[float] | Float[np.ndarray, "seeds"]) -> Estimate
     if len(each) < 2:
         raise ValueError("an interval over seeds needs two seeds or more")
     stderr = float(each.std(ddof=1) / math.sqrt(len(each)))
-    half = float(special.stdtrit(len(each) - 1, QUANTILE)) * stderr
-    mean = float(each.mean())
-    return Estimate(mean, stderr, mean - half, mean + half)
+    return student(float(each.mean()), stderr, len(each) - 1)
 
 
 def time_exponents(

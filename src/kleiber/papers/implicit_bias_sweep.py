@@ -18,21 +18,12 @@ import numpy as np
 import polars as pl
 
 from kleiber.claim import Context
-from kleiber.experiment import Experiment
+from kleiber.experiment import NORMS, Experiment
 from kleiber.sweeps.run import sweep
 
 BATCH = 128
 FOLDER = "implicit_bias_networks"  # where the trainings are kept
-NORMS = (
-    "log_spectral_complexity",
-    "log_tail_complexity",
-    "log_fc_complexity",
-    "log_spectral_product",
-    "log_operator_product",
-    "log_21",
-    "log_l1",
-    "log_frobenius",
-)
+MEASURED = tuple(name for name in NORMS if name != "log_path")
 ADAM: Mapping[str, Any] = {"kind": "adam", "rate": 1e-3}
 ADAMW: Mapping[str, Any] = {"kind": "adamw", "rate": 3e-4}
 SIZES = (188, 375, 750, 1500, 3000, 6000)
@@ -84,7 +75,7 @@ def _experiment(case: Case, place: int, seed: int) -> Experiment:
         batch=batch,
         steps=marks[-1],
         checkpoints=marks,
-        measures=("error", *more, *NORMS),
+        measures=("error", *more, *MEASURED),
         seeds=(seed,),
     )
 

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.claim import Estimate, estimate
+from kleiber.claim import Estimate, estimate, student
 from kleiber.errors import BadTable, nearest
 from kleiber.maths.seeds import stream
 from kleiber.reduce.collapse_curves import (
@@ -38,7 +38,6 @@ from kleiber.reduce.collapse_fit import (
     fit_exponents,
     judge_fit,
     redraw,
-    with_student,
 )
 from kleiber.reduce.collapse_record import NAMES, Collapse, find_flags
 from kleiber.reduce.collapse_window import Window, choose_window, upper_half
@@ -208,7 +207,7 @@ def _estimates(fit: Exponents, rule: str, errors: Mapping[str, float]) -> dict[s
     if rule == "authors":
         return {name: estimate(values[name], stderr[name]) for name in NAMES}
     freedom = {name: n - 2 for name in NAMES} | {"gamma_1": n - 1}
-    return {name: with_student(values[name], stderr[name], freedom[name]) for name in NAMES}
+    return {name: student(values[name], stderr[name], freedom[name]) for name in NAMES}
 
 
 def _larger(own: float, other: float | None) -> float:

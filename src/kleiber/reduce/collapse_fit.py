@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import special
 
-from kleiber.claim import Estimate
+from kleiber.claim import Estimate, student
 from kleiber.reduce.collapse_curves import Curve, Curves, rescale
 from kleiber.reduce.collapse_window import Window
 
 LEAST = 3  # points of a curve in the window
 BEND = 0.1  # log error above the early law at which a curve has left it
 FINE = 101  # points of the grids on which curves are compared
-LEVEL = 0.95
 
 Sizes = Float[np.ndarray, "sizes"]
 Rows = Bool[np.ndarray, "sizes"]
@@ -35,12 +33,12 @@ class Line:
     @property
     def fall(self) -> Estimate:
         """Minus the slope, with Student's interval."""
-        return with_student(-self.slope, self.stderr, self.points - 2)
+        return student(-self.slope, self.stderr, self.points - 2)
 
     @property
     def rise(self) -> Estimate:
         """The slope, with Student's interval."""
-        return with_student(self.slope, self.stderr, self.points - 2)
+        return student(self.slope, self.stderr, self.points - 2)
 
 
 @dataclass(frozen=True)
@@ -63,15 +61,6 @@ class Exponents:
     def predicted(self) -> float:
         """gamma_1 gamma_2."""
         return self.gamma_1 * self.optimum.slope
-
-
-def with_student(value: float, stderr: float, freedom: float) -> Estimate:
-    """A value with Student's interval; NaN where no freedom is left."""
-    if freedom < 1 or not np.isfinite(stderr):
-        return Estimate(float(value), np.nan, np.nan, np.nan)
-    value, stderr = float(value), float(stderr)
-    half = float(special.stdtrit(freedom, 0.5 + LEVEL / 2)) * stderr
-    return Estimate(value, stderr, value - half, value + half)
 
 
 def fit_line(x: Float[np.ndarray, "points"], y: Float[np.ndarray, "points"]) -> Line:

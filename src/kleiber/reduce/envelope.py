@@ -10,15 +10,15 @@ staircase.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float
-from scipy import special
 
-from kleiber.claim import Estimate
+from kleiber.claim import Estimate, student
 from kleiber.errors import BadTable, listed
 from kleiber.maths.seeds import stream
 from kleiber.maths.slopes import window_slope
@@ -239,7 +239,6 @@ def _interval(value: float, drawn: Float[np.ndarray, "draws"], seeds: int) -> Es
     """Student's interval with the spread of the draws, stretched by sqrt(S/(S - 1)), which a
     bootstrap of S seeds lacks; unknown (NaN) for one seed."""
     if seeds < 2:
-        return Estimate(float(value), np.nan, np.nan, np.nan)
-    stderr = float(drawn.std(ddof=1) * np.sqrt(seeds / (seeds - 1)))
-    half = float(special.stdtrit(seeds - 1, 0.5 + LEVEL / 2)) * stderr
-    return Estimate(float(value), stderr, float(value) - half, float(value) + half)
+        return student(value, math.nan, 0)
+    stderr = float(drawn.std(ddof=1)) * math.sqrt(seeds / (seeds - 1))
+    return student(value, stderr, seeds - 1, LEVEL)
