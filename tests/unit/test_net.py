@@ -244,12 +244,13 @@ def test_no_pointwise_convolution_has_a_stride() -> None:
     assert members.model.module is not None
     parts = [part for part in members.model.module.modules() if isinstance(part, Block)]
     assert [block.stride for block in parts] == [1, 2]
-    layer: Any = parts[1].short[0]  # type: ignore[index]
+    short: Any = parts[1].short
+    layer = short[0]
     assert layer.kernel_size == layer.stride == (1, 1)
     block = parts[1].double().eval()
     x = torch.arange(588.0, dtype=torch.float64).sin().reshape(3, 4, 7, 7)
     wanted = torch.nn.functional.conv2d(x, layer.weight, stride=2)
-    wanted = torch.relu(block.path(x) + block.short[1](wanted))  # type: ignore[index]
+    wanted = torch.relu(block.path(x) + short[1](wanted))
     torch.testing.assert_close(block(x), wanted)
 
 
