@@ -3,7 +3,7 @@
 One small set of nodes serves every use of a formula: a derived column, a law, a cost, the
 quantity whose interval is wanted. Text admits names, numbers, ``+ - * / **`` and the functions
 ``exp log sqrt log1p tanh``; nothing is ever passed to ``eval``. Tracing additionally understands
-``numpy.minimum``, ``numpy.maximum`` (through a step node whose derivative is zero).
+``numpy.minimum``, ``numpy.maximum`` (through a step node whose derivative is zero) and ``hold``.
 """
 
 from __future__ import annotations
@@ -141,6 +141,15 @@ def join(op: str, *args: Any) -> Expr:
     return Expr(op, tuple(as_expr(item) for item in args))
 
 
+def hold(x: Any) -> Any:
+    """x, counted as a constant by every derivative.
+
+    An iteration that has converged gives the derivatives of what it converged to when it is held
+    and followed by one more step: exact to the order below that of the step's convergence.
+    """
+    return join("hold", x) if isinstance(x, Expr) else x
+
+
 def parse(text: str) -> Expr:
     """Read a formula such as ``"E + A/n_params**alpha"``.
 
@@ -274,6 +283,7 @@ CALCULATE: dict[str, Callable[..., Any]] = {
     "log1p": np.log1p,
     "tanh": np.tanh,
     "step": _step,
+    "hold": np.positive,
 }
 
 

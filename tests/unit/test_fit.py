@@ -104,8 +104,7 @@ def test_a_law_without_noise_comes_back_to_six_digits(name: str, noise: Noise) -
     truth, start = TRUTH[name], None
     if name == "broken_3":  # the search finds three breaks from some seeds only: given a start
         start = {key: value * 1.05 for key, value in truth.items()}
-    rows = 24 if name == "m4" else 120  # m4 cannot be traced, and is slow
-    found = fit(name, plant(name, rows=rows, noise=0), noise=noise, draws=0, start=start)
+    found = fit(name, plant(name, rows=120, noise=0), noise=noise, draws=0, start=start)
     assert found.status == "converged", found.reason
     close(in_order(found, found.params), truth, rtol=1e-6)
     assert found.objective < 1e-20
@@ -115,8 +114,8 @@ def test_a_law_without_noise_comes_back_to_six_digits(name: str, noise: Noise) -
 @pytest.mark.parametrize("name", TRUTH)
 def test_a_law_with_noise_comes_back_within_its_standard_errors(name: str) -> None:
     truth = TRUTH[name]
-    start, rows = truth if name in ("broken_3", "m4") else None, 60 if name == "m4" else 300
-    table = plant(name, rows=rows, noise=0.003, seed=3)
+    start = truth if name == "broken_3" else None
+    table = plant(name, rows=300, noise=0.003, seed=3)
     found = fit(name, table, noise=LEAST, draws=0, start=start)
     assert found.status == "converged", found.reason
     values, errors = in_order(found, found.params), in_order(found, found.stderr)
@@ -124,7 +123,7 @@ def test_a_law_with_noise_comes_back_within_its_standard_errors(name: str) -> No
         assert 0 < errors[key] < 0.5 * max(abs(value), 0.1), key
         assert abs(values[key] - value) < 5 * errors[key], key
     assert found.objective == pytest.approx(0.5 * (found.residuals**2).sum(), rel=1e-12)
-    assert found.objective == pytest.approx(0.5 * 0.003**2 * rows, rel=0.3)
+    assert found.objective == pytest.approx(0.5 * 0.003**2 * 300, rel=0.3)
 
 
 def test_the_optimum_is_that_of_a_general_minimiser() -> None:

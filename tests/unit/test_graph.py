@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kleiber.formula import CALCULATE, evaluate, join, number, parse, symbol
+from kleiber.formula import CALCULATE, evaluate, hold, join, number, parse, symbol
 from kleiber.maths.graph import Graph, Program, compile_program, partials
 
 SHAPES = ("column", "vector", "mixed")
@@ -141,6 +141,25 @@ def test_a_constant_that_overflows_is_a_number_too(text: str, value: float) -> N
 )
 def test_slopes_are_those_of_the_textbook(text: str, slope: float) -> None:
     assert slopes(text, ["x"], {"x": 2.0, "y": 3.0}) == [pytest.approx(slope, rel=1e-14)]
+
+
+def test_an_iteration_that_is_held_has_the_slopes_of_its_end() -> None:
+    """Halley's steps towards x^(1/3), and one more: its value, slope and curvature at x = 8."""
+
+    def nearer(y: Any, x: Any) -> Any:
+        return y * (y**3 + 2 * x) / (2 * y**3 + x)
+
+    y = x = symbol("x")
+    for _ in range(8):
+        y = nearer(y, x)
+    graph = Graph()
+    held = graph.build(hold(y))
+    assert graph.nodes[graph.slope(held, graph.symbol("x"))][::2] == ("number", 0.0)
+    top = graph.build(nearer(hold(y), x))
+    first, second = partials(graph, top, ["x"], second=True)
+    out = run(compile_program(graph, [top, *first, *second], [], ["x"]), [], [8.0])
+    assert [float(item) for item in out] == pytest.approx([2, 1 / 12, -1 / 144], rel=1e-14)
+    assert hold(2.5) == 2.5
 
 
 def test_a_step_has_slope_zero_and_maximum_that_of_the_larger() -> None:

@@ -225,7 +225,7 @@ def test_a_function_that_no_formula_expresses_is_asked_for_a_file(
         again(fit(mine, runs(), draws=0))
 
 
-def test_an_untraced_law_of_the_catalogue_comes_back(again: Callable[[Fit], Fit]) -> None:
+def test_a_law_of_the_catalogue_without_a_text_comes_back(again: Callable[[Fit], Fit]) -> None:
     x = np.geomspace(1e2, 1e8, 12)
     truth = {"E": 0.1, "span": 0.9, "A": 30.0, "c": 0.5, "alpha": 1.5}
     table = {"n_data": x, "loss": laws.m4(x, **truth)}

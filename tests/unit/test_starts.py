@@ -29,7 +29,7 @@ LINEAR = {
     "kaplan": (),
     "m2": ("E", "A"),
     "m3": ("A",),
-    "m4": (),
+    "m4": ("E",),
     "over_training": ("E", "a", "b"),
     "power_law": ("A",),
     "power_law_floor": ("E", "A"),

@@ -74,7 +74,7 @@ def _step(x: Any) -> np.ndarray:
 
 
 def _define(source: str, place: str) -> Callable[..., tuple[np.ndarray, ...]]:
-    names: dict[str, Any] = {**NAMES, "step": _step}
+    names: dict[str, Any] = {**NAMES, "step": _step, "hold": np.positive}
     exec(compile(source, place, "exec"), names)
     return names["run"]
 

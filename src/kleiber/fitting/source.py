@@ -75,6 +75,11 @@ def step(x):
     return 1.0 if x > 0.0 else 0.0
 
 
+@njit(inline="always")
+def hold(x):
+    return x
+
+
 """
 
 SQUARES = """

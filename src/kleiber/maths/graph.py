@@ -128,7 +128,7 @@ class Graph:
         if node == by:
             return self.number(1.0)
         inner = [self._slopes[item, by] for item in args]
-        if all(self._constant(item) == 0 for item in inner) or op == "step":
+        if all(self._constant(item) == 0 for item in inner) or op in ("step", "hold"):
             return self.number(0.0)
         join, one = self.join, self.number(1.0)
         a = args[0]
