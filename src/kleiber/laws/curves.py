@@ -83,9 +83,9 @@ def _nearer(t, target, alpha):
 def _balance(target, alpha):
     """The s inside 0 and 1 with log s - alpha log(1 - s) = ``target``.
 
-    The left side, as a function of t, runs from the line t into alpha t. From where ``target`` meets
-    these lines STEPS of Halley's settle s to rounding for every alpha from 1e-13 to 1e6. They are
-    held, and one more gives derivatives of first and second order, for its error is cubic.
+    The left side, as a function of t, runs from the line t into alpha t. From where ``target``
+    meets these lines STEPS of Halley's settle s to rounding for every alpha from 1e-13 to 1e6.
+    They are held, and one more gives derivatives to second order, for its error is cubic.
     """
     t = np.minimum(target, 0) + np.maximum(target, 0) / (alpha + TINY)
     for _ in range(STEPS):
