@@ -28,7 +28,7 @@ from kleiber.fitting.covariance import measure_spread
 from kleiber.fitting.intervals import bca_interval, draws_level, percentile_interval
 from kleiber.fitting.noise import Noise, charge
 from kleiber.fitting.problem import Problem, minimise, pose, residuals
-from kleiber.fitting.wild import degrees_of_freedom, stretch_residuals
+from kleiber.fitting.wild import find_moves, measure_moments, slopes_of, stretch_residuals
 from kleiber.law import Law
 
 LEVEL, LOW, HIGH = 0.95, 0.93, 0.97
@@ -117,47 +117,68 @@ class Sample:
         """Degrees of freedom that the fit takes."""
         return len(self.u) if self.groups is None else 1
 
-    def level(self, wild: bool) -> float:
-        """Where kleiber reads percentiles of such draws."""
-        inside, freedom, delta = 1.0, np.inf, self.problem.noise.delta
+    def level(self, wild: bool, drawn: Drawn) -> np.ndarray:
+        """Where kleiber reads percentiles of such draws, one level for each quantity."""
+        inside, freedom, delta = 1.0, np.full(len(drawn.values), np.inf), self.problem.noise.delta
         r = residuals(self.problem, self.u[None])[0]
         if delta is not None:
             inside = float((np.abs(r) <= delta).mean())
         if wild:
             stretched = stretch_residuals(self.problem, self.u, r, self.groups)
-            freedom = degrees_of_freedom(self.problem, self.u, stretched, self.groups)
+            moments = measure_moments(find_moves(self.problem, self.u, stretched, self.groups))
+            values = np.stack(list(drawn.values.values()), axis=1)
+            freedom = moments.freedom(slopes_of(values, drawn.point))
         through = 0.0 if wild or self.groups is not None else self.lost / self.units
-        options = {"wild": wild, "freedom": freedom, "inside": inside, "through": through}
-        return draws_level(LEVEL, self.units, self.lost, **options)
+        options = {"wild": wild, "inside": inside, "through": through}
+        return draws_level(LEVEL, self.units, self.lost, freedom=freedom, **options)
+
+    def read(self, wild: bool) -> dict[str, tuple[float, float]]:
+        """The intervals that kleiber reads from such draws."""
+        drawn = draw(self, wild)
+        return {
+            name: read(percentile_interval(drawn.values[name], level))
+            for name, level in zip(drawn.values, self.level(wild, drawn), strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Draws: the coordinates of each, and every quantity on each."""
+
+    point: np.ndarray
+    values: dict[str, np.ndarray]
+
+
+def read(ends: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
+    """Ends as numbers."""
+    return float(ends[0]), float(ends[1])
 
 
 def default_intervals(sample: Sample) -> Intervals:
     """What ``kleiber.fit`` gives by default: wild draws for least squares, rows otherwise."""
-    wild = sample.problem.noise.delta is None
-    drawn, level = draw(sample, wild), sample.level(wild)
-    read = {name: percentile_interval(x, level) for name, x in drawn.items()}
-    return {"default": {name: (float(low), float(high)) for name, (low, high) in read.items()}}
+    return {"default": sample.read(sample.problem.noise.delta is None)}
 
 
 def all_intervals(sample: Sample) -> Intervals:
     """Every candidate."""
-    rows, wild = draw(sample, False), draw(sample, True)
+    rows, wild = draw(sample, False).values, draw(sample, True).values
+    expanded, student = sample.read(False), sample.read(True)
     spread = measure_spread(sample.problem, sample.u, 1.0, sample.groups)
     bread, scores = influence(sample.problem, sample.u, sample.groups)
     t = stats.t.ppf(0.5 + LEVEL / 2, sample.units - sample.lost)
     out: Intervals = {}
-    wide, tall = sample.level(False), sample.level(True)
+    wide = float(sample.level(False, draw(sample, False))[0])
     for name in rows:
         value, slope = gradient(sample.problem, sample.u, name)
         moves = scores @ bread @ slope
         sd = np.sqrt(slope @ spread.sandwich @ slope) * t
         made = {
             "percentile": percentile_interval(rows[name], LEVEL),
-            "expanded": percentile_interval(rows[name], wide),
+            "expanded": expanded[name],
             "bca": bca_interval(rows[name], np.exp(value), moves, LEVEL),
             "bca+": bca_interval(rows[name], np.exp(value), moves, wide),
             "wild": percentile_interval(wild[name], LEVEL),
-            "wild+": percentile_interval(wild[name], tall),
+            "wild+": student[name],
             "sandwich": (np.exp(value - sd), np.exp(value + sd)),
         }
         for method, (low, high) in made.items():
@@ -165,8 +186,8 @@ def all_intervals(sample: Sample) -> Intervals:
     return out
 
 
-def draw(sample: Sample, wild: bool) -> dict[str, np.ndarray]:
-    """Every quantity on every draw."""
+def draw(sample: Sample, wild: bool) -> Drawn:
+    """So many draws, wild ones or of resampled rows."""
     runs = refit(
         sample.problem,
         sample.u[None],
@@ -176,9 +197,10 @@ def draw(sample: Sample, wild: bool) -> dict[str, np.ndarray]:
         rng=sample.rng,
         wild=wild,
     )
-    theta = np.concatenate([sample.problem.outer(run.point) for run in runs])
-    names = sample.problem.law.params
-    return quantities(sample.problem.law, {n: theta[:, k] for k, n in enumerate(names)})
+    point = np.concatenate([run.point for run in runs])
+    theta, names = sample.problem.outer(point), sample.problem.law.params
+    named = {name: theta[:, k] for k, name in enumerate(names)}
+    return Drawn(point, quantities(sample.problem.law, named))
 
 
 def influence(

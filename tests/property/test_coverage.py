@@ -19,7 +19,7 @@ from kleiber.fitting.intervals import draws_level, percentile_interval
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.posing import Settings
 from kleiber.fitting.problem import minimise, pose, residuals
-from kleiber.fitting.wild import degrees_of_freedom, stretch_residuals
+from kleiber.fitting.wild import find_moves, measure_moments, slopes_of, stretch_residuals
 from kleiber.law import Law
 
 TABLES, DRAWS, SIGMA = 200, 99, 0.01
@@ -83,17 +83,20 @@ def cover(law: Law, noise: Noise, made: Planted, seed: int) -> dict[str, bool]:
         r = problem.differentiate(u[None], False).residual[0]
         inside = float((np.abs(r) <= noise.delta).mean())
     units, lost = (rows, len(u)) if made.groups is None else (int(made.groups.max()) + 1, 1)
-    freedom = np.inf
+    named = {name: theta[:, k] for k, name in enumerate(law.params)}
+    values = {name: value(named) for name, value in quantities(law).items()}
+    freedom = np.full(len(values), np.inf)
     if ask.wild:
         stretched = stretch_residuals(problem, u, residuals(problem, u[None])[0], made.groups)
-        freedom = degrees_of_freedom(problem, u, stretched, made.groups)
+        moments = measure_moments(find_moves(problem, u, stretched, made.groups))
+        slopes = slopes_of(np.stack(list(values.values()), axis=1), problem.inner(theta))
+        freedom = moments.freedom(slopes)
     through = 0.0 if ask.wild or made.groups is not None else lost / units
     options = {"wild": ask.wild, "freedom": freedom, "inside": inside, "through": through}
-    level = draws_level(0.95, units, lost, **options)
-    named = {name: theta[:, k] for k, name in enumerate(law.params)}
+    levels = draws_level(0.95, units, lost, **options)
     found: dict[str, bool] = {}
-    for name, value in quantities(law).items():
-        low, high = percentile_interval(value(named), level)
+    for (name, value), level in zip(quantities(law).items(), levels, strict=True):
+        low, high = percentile_interval(values[name], level)
         found[name] = bool(low <= value(TRUTH[law.name]) <= high)
     return found
 

@@ -18,8 +18,10 @@ from kleiber.fitting.prior import Prior
 from kleiber.fitting.problem import Problem, minimise, pose
 from kleiber.fitting.wild import (
     FREEDOM,
-    degrees_of_freedom,
+    find_moves,
+    measure_moments,
     normal_factors,
+    slopes_of,
     stretch_residuals,
 )
 from kleiber.law import Law, real
@@ -167,12 +169,41 @@ def test_degrees_of_freedom_count_the_rows_that_decide() -> None:
         np.ones(12),
     )
     even, one = np.tile([1.0, -1.0], 6), np.eye(12)[3]
-    u = np.zeros(1)
-    assert degrees_of_freedom(problem, u, even, None) == pytest.approx(FREEDOM * 12)
-    assert degrees_of_freedom(problem, u, one, None) == pytest.approx(FREEDOM)
-    groups = np.repeat([0, 1, 2, 3], 3)
-    assert degrees_of_freedom(problem, u, np.ones(12), groups) == pytest.approx(FREEDOM * 4)
-    assert degrees_of_freedom(problem, u, np.zeros(12), None) == np.inf
+
+    def freedom(residual: np.ndarray, groups: np.ndarray | None = None) -> float:
+        moments = measure_moments(find_moves(problem, np.zeros(1), residual, groups))
+        return float(moments.freedom(np.array([[2.5]]))[0])  # whatever the scale of the quantity
+
+    assert freedom(even) == pytest.approx(FREEDOM * 12)
+    assert freedom(one) == pytest.approx(FREEDOM)
+    assert freedom(np.ones(12), np.repeat([0, 1, 2, 3], 3)) == pytest.approx(FREEDOM * 4)
+    assert freedom(np.zeros(12)) == np.inf
+
+
+def test_moments_know_every_direction() -> None:
+    """The degrees of freedom from moments are those of the units' own parts."""
+    rng = np.random.default_rng(0)
+    moves, slope = rng.standard_normal((3, 20)), rng.standard_normal((3, 6))
+    parts = (slope.T @ moves) ** 2
+    wanted = FREEDOM * parts.sum(axis=1) ** 2 / (parts**2).sum(axis=1)
+    np.testing.assert_allclose(measure_moments(moves).freedom(slope), wanted, rtol=1e-12)
+
+
+def test_the_slope_of_a_quantity_is_found_from_its_draws() -> None:
+    """Up to its length, for any rising function of it, with draws that ran off."""
+    rng = np.random.default_rng(1)
+    drawn = rng.standard_normal((4000, 3)) * [1.0, 0.1, 30.0]
+    slope = np.array([[1.0, 0.0], [5.0, 0.0], [-0.02, 1.0]])
+    straight = drawn @ slope
+    drawn[:2, 0] = [-745.0, 1e9]
+    values = np.stack([np.exp(3 * straight[:, 0]), straight[:, 1], np.ones(4000)], axis=1)
+    values[5, 0] = np.inf
+    got = slopes_of(values, drawn) * np.array([[1.0], [0.1], [30.0]])  # in units of the draws
+    wanted = slope * np.array([[1.0], [0.1], [30.0]])
+    for k in range(2):
+        cosine = got[:, k] @ wanted[:, k] / np.linalg.norm(got[:, k]) / np.linalg.norm(wanted[:, k])
+        assert cosine > 0.998
+    assert np.abs(got[:, 2]).max() < 1e-9
 
 
 def test_a_row_that_a_parameter_serves_alone_is_stretched_to_a_limit() -> None:

@@ -19,6 +19,7 @@ from kleiber.fitting.fit import fit
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, load, save
+from kleiber.fitting.wild import Moments
 from kleiber.law import Law, positive
 from kleiber.planning.plan import plan
 from kleiber.version import __version__
@@ -62,6 +63,8 @@ def equal(one: Any, two: Any) -> bool:
         return dict(one.domains) == dict(two.domains) and all(
             getattr(one, part) == getattr(two, part) for part in parts
         )
+    if isinstance(one, Moments):
+        return equal(one.second, two.second) and equal(one.fourth, two.fourth)
     if isinstance(one, np.ndarray):
         return one.dtype == two.dtype and np.array_equal(one, two, equal_nan=True)
     if isinstance(one, dict) or hasattr(one, "items"):

@@ -134,7 +134,7 @@ class _Trial:
         """Where percentiles are read: as many rivals, as many chances to err."""
         each = 1 - (1 - self.ask.level) / (len(self.problems) - 1)
         widest = max(len(p.law.params) for p in self.problems)
-        return draws_level(each, self.units, widest if self.groups is None else 1)
+        return float(draws_level(each, self.units, widest if self.groups is None else 1))
 
 
 def choose_origins(

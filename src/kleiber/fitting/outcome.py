@@ -21,7 +21,7 @@ from kleiber.fitting.remedy import collinear_variables, offer
 from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search, thin
 from kleiber.fitting.starts import draw_starts, start_ranges
 from kleiber.fitting.status import Status, bounds_hit, judge
-from kleiber.fitting.wild import degrees_of_freedom, stretch_residuals
+from kleiber.fitting.wild import Moments, find_moves, measure_moments, stretch_residuals
 from kleiber.law import Law
 from kleiber.table import digest, ranges
 
@@ -171,7 +171,7 @@ def conclude(
         weights=ask.weights,
         resample="wild" if ask.wild else "rows",
         inside=_inside(problem, point, ask),
-        freedom=_freedom(solved) if ask.wild else np.inf,
+        moments=_moments(law, solved) if ask.wild else None,
         outermost=_outermost(problem.columns),
         notes=_notes(solved, unsettled, len(values), ask),
     )
@@ -185,11 +185,12 @@ def _inside(problem: Problem, point: np.ndarray, ask: Settings) -> float:
     return float((problem.weights * near).sum() / problem.weights.sum())
 
 
-def _freedom(solved: Solved) -> float:
-    """Degrees of freedom of the variance that wild draws have."""
+def _moments(law: Law, solved: Solved) -> Moments:
+    """What wild draws' variances rest on, in the coordinates of the law's own domains."""
     problem, point, groups = solved.problem, solved.point, solved.groups
     stretched = stretch_residuals(problem, point, residuals(problem, point[None])[0], groups)
-    return degrees_of_freedom(problem, point, stretched, groups)
+    moves = find_moves(problem, point, stretched, groups)
+    return measure_moments(moves * _change(law, problem, point)[:, None])
 
 
 def _in_domains(
@@ -198,12 +199,18 @@ def _in_domains(
     """The covariance in the coordinates of the law's own domains; None if it is not finite."""
     if not np.isfinite(covariance).all():
         return None
+    change = _change(law, problem, point)
+    return covariance * np.outer(change, change)
+
+
+def _change(law: Law, problem: Problem, point: np.ndarray) -> Float[np.ndarray, "free"]:
+    """How fast the coordinates of the law's own domains change with those of the fit."""
     change = np.ones(len(point))
     for k, (name, domain) in enumerate(problem.law.domains.items()):
         value = float(domain.outer(point[k]))
         there = float(law.domains[name].stretch(law.domains[name].inner(value)))
         change[k] = float(domain.stretch(point[k])) / there if there else 0.0
-    return covariance * np.outer(change, change)
+    return change
 
 
 def _outermost(columns: Mapping[str, np.ndarray]) -> tuple[Mapping[str, float], ...]:

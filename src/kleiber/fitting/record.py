@@ -21,9 +21,12 @@ from kleiber.fitting.intervals import (
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.status import Status
+from kleiber.fitting.wild import Moments, slopes_of
 from kleiber.formula import evaluate, parse
 from kleiber.law import Law
 from kleiber.table import as_frame, numbers
+
+MOST = 745.0  # the coordinate of a draw at its bound: the log of what a float holds
 
 Quantity = str | Callable[[Mapping[str, Any]], Any]
 
@@ -35,10 +38,10 @@ class Fit:
     ``params`` holds every parameter, fixed and tied ones too; ``draws`` the refits of each, arrays
     of one length; ``units`` is the number of rows, or of groups when whole groups were resampled;
     ``covariance`` belongs to ``free`` parameters in the coordinates of their domains; ``resample``
-    says how draws were made ("rows" or "wild"), ``freedom`` how well the variance of wild ones is
-    known, ``inside`` for what share of the rows the loss is quadratic; ``outermost`` are the runs
-    that no other run exceeds in every variable, among which is the dearest one for any cost that
-    rises with the variables.
+    says how draws were made ("rows" or "wild"), ``moments`` what tells how well the variance of
+    wild ones is known, ``inside`` for what share of the rows the loss is quadratic; ``outermost``
+    are the runs that no other run exceeds in every variable, among which is the dearest one for any
+    cost that rises with the variables.
     """
 
     law: Law
@@ -67,7 +70,7 @@ class Fit:
     weights: str | None = None
     resample: str = "rows"
     inside: float = 1.0
-    freedom: float = np.inf
+    moments: Moments | None = None
     priors: Mapping[str, tuple[float, float]] = field(
         default_factory=dict[str, tuple[float, float]]
     )
@@ -105,7 +108,7 @@ class Fit:
         if self.n_draws:
             values = _one_number(what(self.draws))
             values = np.broadcast_to(values, (self.n_draws,) if values.ndim == 0 else values.shape)
-            low, high = (x[0] for x in percentile_interval(values[:, None], self._level(level)))
+            low, high = (x[0] for x in self.read(values[:, None], level))
         elif isinstance(quantity, str) and quantity in self.free:
             low, high = self._own_interval(quantity, level)
         else:
@@ -131,7 +134,7 @@ class Fit:
         if values is not None:
             if new_run:
                 values = self._with_noise(values)
-            low, high = percentile_interval(values, self._level(level))
+            low, high = self.read(values, level)
         else:
             low, high = self._delta(lambda p: self._on(columns, p, len(frame)), level, new_run)
         return frame.with_columns(
@@ -148,18 +151,39 @@ class Fit:
         lines.append(f"{self.status}: {self.reason}")
         return "\n".join([*lines, *self.notes])
 
-    def _level(self, level: float) -> float:
-        lost = 1 if self.by else len(self.free)
-        wild = self.resample == "wild"
-        return draws_level(
+    def freedom(
+        self, values: Float[np.ndarray, "draws quantities"]
+    ) -> Float[np.ndarray, "quantities"]:
+        """Degrees of freedom that the variance of each quantity is known with, from its value on
+        every draw: few where few rows (or groups) decide it, infinite for draws that are not wild.
+        Values of some of the draws count as what fewest rows decide.
+        """
+        if self.moments is None:
+            return np.full(values.shape[1:], np.inf)
+        if len(values) != self.n_draws:
+            least = float(self.moments.freedom(np.eye(len(self.free))).min())
+            return np.full(values.shape[1:], least)
+        with np.errstate(divide="ignore"):
+            inner = [self.law.domains[name].inner(self.draws[name]) for name in self.free]
+        drawn = np.nan_to_num(np.stack(inner, axis=1), posinf=MOST, neginf=-MOST)
+        return self.moments.freedom(slopes_of(values, drawn))
+
+    def read(
+        self, values: Float[np.ndarray, "draws quantities"], level: float
+    ) -> tuple[Float[np.ndarray, "quantities"], Float[np.ndarray, "quantities"]]:
+        """The interval of each quantity from its value on every draw: percentiles at a level that
+        is widened for small tables (``intervals.py``)."""
+        lost, wild = 1 if self.by else len(self.free), self.resample == "wild"
+        read_at = draws_level(
             level,
             self.units,
             lost,
             wild=wild,
-            freedom=self.freedom,
+            freedom=self.freedom(values),
             inside=self.inside,
             through=0.0 if wild or self.by else lost / self.units,
         )
+        return percentile_interval(values, read_at)
 
     def _spare(self) -> int:
         return self.units - (1 if self.by else len(self.free))

@@ -17,6 +17,7 @@ from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import Fit
 from kleiber.fitting.status import Status
+from kleiber.fitting.wild import Moments
 from kleiber.formula import parse, symbols
 from kleiber.law import Domain, Kind, Law, formula_law, law_from_file
 from kleiber.laws import catalogue
@@ -52,7 +53,6 @@ def describe(fit: Fit) -> dict[str, Any]:
         "resample": fit.resample,
         "priors": {name: list(pair) for name, pair in fit.priors.items()},
         "inside": fit.inside,
-        "freedom": fit.freedom,
         "starts": {name: list(ends) for name, ends in fit.starts.items()},
     }
     return _plain(document)
@@ -75,6 +75,9 @@ def document(fit: Fit) -> dict[str, Any]:
         "units": fit.units,
         "free": list(fit.free),
         "covariance": None if fit.covariance is None else fit.covariance.tolist(),
+        "moments": None
+        if fit.moments is None
+        else {"second": fit.moments.second.tolist(), "fourth": fit.moments.fourth.tolist()},
         "residuals": fit.residuals.tolist(),
         "outermost": [dict(row) for row in fit.outermost],
     }
@@ -153,10 +156,19 @@ def _fit_from(given: Mapping[str, Any]) -> Fit:
         priors=_pairs_from(_part(given, "priors")),
         resample=str(given.get("resample", "rows")),
         inside=float(given.get("inside", 1.0)),
-        freedom=float(given.get("freedom") or math.inf),
+        moments=_moments_from(given.get("moments"), len(free)),
         outermost=tuple(given.get("outermost") or ()),
         notes=tuple(given.get("notes") or ()),
     )
+
+
+def _moments_from(given: Any, free: int) -> Moments | None:
+    if not given:
+        return None
+    moments = Moments(*(np.array(given[key], dtype=float) for key in ("second", "fourth")))
+    if not moments.fits(free):
+        raise BadTable(f"its moments are not those of {free} parameters")
+    return moments
 
 
 def _part(given: Mapping[str, Any], key: str) -> dict[str, Any]:

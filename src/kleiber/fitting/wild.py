@@ -6,13 +6,17 @@ group) and times a random factor, one per row or group (Wu 1986). The stretch (I
 where noise is even; H is the hat matrix of the law's tangent. Factors are normal: draws of a
 quantity that few rows decide then keep the tails that Student's quantile is read in.
 
-How many rows those are decides how well that variance is known. The part of row i in parameter k is
-v = (B_ki r_i)^2 with B the pseudo-inverse of the Jacobian, the effective number of rows
-(sum v)^2 / sum v^2: a third of the degrees of freedom for normal residuals in equal parts.
-``FREEDOM`` times the smallest over the parameters is used (docs/coverage.md).
+How many rows those are decides how well that variance is known. Row i moves the coordinates by
+m_i = B_i r_i, with B the pseudo-inverse of the Jacobian, and a quantity of slope c by c'm_i. With
+v_i = (c'm_i)^2 the effective number of rows is (sum v)^2 / sum v^2, a third of the degrees of
+freedom for normal residuals in equal parts; ``FREEDOM`` times it is used (docs/coverage.md). Second
+and fourth moments of m (``Moments``) are all that any quantity needs of the rows.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement, permutations
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,7 +24,60 @@ from jaxtyping import Float, Int
 from kleiber.fitting.problem import Problem
 
 LEAST = 0.05  # smallest share of a residual that a row's own pull may leave
-FREEDOM = 2.0  # degrees of freedom for each effective row or group
+FREEDOM = 1.5  # degrees of freedom for each effective row or group
+EXTREME = 0.01  # share of draws, at either end, that do not tell a quantity's slope
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over rows (or groups) of products of what each moves the coordinates by: m_a m_b, and
+    m_a m_b m_c m_d for a <= b <= c <= d."""
+
+    second: Float[np.ndarray, "free free"]
+    fourth: Float[np.ndarray, "quads"]
+
+    def fits(self, free: int) -> bool:
+        """Whether these are the moments of so many coordinates."""
+        return self.second.shape == (free, free) and self.fourth.shape == (len(_quads(free)),)
+
+    def freedom(
+        self, slope: Float[np.ndarray, "free quantities"]
+    ) -> Float[np.ndarray, "quantities"]:
+        """Degrees of freedom that the variance of each quantity is known with; infinite where
+        nothing moves it."""
+        total = np.einsum("aq,ab,bq->q", slope, self.second, slope)
+        peaks = np.zeros(slope.shape[1])
+        for value, at in zip(self.fourth, _quads(len(slope)), strict=True):
+            peaks += value * len(set(permutations(at))) * slope[list(at)].prod(axis=0)
+        known = peaks > 0
+        return np.where(known, FREEDOM * total**2 / np.where(known, peaks, 1.0), np.inf)
+
+
+def _quads(width: int) -> list[tuple[int, ...]]:
+    return list(combinations_with_replacement(range(width), 4))
+
+
+def measure_moments(moves: Float[np.ndarray, "free units"]) -> Moments:
+    """The moments of what each unit moves each coordinate by."""
+    fourth = [float(moves[list(at)].prod(axis=0).sum()) for at in _quads(len(moves))]
+    return Moments(moves @ moves.T, np.array(fourth))
+
+
+def slopes_of(
+    values: Float[np.ndarray, "draws quantities"], drawn: Float[np.ndarray, "draws free"]
+) -> Float[np.ndarray, "free quantities"]:
+    """The direction in which each quantity changes with the coordinates, from draws of both.
+
+    Ranks of the values are regressed on the coordinates: for normal draws that finds the direction
+    whatever rising function of it a quantity is (Brillinger 1982), and no draw that ran off counts
+    for more than its rank.
+    """
+    low, high = np.quantile(drawn, [EXTREME, 1 - EXTREME], axis=0, method="hazen")
+    inner = np.clip(drawn, low, high)
+    inner = inner - inner.mean(axis=0)
+    ranks = values.argsort(axis=0).argsort(axis=0).astype(float)
+    ranks[:, (values == values[:1]).all(axis=0)] = 0.0  # a quantity that does not change
+    return np.asarray(np.linalg.pinv(inner), dtype=float) @ (ranks - ranks.mean(axis=0))
 
 
 def normal_factors(
@@ -34,13 +91,13 @@ def normal_factors(
 
 def _tangent(
     problem: Problem, u: Float[np.ndarray, "params"]
-) -> tuple[Float[np.ndarray, "rows moving"], Float[np.ndarray, "rows"]]:
-    """The weighted Jacobian, its columns of unit length, and the roots of the weights. Parameters
-    at a bound, on which no row pulls, do not count."""
+) -> tuple[Float[np.ndarray, "rows moving"], Float[np.ndarray, "params"], np.ndarray]:
+    """The weighted Jacobian with its columns at unit length, their lengths, and the roots of the
+    weights. Parameters at a bound, on which no row pulls, have length 0 and no column."""
     root = np.sqrt(problem.weights)
     jac = problem.differentiate(u[None], False).slopes[0].T * root[:, None]
     size = np.sqrt((jac**2).sum(axis=0))
-    return jac[:, size > 0] / size[size > 0], root
+    return jac[:, size > 0] / size[size > 0], size, root
 
 
 def stretch_residuals(
@@ -50,7 +107,7 @@ def stretch_residuals(
     groups: Int[np.ndarray, "rows"] | None,
 ) -> Float[np.ndarray, "rows"]:
     """Residuals stretched for what the fit took from them."""
-    jac, root = _tangent(problem, u)
+    jac, _, root = _tangent(problem, u)
     q, _ = np.linalg.qr(jac)
     if groups is None:
         return residual / np.sqrt(np.maximum(1 - (q**2).sum(axis=1), LEAST**2))
@@ -63,19 +120,16 @@ def stretch_residuals(
     return out / np.where(root > 0, root, 1.0)
 
 
-def degrees_of_freedom(
+def find_moves(
     problem: Problem,
     u: Float[np.ndarray, "params"],
     stretched: Float[np.ndarray, "rows"],
     groups: Int[np.ndarray, "rows"] | None,
-) -> float:
-    """FREEDOM times the effective number of rows or groups behind the parameter that fewest
-    decide; infinite where nothing is left over."""
-    jac, root = _tangent(problem, u)
-    parts = np.linalg.pinv(jac) * (stretched * root)
-    if groups is not None:
-        parts = np.stack([parts[:, groups == g].sum(axis=1) for g in np.unique(groups)], axis=1)
-    share = parts**2
-    total, peaks = share.sum(axis=1), (share**2).sum(axis=1)
-    known = peaks > 0
-    return FREEDOM * float((total[known] ** 2 / peaks[known]).min()) if known.any() else np.inf
+) -> Float[np.ndarray, "params units"]:
+    """What each row, or group, moves each coordinate by; zero for parameters at a bound."""
+    jac, size, root = _tangent(problem, u)
+    moves = np.zeros((len(size), len(stretched)))
+    moves[size > 0] = np.linalg.pinv(jac) / size[size > 0, None] * (stretched * root)
+    if groups is None:
+        return moves
+    return np.stack([moves[:, groups == g].sum(axis=1) for g in np.unique(groups)], axis=1)
