@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 from kleiber import laws
-from kleiber.formula import evaluate
+from kleiber.formula import evaluate, parse
 from kleiber.law import Law, law_from_formula
 from kleiber.planning.allocate import allocate
 from kleiber.planning.cost import find_cost
@@ -126,6 +126,45 @@ def test_no_point_of_a_grid_is_better(
     n = n[spent(cost, n, 1.0) <= budget]
     others = law(n, tokens_for(cost, budget, n), **params)
     assert found["predicted"] <= others.min() * (1 + 1e-12)
+
+
+@few
+@given(
+    chinchillas.filter(lambda p: p["alpha"] > 0.15 and p["beta"] > 0.15),
+    st.floats(math.log(0.02), 0).map(math.exp),
+    st.sampled_from([1e-4, 3e-3, 0.1, 2.0]),
+    st.sampled_from(
+        [
+            "n_params*n_tokens**0.7",
+            "n_params + 0.001*n_tokens",
+            "n_params**1.5*n_tokens",
+            "16*n_params + 1e-3*n_params*n_tokens**0.5",
+        ]
+    ),
+)
+def test_a_sliver_of_what_can_be_paid_is_found(
+    p: dict[str, float], above: float, room: float, further: str
+) -> None:
+    """The cheapest run to reach a loss while a further cost may come to 1 + room times the least
+    that any such run comes to: affordable, and no dearer than the best of many along the curve."""
+    least = math.log(p["A"] / above) / p["alpha"]  # of log(n_params): all tokens would be needed
+    x = least + np.geomspace(1e-7, 100, 100_001)
+    y = -np.log((above - p["A"] * np.exp(-p["alpha"] * x)) / p["B"]) / p["beta"]
+    assume(x[0] > 0)
+    seen = (y > 0) & (y < 200) & (x < 200)
+    assume(seen[1:-1].any())
+    x, y = x[seen], y[seen]
+    over = np.asarray(evaluate(parse(further), {"n_params": np.exp(x), "n_tokens": np.exp(y)}))
+    assume(0 < np.argmin(over) < len(over) - 1)
+    limit = float(over.min() * (1 + room))
+    costs = [(find_cost("6nd"), math.inf), (find_cost(further), limit)]
+    question = ask(laws.chinchilla, costs, limits={}, given={}, target=p["E"] + above)
+    made = allocate(question, {name: np.array([value]) for name, value in p.items()})
+    found = {name: float(values[0]) for name, values in made.items()}
+    columns = {name: found[name] for name in ("n_params", "n_tokens")}
+    assert found["predicted"] <= (p["E"] + above) * (1 + 1e-12)
+    assert float(evaluate(parse(further), columns)) <= limit * (1 + 1e-9)
+    assert math.log(found["spent"]) <= (math.log(6) + x + y)[over <= limit].min() + 1e-9
 
 
 @few

@@ -6,8 +6,10 @@ least that brings the law to the target. A law of two variables is then a search
 log space: a grid finds the best cell, and the sign of the total derivative
 dO/dlog x = O_x - O_y G_x/G_y (subscripts: log derivatives; O the objective, G the constraint that
 binds) closes it by bisection. With more variables the grid itself is narrowed around its best
-point, from which Newton's method on the total derivatives goes on. Variables with choices (a
-ladder of sizes) keep to them.
+point, from which Newton's method on the total derivatives goes on. For a target under further
+costs too, whose best allocation may be the edge of a sliver of affordable ones between two points:
+while none is seen, the point is best where the dearest of them is exceeded least. Variables with
+choices (a ladder of sizes) keep to them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from kleiber.planning.question import (
     STEP,
@@ -37,6 +39,7 @@ GRID = 129
 COARSE = 9  # grid along each axis when there are several
 ROUNDS = 40  # of narrowing such a grid
 NEWTON = 8  # steps from its best point
+SPARE = 1e-12  # relative excess over a budget that is none
 
 
 def _reach(question: Question, params: Params, logs: Logs, name: str) -> Float[np.ndarray, "..."]:
@@ -71,17 +74,21 @@ def _last(
 ) -> tuple[Float[np.ndarray, "..."], np.ndarray]:
     """The last variable, and which constraint decides it (-1: its own limit)."""
     if question.target is not None:
-        z = _reach(question, params, logs, name)
-        for cost, budget in question.costs[1:]:
-            spent = cost_at(question, cost, logs | {name: z})
-            z = np.where(spent <= budget * (1 + 1e-12), z, np.nan)
-        return _to_choice(question, name, z, up=True), np.where(
-            z <= question.limits[name][0] + 1e-12, -1, 0
-        )
+        z = _to_choice(question, name, _reach(question, params, logs, name), up=True)
+        z = np.where(_excess(question, logs | {name: z}) <= SPARE, z, np.nan)
+        return z, np.where(z <= question.limits[name][0] + 1e-12, -1, 0)
     each = np.stack(np.broadcast_arrays(*(afford(question, c, logs, name) for c in question.costs)))
     z = np.asarray(each.min(axis=0))
     which = np.where(z >= question.limits[name][1] - 1e-12, -1, np.argmin(each, axis=0))
     return _to_choice(question, name, z, up=False), which
+
+
+def _excess(question: Question, logs: Logs) -> Float[np.ndarray, "..."]:
+    """log of how many times over the dearest of the costs that have a budget is."""
+    bills = question.costs if question.target is None else question.costs[1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        over = [np.log(cost_at(question, cost, logs) / budget) for cost, budget in bills]
+    return np.asarray(np.max(np.broadcast_arrays(-np.inf, *over), axis=0), dtype=float)
 
 
 def _to_choice(question: Question, name: str, z: np.ndarray, *, up: bool) -> np.ndarray:
@@ -114,8 +121,9 @@ def allocate(
         logs = _grid_search(question, params, first, last)
         loose = [name for name in first if name not in question.choices]
         if len(first) == 1 and loose:
-            logs = _close(question, params, first[0], last, logs[first[0]])
-        elif loose and last not in question.choices:
+            closed = _close(question, params, first[0], last, logs[first[0]])
+            logs = _kept(question, params, logs, closed) if _tight(question) else closed
+        elif len(first) > 1 and loose and last not in question.choices:
             logs = _polish(question, params, [*loose, last], logs)
     else:
         logs = {last: np.broadcast_to(_last(question, params, {}, last)[0], (count,))}
@@ -123,6 +131,11 @@ def allocate(
     out["predicted"] = np.broadcast_to(law_at(question, params, logs), (count,))
     out["spent"] = np.broadcast_to(cost_at(question, question.cost, logs), (count,))
     return out
+
+
+def _tight(question: Question) -> bool:
+    """Whether the affordable allocations that reach a target may be a sliver."""
+    return question.target is not None and len(question.costs) > 1
 
 
 def _grid_search(
@@ -133,21 +146,37 @@ def _grid_search(
     column = {name: values[:, None] for name, values in params.items()}
     rows = np.arange(count)
     open_axes = [name for name in first if name not in question.choices]
-    size = GRID if len(first) == 1 else COARSE
+    once = len(first) == 1 and not _tight(question)
+    size = GRID if once else COARSE
     middle = {n: np.full(count, np.mean(question.limits[n])) for n in first}
     width = {n: np.full(count, 0.5 * np.ptp(question.limits[n])) for n in open_axes}
     logs: dict[str, np.ndarray] = {}
-    for _ in range(1 if len(first) == 1 else ROUNDS):
+    for _ in range(1 if once else ROUNDS):
         axes = [_axis(question, name, middle, width, size) for name in first]
         picks = np.array(list(itertools.product(*(range(axis.shape[1]) for axis in axes))))
         logs = {name: axes[k][:, picks[:, k]] for k, name in enumerate(first)}
+        best = _best_of(question, column, logs, last)
         logs[last] = _last(question, column, dict(logs), last)[0]
-        value = _objective(question, column, dict(logs))
-        best = np.argmin(np.where(np.isfinite(value), value, np.inf), axis=1)
-        logs = {name: np.broadcast_to(z, value.shape)[rows, best] for name, z in logs.items()}
+        logs = {n: np.broadcast_to(z, (count, len(picks)))[rows, best] for n, z in logs.items()}
         middle = {name: logs[name] for name in first}
         width = {name: 0.55 * item for name, item in width.items()}
     return logs
+
+
+def _best_of(question: Question, column: Params, logs: Logs, last: str) -> Int[np.ndarray, "draws"]:
+    """The best of each draw's grid points: of those that can be paid, else of those that reach
+    the target the one that exceeds what may be spent least."""
+    paid = logs | {last: _last(question, column, dict(logs), last)[0]}
+    value = _objective(question, column, paid)
+    value = np.where(np.isfinite(value), value, np.inf)
+    best = np.argmin(value, axis=1)
+    none = ~np.isfinite(value).any(axis=1)
+    if _tight(question) and none.any():
+        z = _to_choice(question, last, _reach(question, column, dict(logs), last), up=True)
+        over = _excess(question, logs | {last: z})
+        nearest = np.argmin(np.where(np.isfinite(over), over, np.inf), axis=1)
+        best[none] = nearest[none]
+    return best
 
 
 def _axis(
@@ -202,10 +231,15 @@ def _polish(
         z = np.clip(np.stack([here[name] for name in axes], axis=1) + step, low, high)
         trial: Logs = here | {name: z[:, k] for k, name in enumerate(axes)}
         trial[last] = _last(question, params, trial, last)[0]
-        now, then = (_objective(question, params, dict(at)) for at in (here, trial))
-        better = np.isfinite(then) & (then <= now + 1e-15 * np.abs(now))
-        here = {name: np.where(better, trial[name], here[name]) for name in here}
+        here = _kept(question, params, here, trial)
     return here
+
+
+def _kept(question: Question, params: Params, here: Logs, trial: Logs) -> dict[str, np.ndarray]:
+    """The trial where it does no worse than what is there."""
+    now, then = (_objective(question, params, dict(at)) for at in (here, trial))
+    better = np.isfinite(then) & (then <= now + 1e-15 * np.abs(now))
+    return {name: np.where(better, trial[name], here[name]) for name in here}
 
 
 def _newton_step(
