@@ -68,16 +68,17 @@ def slopes_of(
 ) -> Float[np.ndarray, "free quantities"]:
     """The direction in which each quantity changes with the coordinates, from draws of both.
 
-    Ranks of the values are regressed on the coordinates: for normal draws that finds the direction
-    whatever rising function of it a quantity is (Brillinger 1982), and no draw that ran off counts
-    for more than its rank.
+    Whether a value is in the lowest third of the draws, the middle or the highest is regressed on
+    the coordinates: for normal draws that finds the direction whatever rising function of it a
+    quantity is (Brillinger 1982), and no draw that ran off counts for more than its place.
     """
     low, high = np.quantile(drawn, [EXTREME, 1 - EXTREME], axis=0, method="hazen")
     inner = np.clip(drawn, low, high)
     inner = inner - inner.mean(axis=0)
-    ranks = values.argsort(axis=0).argsort(axis=0).astype(float)
-    ranks[:, (values == values[:1]).all(axis=0)] = 0.0  # a quantity that does not change
-    return np.asarray(np.linalg.pinv(inner), dtype=float) @ (ranks - ranks.mean(axis=0))
+    third = len(values) // 3
+    ordered = np.sort(values, axis=0)
+    place = (values > ordered[-1 - third]).astype(float) - (values < ordered[third])
+    return np.asarray(np.linalg.pinv(inner), dtype=float) @ (place - place.mean(axis=0))
 
 
 def normal_factors(
