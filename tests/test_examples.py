@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from kleiber import laws
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 
@@ -23,3 +25,9 @@ def test_the_examples_are_found() -> None:
     tables = [file for file in EXAMPLES.iterdir() if file.suffix == ".csv"]
     assert tables, "examples/ ships the table of the README's first command"
     assert SCRIPTS, "examples/ ships the script that made it"
+
+
+def test_the_table_of_speeds_has_a_range_for_every_column_of_the_catalogue() -> None:
+    made = runpy.run_path(str(EXAMPLES.parent / "benchmarks" / "fit_catalogue.py"))
+    needed = {name for law in laws.catalogue().values() for name in law.variables}
+    assert needed <= set(made["RANGES"])
