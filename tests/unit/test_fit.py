@@ -431,8 +431,16 @@ def test_few_groups_are_noted() -> None:
     assert any(
         "only 4 groups in 'run'" in note for note in fit("chinchilla", table, by="run").notes
     )
-    table["run"] = np.arange(60) % 12
+    table["run"] = np.arange(60) % 20
     assert fit("chinchilla", table, by="run", draws=20).notes == ()
+
+
+@pytest.mark.parametrize(("noise", "runs", "noted"), [(HUBER, 10, True), (LEAST, 10, False),
+                                                     (HUBER, 20, False)])  # fmt: skip
+def test_few_groups_under_a_huber_loss_are_noted(noise: Noise, runs: int, noted: bool) -> None:
+    table = {**plant("power_law", rows=6 * runs), "run": np.repeat(np.arange(runs), 6)}
+    found = fit("power_law", table, noise=noise, by="run", draws=20)
+    assert noted == any("are often longer than they need be" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from kleiber.law import Law
 from kleiber.table import digest, ranges
 
 INNER = 4  # further starts of each draw when a parameter sits at its bound
-FEW_GROUPS = 10
+FEW_GROUPS, SOME_GROUPS = 10, 20
 
 
 @dataclass(frozen=True)
@@ -263,10 +263,16 @@ def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[s
     notes: list[str] = []
     problem, groups = solved.problem, solved.groups
     names = problem.law.params
-    if groups is not None and groups.max() + 1 < FEW_GROUPS:
+    count = np.inf if groups is None else int(groups.max()) + 1
+    if count < FEW_GROUPS:
         notes.append(
-            f"only {groups.max() + 1} groups in {ask.by!r}: intervals from fewer than "
-            f"{FEW_GROUPS} groups are too narrow to trust"
+            f"only {count} groups in {ask.by!r}: intervals from fewer than {FEW_GROUPS} groups "
+            "are too narrow to trust"
+        )
+    elif count < SOME_GROUPS and ask.noise.delta is not None:
+        notes.append(
+            f"{count} groups in {ask.by!r}: under a Huber loss intervals from fewer than "
+            f"{SOME_GROUPS} are often longer than they need be (docs/coverage.md)"
         )
     for name, (value, width) in ask.priors.items():
         notes.append(f"prior on {name}: {value:g}, spread {width:g} in its own coordinate")
