@@ -142,7 +142,7 @@ def join(op: str, *args: Any) -> Expr:
 
 
 def hold(x: Any) -> Any:
-    """x, counted as a constant by every derivative.
+    """x, counted as a constant by the derivatives of a traced law.
 
     An iteration that has converged gives the derivatives of what it converged to when it is held
     and followed by one more step: exact to the order below that of the step's convergence.

@@ -146,7 +146,7 @@ class Law:
     name: str = ""
     variables: tuple[str, ...] = ()
     domains: Mapping[str, Domain] = field(default_factory=dict[str, Domain])
-    expr: Expr | None = None
+    expr: Expr | None = field(default=None, repr=False)  # a traced loop, as a tree, has no end
     doc: str = ""
     origin: str = ""
 

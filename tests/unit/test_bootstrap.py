@@ -187,6 +187,9 @@ def test_moments_know_every_direction() -> None:
     parts = (slope.T @ moves) ** 2
     wanted = FREEDOM * parts.sum(axis=1) ** 2 / (parts**2).sum(axis=1)
     np.testing.assert_allclose(measure_moments(moves).freedom(slope), wanted, rtol=1e-12)
+    unit = np.array([[1e-12], [1.0], [1e21]])
+    again = measure_moments(moves * unit).freedom(slope / unit)
+    np.testing.assert_allclose(again, wanted, rtol=1e-12)
 
 
 def test_the_slope_of_a_quantity_is_found_from_its_draws() -> None:
@@ -204,6 +207,9 @@ def test_the_slope_of_a_quantity_is_found_from_its_draws() -> None:
         cosine = got[:, k] @ wanted[:, k] / np.linalg.norm(got[:, k]) / np.linalg.norm(wanted[:, k])
         assert cosine > 0.998
     assert np.abs(got[:, 2]).max() < 1e-9
+    unit = np.array([1e-15, 1.0, 1e15])
+    scaled = slopes_of(values[:, :2], drawn * unit) * unit[:, None]
+    np.testing.assert_allclose(scaled, slopes_of(values[:, :2], drawn), rtol=1e-9)
 
 
 def test_a_row_that_a_parameter_serves_alone_is_stretched_to_a_limit() -> None:

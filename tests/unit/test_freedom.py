@@ -54,6 +54,26 @@ def test_intervals_are_read_at_students_level_of_the_quantity(two_levels: Fit) -
     np.testing.assert_allclose(table.select("low", "high").to_numpy(), ends, rtol=1e-12)
 
 
+@Law
+def bow(x, *, a=real(-1, 1), b=real(-1, 1), c=real(-1, 1)):
+    """A parabola. Made for this test."""
+    return a + b * x + c * x * x
+
+
+def test_the_origin_of_a_column_does_not_matter() -> None:
+    x, noise = np.arange(12.0), 0.05 * np.random.default_rng(0).standard_normal(12)
+    found = [
+        fit(bow, {"x": x + shift, "loss": 2 + 0.1 * x + noise}, noise=Noise("linear"), draws=500)
+        for shift in (0.0, 200.0)
+    ]
+    freedom = []
+    for made, shift in zip(found, (0.0, 200.0), strict=True):
+        at = np.array([0.0, 5.0, 11.0]) + shift
+        drawn = {name: values[:, None] for name, values in made.draws.items()}
+        freedom.append(made.freedom(np.asarray(made.law(at, **drawn))))
+    np.testing.assert_allclose(freedom[0], freedom[1], rtol=0.1)
+
+
 def test_what_is_known_on_some_draws_counts_as_the_least(two_levels: Fit) -> None:
     some = values(two_levels)[:-1]
     assert two_levels.freedom(some) == pytest.approx([FREEDOM * FEW] * 2, rel=0.2)

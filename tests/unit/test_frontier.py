@@ -15,7 +15,8 @@ from kleiber.errors import BadLaw, BadPlan
 from kleiber.fitting.fit import fit
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import Fit
-from kleiber.law import Law
+from kleiber.formula import evaluate, parse
+from kleiber.law import Law, law_from_formula
 from kleiber.planning.cost import Cost, six_nd
 from kleiber.planning.frontier import sensitivity, trace_frontier
 from kleiber.planning.plan import Plan, plan
@@ -260,6 +261,50 @@ def test_reaching_within_other_costs(bare: Fit) -> None:
     assert values_of(small)["n_params"] == pytest.approx(5e9, rel=1e-6)
     assert small.budget > free.budget
     assert loss_at(bare, small) == pytest.approx(2.0, rel=1e-9)
+
+
+def test_reaching_what_other_costs_do_not_allow(bare: Fit) -> None:
+    """Loss 2 takes a model of a least size however many its tokens."""
+    p = bare.params
+    least = (p["A"] / (2.0 - p["E"])) ** (1 / p["alpha"])
+    found = plan(bare, reach=2.0, under={"1*n_params": 1.001 * least})
+    assert values_of(found)["n_params"] == pytest.approx(1.001 * least, rel=1e-9)
+    with pytest.raises(
+        BadPlan, match=r"^no allocation that brings loss to 2 within 1\*n_params; ask"
+    ):
+        plan(bare, reach=2.0, under={"1*n_params": 0.999 * least})
+
+
+def test_three_variables_to_a_target_under_a_further_cost(bare: Fit) -> None:
+    """Where the further cost does not bind the plan is the free one; where it does, a note says
+    that the plan may not be the cheapest. The cost leaves out the variable that closes the gap."""
+    columns = ("n_params", "n_tokens", "batch_size")
+    law = law_from_formula(
+        "E + A*n_params**-alpha + B*n_tokens**-beta + C*batch_size**-gamma", columns
+    )
+    params = {
+        "E": 1.69,
+        "A": 406.4,
+        "alpha": 0.34,
+        "B": 410.7,
+        "beta": 0.28,
+        "C": 1.5,
+        "gamma": 0.2,
+    }
+    made = replace(bare, law=law, params=params, free=law.params, covariance=None, notes=())
+    cost, further = "6*n_params*n_tokens*batch_size**0.2", "n_params**1.5*n_tokens"
+
+    def spent(found: Plan) -> float:
+        return float(evaluate(parse(further), values_of(found)))
+
+    free = plan(made, reach=2.2, cost=cost)
+    loose = plan(made, reach=2.2, cost=cost, under={further: 1.005 * spent(free)})
+    assert loose.budget == pytest.approx(free.budget, rel=1e-9)
+    tight = plan(made, reach=2.2, cost=cost, under={further: 0.7 * spent(free)})
+    assert spent(tight) <= 0.7 * spent(free) * (1 + 1e-9)
+    assert free.budget < tight.budget < 2 * free.budget
+    assert not any("may be cheaper" in note for note in free.notes)
+    assert any("may be cheaper by some per cent" in note for note in tight.notes)
 
 
 def test_reaching_within_limits(bare: Fit) -> None:

@@ -154,6 +154,10 @@ def test_m4_solves_its_equation_and_runs_from_chance_to_floor(alpha: float) -> N
         close(far, [0.9, 0.2], rtol=1e-12)
 
 
+def test_a_law_is_shown_without_its_tree() -> None:
+    assert len(repr(laws.m4)) < 2000
+
+
 def test_m4_takes_many_parameter_vectors_at_once() -> None:
     alpha = np.array([[0.2], [1.0], [4.0]])
     together = laws.m4(X, E=0.1, span=0.9, A=50, c=0.4, alpha=alpha)

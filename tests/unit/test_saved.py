@@ -64,7 +64,7 @@ def equal(one: Any, two: Any) -> bool:
             getattr(one, part) == getattr(two, part) for part in parts
         )
     if isinstance(one, Moments):
-        return equal(one.second, two.second) and equal(one.fourth, two.fourth)
+        return equal(one.root, two.root) and equal(one.fourth, two.fourth)
     if isinstance(one, np.ndarray):
         return one.dtype == two.dtype and np.array_equal(one, two, equal_nan=True)
     if isinstance(one, dict) or hasattr(one, "items"):

@@ -77,7 +77,7 @@ def document(fit: Fit) -> dict[str, Any]:
         "covariance": None if fit.covariance is None else fit.covariance.tolist(),
         "moments": None
         if fit.moments is None
-        else {"second": fit.moments.second.tolist(), "fourth": fit.moments.fourth.tolist()},
+        else {"root": fit.moments.root.tolist(), "fourth": fit.moments.fourth.tolist()},
         "residuals": fit.residuals.tolist(),
         "outermost": [dict(row) for row in fit.outermost],
     }
@@ -165,7 +165,7 @@ def _fit_from(given: Mapping[str, Any]) -> Fit:
 def _moments_from(given: Any, free: int) -> Moments | None:
     if not given:
         return None
-    moments = Moments(*(np.array(given[key], dtype=float) for key in ("second", "fourth")))
+    moments = Moments(*(np.array(given[key], dtype=float) for key in ("root", "fourth")))
     if not moments.fits(free):
         raise BadTable(f"its moments are not those of {free} parameters")
     return moments

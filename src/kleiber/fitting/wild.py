@@ -10,7 +10,7 @@ How many rows those are decides how well that variance is known. Row i moves the
 m_i = B_i r_i, with B the pseudo-inverse of the Jacobian, and a quantity of slope c by c'm_i. With
 v_i = (c'm_i)^2 the effective number of rows is (sum v)^2 / sum v^2, a third of the degrees of
 freedom for normal residuals in equal parts; ``FREEDOM`` times it is used (docs/coverage.md). Second
-and fourth moments of m (``Moments``) are all that any quantity needs of the rows.
+and fourth moments of m are all that any quantity needs of the rows (``Moments``).
 """
 
 from __future__ import annotations
@@ -30,26 +30,30 @@ EXTREME = 0.01  # share of draws, at either end, that do not tell a quantity's s
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over rows (or groups) of products of what each moves the coordinates by: m_a m_b, and
-    m_a m_b m_c m_d for a <= b <= c <= d."""
+    """What each row (or group) moves the coordinates by, up to what any quantity asks of it.
 
-    second: Float[np.ndarray, "free free"]
+    The moves are ``root`` @ q with orthonormal rows of q, so that no digit is lost whatever the
+    coordinates' units are; ``fourth`` are the sums of q_a q_b q_c q_d for a <= b <= c <= d.
+    """
+
+    root: Float[np.ndarray, "free rank"]
     fourth: Float[np.ndarray, "quads"]
 
     def fits(self, free: int) -> bool:
         """Whether these are the moments of so many coordinates."""
-        return self.second.shape == (free, free) and self.fourth.shape == (len(_quads(free)),)
+        size = self.root.shape
+        return len(size) == 2 and size[0] == free and len(self.fourth) == len(_quads(size[1]))
 
     def freedom(
         self, slope: Float[np.ndarray, "free quantities"]
     ) -> Float[np.ndarray, "quantities"]:
         """Degrees of freedom that the variance of each quantity is known with; infinite where
         nothing moves it."""
-        total = np.einsum("aq,ab,bq->q", slope, self.second, slope)
-        peaks = np.zeros(slope.shape[1])
-        for value, at in zip(self.fourth, _quads(len(slope)), strict=True):
-            peaks += value * len(set(permutations(at))) * slope[list(at)].prod(axis=0)
-        known = peaks > 0
+        turned = self.root.T @ slope
+        total, peaks = (turned**2).sum(axis=0), np.zeros(slope.shape[1])
+        for value, at in zip(self.fourth, _quads(len(turned)), strict=True):
+            peaks += value * len(set(permutations(at))) * turned[list(at)].prod(axis=0)
+        known = (total > 0) & (peaks > 0)
         return np.where(known, FREEDOM * total**2 / np.where(known, peaks, 1.0), np.inf)
 
 
@@ -59,8 +63,13 @@ def _quads(width: int) -> list[tuple[int, ...]]:
 
 def measure_moments(moves: Float[np.ndarray, "free units"]) -> Moments:
     """The moments of what each unit moves each coordinate by."""
-    fourth = [float(moves[list(at)].prod(axis=0).sum()) for at in _quads(len(moves))]
-    return Moments(moves @ moves.T, np.array(fourth))
+    size = np.sqrt((moves**2).sum(axis=1, keepdims=True))
+    size = np.where(size > 0, size, 1.0)
+    left, spread, q = np.linalg.svd(moves / size, full_matrices=False)
+    kept = spread > 1e-12 * max(spread.max(initial=0.0), 1e-12)
+    q = q[kept]
+    fourth = [float(q[list(at)].prod(axis=0).sum()) for at in _quads(len(q))]
+    return Moments(size * left[:, kept] * spread[kept], np.array(fourth))
 
 
 def slopes_of(
@@ -74,11 +83,13 @@ def slopes_of(
     """
     low, high = np.quantile(drawn, [EXTREME, 1 - EXTREME], axis=0, method="hazen")
     inner = np.clip(drawn, low, high)
-    inner = inner - inner.mean(axis=0)
-    third = len(values) // 3
+    spread = inner.std(axis=0)
+    unit = np.where(spread > 0, spread, 1.0)[:, None]
+    inverse = np.asarray(np.linalg.pinv((inner - inner.mean(axis=0)) / unit.T), dtype=float)
+    third = max(1, len(values) // 3)
     ordered = np.sort(values, axis=0)
     place = (values > ordered[-1 - third]).astype(float) - (values < ordered[third])
-    return np.asarray(np.linalg.pinv(inner), dtype=float) @ (place - place.mean(axis=0))
+    return inverse @ (place - place.mean(axis=0)) / unit
 
 
 def normal_factors(

@@ -146,7 +146,7 @@ def _grid_search(
     column = {name: values[:, None] for name, values in params.items()}
     rows = np.arange(count)
     open_axes = [name for name in first if name not in question.choices]
-    once = len(first) == 1 and not _tight(question)
+    once = not open_axes or (len(first) == 1 and not _tight(question))
     size = GRID if once else COARSE
     middle = {n: np.full(count, np.mean(question.limits[n])) for n in first}
     width = {n: np.full(count, 0.5 * np.ptp(question.limits[n])) for n in open_axes}
@@ -155,8 +155,8 @@ def _grid_search(
         axes = [_axis(question, name, middle, width, size) for name in first]
         picks = np.array(list(itertools.product(*(range(axis.shape[1]) for axis in axes))))
         logs = {name: axes[k][:, picks[:, k]] for k, name in enumerate(first)}
-        best = _best_of(question, column, logs, last)
         logs[last] = _last(question, column, dict(logs), last)[0]
+        best = _best_of(question, column, logs, last)
         logs = {n: np.broadcast_to(z, (count, len(picks)))[rows, best] for n, z in logs.items()}
         middle = {name: logs[name] for name in first}
         width = {name: 0.55 * item for name, item in width.items()}
@@ -166,16 +166,14 @@ def _grid_search(
 def _best_of(question: Question, column: Params, logs: Logs, last: str) -> Int[np.ndarray, "draws"]:
     """The best of each draw's grid points: of those that can be paid, else of those that reach
     the target the one that exceeds what may be spent least."""
-    paid = logs | {last: _last(question, column, dict(logs), last)[0]}
-    value = _objective(question, column, paid)
+    value = _objective(question, column, dict(logs))
     value = np.where(np.isfinite(value), value, np.inf)
     best = np.argmin(value, axis=1)
     none = ~np.isfinite(value).any(axis=1)
     if _tight(question) and none.any():
         z = _to_choice(question, last, _reach(question, column, dict(logs), last), up=True)
-        over = _excess(question, logs | {last: z})
-        nearest = np.argmin(np.where(np.isfinite(over), over, np.inf), axis=1)
-        best[none] = nearest[none]
+        over = np.where(np.isfinite(z), _excess(question, logs | {last: z}), np.inf)
+        best[none] = np.argmin(np.where(np.isnan(over), np.inf, over), axis=1)[none]
     return best
 
 

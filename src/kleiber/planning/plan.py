@@ -17,7 +17,7 @@ from kleiber.fitting.status import Status
 from kleiber.formula import calculate
 from kleiber.planning.allocate import allocate
 from kleiber.planning.cost import Cost, check_budget, find_cost, six_nd
-from kleiber.planning.question import SMALLEST, Question, ask, law_at
+from kleiber.planning.question import SMALLEST, Question, ask, cost_at, law_at
 
 FAR = 10.0  # budgets beyond this multiple of the largest measured run are warned of
 
@@ -129,9 +129,12 @@ def _no_answer(fit: Fit, question: Question) -> str:
         return f"law {fit.law.name} has no finite value at any affordable allocation"
     if len(question.costs) > 1:
         others = ", ".join(cost.name for cost, _ in question.costs[1:])
+        sure = (
+            "" if len(question.variables) < 3 else " was found, though a narrow one can be missed"
+        )
         return (
-            f"found no allocation that brings {fit.target} to {question.target:g} within {others}; "
-            "a narrow one can be missed: ask with a budget, or allow those costs more"
+            f"no allocation that brings {fit.target} to {question.target:g} within {others}{sure}; "
+            "ask with a budget, or allow those costs more"
         )
     far = {name: np.array([ends[1]]) for name, ends in question.limits.items()}
     lowest = float(law_at(question, fit.params, far)[0])
@@ -264,12 +267,23 @@ def _notes_on_choice(
 ) -> tuple[str, ...]:
     """What limits did to the plan."""
     notes: list[str] = []
+    logs = {name: np.log(chosen[name]) for name in question.variables}
     for name, (low, high) in limits.items():
         if chosen[name] >= high * (1 - 1e-9) or chosen[name] <= low * (1 + 1e-9):
             notes.append(f"{name} = {chosen[name]:.4g} sits at its limit")
     for name in question.variables:
         if name not in limits and chosen[name] <= SMALLEST * (1 + 1e-9):
             notes.append(f"{name} = {SMALLEST:g} is the smallest that is considered")
+    bound = [
+        cost.name
+        for cost, most in question.costs[1:]
+        if question.target is not None and cost_at(question, cost, logs) > 0.99 * most
+    ]
+    if bound and len(set(question.variables) - set(question.choices)) > 2:
+        notes.append(
+            f"{', '.join(bound)} allows no more; with three variables the plan keeps to that, but "
+            "another that does may be cheaper by some per cent"
+        )
     if question.target is None and chosen["spent"] < question.budget * (1 - 1e-6):
         notes.append(
             f"only {chosen['spent']:.4g} of the budget is spent: limits, choices or other costs "
