@@ -51,7 +51,8 @@ def test_intervals_are_read_at_students_level_of_the_quantity(two_levels: Fit) -
         assert two_levels.interval(quantity) == pytest.approx([float(x) for x in wanted], rel=5e-3)
     table = two_levels.predict({"x": [0.0, 1.0]})
     ends = [two_levels.interval("a"), two_levels.interval(lambda p: p["a"] + p["b"])]
-    np.testing.assert_allclose(table.select("low", "high").to_numpy(), ends, rtol=1e-12)
+    got = table.select("low", "high").to_numpy()
+    np.testing.assert_allclose(got, np.array(ends), rtol=1e-12)
 
 
 @Law

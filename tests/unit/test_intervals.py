@@ -42,7 +42,7 @@ def test_levels_for_small_samples() -> None:
     """With many rows the level itself; wild draws at Student's quantile, of few degrees of freedom
     where few rows decide; expanded percentiles for resampled rows."""
 
-    def quantile(level: float) -> float:
+    def quantile(level: np.ndarray) -> float:
         return float(stats.norm.ppf(0.5 + level / 2))
 
     assert draws_level(0.95, 10**9, 5, wild=True) == pytest.approx(0.95, abs=1e-8)
