@@ -1,9 +1,10 @@
-"""The search for the best optimum of a problem.
+"""The search for the best optimum of a problem, under the noise that is asked.
 
-Many Sobol points with their linear parameters solved for; the best of them descend under plain
-least squares, whose valleys are smooth; the best ends then follow the Huber width down from the
-size of their residuals to the one asked for (a narrow Huber loss is nearly absolute value, on
-which descents from afar crawl). The lowest end wins.
+Many Sobol points with their linear parameters solved for; the best of them descend, then the best
+ends follow the Huber width down from the size of their residuals to the one asked for (a narrow
+Huber loss is nearly absolute value, on which descents from afar crawl). Points and ends are ranked
+as the asked noise ranks them: under a robust loss a run that went wrong chooses no basin. The
+lowest end wins.
 """
 
 from __future__ import annotations
@@ -18,10 +19,13 @@ from kleiber.errors import BadLaw
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.problem import Problem, look, minimise, pose
 from kleiber.fitting.starts import draw_starts
+from kleiber.maths.levenberg import Descent
 from kleiber.maths.seeds import stream
 
 DRAWN, DESCENDED, FINISHED = 128, 16, 4
 ENOUGH = 2000  # rows that a search works on; all of them decide the end
+NARROW = 1e-3  # Huber width that ranks under Student-t noise, on log residuals
+SAME = 1e-6  # relative difference of objectives within which two ends are one
 STAGES = 3  # Huber widths between the residuals' size and the width asked for
 
 
@@ -41,24 +45,46 @@ def search(problem: Problem, ranges: Mapping[str, tuple[float, float]], seed: in
 
     Raises BadLaw when the law has no finite value on the table anywhere in its ranges.
     """
-    smooth = thin(replace(problem, noise=Noise(problem.noise.scale)), seed)
-    u = draw_starts(smooth, ranges, count=DRAWN, seed=seed)
-    start = lowest(smooth, u, DESCENDED)
+    sample = thin(problem, seed)
+    ranked = replace(sample, noise=_ranking(problem))
+    u = draw_starts(ranked, ranges, count=DRAWN, seed=seed)
+    start = lowest(ranked, u, DESCENDED)
     if not len(start):
         raise BadLaw(
             f"law {problem.law.name} has no finite value on this table anywhere in its start "
             f"ranges ({', '.join(f'{k} {v[0]:.3g} to {v[1]:.3g}' for k, v in ranges.items())})"
         )
-    weights = smooth.weights[None]
+    weights = sample.weights[None]
+    first, *rest = _widths(ranked, start[0], ranked.noise.delta)
+    smooth = replace(sample, noise=Noise(problem.noise.scale, first))
     found, _ = minimise(smooth, start, weights, max_iterations=60, tolerance=1e-9)
-    ends = found.point[np.argsort(found.objective)[:FINISHED]]
+    ends = lowest(ranked, _distinct(found), FINISHED)
     iterations = found.iterations
-    for width in _widths(smooth, ends[0], problem.noise.delta):
-        wide = replace(smooth, noise=Noise(problem.noise.scale, width))
+    for width in rest:
+        wide = replace(sample, noise=Noise(problem.noise.scale, width))
         step, _ = minimise(wide, ends, weights, max_iterations=40, tolerance=1e-4, exact=True)
         ends, iterations = step.point, iterations + step.iterations
     best = finish(problem, ends)
     return replace(best, iterations=best.iterations + iterations)
+
+
+def _ranking(problem: Problem) -> Noise:
+    """The noise model that starts and ends are ranked under: the asked one, for Student-t noise,
+    whose scale is not known yet, a Huber loss as narrow as the field's."""
+    noise = problem.noise
+    if noise.dof is None:
+        return noise
+    unit = 1.0 if noise.scale == "log" else float(np.median(np.abs(problem.target))) or 1.0
+    return Noise(noise.scale, NARROW * unit)
+
+
+def _distinct(found: Descent) -> Float[np.ndarray, "ends params"]:
+    """Ends of descents without those that another has reached too."""
+    order = np.argsort(found.objective)
+    order = order[np.isfinite(found.objective[order])]
+    values = found.objective[order]
+    apart = np.diff(values, prepend=-np.inf) > SAME * np.abs(values)
+    return found.point[order[apart]]
 
 
 def thin(problem: Problem, seed: int) -> Problem:
@@ -128,11 +154,14 @@ def lowest(
     return u[order[np.isfinite(value[order])]]
 
 
-def _widths(smooth: Problem, u: Float[np.ndarray, "params"], delta: float | None) -> list[float]:
-    """Huber widths from the size of the residuals down to, but not including, the one asked for."""
+def _widths(
+    ranked: Problem, u: Float[np.ndarray, "params"], delta: float | None
+) -> list[float | None]:
+    """Huber widths from the size of the residuals down to, but not including, the one asked for;
+    plain least squares alone where that is what is asked."""
     if delta is None:
-        return []
-    size = float(np.median(np.abs(smooth.differentiate(u[None], False).residual)))
+        return [None]
+    size = float(np.median(np.abs(ranked.differentiate(u[None], False).residual)))
     if not size > delta:
-        return []
-    return np.geomspace(size, delta, STAGES)[:-1].tolist()
+        return [delta]
+    return np.geomspace(size, delta, STAGES + 1)[:-1].tolist()

@@ -15,12 +15,14 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
+from kleiber.fitting.insides import find_insides, solve_insides
 from kleiber.fitting.problem import Problem, exponent_params
 from kleiber.formula import Expr, calculate, symbols, walk
 from kleiber.law import Domain, Law
 from kleiber.maths.graph import Graph
 
 EXPONENTS = (0.05, 2.0)
+REWEIGHTED = 3  # rounds of robust weights in the solution for linear parameters
 WIDE = 100.0  # factor on either side of a scale guessed from the data
 
 
@@ -46,7 +48,10 @@ def start_ranges(
     ranges: dict[str, tuple[float, float]] = {}
     exponents: set[str] = set() if law.expr is None else exponent_params(law.expr)
     linear = linear_params(law)
+    ranges |= _inside_ranges(law, columns, y)
     for name, domain in law.domains.items():
+        if name in ranges:
+            continue
         if domain.low is not None and domain.high is not None:
             ranges[name] = (domain.low, domain.high)
         elif law.expr is None:
@@ -58,6 +63,21 @@ def start_ranges(
     if any(name not in ranges for name in law.params):
         ranges |= _coefficients(law, [n for n in law.params if n not in ranges], ranges, columns, y)
     return {name: _signed(law.domains[name], ranges[name]) for name in law.params}
+
+
+def _inside_ranges(
+    law: Law, columns: Mapping[str, np.ndarray], y: np.ndarray
+) -> dict[str, tuple[float, float]]:
+    """Ranges of the parameters inside a nonlinear function: where most of their starts lie."""
+    ranges: dict[str, tuple[float, float]] = {}
+    for inside in find_insides(law, open_params(law)):
+        rng = np.random.default_rng(0)
+        values = solve_insides(inside, columns, y, count=64, rng=rng)
+        for j, name in enumerate(inside.params if values is not None else ()):
+            assert values is not None
+            size = np.quantile(np.abs(values[:, j]), (0.1, 0.9))
+            ranges[name] = (float(max(size[0], 1e-300)), float(max(size[1], 1e-299)))
+    return ranges
 
 
 def _signed(domain: Domain, ends: tuple[float, float]) -> tuple[float, float]:
@@ -132,8 +152,31 @@ def draw_starts(
         else:
             low, high = ranges[name]
             u[:, k] = domain.inner(low + sobol[:, k] * (high - low))
+    _place_insides(problem, u, seed)
     linear = [law.params.index(name) for name in linear_params(law)]
     return _project(problem, u, linear) if linear else u
+
+
+def _place_insides(problem: Problem, u: np.ndarray, seed: int) -> None:
+    """Exchange coordinates inside a nonlinear function for those that the data suggest."""
+    law = problem.law
+    y = np.exp(problem.target) if problem.noise.scale == "log" else problem.target
+    for k, inside in enumerate(find_insides(law, open_params(law))):
+        rng = np.random.default_rng([seed, k])
+        values = solve_insides(inside, problem.columns, y, count=len(u), rng=rng)
+        for j, name in enumerate(inside.params if values is not None else ()):
+            assert values is not None
+            domain = law.domains[name]
+            signed = values[:, j] if domain.kind == "real" else np.abs(values[:, j])
+            u[:, law.params.index(name)] = domain.inner(np.where(signed == 0, 1e-3, signed))
+
+
+def open_params(law: Law) -> set[str]:
+    """Parameters that the law is not linear in, that no exponent holds, and without a range."""
+    if law.expr is None:
+        return set()
+    closed = exponent_params(law.expr) | set(linear_params(law))
+    return {name for name, d in law.domains.items() if d.low is None and d.kind != "fraction"} - closed
 
 
 def _project(problem: Problem, u: np.ndarray, linear: list[int]) -> np.ndarray:
@@ -153,8 +196,13 @@ def _project(problem: Problem, u: np.ndarray, linear: list[int]) -> np.ndarray:
         ],
         axis=1,
     )
-    kinds = [law.domains[law.params[k]].kind for k in linear]
-    values = _bounded_solve(terms, y - base, weight, np.array([kind != "real" for kind in kinds]))
+    signed = np.array([law.domains[law.params[k]].kind != "real" for k in linear])
+    robust = problem.noise.delta is not None
+    weight = weight[None]
+    values = _bounded_solve(terms, y - base, weight, signed)
+    for _ in range(REWEIGHTED if robust else 0):
+        trusted = weight * _trust(terms, values, y - base, weight)
+        values = _bounded_solve(terms, y - base, trusted, signed)
     out = theta.copy()
     good = np.isfinite(values).all(axis=1)
     for j, k in enumerate(linear):
@@ -164,18 +212,31 @@ def _project(problem: Problem, u: np.ndarray, linear: list[int]) -> np.ndarray:
     return problem.inner(out)
 
 
+def _trust(
+    terms: np.ndarray, values: np.ndarray, right: np.ndarray, weight: np.ndarray
+) -> Float[np.ndarray, "members rows"]:
+    """Weights that take a row whose residual exceeds the median for one of that size (as for least
+    absolute residuals; Schlossmacher 1973)."""
+    with np.errstate(all="ignore"):
+        off = np.abs((values[:, None, :] @ terms)[:, 0, :] - right) * np.sqrt(weight)
+        usual = np.nanmedian(np.where(weight > 0, off, np.nan), axis=1, keepdims=True)
+        share = usual / np.maximum(off, usual)
+    return np.where(np.isfinite(share), share, 1.0)
+
+
 def _bounded_solve(
     terms: np.ndarray, right: np.ndarray, weight: np.ndarray, signed: np.ndarray
 ) -> Float[np.ndarray, "members linear"]:
     """Weighted least squares for each member; ``signed`` coefficients must be positive: the worst
     offender is set to a hundredth of the target's size and the others are solved again."""
+    across = weight[:, None, :]
     with np.errstate(all="ignore"):
-        size = np.sqrt((weight * terms**2).sum(axis=2))
+        size = np.sqrt((across * terms**2).sum(axis=2))
         target = np.sqrt((weight * right**2).sum(axis=1))
         small = 0.01 * target[:, None] / size
         unit = terms / size[:, :, None]
-        gram = (unit * weight) @ unit.transpose(0, 2, 1) + 1e-10 * np.eye(len(signed))
-        side = (unit * weight) @ right[:, :, None]
+        gram = (unit * across) @ unit.transpose(0, 2, 1) + 1e-10 * np.eye(len(signed))
+        side = (unit * across) @ right[:, :, None]
         bad = ~np.isfinite(gram).all(axis=(1, 2)) | ~np.isfinite(side).all(axis=(1, 2))
         gram[bad], side[bad] = np.eye(len(signed)), np.nan
         held, value = np.zeros(size.shape, dtype=bool), np.zeros(size.shape)
