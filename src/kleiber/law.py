@@ -140,6 +140,7 @@ class Law:
 
     ``Law(function)`` reads all of it from a function, so it serves as a decorator. ``expr`` is
     None when the function cannot be traced; then ``fit`` uses complex-step derivatives.
+    ``open_signs`` are parameters whose sign nobody has declared: the data may make them real.
     """
 
     function: Callable[..., Any]
@@ -149,6 +150,7 @@ class Law:
     expr: Expr | None = field(default=None, repr=False)  # a traced loop, as a tree, has no end
     doc: str = ""
     origin: str = ""
+    open_signs: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.variables or self.domains:
@@ -258,7 +260,8 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
     if not rest:
         raise BadLaw(f"{text!r} leaves no parameter to fit: every symbol is a column")
     domains = {item: Domain("positive") for item in rest}
-    return formula_law(expr, variables, domains, name=name, doc=text)
+    law = formula_law(expr, variables, domains, name=name, doc=text)
+    return replace(law, open_signs=frozenset(rest))
 
 
 def formula_law(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -48,6 +48,7 @@ def fit(
     priors: Mapping[str, tuple[float, float]] | None = None,
     start: Mapping[str, float] | None = None,
     resample: str = "auto",
+    real: Collection[str] = (),
     seed: int = 0,
 ) -> Fit:
     """Fit ``law`` (a Law, a catalogue name, a formula, or file.py:name) to a table of runs.
@@ -58,14 +59,16 @@ def fit(
     names a column that multiplies each row's charge; ``fixed`` holds parameters at numbers and
     ``tied`` at formulas of others; ``priors`` gives {name: (value, spread)}, weak beliefs in log
     coordinates for positive parameters, none by default; ``start`` replaces the search by one
-    descent.
+    descent; ``real`` names parameters that may have either sign. Those of a formula are positive
+    unless the data clearly want one below 0, which the fit then notes.
 
     Raises BadTable, BadLaw or BadFormula for input that cannot be fitted. How the fit ended is in
     ``status`` and ``reason``.
     """
     steps = fit_steps(
         law, table, target=target, noise=noise, draws=draws, level=level, by=by, weights=weights,
-        fixed=fixed, tied=tied, priors=priors, start=start, resample=resample, seed=seed,
+        fixed=fixed, tied=tied, priors=priors, start=start, resample=resample, real=real,
+        seed=seed,
     )  # fmt: skip
     while True:
         try:
@@ -89,6 +92,7 @@ def fit_steps(
     priors: Mapping[str, tuple[float, float]] | None = None,
     start: Mapping[str, float] | None = None,
     resample: str = "auto",
+    real: Collection[str] = (),
     seed: int = 0,
 ) -> Generator[Progress, None, Fit]:
     """``fit`` in steps, for callers that show progress: yields after every run of draws."""
@@ -102,7 +106,7 @@ def fit_steps(
     setting = Settings(
         target, noise or DEFAULT_NOISE, int(draws), check_level(level), by, weights,
         dict(fixed or {}), dict(tied or {}), start, seed, resample,
-        dict(priors or {}),
+        dict(priors or {}), tuple(real),
     )  # fmt: skip
     return _steps(law, frame, setting)
 
@@ -127,7 +131,7 @@ def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, 
             yield Progress(sum(len(item) for item in drawn), run.total)
     values = np.concatenate(drawn)
     seconds = time.perf_counter() - began
-    return conclude(law, frame, ask, solved, values, unsettled=unsettled, seconds=seconds)
+    return conclude(frame, ask, solved, values, unsettled=unsettled, seconds=seconds)
 
 
 def _quicken(problem: Problem, draws: int) -> Problem:

@@ -12,17 +12,17 @@ from jaxtyping import Float, Int
 
 from kleiber.errors import BadLaw, nearest
 from kleiber.fitting.covariance import Spread, measure_spread
-from kleiber.fitting.noise import charge
 from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.prior import read_priors
 from kleiber.fitting.problem import Problem, residuals
 from kleiber.fitting.record import Fit, complete
 from kleiber.fitting.remedy import collinear_variables, offer
 from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search, thin
+from kleiber.fitting.signs import allow_signs, dispersion, judge_bounds, try_other_sign
 from kleiber.fitting.starts import draw_starts, start_ranges
 from kleiber.fitting.status import Status, bounds_hit, judge
 from kleiber.fitting.wild import Moments, find_moves, measure_moments, stretch_residuals
-from kleiber.law import Law
+from kleiber.law import Law, restrict
 from kleiber.table import digest, ranges
 
 INNER = 4  # further starts of each draw when a parameter sits at its bound
@@ -32,8 +32,10 @@ FEW_GROUPS, SOME_GROUPS = 10, 20
 @dataclass(frozen=True)
 class Solved:
     """A posed problem and its optimum. ``point`` is the optimum with parameters that went to a
-    bound put on it (``hit``: position to bound)."""
+    bound put on it (``hit``: position to bound); ``law`` is the law as fitted, in which parameters
+    ``decided`` by the data to be below 0 are real."""
 
+    law: Law
     problem: Problem
     groups: Int[np.ndarray, "rows"] | None
     starts: Mapping[str, tuple[float, float]]
@@ -43,26 +45,57 @@ class Solved:
     spread: Spread
     status: Status
     reason: str
+    decided: tuple[str, ...] = ()
 
 
 def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
     """Pose the table, find the optimum, and judge it."""
+    if ask.real:
+        law = allow_signs(law, ask.real)
     problem, groups = pose_table(law, frame, ask)
-    y = np.exp(problem.target) if ask.noise.scale == "log" else problem.target
+    y = _plain_target(problem)
     starts = start_ranges(problem.law, problem.columns, y) if ask.start is None else {}
     best = _optimum(problem, starts, ask)
     if ask.priors:
-        prior = read_priors(law, problem.law, ask.priors, dispersion(problem, best))
-        problem = replace(problem, prior=prior)
+        tau = dispersion(problem, best.point, best.scale)
+        problem = replace(problem, prior=read_priors(law, problem.law, ask.priors, tau))
         best = _optimum(problem, starts, ask)
+    return judge_optimum(law, problem, groups, starts, best, ask)
+
+
+def judge_optimum(
+    law: Law,
+    problem: Problem,
+    groups: Int[np.ndarray, "rows"] | None,
+    starts: Mapping[str, tuple[float, float]],
+    best: Optimum,
+    ask: Settings,
+) -> Solved:
+    """What an optimum says of itself: bounds hit, what the table determines, status and reason.
+
+    Where parameters at the bound 0 are clearly better below it, a formula is solved again with
+    these real, and a law that declares its domains is unfit.
+    """
     hit = bounds_hit(problem, best.point, best.objective, best.scale)
+    free = restrict(law, fixed=ask.fixed, tied=ask.tied) if ask.fixed or ask.tied else law
+    other = try_other_sign(free, problem, best, hit, ask.seed) if hit else None
+    if other is not None and other.clear and set(other.names) <= law.open_signs:
+        signed = allow_signs(law, other.names)
+        ranges = start_ranges(other.problem.law, problem.columns, _plain_target(problem))
+        solved = judge_optimum(signed, other.problem, groups, ranges, other.best, ask)
+        return replace(solved, decided=tuple(dict.fromkeys((*other.names, *solved.decided))))
     spread = measure_spread(problem, best.point, best.scale, groups, tuple(hit))
     # a descent that crawls along what the table does not determine has told what there is to tell
     settled = best.converged or (bool(spread.lost) and not hit)
     status, reason = judge(
         problem, converged=settled, hit=hit, spread=spread, evaluations=best.iterations
     )
-    if status is Status.CONVERGED and (pair := collinear_variables(problem)):
+    point = best.point.copy()
+    for k, bound in hit.items():
+        point[k] = list(problem.law.domains.values())[k].approach(bound)
+    if status is Status.BOUND_HIT:
+        status, reason = judge_bounds(free, problem, point, hit, other, ask)
+    elif status is Status.CONVERGED and (pair := collinear_variables(problem)):
         status = Status.FLAT
         reason = (
             f"{pair[1]} is a power of {pair[0]} in every row, so that their terms can be "
@@ -70,21 +103,11 @@ def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
         )
     elif status is Status.FLAT and (remedy := offer(problem, best.point, best.scale)):
         reason += f". What would settle it here: {remedy}"
-    point = best.point.copy()
-    for k, bound in hit.items():
-        point[k] = list(problem.law.domains.values())[k].approach(bound)
-    return Solved(problem, groups, starts, best, point, hit, spread, status, reason)
+    return Solved(law, problem, groups, starts, best, point, hit, spread, status, reason)
 
 
-def dispersion(problem: Problem, best: Optimum) -> float:
-    """tau of the noise model: the mean of rho'(r) r, over the rows left after the parameters."""
-    if problem.noise.dof is not None:
-        return 1.0  # its charge is a log likelihood already
-    r = residuals(problem, best.point[None])
-    paid = charge(problem.noise, r, np.array([best.scale]))
-    rows = int((problem.weights > 0).sum())
-    mean = float((problem.weights * paid.psi[0] * r[0]).sum() / problem.weights.sum())
-    return max(mean * rows / max(rows - len(best.point), 1), 1e-300)
+def _plain_target(problem: Problem) -> Float[np.ndarray, "rows"]:
+    return np.exp(problem.target) if problem.noise.scale == "log" else problem.target
 
 
 def _optimum(problem: Problem, starts: Mapping[str, tuple[float, float]], ask: Settings) -> Optimum:
@@ -129,7 +152,6 @@ def draw_from(solved: Solved, seed: int) -> Float[np.ndarray, "starts params"]:
 
 
 def conclude(
-    law: Law,
     frame: pl.DataFrame,
     ask: Settings,
     solved: Solved,
@@ -139,7 +161,7 @@ def conclude(
     seconds: float,
 ) -> Fit:
     """The Fit. ``values`` are the draws' parameters, ``unsettled`` how many did not converge."""
-    problem, point = solved.problem, solved.point
+    law, problem, point = solved.law, solved.problem, solved.point
     theta = problem.outer(point[None])[0]
     theta[list(solved.hit)] = list(solved.hit.values())
     named = dict(zip(problem.law.params, theta.tolist(), strict=True))
@@ -276,6 +298,12 @@ def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[s
         )
     for name, (value, width) in ask.priors.items():
         notes.append(f"prior on {name}: {value:g}, spread {width:g} in its own coordinate")
+    if solved.decided:
+        each = ", ".join(solved.decided)
+        notes.append(
+            f"The data want {each} below 0, so that {each} may have either sign in this fit; "
+            f"--real {','.join(solved.decided)} declares it"
+        )
     if solved.hit:
         notes.append(f"intervals of {', '.join(names[k] for k in solved.hit)} start at a bound")
     if solved.status is Status.FLAT and solved.spread.lost:

@@ -36,6 +36,7 @@ class Settings:
     priors: Mapping[str, tuple[float, float]] = field(
         default_factory=dict[str, tuple[float, float]]
     )
+    real: tuple[str, ...] = ()
 
     @property
     def wild(self) -> bool:

@@ -176,7 +176,9 @@ def open_params(law: Law) -> set[str]:
     if law.expr is None:
         return set()
     closed = exponent_params(law.expr) | set(linear_params(law))
-    return {name for name, d in law.domains.items() if d.low is None and d.kind != "fraction"} - closed
+    return {
+        name for name, d in law.domains.items() if d.low is None and d.kind != "fraction"
+    } - closed
 
 
 def _project(problem: Problem, u: np.ndarray, linear: list[int]) -> np.ndarray:

@@ -19,6 +19,7 @@ class Status(StrEnum):
     MAX_EVALUATIONS = "max_evaluations"
     FLAT = "flat"
     TOO_FEW_POINTS = "too_few_points"
+    UNFIT = "unfit"
 
 
 SAME = 1e-9  # relative change of the objective that is no change
