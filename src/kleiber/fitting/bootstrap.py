@@ -12,20 +12,32 @@ does not depend on how the work is cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from kleiber.fitting.linear import tangent_refits
-from kleiber.fitting.problem import Problem, minimise, residuals
+from kleiber.fitting.linear import FARTHEST, tangent_refits
+from kleiber.fitting.problem import Problem, look, minimise, residuals
 from kleiber.fitting.wild import normal_factors, stretch_residuals
-from kleiber.maths.levenberg import Descent
+from kleiber.maths.levenberg import Descent, Local
 
 MEMORY = 4_000_000  # entries of the weight matrix held at once
 TOLERANCE = 1e-10  # relative, on the objective of each draw
 RESTART = 1e-3  # damping after a failed Newton step, close as the optimum is
+
+
+@dataclass(frozen=True)
+class Lift:
+    """A way off a bound: coordinates to take in place of a draw's own (NaN: its own), among which
+    the one at ``position`` lies just beside its bound; ``inward`` is the sign of the way inside,
+    ``room`` how far the parameter may go at once."""
+
+    position: int
+    point: Float[np.ndarray, "params"]
+    inward: float
+    room: float
 
 
 @dataclass(frozen=True)
@@ -58,8 +70,14 @@ def refit(
     groups: Int[np.ndarray, "rows"] | None,
     rng: np.random.Generator,
     wild: bool = False,
+    lifts: Sequence[Lift] | None = None,
 ) -> Iterator[Refits]:
-    """Yield the draws in runs that fit in memory, in order; each keeps the best of its starts."""
+    """Yield the draws in runs that fit in memory, in order; each keeps the best of its starts.
+
+    ``lifts`` are ways off the bounds that the optimum has hit. With them only those draws whose
+    objective falls along one descend again, from where it leads and from each further start: for
+    the others the bound is an optimum.
+    """
     rows = len(problem.target)
     chunk = max(1, min(500, MEMORY // rows))
     residual = residuals(problem, starts[:1])[0]
@@ -83,8 +101,11 @@ def refit(
             near = tangent_refits(problem, starts[0], scale, refits.weights)
         best = refits.descend(near)
         refits.retry(best, starts[0], ~best.converged)
+        again = np.ones(count, bool)
+        if lifts is not None:
+            again = refits.lift(best, lifts)
         for u in starts[1:]:
-            refits.retry(best, u, np.ones(count, bool))
+            refits.retry(best, u, again)
         yield Refits(best.point, best.objective, best.converged, draws)
 
 
@@ -113,12 +134,56 @@ class _Refitting:
             moved=None if self.moved is None else self.moved[rows],
         )[0]
 
-    def retry(self, best: Descent, u: np.ndarray, which: np.ndarray) -> None:
-        """Descend the draws ``which`` again from ``u`` and keep what ends lower."""
+    def lift(self, best: Descent, lifts: Sequence[Lift]) -> np.ndarray:
+        """Descend the draws whose objective falls along a way off a bound; says which they are."""
+        found = np.zeros(len(best.point), bool)
+        for lift in lifts:
+            kept = np.isnan(lift.point)
+            trial = np.where(kept, best.point, lift.point)
+            scale = np.full(len(trial), self.scale)
+            local = look(
+                self.problem, trial, self.weights, scale, shift=self.shift, moved=self.moved
+            )
+            inside = local.gradient[:, lift.position] * lift.inward < 0
+            inside &= np.isfinite(local.objective)
+            rows = np.flatnonzero(inside)
+            if rows.size:
+                start = best.point.copy()
+                start[rows] = self._step_off(lift, trial[rows], local, rows)
+                self.retry(best, start, inside)
+                found |= inside
+        return found
+
+    def _step_off(
+        self, lift: Lift, trial: np.ndarray, local: Local, rows: np.ndarray
+    ) -> np.ndarray:
+        """Where a Gauss-Newton step leads from beside the bound, the lifted parameter itself (not
+        its logarithm, which the bound puts infinitely far away) as a coordinate."""
+        k = lift.position
+        domain = list(self.problem.law.domains.values())[k]
+        value = np.asarray(domain.outer(trial[:, k]))
+        unit = np.ones_like(trial)
+        unit[:, k] = domain.stretch(trial[:, k])
+        gradient = local.gradient[rows] / unit
+        gauss = local.gauss[rows] / (unit[:, :, None] * unit[:, None, :])
+        size = np.sqrt(np.maximum(np.einsum("mpp->mp", gauss), 1e-300))
+        scaled = gauss / (size[:, :, None] * size[:, None, :]) + 1e-9 * np.eye(trial.shape[1])
+        step = -np.linalg.solve(scaled, (gradient / size)[:, :, None])[:, :, 0] / size
+        own = lift.inward * np.clip(lift.inward * step[:, k], 0, lift.room)
+        step = np.clip(step, -FARTHEST, FARTHEST)
+        out = trial + step
+        out[:, k] = domain.inner(value + own)
+        floor = np.array([item.floor for item in self.problem.law.domains.values()])
+        return np.where(np.isfinite(floor), np.maximum(out, 0.1 * trial), out)
+
+    def retry(self, best: Descent, start: np.ndarray, which: np.ndarray) -> None:
+        """Descend the draws ``which`` again, from one point or from their own, and keep what ends
+        lower."""
         rows = np.flatnonzero(which)
         if not rows.size:
             return
-        again = self.descend(np.repeat(u[None], len(rows), 0), rows)
+        begin = np.repeat(start[None], len(rows), 0) if start.ndim == 1 else start[rows]
+        again = self.descend(begin, rows)
         lower = again.objective < best.objective[rows] * (1 - 1e-9)
         lower |= again.converged & ~best.converged[rows] & (again.objective <= best.objective[rows])
         best.point[rows[lower]] = again.point[lower]

@@ -116,14 +116,16 @@ def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, 
     solved = solve(law, frame, ask)
     problem, drawn, unsettled = solved.problem, [np.empty((0, len(solved.point)))], 0
     if len(problem.target) > len(solved.point) and ask.draws:
+        begin = draw_from(solved, ask.seed)
         runs = refit(
             _quicken(problem, ask.draws),
-            draw_from(solved, ask.seed),
+            begin.starts,
             solved.best.scale,
             draws=ask.draws,
             groups=solved.groups,
             rng=stream(ask.seed, "resample"),
             wild=ask.wild,
+            lifts=begin.lifts,
         )
         for run in runs:
             drawn.append(problem.outer(run.point))

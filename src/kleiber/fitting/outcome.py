@@ -11,21 +11,23 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from kleiber.errors import BadLaw, nearest
+from kleiber.fitting.bootstrap import Lift
 from kleiber.fitting.covariance import Spread, measure_spread
 from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.prior import read_priors
-from kleiber.fitting.problem import Problem, residuals
+from kleiber.fitting.problem import Problem, look, residuals
 from kleiber.fitting.record import Fit, complete
 from kleiber.fitting.remedy import collinear_variables, offer
 from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search, thin
 from kleiber.fitting.signs import allow_signs, dispersion, judge_bounds, try_other_sign
 from kleiber.fitting.starts import draw_starts, start_ranges
-from kleiber.fitting.status import Status, bounds_hit, judge
+from kleiber.fitting.status import SAME, Status, bounds_hit, judge
 from kleiber.fitting.wild import Moments, find_moves, measure_moments, stretch_residuals
 from kleiber.law import Law, restrict
 from kleiber.table import digest, ranges
 
-INNER = 4  # further starts of each draw when a parameter sits at its bound
+INNER = 2  # inner points that show draws the way off a bound
+BESIDE = 1e-7  # share of the way from a bound to an inner point that counts as beside it
 FEW_GROUPS, SOME_GROUPS = 10, 20
 
 
@@ -139,16 +141,58 @@ def _given_start(problem: Problem, start: Mapping[str, float]) -> Float[np.ndarr
     return problem.inner(np.array([values]))[0]
 
 
-def draw_from(solved: Solved, seed: int) -> Float[np.ndarray, "starts params"]:
-    """Where each draw's descent starts: the optimum; if a parameter went to its bound, from which
-    no draw could return, inner points too."""
+@dataclass(frozen=True)
+class Begin:
+    """Where draws begin: the optimum and, where parameters went to a bound, inner points;
+    ``lifts`` as ``refit`` has them."""
+
+    starts: Float[np.ndarray, "starts params"]
+    lifts: tuple[Lift, ...] | None
+
+
+def draw_from(solved: Solved, seed: int) -> Begin:
+    """Where each draw's descent starts: the optimum, and ways off the bounds that it has hit, from
+    which no descent returns by itself."""
     if not solved.hit:
-        return solved.point[None]
+        return Begin(solved.point[None], None)
     if not solved.starts:
-        return np.stack([solved.point, solved.best.point])
+        return Begin(np.stack([solved.point, solved.best.point]), None)
     fewer = thin(solved.problem, seed)
     u = draw_starts(fewer, solved.starts, count=DRAWN, seed=seed)
-    return np.concatenate([solved.point[None], lowest(fewer, u, INNER)])
+    inner = lowest(fewer, u, INNER)
+    if not len(inner):
+        return Begin(solved.point[None], None)
+    return Begin(np.concatenate([solved.point[None], inner[:1]]), _lifts(solved, inner))
+
+
+def _lifts(solved: Solved, inner: Float[np.ndarray, "inner params"]) -> tuple[Lift, ...]:
+    """Ways off each bound. Where a term has vanished, what it depends on (its exponent) is at the
+    bound too without any effect, and is taken from an inner point."""
+    idle = _idle(solved, inner[0])
+    held = [k for k in solved.hit if k not in idle] or list(solved.hit)
+    domains = list(solved.problem.law.domains.values())
+    lifts: list[Lift] = []
+    for k in held:
+        bound = solved.hit[k]
+        for inside in inner if idle else inner[:1]:
+            room = float(domains[k].outer(inside[k])) - bound
+            point = np.full(len(inside), np.nan)
+            point[idle] = inside[idle]
+            point[k] = domains[k].inner(bound + BESIDE * room)
+            lifts.append(Lift(k, point, float(np.sign(room)), abs(room)))
+    return tuple(lifts)
+
+
+def _idle(solved: Solved, inner: Float[np.ndarray, "params"]) -> list[int]:
+    """Positions of parameters at a bound that may take any value without a change."""
+    problem = solved.problem
+    moved = np.repeat(solved.point[None], 1 + len(solved.hit), 0)
+    for row, k in enumerate(solved.hit):
+        moved[1 + row, k] = inner[k]
+    scale = np.full(len(moved), solved.best.scale)
+    value = look(problem, moved, problem.weights[None], scale, second=False).objective
+    same = np.abs(value[1:] - value[0]) <= SAME * abs(value[0])
+    return [k for k, idle in zip(solved.hit, same, strict=True) if idle]
 
 
 def conclude(
