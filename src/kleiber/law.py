@@ -33,6 +33,7 @@ from kleiber.formula import (
     symbols,
     trace,
 )
+from kleiber.maths.affine import find_exponents, find_insides, find_linear
 
 UNMISTAKABLE = frozenset(  # names that can only mean a column, so that a missing one is said
     "n_params n_tokens n_data n_unique flops step width depth batch_size".split()
@@ -237,7 +238,8 @@ def trace_law(
 
 
 def law_from_formula(text: str, columns: Collection[str], *, name: str = "formula") -> Law:
-    """A Law from text: symbols among ``columns`` are variables, the others positive parameters.
+    """A Law from text: symbols among ``columns`` are variables, the others positive parameters,
+    but for those that say where on an axis a function has its middle, which are real.
 
     Start ranges are left to the data's scale and stated in the fit. Raises BadFormula for text
     that is not a formula, BadLaw when no symbol is a column or nothing is left to fit.
@@ -260,6 +262,9 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
     if not rest:
         raise BadLaw(f"{text!r} leaves no parameter to fit: every symbol is a column")
     domains = {item: Domain("positive") for item in rest}
+    among = set(rest) - find_exponents(expr) - set(find_linear(expr, rest))
+    for inside in find_insides(expr, rest, among):  # a place on an axis has no sign of its own
+        domains |= dict.fromkeys(inside.params, Domain("real"))
     law = formula_law(expr, variables, domains, name=name, doc=text)
     return replace(law, open_signs=frozenset(rest))
 

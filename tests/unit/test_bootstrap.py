@@ -269,7 +269,7 @@ def test_draws_do_not_depend_on_how_the_work_is_cut(
     problem = replace(bent(), prior=prior)
     options: dict[str, Any] = {"groups": groups, "wild": wild}
     whole = draw(problem, rng=stream(5, "resample"), **options)
-    monkeypatch.setattr(bootstrap, "MEMORY", 7 * 40)
+    monkeypatch.setattr(bootstrap, "AT_ONCE", 9 * 40 * 3)
     cut = draw(problem, rng=stream(5, "resample"), **options)
     np.testing.assert_allclose(cut, whole, rtol=1e-9)
     fewer = draw(problem, draws=30, rng=stream(5, "resample"), **options)

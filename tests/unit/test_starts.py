@@ -8,9 +8,10 @@ from scipy import optimize
 
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.problem import Problem, pose
-from kleiber.fitting.starts import draw_starts, exponent_params, linear_params, start_ranges
+from kleiber.fitting.starts import draw_starts, linear_params, start_ranges
 from kleiber.law import Law, fraction, law_from_formula, positive, real
 from kleiber.laws import broken_1, catalogue, chinchilla
+from kleiber.maths.affine import find_exponents
 
 LINEAR = {
     "bottleneck": ("A", "W", "T"),
@@ -118,7 +119,7 @@ def test_a_law_that_is_not_traced_has_no_linear_parameters_and_wide_ranges() -> 
 def test_exponents_are_those_of_powers() -> None:
     law = law_from_formula("E + A/n**alpha + (n/m)**(b + c) + exp(-k*n)", ["n"])
     assert law.expr is not None
-    assert exponent_params(law.expr) == {"alpha", "b", "c"}
+    assert find_exponents(law.expr) == {"alpha", "b", "c"}
 
 
 def ranges_of(text: str, columns: dict[str, np.ndarray], y: np.ndarray) -> dict[str, tuple]:
@@ -243,12 +244,16 @@ def test_linear_parameters_are_solved_as_by_nnls(law: Law, noise: Noise) -> None
         best, length = optimize.nnls(matrix / size, (y - base) * weight)
         own = row[linear] * size
         assert (row[linear] > 0).all()
-        ours = np.linalg.norm(matrix / size @ own - (y - base) * weight)
-        if (best > 1e-6 * np.linalg.norm(best)).all():
+        ours, theirs = (matrix / size @ value - (y - base) * weight for value in (own, best))
+        if noise.delta is not None:  # nearly least absolute residuals: better in that, or as good
+            inside += bool((best > 1e-6 * np.linalg.norm(best)).all())
+            slack = 0.02 + 0.05 * bool((best <= 1e-6 * np.linalg.norm(best)).any())
+            assert np.abs(ours).sum() <= np.abs(theirs).sum() + slack * np.abs(y * weight).sum()
+        elif (best > 1e-6 * np.linalg.norm(best)).all():
             inside += 1
-            assert ours == pytest.approx(length, rel=1e-3)
+            assert np.linalg.norm(ours) == pytest.approx(length, rel=1e-3)
         else:  # a coefficient at zero is replaced by a hundredth of the target's size
-            assert ours <= length + 0.05 * np.linalg.norm(y * weight)
+            assert np.linalg.norm(ours) <= length + 0.05 * np.linalg.norm(y * weight)
     assert inside > 5
 
 

@@ -23,7 +23,7 @@ from kleiber.fitting.problem import Problem, look, minimise, residuals
 from kleiber.fitting.wild import normal_factors, stretch_residuals
 from kleiber.maths.levenberg import Descent, Local
 
-MEMORY = 4_000_000  # entries of the weight matrix held at once
+AT_ONCE = 400_000  # rows x parameters x draws worked on between two signs of life
 TOLERANCE = 1e-10  # relative, on the objective of each draw
 RESTART = 1e-3  # damping after a failed Newton step, close as the optimum is
 
@@ -79,7 +79,7 @@ def refit(
     the others the bound is an optimum.
     """
     rows = len(problem.target)
-    chunk = max(1, min(500, MEMORY // rows))
+    chunk = max(8, min(500, AT_ONCE // (rows * starts.shape[1])))
     residual = residuals(problem, starts[:1])[0]
     stretched = stretch_residuals(problem, starts[0], residual, groups) if wild else residual
     believed = rng.spawn(1)[0]

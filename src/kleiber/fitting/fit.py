@@ -9,21 +9,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float
 
 from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.compiled import compile_kernel, worth_compiling
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
-from kleiber.fitting.outcome import conclude, draw_from, solve
+from kleiber.fitting.outcome import Solved, conclude, draw_from, judge_optimum, solve
 from kleiber.fitting.posing import Settings
 from kleiber.fitting.problem import Problem
 from kleiber.fitting.record import Fit
+from kleiber.fitting.search import look_again
 from kleiber.law import Law
 from kleiber.laws import find
 from kleiber.maths.seeds import stream
 from kleiber.table import as_frame
 
 DEFAULT_NOISE = Noise("log", delta=1e-3)  # the field's convention since Hoffmann et al. 2022
+
+
+LOOKS = 3  # rounds of draws, each from a lower optimum that the one before has found
 
 
 class Progress(NamedTuple):
@@ -114,26 +119,49 @@ def fit_steps(
 def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, None, Fit]:
     began = time.perf_counter()
     solved = solve(law, frame, ask)
-    problem, drawn, unsettled = solved.problem, [np.empty((0, len(solved.point)))], 0
-    if len(problem.target) > len(solved.point) and ask.draws:
-        begin = draw_from(solved, ask.seed)
-        runs = refit(
-            _quicken(problem, ask.draws),
-            begin.starts,
-            solved.best.scale,
-            draws=ask.draws,
-            groups=solved.groups,
-            rng=stream(ask.seed, "resample"),
-            wild=ask.wild,
-            lifts=begin.lifts,
-        )
-        for run in runs:
-            drawn.append(problem.outer(run.point))
-            unsettled += int((~run.converged).sum())
-            yield Progress(sum(len(item) for item in drawn), run.total)
-    values = np.concatenate(drawn)
+    drawn = Drawn(np.empty((0, len(solved.point))), 0)
+    if len(solved.problem.target) > len(solved.point) and ask.draws:
+        for _ in range(LOOKS):
+            drawn = yield from _draw(solved, ask)
+            better = look_again(solved.problem, solved.best, drawn.point)
+            if better is None:
+                break
+            decided = solved.decided
+            solved = judge_optimum(solved.law, solved, better, ask)
+            solved = replace(solved, decided=(*decided, *solved.decided))
+    values = solved.problem.outer(drawn.point)
     seconds = time.perf_counter() - began
-    return conclude(frame, ask, solved, values, unsettled=unsettled, seconds=seconds)
+    return conclude(frame, ask, solved, values, unsettled=drawn.unsettled, seconds=seconds)
+
+
+class Drawn(NamedTuple):
+    """Coordinates of all draws, and how many of them did not settle."""
+
+    point: Float[np.ndarray, "draws params"]
+    unsettled: int
+
+
+def _draw(solved: Solved, ask: Settings) -> Generator[Progress, None, Drawn]:
+    """All draws of an optimum."""
+    begin = draw_from(solved, ask.seed)
+    runs = refit(
+        _quicken(solved.problem, ask.draws),
+        begin.starts,
+        solved.best.scale,
+        draws=ask.draws,
+        groups=solved.groups,
+        rng=stream(ask.seed, "resample"),
+        wild=ask.wild,
+        lifts=begin.lifts,
+    )
+    points: list[np.ndarray] = []
+    unsettled = done = 0
+    for run in runs:
+        points.append(run.point)
+        unsettled += int((~run.converged).sum())
+        done += len(run.point)
+        yield Progress(done, run.total)
+    return Drawn(np.concatenate(points), unsettled)
 
 
 def _quicken(problem: Problem, draws: int) -> Problem:

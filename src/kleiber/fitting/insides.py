@@ -1,9 +1,9 @@
 """Starts for parameters inside a nonlinear function, from the data's own scales.
 
-In ``k*(log(lr) - (c - p*log(n_params)))**2`` the inside of the square is affine in c and p, with
-slopes that columns alone decide. Wherever that function has its bend (the bottom of a valley, the
-middle of a sigmoid) its inside is near a value that some rows have, so that starts are solutions of
-"inside = 0" on small samples of rows, as a robust regression draws them (Fischler & Bolles 1981).
+In ``k*(log(lr) - (c - p*log(n_params)))**2`` the inside of the square is affine in c and p. Where
+that function has its bend (the bottom of a valley, the middle of a sigmoid) its inside is near
+zero, so that starts are solutions of "inside = 0" on small samples of rows, as a robust regression
+draws them (Fischler & Bolles 1981).
 Half of the samples prefer rows that lie below, or above, the trend of the target: there the bottom
 of a valley, or a peak, is to be found.
 """
@@ -11,54 +11,15 @@ of a valley, or a peak, is to be found.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.formula import Expr, calculate, symbols, walk
-from kleiber.law import Law
-from kleiber.maths.graph import Graph
+from kleiber.formula import calculate
+from kleiber.maths.affine import Inside
 
 SPARE = 4  # rows of a sample beyond the parameters it determines
 TOURNAMENTS = (1, 1, 4, 16)  # rows of which the lowest (or highest) joins a sample
-
-
-@dataclass(frozen=True)
-class Inside:
-    """An expression that is affine in ``params``, with slopes that depend on columns alone."""
-
-    expr: Expr
-    params: tuple[str, ...]
-
-
-def find_insides(law: Law, open_params: set[str]) -> tuple[Inside, ...]:
-    """The largest affine insides of a law, all of whose parameters are among ``open_params``."""
-    if law.expr is None:
-        return ()
-    graph = Graph()
-    found: list[Inside] = []
-    taken: set[str] = set()
-    for node in reversed(list(walk(law.expr))):  # the largest expressions come first
-        names = symbols(node)
-        params = tuple(name for name in law.params if name in names)
-        if not params or not set(params) <= open_params - taken or len(names) == len(params):
-            continue
-        if node.op not in ("add", "sub") or not _affine(graph, node, params):
-            continue
-        found.append(Inside(node, params))
-        taken |= set(params)
-    return tuple(found)
-
-
-def _affine(graph: Graph, node: Expr, params: tuple[str, ...]) -> bool:
-    """Whether no slope of the expression in a parameter depends on a parameter."""
-    top = graph.build(node)
-    for name in params:
-        slope = graph.slope(top, graph.symbol(name))
-        if {graph.nodes[item][2] for item in graph.below(slope)} & set(params):
-            return False
-    return True
 
 
 def solve_insides(

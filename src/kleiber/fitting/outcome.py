@@ -32,6 +32,15 @@ FEW_GROUPS, SOME_GROUPS = 10, 20
 
 
 @dataclass(frozen=True)
+class Posed:
+    """A problem, the group of each row where rows are grouped, and the ranges of starts."""
+
+    problem: Problem
+    groups: Int[np.ndarray, "rows"] | None
+    starts: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
 class Solved:
     """A posed problem and its optimum. ``point`` is the optimum with parameters that went to a
     bound put on it (``hit``: position to bound); ``law`` is the law as fitted, in which parameters
@@ -62,29 +71,23 @@ def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
         tau = dispersion(problem, best.point, best.scale)
         problem = replace(problem, prior=read_priors(law, problem.law, ask.priors, tau))
         best = _optimum(problem, starts, ask)
-    return judge_optimum(law, problem, groups, starts, best, ask)
+    return judge_optimum(law, Posed(problem, groups, starts), best, ask)
 
 
-def judge_optimum(
-    law: Law,
-    problem: Problem,
-    groups: Int[np.ndarray, "rows"] | None,
-    starts: Mapping[str, tuple[float, float]],
-    best: Optimum,
-    ask: Settings,
-) -> Solved:
+def judge_optimum(law: Law, posed: Posed | Solved, best: Optimum, ask: Settings) -> Solved:
     """What an optimum says of itself: bounds hit, what the table determines, status and reason.
 
     Where parameters at the bound 0 are clearly better below it, a formula is solved again with
     these real, and a law that declares its domains is unfit.
     """
+    problem, groups, starts = posed.problem, posed.groups, posed.starts
     hit = bounds_hit(problem, best.point, best.objective, best.scale)
     free = restrict(law, fixed=ask.fixed, tied=ask.tied) if ask.fixed or ask.tied else law
     other = try_other_sign(free, problem, best, hit, ask.seed) if hit else None
     if other is not None and other.clear and set(other.names) <= law.open_signs:
         signed = allow_signs(law, other.names)
         ranges = start_ranges(other.problem.law, problem.columns, _plain_target(problem))
-        solved = judge_optimum(signed, other.problem, groups, ranges, other.best, ask)
+        solved = judge_optimum(signed, Posed(other.problem, groups, ranges), other.best, ask)
         return replace(solved, decided=tuple(dict.fromkeys((*other.names, *solved.decided))))
     spread = measure_spread(problem, best.point, best.scale, groups, tuple(hit))
     # a descent that crawls along what the table does not determine has told what there is to tell

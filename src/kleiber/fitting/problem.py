@@ -13,8 +13,8 @@ from kleiber.fitting.kernel import Differentiate, Slopes, traced_slopes
 from kleiber.fitting.noise import Charge, Noise, charge, fit_scale
 from kleiber.fitting.prior import Prior, add_prior
 from kleiber.fitting.stepped import stepped_slopes
-from kleiber.formula import Expr, symbols, walk
 from kleiber.law import Law
+from kleiber.maths.affine import find_exponents
 from kleiber.maths.levenberg import RESTART, START_DAMPING, Descent, Local, descend
 
 BLOCK = 6000  # residuals worked on at once: a few arrays of this length stay in the cache
@@ -75,17 +75,12 @@ def _sparing(differentiate: Differentiate, weights: Float[np.ndarray, "rows"]) -
 
 def straighten(law: Law) -> Law:
     """The law with its positive exponents fitted as they are rather than as logarithms."""
-    exponents: set[str] = exponent_params(law.expr) if law.expr is not None else set()
+    exponents: set[str] = find_exponents(law.expr) if law.expr is not None else set()
     domains = {
         name: replace(d, kind="above") if name in exponents and d.kind == "positive" else d
         for name, d in law.domains.items()
     }
     return replace(law, domains=domains)
-
-
-def exponent_params(expr: Expr) -> set[str]:
-    """Parameters that stand in the exponent of a power."""
-    return {name for node in walk(expr) if node.op == "pow" for name in symbols(node.args[1])}
 
 
 def look(

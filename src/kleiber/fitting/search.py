@@ -24,6 +24,8 @@ from kleiber.maths.seeds import stream
 
 DRAWN, DESCENDED, FINISHED = 128, 16, 4
 ENOUGH = 2000  # rows that a search works on; all of them decide the end
+LOOKED_AT = 64  # draws among which a lower optimum is looked for
+LOWER = 1e-7  # relative fall of the objective that makes another optimum a lower one
 NARROW = 1e-3  # Huber width that ranks under Student-t noise, on log residuals
 SAME = 1e-6  # relative difference of objectives within which two ends are one
 STAGES = 3  # Huber widths between the residuals' size and the width asked for
@@ -87,6 +89,26 @@ def _distinct(found: Descent) -> Float[np.ndarray, "ends params"]:
     return found.point[order[apart]]
 
 
+def look_again(
+    problem: Problem, best: Optimum, drawn: Float[np.ndarray, "draws params"]
+) -> Optimum | None:
+    """A lower optimum than ``best`` that descents from its own draws reach; None if there is none.
+
+    Refits of resampled tables wander: where another basin is deeper, some end in it. Descents begin
+    at the middle of the draws and at the lowest of some of them.
+    """
+    some = drawn[np.linspace(0, len(drawn) - 1, min(len(drawn), LOOKED_AT)).astype(int)]
+    points = np.concatenate([np.median(drawn, axis=0)[None], some])
+    start = np.concatenate([points[:1], lowest(problem, points[1:], 3, scale=best.scale)])
+    weights, scale = problem.weights[None], np.full(len(start), best.scale)
+    found, _ = minimise(problem, start, weights, scale=scale, max_iterations=60, exact=True)
+    k = int(np.argmin(np.where(np.isfinite(found.objective), found.objective, np.inf)))
+    if not found.objective[k] < best.objective - LOWER * abs(best.objective):
+        return None
+    again = finish(problem, found.point[k][None])
+    return again if again.objective < best.objective - LOWER * abs(best.objective) else None
+
+
 def thin(problem: Problem, seed: int) -> Problem:
     """The problem on a sample of its rows, where there are more than a search needs."""
     rows = len(problem.target)
@@ -145,11 +167,11 @@ def finish(problem: Problem, starts: Float[np.ndarray, "starts params"]) -> Opti
 
 
 def lowest(
-    problem: Problem, u: Float[np.ndarray, "starts params"], count: int
+    problem: Problem, u: Float[np.ndarray, "starts params"], count: int, *, scale: float = 1.0
 ) -> Float[np.ndarray, "kept params"]:
     """The ``count`` points of lowest finite objective, in order."""
-    scale = np.ones(len(u))
-    value = look(problem, u, problem.weights[None], scale, second=False).objective
+    size = np.full(len(u), scale)
+    value = look(problem, u, problem.weights[None], size, second=False).objective
     order = np.argsort(value)[:count]
     return u[order[np.isfinite(value[order])]]
 

@@ -15,11 +15,11 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.insides import find_insides, solve_insides
-from kleiber.fitting.problem import Problem, exponent_params
+from kleiber.fitting.insides import solve_insides
+from kleiber.fitting.problem import Problem
 from kleiber.formula import Expr, calculate, symbols, walk
 from kleiber.law import Domain, Law
-from kleiber.maths.graph import Graph
+from kleiber.maths.affine import Inside, find_exponents, find_insides, find_linear
 
 EXPONENTS = (0.05, 2.0)
 REWEIGHTED = 3  # rounds of robust weights in the solution for linear parameters
@@ -28,17 +28,16 @@ WIDE = 100.0  # factor on either side of a scale guessed from the data
 
 def linear_params(law: Law) -> tuple[str, ...]:
     """Parameters in which the law is jointly affine, in order; none if it cannot be traced."""
+    return () if law.expr is None else find_linear(law.expr, law.params)
+
+
+def find_law_insides(law: Law) -> tuple[Inside, ...]:
+    """Affine insides of the law whose parameters have no start range of their own."""
     if law.expr is None:
         return ()
-    graph = Graph()
-    top = graph.build(law.expr)
-    chosen: list[str] = []
-    for name in law.params:
-        slope = graph.slope(top, graph.symbol(name))
-        below = {graph.nodes[item][2] for item in graph.below(slope)}
-        if name not in below and not below & set(chosen):
-            chosen.append(name)
-    return tuple(chosen)
+    closed = find_exponents(law.expr) | set(linear_params(law))
+    ranged = {name for name, d in law.domains.items() if d.low is not None or d.kind == "fraction"}
+    return find_insides(law.expr, law.params, set(law.params) - closed - ranged)
 
 
 def start_ranges(
@@ -46,7 +45,7 @@ def start_ranges(
 ) -> dict[str, tuple[float, float]]:
     """The range in which starts of each parameter are drawn, stated in the fit."""
     ranges: dict[str, tuple[float, float]] = {}
-    exponents: set[str] = set() if law.expr is None else exponent_params(law.expr)
+    exponents: set[str] = set() if law.expr is None else find_exponents(law.expr)
     linear = linear_params(law)
     ranges |= _inside_ranges(law, columns, y)
     for name, domain in law.domains.items():
@@ -70,7 +69,7 @@ def _inside_ranges(
 ) -> dict[str, tuple[float, float]]:
     """Ranges of the parameters inside a nonlinear function: where most of their starts lie."""
     ranges: dict[str, tuple[float, float]] = {}
-    for inside in find_insides(law, open_params(law)):
+    for inside in find_law_insides(law):
         rng = np.random.default_rng(0)
         values = solve_insides(inside, columns, y, count=64, rng=rng)
         for j, name in enumerate(inside.params if values is not None else ()):
@@ -161,7 +160,7 @@ def _place_insides(problem: Problem, u: np.ndarray, seed: int) -> None:
     """Exchange coordinates inside a nonlinear function for those that the data suggest."""
     law = problem.law
     y = np.exp(problem.target) if problem.noise.scale == "log" else problem.target
-    for k, inside in enumerate(find_insides(law, open_params(law))):
+    for k, inside in enumerate(find_law_insides(law)):
         rng = np.random.default_rng([seed, k])
         values = solve_insides(inside, problem.columns, y, count=len(u), rng=rng)
         for j, name in enumerate(inside.params if values is not None else ()):
@@ -169,16 +168,6 @@ def _place_insides(problem: Problem, u: np.ndarray, seed: int) -> None:
             domain = law.domains[name]
             signed = values[:, j] if domain.kind == "real" else np.abs(values[:, j])
             u[:, law.params.index(name)] = domain.inner(np.where(signed == 0, 1e-3, signed))
-
-
-def open_params(law: Law) -> set[str]:
-    """Parameters that the law is not linear in, that no exponent holds, and without a range."""
-    if law.expr is None:
-        return set()
-    closed = exponent_params(law.expr) | set(linear_params(law))
-    return {
-        name for name, d in law.domains.items() if d.low is None and d.kind != "fraction"
-    } - closed
 
 
 def _project(problem: Problem, u: np.ndarray, linear: list[int]) -> np.ndarray:
