@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,6 +27,8 @@ from kleiber.formats import read_file, write_file
 from kleiber.formula import evaluate, parse, symbols
 from kleiber.lines import POLARS_FAILURES, check_names, series_of
 
+KEPT = "\0 kept"  # a column name that no table has
+ARITHMETIC = re.compile(r"[-+*/%(]")  # what a filter that computes contains
 LONGEST_FILTER = 10_000  # characters; polars' SQL parser recurses without a limit of its own
 
 
@@ -218,7 +221,10 @@ def filtered(table: pl.DataFrame, where: str, *, renames: Mapping[str, str]) -> 
                 f"The filter {shown(where)} uses the column {name!r}, which the table lacks; it "
                 f"has {listed(table.columns)}.{hint}"
             )
-        kept = table.filter(condition)
+        mask = _as_floats(table, where).with_columns(condition.alias(KEPT))[KEPT]
+        if mask.dtype not in (pl.Boolean, pl.Null):
+            raise BadTable(f"The filter {shown(where)} is {kind_of(mask)}, not true or false.")
+        kept = table.filter(mask)
     except POLARS_FAILURES as error:
         raise BadTable(
             f"The filter {shown(where)} does not work: {reason(error)}; write SQL such as "
@@ -227,6 +233,15 @@ def filtered(table: pl.DataFrame, where: str, *, renames: Mapping[str, str]) -> 
     if kept.height == 0:
         raise BadTable(f"The filter {shown(where)} keeps none of the {table.height} rows.")
     return kept
+
+
+def _as_floats(table: pl.DataFrame, where: str) -> pl.DataFrame:
+    """The table with its numbers as float64 where a filter computes with them: integers wrap."""
+    if not ARITHMETIC.search(where):
+        return table
+    return table.with_columns(
+        pl.col(name).cast(pl.Float64) for name, kind in table.schema.items() if kind.is_numeric()
+    )
 
 
 def require(table: pl.DataFrame, columns: Iterable[str]) -> None:

@@ -19,12 +19,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from kleiber.fitting.linear import FARTHEST, tangent_refits
-from kleiber.fitting.problem import Problem, look, minimise, residuals
+from kleiber.fitting.problem import Problem, is_curved, look, minimise, residuals
 from kleiber.fitting.wild import normal_factors, stretch_residuals
 from kleiber.maths.levenberg import Descent, Local
 
 AT_ONCE = 400_000  # rows x parameters x draws worked on between two signs of life
 TOLERANCE = 1e-10  # relative, on the objective of each draw
+PATIENCE = 60  # steps of one descent of a draw: those that settle at all have done so by then
 RESTART = 1e-3  # damping after a failed Newton step, close as the optimum is
 
 
@@ -132,6 +133,8 @@ class _Refitting:
             restart=RESTART,
             shift=None if self.shift is None else self.shift[rows],
             moved=None if self.moved is None else self.moved[rows],
+            curved=is_curved(self.problem),
+            max_iterations=PATIENCE,
         )[0]
 
     def lift(self, best: Descent, lifts: Sequence[Lift]) -> np.ndarray:

@@ -18,6 +18,7 @@ from kleiber.maths.affine import find_exponents
 from kleiber.maths.levenberg import RESTART, START_DAMPING, Descent, Local, descend
 
 BLOCK = 6000  # residuals worked on at once: a few arrays of this length stay in the cache
+MANY = 1000  # rows from which descents leave out the law's second derivatives
 ROUNDS = 40  # of the Student-t scale
 
 
@@ -195,6 +196,12 @@ def _assemble(slopes: Slopes, paid: Charge, weights: np.ndarray, objective: np.n
     return Local(objective, gradient, gauss, newton + square)
 
 
+def is_curved(problem: Problem) -> bool:
+    """Whether descents take the law's second derivatives: on many rows they are not worth their
+    price (a tenth to a twentieth of it goes without them)."""
+    return len(problem.target) < MANY
+
+
 def minimise(
     problem: Problem,
     start: Float[np.ndarray, "members params"],
@@ -209,14 +216,17 @@ def minimise(
     damping: float | Float[np.ndarray, "members"] = START_DAMPING,
     restart: float = RESTART,
     units: Float[np.ndarray, "params"] | None = None,
+    curved: bool = True,
 ) -> tuple[Descent, Float[np.ndarray, "members"]]:
     """Descend every member to its optimum; also returns the Student-t scales (ones otherwise).
 
-    ``damping`` and ``units`` are those of ``descend``, for starts that are not ``exact``.
+    ``damping`` and ``units`` are those of ``descend``, for starts that are not ``exact``. With
+    ``curved`` false the law's second derivatives are left out of the Newton matrix: steps that cost
+    a fraction, and end linearly, at a rate that falls as one over the root of the rows.
     """
     members = len(start)
     size = np.ones(members) if scale is None else scale
-    second = problem.law.expr is not None
+    second = curved and problem.law.expr is not None
 
     def view(u: np.ndarray, who: np.ndarray) -> Local:
         own = weights if len(weights) == 1 else weights[who]

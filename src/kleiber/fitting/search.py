@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from kleiber.errors import BadLaw
 from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import Problem, look, minimise, pose
+from kleiber.fitting.problem import Problem, is_curved, look, minimise, pose
 from kleiber.fitting.starts import draw_starts
 from kleiber.maths.levenberg import Descent
 from kleiber.maths.seeds import stream
@@ -59,12 +59,15 @@ def search(problem: Problem, ranges: Mapping[str, tuple[float, float]], seed: in
     weights = sample.weights[None]
     first, *rest = _widths(ranked, start[0], ranked.noise.delta)
     smooth = replace(sample, noise=Noise(problem.noise.scale, first))
-    found, _ = minimise(smooth, start, weights, max_iterations=60, tolerance=1e-9)
+    curved = is_curved(sample)
+    found, _ = minimise(smooth, start, weights, max_iterations=60, tolerance=1e-9, curved=curved)
     ends = lowest(ranked, _distinct(found), FINISHED)
     iterations = found.iterations
     for width in rest:
         wide = replace(sample, noise=Noise(problem.noise.scale, width))
-        step, _ = minimise(wide, ends, weights, max_iterations=40, tolerance=1e-4, exact=True)
+        step, _ = minimise(
+            wide, ends, weights, max_iterations=40, tolerance=1e-4, exact=True, curved=curved
+        )
         ends, iterations = step.point, iterations + step.iterations
     best = finish(problem, ends)
     return replace(best, iterations=best.iterations + iterations)
@@ -101,7 +104,10 @@ def look_again(
     points = np.concatenate([np.median(drawn, axis=0)[None], some])
     start = np.concatenate([points[:1], lowest(problem, points[1:], 3, scale=best.scale)])
     weights, scale = problem.weights[None], np.full(len(start), best.scale)
-    found, _ = minimise(problem, start, weights, scale=scale, max_iterations=60, exact=True)
+    found, _ = minimise(
+        problem, start, weights, scale=scale,
+        max_iterations=60, exact=True, curved=is_curved(problem),
+    )  # fmt: skip
     k = int(np.argmin(np.where(np.isfinite(found.objective), found.objective, np.inf)))
     if not found.objective[k] < best.objective - LOWER * abs(best.objective):
         return None
@@ -147,7 +153,7 @@ def descend_from(problem: Problem, start: Float[np.ndarray, "params"]) -> Optimu
 def finish(problem: Problem, starts: Float[np.ndarray, "starts params"]) -> Optimum:
     """The lowest end of descents from ``starts``, followed until it settles."""
     weights = problem.weights[None]
-    found, scale = minimise(problem, starts, weights, max_iterations=300)
+    found, scale = minimise(problem, starts, weights, max_iterations=300, curved=is_curved(problem))
     best = int(np.argmin(np.where(np.isfinite(found.objective), found.objective, np.inf)))
     last, size = minimise(
         problem,

@@ -210,7 +210,9 @@ def _trust(
     absolute residuals; Schlossmacher 1973)."""
     with np.errstate(all="ignore"):
         off = np.abs((values[:, None, :] @ terms)[:, 0, :] - right) * np.sqrt(weight)
-        usual = np.nanmedian(np.where(weight > 0, off, np.nan), axis=1, keepdims=True)
+        off = np.where(np.isfinite(off), off, 0.0)
+        counted = (weight > 0)[0]
+        usual = np.median(off[:, counted], axis=1, keepdims=True)
         share = usual / np.maximum(off, usual)
     return np.where(np.isfinite(share), share, 1.0)
 
