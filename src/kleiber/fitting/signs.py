@@ -27,7 +27,7 @@ from kleiber.fitting.posing import Settings
 from kleiber.fitting.problem import Problem, pose, residuals
 from kleiber.fitting.search import Optimum, finish, search
 from kleiber.fitting.starts import linear_params, start_ranges
-from kleiber.fitting.status import Status
+from kleiber.fitting.status import EXACT, Status
 from kleiber.law import Domain, Law
 
 SURE = 1e-3  # chance of so large a gain where the bound is the truth
@@ -84,16 +84,20 @@ def try_other_sign(
     """The best optimum with parameters at the bound 0 set free, where it is lower; else None.
 
     ``law`` is the free law in its own domains and ``problem`` what was posed of it. Coefficients
-    are freed alone first: an exponent follows only where that is clearly better still.
+    at the bound are freed alone first; exponents, and coefficients that are not at it, follow only
+    where that is clearly better still.
     """
     names = problem.law.params
     at_zero = [names[k] for k, bound in hit.items() if bound == 0 and _positive(law, names[k])]
     rows = int((problem.weights > 0).sum())
-    if not at_zero or rows <= len(names) or problem.prior is not None:
+    if not at_zero or rows <= len(names) or problem.prior is not None or _exact(problem, best):
         return None
-    linear = tuple(name for name in at_zero if name in linear_params(problem.law))
+    every = [name for name in linear_params(problem.law) if _positive(law, name)]
+    linear = tuple(name for name in at_zero if name in every)
+    # an exponent at 0 may stand for a coefficient of the wrong sign, not at its own bound
+    more = tuple(dict.fromkeys((*at_zero, *every)))
     found: OtherSign | None = None
-    for freed in dict.fromkeys((linear, tuple(at_zero))):
+    for freed in dict.fromkeys((linear, tuple(at_zero), more)):
         if not freed:
             continue
         trial = _free(law, problem, best, freed, seed)
@@ -102,6 +106,14 @@ def try_other_sign(
         if found is None or (trial.clear and _gain(trial, found.best, len(freed)) < LARGE):
             found = trial
     return found
+
+
+def _exact(problem: Problem, best: Optimum) -> bool:
+    """Whether all residuals are rounding, so that no other fit is better."""
+    if problem.noise.dof is not None:
+        return False
+    rounding = EXACT * (np.abs(problem.target) + (problem.noise.scale == "log"))
+    return best.objective <= 100 * float((problem.weights * rounding**2).sum())
 
 
 def _positive(law: Law, name: str) -> bool:
