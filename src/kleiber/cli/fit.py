@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import Progress
+from rich.progress import MofNCompleteColumn, Progress
 
 from kleiber.cli.options import (
     AsJson,
@@ -71,6 +71,10 @@ def fit_command(
         list[str] | None,
         typer.Option(metavar="NAME=VALUE:SPREAD", help="A weak prior, spread in log; repeatable."),
     ] = None,
+    real: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="Parameters that may have either sign."),
+    ] = None,
     resample: Annotated[
         str, typer.Option(metavar="auto|rows|wild", help="How refits are drawn.")
     ] = "auto",
@@ -101,6 +105,7 @@ def fit_command(
         tied=read_pairs(tie, "tie", "NAME=FORMULA, e.g. beta=alpha"),
         priors=_priors(prior),
         resample=resample,
+        real=[name.strip() for name in real.split(",") if name.strip()] if real else [],
         seed=seed,
     )
     made = _watch(steps)
@@ -132,11 +137,12 @@ def _priors(items: list[str] | None) -> dict[str, tuple[float, float]]:
 def _watch(steps: Any) -> Fit:
     """Run a fit to its end, with a progress bar when a person is watching."""
     quiet = not sys.stderr.isatty()
-    with Progress(console=people(aside=True), transient=True, disable=quiet) as bar:
-        task = bar.add_task("refits", total=None)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=people(aside=True), transient=True, disable=quiet) as bar:
+        task = bar.add_task("searching", total=None)
         while True:
             try:
                 seen = next(steps)
             except StopIteration as end:
                 return end.value
-            bar.update(task, completed=seen.done, total=seen.total)
+            bar.update(task, description="refits", completed=seen.done, total=seen.total)
