@@ -12,12 +12,14 @@ import polars as pl
 
 from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.compiled import compile_kernel, worth_compiling
+from kleiber.fitting.conclusion import conclude
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
-from kleiber.fitting.outcome import conclude, draw_from, solve
+from kleiber.fitting.outcome import draw_from, solve
 from kleiber.fitting.posing import Settings
 from kleiber.fitting.problem import Problem
 from kleiber.fitting.record import Fit
+from kleiber.fitting.status import Status
 from kleiber.law import Law
 from kleiber.laws import find
 from kleiber.maths.seeds import stream
@@ -111,7 +113,7 @@ def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, 
     began = time.perf_counter()
     solved = solve(law, frame, ask)
     problem, drawn, unsettled = solved.problem, [np.empty((0, len(solved.point)))], 0
-    if len(problem.target) > len(solved.point) and ask.draws:
+    if solved.status is not Status.TOO_FEW_POINTS and ask.draws:
         runs = refit(
             _quicken(problem, ask.draws),
             draw_from(solved, ask.seed),
@@ -119,7 +121,8 @@ def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, 
             draws=ask.draws,
             groups=solved.groups,
             rng=stream(ask.seed, "resample"),
-            wild=ask.wild,
+            wild=solved.made == "wild",
+            even=solved.made == "even",
         )
         for run in runs:
             drawn.append(problem.outer(run.point))
