@@ -17,6 +17,7 @@ from kleiber.fitting.problem import Problem, residuals
 from kleiber.fitting.record import ANY, Fit, complete
 from kleiber.fitting.status import Status, join_words, judge_intervals
 from kleiber.fitting.student import FEW, spare_rows
+from kleiber.fitting.twins import align_draws, find_twins
 from kleiber.fitting.wild import Moments, find_moves, measure_moments, stretch_residuals
 from kleiber.law import Law
 from kleiber.table import digest, ranges
@@ -33,7 +34,12 @@ def conclude(
     seconds: float,
 ) -> Fit:
     """The Fit. ``values`` are the draws' parameters, ``unsettled`` how many did not converge."""
-    problem, point = solved.problem, solved.point
+    problem, point, spread = solved.problem, solved.point, solved.spread
+    if solved.status is Status.TOO_FEW_POINTS:
+        nothing = np.full_like(spread.sandwich, np.nan)
+        spread = replace(spread, classical=nothing, sandwich=nothing)
+    if len(values) and (twins := find_twins(problem, point)):
+        values = problem.outer(align_draws(problem.inner(values), point, twins))
     theta = problem.outer(point[None])[0]
     theta[list(solved.hit)] = list(solved.hit.values())
     theta[list(solved.idle)] = ANY
@@ -56,8 +62,8 @@ def conclude(
         if solved.groups is None
         else int(solved.groups.max()) + 1,
         free=problem.law.params,
-        covariance=_in_domains(law, problem, point, solved.spread.sandwich),
-        stderr=_stderr(solved, values, ask),
+        covariance=_in_domains(law, problem, point, spread.sandwich),
+        stderr=_stderr(replace(solved, spread=spread), values, ask),
         starts=solved.starts,
         fixed=ask.fixed,
         tied=ask.tied,
@@ -164,6 +170,7 @@ def _stderr(solved: Solved, values: np.ndarray, ask: Settings) -> dict[str, floa
     plain = ask.noise.delta is None and ask.noise.dof is None and ask.by is None
     with np.errstate(over="ignore"):  # of draws that ran off
         drawn = values.std(axis=0, ddof=1) if len(values) else np.full(len(point), np.nan)
+    drawn[list(solved.idle)] = np.nan
     if len(values) and not plain and solved.made != "even":
         return dict(zip(problem.law.params, drawn.tolist(), strict=True))
     matrix = spread.classical if plain and solved.made != "even" else spread.sandwich
@@ -171,7 +178,6 @@ def _stderr(solved: Solved, values: np.ndarray, ask: Settings) -> dict[str, floa
     kinds = problem.law.domains.values()
     stretch = [float(d.stretch(u)) for d, u in zip(kinds, point, strict=True)]
     known = [k not in (*solved.hit, *solved.idle) for k in range(len(point))]
-    drawn[list(solved.idle)] = np.nan
     sizes = np.where(known, size * stretch, drawn).tolist()
     return dict(zip(problem.law.params, sizes, strict=True))
 
@@ -196,8 +202,9 @@ def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[s
     if solved.hit:
         notes.append(f"intervals of {', '.join(names[k] for k in solved.hit)} start at a bound")
     if solved.idle:
+        them = "it" if len(solved.idle) == 1 else "them"
         idle = join_words(names[k] for k in solved.idle)
-        notes.append(f"{idle}: unknown, for nothing depends on it once its term is gone")
+        notes.append(f"{idle} unknown: nothing depends on {them} without the term that went to 0")
     if solved.status is Status.FLAT and solved.spread.lost:
         loose = sorted({k for each in solved.spread.lost for k in each})
         notes.append(

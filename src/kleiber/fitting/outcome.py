@@ -70,6 +70,7 @@ def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
     for k, bound in hit.items():
         point[k] = list(problem.law.domains.values())[k].approach(bound)
     idle = idle_params(problem, point, hit)
+    hit = {k: bound for k, bound in hit.items() if k not in idle}
     spread = measure_spread(problem, best.point, best.scale, groups, (*hit, *idle))
     # a descent that crawls along what the table does not determine has told what there is to tell
     settled = best.converged or (bool(spread.lost) and not hit)

@@ -31,6 +31,7 @@ from kleiber.table import as_frame, numbers
 
 NOTHING = 1e-9  # share of a positive parameter below which an end of its interval is 0
 ANY = 0.5  # the value of a parameter on which nothing depends
+SMALLEST = 1e-290  # a positive parameter so small is at its bound
 MOST = 745.0  # the coordinate of a draw at its bound: the log of what a float holds
 
 Quantity = str | Callable[[Mapping[str, Any]], Any]
@@ -144,8 +145,9 @@ class Fit:
         if not isinstance(quantity, str) or quantity not in self.free:
             return low, high
         least, most = self.law.domains[quantity].bounds
-        if least == 0 and low < NOTHING * max(abs(self.params[quantity]), 1e-290):
-            low = 0.0
+        if least == 0:
+            nothing = max(NOTHING * abs(self.params[quantity]), SMALLEST)
+            low, high = (0.0 if abs(end) < nothing else end for end in (low, high))
         return max(low, least) if low == low else low, min(high, most) if high == high else high
 
     def _depends_on_unknown(self, what: Callable[[Mapping[str, Any]], Any]) -> bool:

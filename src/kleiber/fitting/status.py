@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from kleiber.fitting.covariance import Spread
 from kleiber.fitting.intervals import Interval
-from kleiber.fitting.problem import Problem, look
+from kleiber.fitting.problem import Problem, look, residuals
 from kleiber.fitting.student import spare_rows
 
 
@@ -25,10 +25,10 @@ class Status(StrEnum):
 
 
 SAME = 1e-9  # relative change of the objective that is no change
-NOTHING = 1e-200  # size of a derivative that is none: a term at its bound is e^-700
+ELSEWHERE = 0.6  # a value in every domain, to try whether anything depends on a parameter
 APART = 20.0  # times its value, either way, that a determined parameter's interval may reach
 UNSETTLED = 0.1  # share of draws that had not settled past which no interval is trusted
-FEWEST = 2  # rows to spare below which no interval of a curved law holds (docs/coverage.md)
+FEWEST = 3  # rows to spare below which no interval of a curved law holds (docs/coverage.md)
 DETERMINED = "every parameter is determined by the table"
 EXACT = 4e-15  # relative size of residuals that are rounding, that of exp(-alpha log x) included
 
@@ -59,9 +59,12 @@ def idle_params(
     the exponent of a term whose coefficient went to 0."""
     if not hit:
         return ()
-    slopes = problem.differentiate(point[None], False).slopes[0]
-    size = np.abs(np.where(problem.weights > 0, slopes, 0.0)).max(axis=1)
-    return tuple(k for k in range(len(point)) if k not in hit and size[k] < NOTHING)
+    moved = np.repeat(point[None], len(point) + 1, 0)
+    for k, domain in enumerate(problem.law.domains.values()):
+        within = float(domain.inner(ELSEWHERE))
+        moved[k + 1, k] = within if point[k] != within else within / 2
+    r = np.where(problem.weights > 0, residuals(problem, moved), 0.0)
+    return tuple(k for k in range(len(point)) if np.array_equal(r[k + 1], r[0]))
 
 
 def judge(
@@ -80,22 +83,23 @@ def judge(
             f"the descent had not settled after {evaluations} iterations; "
             "the values are the best seen, not an optimum"
         )
+    each = ", ".join(f"{names[k]} went to {bound:g}" for k, bound in hit.items())
+    if spread.lost:
+        distinct = dict.fromkeys(" and ".join(names[k] for k in each) for each in spread.lost)
+        single = all(len(each) == 1 for each in spread.lost)
+        verb = "cannot be determined" if single else "trade off"
+        return Status.FLAT, (
+            f"{each + '; ' if hit else ''}{'; '.join(distinct)} {verb} on this table (condition "
+            f"{spread.condition:.1e}): other values fit as well. Add runs that vary what they "
+            "depend on, or fix or tie one of them"
+        )
     if hit:
-        each = ", ".join(f"{names[k]} went to {bound:g}" for k, bound in hit.items())
         held = ", ".join(f"{names[k]!r}: {bound:g}" for k, bound in hit.items())
         idle_ones = [names[k] for k in idle]
         nothing = f"; without it {join_words(idle_ones)} cannot be known" if idle else ""
         return Status.BOUND_HIT, (
             f"{each}: the data do not need that term, and its interval is one-sided at best"
             f"{nothing}; drop it or fix it (fixed={{{held}}})"
-        )
-    if spread.lost:
-        distinct = dict.fromkeys(" and ".join(names[k] for k in each) for each in spread.lost)
-        single = all(len(each) == 1 for each in spread.lost)
-        verb = "cannot be determined" if single else "trade off"
-        return Status.FLAT, (
-            f"{'; '.join(distinct)} {verb} on this table (condition {spread.condition:.1e}): other "
-            "values fit as well. Add runs that vary what they depend on, or fix or tie one of them"
         )
     return Status.CONVERGED, DETERMINED
 
