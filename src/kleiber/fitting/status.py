@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.covariance import Spread
+from kleiber.fitting.covariance import VAGUE, Spread
 from kleiber.fitting.intervals import Interval
 from kleiber.fitting.problem import Problem, look, residuals
 from kleiber.fitting.student import spare_rows
@@ -26,6 +27,7 @@ class Status(StrEnum):
 
 SAME = 1e-9  # relative change of the objective that is no change
 ELSEWHERE = 0.6  # a value in every domain, to try whether anything depends on a parameter
+Z = 1.96  # standard errors either way, of an interval of 95%
 APART = 20.0  # times its value, either way, that a determined parameter's interval may reach
 UNSETTLED = 0.1  # share of draws that had not settled past which no interval is trusted
 FEWEST = 3  # rows to spare below which no interval of a curved law holds (docs/coverage.md)
@@ -127,19 +129,23 @@ def judge_intervals(
 
     ``known`` are positive parameters and fractions with their intervals.
     """
+    vague = [name for name, (value, ends) in known.items() if _is_vague(value, ends)]
+    listed = f"{join_words(vague)} {'is' if len(vague) == 1 else 'are'}" if vague else ""
+    apart = f"{listed} unknown by more than a factor of {APART:g} on this table: " + ", ".join(
+        f"{n} = {known[n][0]:.4g} [{known[n][1].low:.4g}, {known[n][1].high:.4g}]" for n in vague
+    )
+    if len(vague) > 1 or any(_is_lost(*known[name]) for name in vague):
+        what = "it depends" if len(vague) == 1 else "they depend"
+        return Status.FLAT, (
+            f"{apart}. Add runs that vary what {what} on, or fix or tie one of them"
+        )
     if unsettled > UNSETTLED * draws:
         return Status.MAX_EVALUATIONS, (
             f"{unsettled} of {draws} refits had not settled, so that no interval can be trusted: "
             "the law has more freedom than this table settles. Add runs, or fix or tie parameters"
         )
-    vague = [name for name, (value, ends) in known.items() if _is_vague(value, ends)]
     if vague:
-        verb = "is" if len(vague) == 1 else "are"
-        return Status.FLAT, (
-            f"{join_words(vague)} {verb} unknown by more than a factor of {APART:g} on this table: "
-            f"{', '.join(_spell(name, *known[name]) for name in vague)}. Add runs that vary what "
-            "they depend on, or fix or tie one of them"
-        )
+        return Status.CONVERGED, f"an optimum, but {apart}"
     dark = [name for name, (_, ends) in known.items() if not ends.low <= ends.high]
     if dark:
         return Status.CONVERGED, f"an optimum, but no interval of {join_words(dark)} is known"
@@ -152,14 +158,16 @@ def judge_intervals(
     return None
 
 
-def _spell(name: str, value: float, ends: Interval) -> str:
-    return f"{name} = {value:.4g} [{ends.low:.4g}, {ends.high:.4g}]"
-
-
 def _is_vague(value: float, ends: Interval) -> bool:
     """Whether an interval reaches farther than a factor of ``APART`` from the value, to either
     side. One that starts at 0 is one-sided: its upper end alone counts."""
     return ends.high > APART * value or 0 < ends.low < value / APART
+
+
+def _is_lost(value: float, ends: Interval) -> bool:
+    """Whether an interval of 95% is that of a logarithm whose standard error is ``VAGUE``."""
+    low, errors = (ends.low, 2 * Z) if ends.low > 0 else (value, Z)
+    return ends.high > low * math.exp(errors * VAGUE)
 
 
 def join_words(words: Iterable[str]) -> str:
