@@ -4,7 +4,8 @@ Each draw is a true refit from the fitted optimum, all draws advancing together,
 
 - resampled: rows, or whole groups, drawn with replacement (Efron 1979; Field & Welsh 2007), or
 - wild: the fitted values plus each row's own residual, stretched and times a random factor
-  (``wild.py``).
+  (``wild.py``), or
+- even: the fitted values plus normal noise, where few rows are to spare (``student.py``).
 
 Numbers are drawn in draw order, from one stream for tables and another for priors, so the result
 does not depend on how the work is cut.
@@ -20,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 
 from kleiber.fitting.linear import FARTHEST, tangent_refits
 from kleiber.fitting.problem import Problem, is_curved, look, minimise, residuals
+from kleiber.fitting.student import even_noise
 from kleiber.fitting.wild import normal_factors, stretch_residuals
 from kleiber.maths.levenberg import Descent, Local
 
@@ -71,6 +73,7 @@ def refit(
     groups: Int[np.ndarray, "rows"] | None,
     rng: np.random.Generator,
     wild: bool = False,
+    even: bool = False,
     lifts: Sequence[Lift] | None = None,
 ) -> Iterator[Refits]:
     """Yield the draws in runs that fit in memory, in order; each keeps the best of its starts.
@@ -90,13 +93,17 @@ def refit(
         if problem.prior is not None:
             prior = problem.prior
             moved = prior.spread * believed.standard_normal((count, len(prior.where)))
-        if wild:
+        if even:
+            shift = residual - even_noise(problem, starts[0], residual, rng, count)
+            refits = _Refitting(problem, problem.weights[None], shift, moved, scale)
+        elif wild:
             shift = residual - stretched * normal_factors(rng, count, rows, groups)
             refits = _Refitting(problem, problem.weights[None], shift, moved, scale)
         else:
             weights = resample_weights(rng, count, rows, groups) * problem.weights
             refits = _Refitting(problem, weights, None, moved, scale)
-        if wild or problem.kernel is not None:  # a compiled look costs as little as a tangent's
+        if wild or even or problem.kernel is not None:
+            # a look at a table of its own, or a compiled one, costs as little as a tangent's
             near = np.repeat(starts[:1], count, 0)
         else:
             near = tangent_refits(problem, starts[0], scale, refits.weights)

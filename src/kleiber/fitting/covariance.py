@@ -55,7 +55,7 @@ def measure_spread(
     r, jac = slopes.residual[0], slopes.slopes[0][free].T
     paid = charge(problem.noise, r[None], np.array([scale]))
     w = problem.weights
-    believed = _prior_rows(problem, u)[:, free]
+    believed = prior_rows(problem, u)[:, free]
     charged = np.concatenate([jac * np.sqrt(w * paid.weight[0])[:, None], believed])
     condition, lost, half, _ = _decompose(charged)
     used = int((w > 0).sum()) - len(free)
@@ -82,7 +82,7 @@ def measure_spread(
     )
 
 
-def _prior_rows(problem: Problem, u: np.ndarray) -> Float[np.ndarray, "priors params"]:
+def prior_rows(problem: Problem, u: np.ndarray) -> Float[np.ndarray, "priors params"]:
     """Each prior as a row of the Jacobian, in units of the charge."""
     if problem.prior is None:
         return np.empty((0, len(u)))

@@ -13,13 +13,15 @@ from jaxtyping import Float
 
 from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.compiled import compile_kernel, worth_compiling
+from kleiber.fitting.conclusion import conclude
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
-from kleiber.fitting.outcome import Solved, conclude, draw_from, judge_optimum, solve
+from kleiber.fitting.outcome import Solved, draw_from, judge_optimum, solve
 from kleiber.fitting.posing import Settings
 from kleiber.fitting.problem import Problem
 from kleiber.fitting.record import Fit
 from kleiber.fitting.search import look_again
+from kleiber.fitting.status import Status
 from kleiber.law import Law
 from kleiber.laws import find
 from kleiber.maths.seeds import stream
@@ -120,7 +122,7 @@ def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, 
     began = time.perf_counter()
     solved = solve(law, frame, ask)
     drawn = Drawn(np.empty((0, len(solved.point))), 0)
-    if len(solved.problem.target) > len(solved.point) and ask.draws:
+    if solved.status is not Status.TOO_FEW_POINTS and ask.draws:
         for _ in range(LOOKS):
             drawn = yield from _draw(solved, ask)
             better = look_again(solved.problem, solved.best, drawn.point)
@@ -151,7 +153,8 @@ def _draw(solved: Solved, ask: Settings) -> Generator[Progress, None, Drawn]:
         draws=ask.draws,
         groups=solved.groups,
         rng=stream(ask.seed, "resample"),
-        wild=ask.wild,
+        wild=solved.made == "wild",
+        even=solved.made == "even",
         lifts=begin.lifts,
     )
     points: list[np.ndarray] = []

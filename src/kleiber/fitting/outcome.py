@@ -1,10 +1,9 @@
-"""From a table to its optimum, and from the optimum and its draws to the Fit that is handed out."""
+"""From a table to its optimum, and what is known of it before there are draws."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,16 +14,14 @@ from kleiber.fitting.bootstrap import Lift
 from kleiber.fitting.covariance import Spread, measure_spread
 from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.prior import read_priors
-from kleiber.fitting.problem import Problem, look, residuals
-from kleiber.fitting.record import Fit, complete
+from kleiber.fitting.problem import Problem
 from kleiber.fitting.remedy import collinear_variables, offer
 from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search, thin
 from kleiber.fitting.signs import allow_signs, dispersion, judge_bounds, try_other_sign
 from kleiber.fitting.starts import draw_starts, start_ranges
-from kleiber.fitting.status import SAME, Status, bounds_hit, judge
-from kleiber.fitting.wild import Moments, find_moves, measure_moments, stretch_residuals
+from kleiber.fitting.status import Status, bounds_hit, idle_params, judge, judge_rows
+from kleiber.fitting.student import FEW, even_covariance, is_straight, spare_rows
 from kleiber.law import Law, restrict
-from kleiber.table import digest, ranges
 
 INNER = 2  # inner points that show draws the way off a bound
 BESIDE = 1e-7  # share of the way from a bound to an inner point that counts as beside it
@@ -42,9 +39,13 @@ class Posed:
 
 @dataclass(frozen=True)
 class Solved:
-    """A posed problem and its optimum. ``point`` is the optimum with parameters that went to a
-    bound put on it (``hit``: position to bound); ``law`` is the law as fitted, in which parameters
-    ``decided`` by the data to be below 0 are real."""
+    """A posed problem and its optimum.
+
+    ``law`` is the law as fitted, in which parameters ``decided`` by the data to be below 0 are
+    real; ``point`` is the optimum with parameters that went to a bound put on it (``hit``: position
+    to bound); ``idle`` are the positions of parameters on which nothing depends then; ``made`` says
+    how draws are made, ``straight`` that the law is a straight line.
+    """
 
     law: Law
     problem: Problem
@@ -56,6 +57,9 @@ class Solved:
     spread: Spread
     status: Status
     reason: str
+    made: str
+    straight: bool
+    idle: tuple[int, ...]
     decided: tuple[str, ...] = ()
 
 
@@ -68,7 +72,7 @@ def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
     starts = start_ranges(problem.law, problem.columns, y) if ask.start is None else {}
     best = _optimum(problem, starts, ask)
     if ask.priors:
-        tau = dispersion(problem, best.point, best.scale)
+        tau = dispersion(problem, best)
         problem = replace(problem, prior=read_priors(law, problem.law, ask.priors, tau))
         best = _optimum(problem, starts, ask)
     return judge_optimum(law, Posed(problem, groups, starts), best, ask)
@@ -89,17 +93,24 @@ def judge_optimum(law: Law, posed: Posed | Solved, best: Optimum, ask: Settings)
         ranges = start_ranges(other.problem.law, problem.columns, _plain_target(problem))
         solved = judge_optimum(signed, Posed(other.problem, groups, ranges), other.best, ask)
         return replace(solved, decided=tuple(dict.fromkeys((*other.names, *solved.decided))))
-    spread = measure_spread(problem, best.point, best.scale, groups, tuple(hit))
-    # a descent that crawls along what the table does not determine has told what there is to tell
-    settled = best.converged or (bool(spread.lost) and not hit)
-    status, reason = judge(
-        problem, converged=settled, hit=hit, spread=spread, evaluations=best.iterations
-    )
     point = best.point.copy()
     for k, bound in hit.items():
         point[k] = list(problem.law.domains.values())[k].approach(bound)
-    if status is Status.BOUND_HIT:
-        status, reason = judge_bounds(free, problem, point, hit, other, ask)
+    idle = idle_params(problem, point, hit)
+    hit = {k: bound for k, bound in hit.items() if k not in idle}
+    spread = measure_spread(problem, best.point, best.scale, groups, (*hit, *idle))
+    # a descent that crawls along what the table does not determine has told what there is to tell
+    settled = best.converged or (bool(spread.lost) and not hit)
+    status, reason = judge(
+        problem,
+        converged=settled,
+        hit=hit,
+        idle=idle,
+        spread=spread,
+        evaluations=best.iterations,
+    )
+    if settled and (verdict := judge_bounds(free, problem, point, hit, other, ask)):
+        status, reason = verdict
     elif status is Status.CONVERGED and (pair := collinear_variables(problem)):
         status = Status.FLAT
         reason = (
@@ -108,7 +119,20 @@ def judge_optimum(law: Law, posed: Posed | Solved, best: Optimum, ask: Settings)
         )
     elif status is Status.FLAT and (remedy := offer(problem, best.point, best.scale)):
         reason += f". What would settle it here: {remedy}"
-    return Solved(law, problem, groups, starts, best, point, hit, spread, status, reason)
+    made = "even" if _few(problem, ask) else "wild" if ask.wild else "rows"
+    if made == "even":
+        spread = replace(spread, sandwich=even_covariance(problem, point, best.scale))
+    straight = is_straight(problem, best.point)
+    status, reason = judge_rows(problem, straight) or (status, reason)
+    return Solved(
+        law, problem, groups, starts, best, point, hit, spread, status, reason,
+        made, straight, idle,
+    )  # fmt: skip
+
+
+def _few(problem: Problem, ask: Settings) -> bool:
+    """Whether the table leaves few rows to spare, and nothing else was asked for."""
+    return ask.resample == "auto" and ask.by is None and spare_rows(problem) <= FEW
 
 
 def _plain_target(problem: Problem) -> Float[np.ndarray, "rows"]:
@@ -171,11 +195,10 @@ def draw_from(solved: Solved, seed: int) -> Begin:
 def _lifts(solved: Solved, inner: Float[np.ndarray, "inner params"]) -> tuple[Lift, ...]:
     """Ways off each bound. Where a term has vanished, what it depends on (its exponent) is at the
     bound too without any effect, and is taken from an inner point."""
-    idle = _idle(solved, inner[0])
-    held = [k for k in solved.hit if k not in idle] or list(solved.hit)
+    idle = list(solved.idle)
     domains = list(solved.problem.law.domains.values())
     lifts: list[Lift] = []
-    for k in held:
+    for k in solved.hit:
         bound = solved.hit[k]
         for inside in inner if idle else inner[:1]:
             room = float(domains[k].outer(inside[k])) - bound
@@ -184,185 +207,3 @@ def _lifts(solved: Solved, inner: Float[np.ndarray, "inner params"]) -> tuple[Li
             point[k] = domains[k].inner(bound + BESIDE * room)
             lifts.append(Lift(k, point, float(np.sign(room)), abs(room)))
     return tuple(lifts)
-
-
-def _idle(solved: Solved, inner: Float[np.ndarray, "params"]) -> list[int]:
-    """Positions of parameters at a bound that may take any value without a change."""
-    problem = solved.problem
-    moved = np.repeat(solved.point[None], 1 + len(solved.hit), 0)
-    for row, k in enumerate(solved.hit):
-        moved[1 + row, k] = inner[k]
-    scale = np.full(len(moved), solved.best.scale)
-    value = look(problem, moved, problem.weights[None], scale, second=False).objective
-    same = np.abs(value[1:] - value[0]) <= SAME * abs(value[0])
-    return [k for k, idle in zip(solved.hit, same, strict=True) if idle]
-
-
-def conclude(
-    frame: pl.DataFrame,
-    ask: Settings,
-    solved: Solved,
-    values: Float[np.ndarray, "draws params"],
-    *,
-    unsettled: int,
-    seconds: float,
-) -> Fit:
-    """The Fit. ``values`` are the draws' parameters, ``unsettled`` how many did not converge."""
-    law, problem, point = solved.law, solved.problem, solved.point
-    theta = problem.outer(point[None])[0]
-    theta[list(solved.hit)] = list(solved.hit.values())
-    named = dict(zip(problem.law.params, theta.tolist(), strict=True))
-    return Fit(
-        law=law,
-        params=_all_params(law, named, ask),
-        status=solved.status,
-        reason=solved.reason,
-        objective=solved.best.objective,
-        residuals=residuals(problem, point[None])[0],
-        condition=solved.spread.condition,
-        draws=_all_draws(law, problem, values, ask) if len(values) else {},
-        ranges=ranges(frame, [*law.variables, ask.target]),
-        digest=digest(frame),
-        noise=ask.noise,
-        target=ask.target,
-        rows=len(frame),
-        units=len(frame) if solved.groups is None else int(solved.groups.max()) + 1,
-        free=problem.law.params,
-        covariance=_in_domains(law, problem, point, solved.spread.sandwich),
-        stderr=_stderr(solved, values, ask),
-        starts=solved.starts,
-        fixed=ask.fixed,
-        tied=ask.tied,
-        priors=ask.priors,
-        level=ask.level,
-        seconds=seconds,
-        by=ask.by,
-        weights=ask.weights,
-        resample="wild" if ask.wild else "rows",
-        inside=_inside(problem, point, ask),
-        moments=_moments(law, solved) if ask.wild else None,
-        outermost=_outermost(problem.columns),
-        notes=_notes(solved, unsettled, len(values), ask),
-    )
-
-
-def _inside(problem: Problem, point: np.ndarray, ask: Settings) -> float:
-    """The share of the rows' weight whose residuals lie inside the Huber width."""
-    if ask.noise.delta is None:
-        return 1.0
-    near = np.abs(residuals(problem, point[None])[0]) <= ask.noise.delta
-    return float((problem.weights * near).sum() / problem.weights.sum())
-
-
-def _moments(law: Law, solved: Solved) -> Moments:
-    """What wild draws' variances rest on, in the coordinates of the law's own domains."""
-    problem, point, groups = solved.problem, solved.point, solved.groups
-    stretched = stretch_residuals(problem, point, residuals(problem, point[None])[0], groups)
-    moves = find_moves(problem, point, stretched, groups)
-    return measure_moments(moves * _change(law, problem, point)[:, None])
-
-
-def _in_domains(
-    law: Law, problem: Problem, point: np.ndarray, covariance: np.ndarray
-) -> Float[np.ndarray, "free free"] | None:
-    """The covariance in the coordinates of the law's own domains; None if it is not finite."""
-    if not np.isfinite(covariance).all():
-        return None
-    change = _change(law, problem, point)
-    return covariance * np.outer(change, change)
-
-
-def _change(law: Law, problem: Problem, point: np.ndarray) -> Float[np.ndarray, "free"]:
-    """How fast the coordinates of the law's own domains change with those of the fit."""
-    change = np.ones(len(point))
-    for k, (name, domain) in enumerate(problem.law.domains.items()):
-        value = float(domain.outer(point[k]))
-        there = float(law.domains[name].stretch(law.domains[name].inner(value)))
-        change[k] = float(domain.stretch(point[k])) / there if there else 0.0
-    return change
-
-
-def _outermost(columns: Mapping[str, np.ndarray]) -> tuple[Mapping[str, float], ...]:
-    """The rows that no other row exceeds in every variable (at most 100, largest first)."""
-    rows = np.unique(np.stack(list(columns.values()), axis=1), axis=0)[::-1]
-    front: list[np.ndarray] = []
-    for row in rows:
-        if not any((row <= other).all() for other in front):
-            front.append(row)
-        if len(front) == 100:
-            break
-    return tuple(dict(zip(columns, row.tolist(), strict=True)) for row in front)
-
-
-def _all_params(law: Law, free: Mapping[str, float], ask: Settings) -> dict[str, float]:
-    full = complete({**free, **{k: float(v) for k, v in ask.fixed.items()}}, ask.tied)
-    return {name: full[name] for name in law.params}
-
-
-def _all_draws(
-    law: Law, problem: Problem, values: np.ndarray, ask: Settings
-) -> dict[str, Float[np.ndarray, "draws"]]:
-    free: dict[str, Any] = {name: values[:, k] for k, name in enumerate(problem.law.params)}
-    held = {name: np.full(len(values), float(v)) for name, v in ask.fixed.items()}
-    full = complete({**free, **held}, ask.tied)
-    return {name: np.broadcast_to(full[name], (len(values),)) for name in law.params}
-
-
-def _stderr(solved: Solved, values: np.ndarray, ask: Settings) -> dict[str, float]:
-    """Standard errors: for plain least squares of rows the classical ones, which that noise model
-    implies; otherwise the standard deviation of the draws, or the sandwich's where there are none.
-    Of a parameter at its bound only the draws know one.
-    """
-    problem, point, spread = solved.problem, solved.point, solved.spread
-    plain = ask.noise.delta is None and ask.noise.dof is None and ask.by is None
-    with np.errstate(over="ignore"):  # of draws that ran off
-        drawn = values.std(axis=0, ddof=1) if len(values) else np.full(len(point), np.nan)
-    if len(values) and not plain:
-        return dict(zip(problem.law.params, drawn.tolist(), strict=True))
-    matrix = spread.classical if plain else spread.sandwich
-    size = np.sqrt(np.maximum(np.diag(matrix), 0.0))
-    kinds = problem.law.domains.values()
-    stretch = [float(d.stretch(u)) for d, u in zip(kinds, point, strict=True)]
-    known = [k not in solved.hit for k in range(len(point))]
-    sizes = np.where(known, size * stretch, drawn).tolist()
-    return dict(zip(problem.law.params, sizes, strict=True))
-
-
-def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[str, ...]:
-    notes: list[str] = []
-    problem, groups = solved.problem, solved.groups
-    names = problem.law.params
-    count = np.inf if groups is None else int(groups.max()) + 1
-    if count < FEW_GROUPS:
-        notes.append(
-            f"only {count} groups in {ask.by!r}: intervals from fewer than {FEW_GROUPS} groups "
-            "are too narrow to trust"
-        )
-    elif count < SOME_GROUPS and ask.noise.delta is not None:
-        notes.append(
-            f"{count} groups in {ask.by!r}: under a Huber loss intervals from fewer than "
-            f"{SOME_GROUPS} are often longer than they need be (docs/coverage.md)"
-        )
-    for name, (value, width) in ask.priors.items():
-        notes.append(f"prior on {name}: {value:g}, spread {width:g} in its own coordinate")
-    if solved.decided:
-        each = ", ".join(solved.decided)
-        notes.append(
-            f"The data want {each} below 0, so that {each} may have either sign in this fit; "
-            f"--real {','.join(solved.decided)} declares it"
-        )
-    if solved.hit:
-        notes.append(f"intervals of {', '.join(names[k] for k in solved.hit)} start at a bound")
-    if solved.status is Status.FLAT and solved.spread.lost:
-        loose = sorted({k for each in solved.spread.lost for k in each})
-        notes.append(
-            f"the table does not determine {', '.join(names[k] for k in loose)}: intervals of them "
-            "are too narrow, whatever they are"
-        )
-    if unsettled:
-        notes.append(f"{unsettled} of {draws} draws had not settled; intervals include them as is")
-    if len(problem.target) <= len(names):
-        notes.append("no intervals: as many parameters as rows leave nothing to judge noise from")
-    elif not draws:
-        notes.append("no draws: intervals of the fit come from the covariance alone")
-    return tuple(notes)

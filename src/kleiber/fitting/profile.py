@@ -19,11 +19,11 @@ from scipy import special
 
 from kleiber.errors import BadLaw, BadTable, nearest
 from kleiber.fitting.intervals import Interval, check_level
-from kleiber.fitting.outcome import dispersion
 from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.problem import Problem, look, pose
 from kleiber.fitting.record import Fit
 from kleiber.fitting.search import Optimum
+from kleiber.fitting.signs import dispersion
 from kleiber.law import Domain
 from kleiber.maths.levenberg import Local, descend
 from kleiber.table import as_frame, digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,12 +21,17 @@ from kleiber.fitting.intervals import (
 )
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.posing import positive_columns
+from kleiber.fitting.problem import straighten
 from kleiber.fitting.status import Status
+from kleiber.fitting.student import straight_interval
 from kleiber.fitting.wild import Moments, slopes_of
 from kleiber.formula import evaluate, parse
 from kleiber.law import Law
 from kleiber.table import as_frame, numbers
 
+NOTHING = 1e-9  # share of a positive parameter below which an end of its interval is 0
+ANY = 0.5  # the value of a parameter on which nothing depends
+SMALLEST = 1e-290  # a positive parameter so small is at its bound
 MOST = 745.0  # the coordinate of a draw at its bound: the log of what a float holds
 
 Quantity = str | Callable[[Mapping[str, Any]], Any]
@@ -38,10 +44,12 @@ class Fit:
     ``params`` holds every parameter, fixed and tied ones too; ``draws`` the refits of each, arrays
     of one length; ``units`` is the number of rows, or of groups when whole groups were resampled;
     ``covariance`` belongs to ``free`` parameters in the coordinates of their domains; ``resample``
-    says how draws were made ("rows" or "wild"), ``moments`` what tells how well the variance of
-    wild ones is known, ``inside`` for what share of the rows the loss is quadratic; ``outermost``
-    are the runs that no other run exceeds in every variable, among which is the dearest one for any
-    cost that rises with the variables.
+    says how draws were made ("rows", "wild" or "even"), ``moments`` what tells how well the
+    variance of wild ones is known, ``inside`` for what share of the rows the loss is quadratic,
+    ``straight`` that the law is a line, whose intervals are Student's; ``unknown`` are parameters
+    on which nothing depends, since another one went to its bound; ``outermost`` are the runs that
+    no other run exceeds in every variable, among which is the dearest one for any cost that rises
+    with the variables.
     """
 
     law: Law
@@ -74,6 +82,8 @@ class Fit:
     priors: Mapping[str, tuple[float, float]] = field(
         default_factory=dict[str, tuple[float, float]]
     )
+    straight: bool = False
+    unknown: tuple[str, ...] = ()
     outermost: tuple[Mapping[str, float], ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -105,6 +115,19 @@ class Fit:
         def what(params: Mapping[str, Any]) -> Any:
             return params[quantity] if isinstance(quantity, str) else quantity(params)
 
+        low, high = self._bounded(quantity, *self._ends(quantity, what, level))
+        return Interval(low, high)
+
+    def _ends(
+        self, quantity: Quantity, what: Callable[[Mapping[str, Any]], Any], level: float
+    ) -> tuple[float, float]:
+        """The interval's ends before those of the domain."""
+        if self._depends_on_unknown(what):
+            return math.nan, math.nan
+        if self.straight and self.covariance is not None:
+            low, high = self._straight(lambda p: np.atleast_1d(_one_number(what(p))), level)
+            if np.isfinite([low[0], high[0]]).all():
+                return float(low[0]), float(high[0])
         if self.n_draws:
             values = _one_number(what(self.draws))
             values = np.broadcast_to(values, (self.n_draws,) if values.ndim == 0 else values.shape)
@@ -114,7 +137,45 @@ class Fit:
         else:
             low, high = self._delta(lambda p: np.atleast_1d(_one_number(what(p))), level)
             low, high = low[0], high[0]
-        return Interval(float(low), float(high))
+        return float(low), float(high)
+
+    def _bounded(self, quantity: Quantity, low: float, high: float) -> tuple[float, float]:
+        """The ends of a parameter's interval inside its domain, and 0 where they are so to
+        rounding."""
+        if not isinstance(quantity, str) or quantity not in self.free:
+            return low, high
+        least, most = self.law.domains[quantity].bounds
+        if least == 0:
+            nothing = max(NOTHING * abs(self.params[quantity]), SMALLEST)
+            low, high = (0.0 if abs(end) < nothing else end for end in (low, high))
+        return max(low, least) if low == low else low, min(high, most) if high == high else high
+
+    def _depends_on_unknown(self, what: Callable[[Mapping[str, Any]], Any]) -> bool:
+        """Whether a quantity changes with a parameter on which no prediction depends."""
+        if not self.unknown:
+            return False
+        other = {name: self.params[name] / (k + 2) for k, name in enumerate(self.unknown)}
+        here, there = (_one_number(what(p)) for p in (self.params, fill(self, other)))
+        return not np.array_equal(here, there)
+
+    def _straight(
+        self, what: Callable[[Mapping[str, Any]], np.ndarray], level: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Student's interval of quantities of a straight line (``student.py``)."""
+        inner = straighten(self.law).domains
+        u, turn = np.empty((2, len(self.free)))
+        for k, name in enumerate(self.free):
+            value, own = self.params[name], self.law.domains[name]
+            u[k] = inner[name].inner(value)
+            turn[k] = own.stretch(own.inner(value)) / inner[name].stretch(u[k])
+
+        def at(point: np.ndarray) -> np.ndarray:
+            moved = {n: float(inner[n].outer(x)) for n, x in zip(self.free, point, strict=True)}
+            return what(fill(self, moved))
+
+        assert self.covariance is not None
+        covariance = self.covariance * np.outer(turn, turn)
+        return straight_interval(at, u, covariance, self._spare(), level)
 
     def predict(self, table: Any, level: float = 0.95, *, new_run: bool = False) -> pl.DataFrame:
         """The table with columns predicted, low and high beside the given ones.
@@ -137,6 +198,9 @@ class Fit:
             low, high = self.read(values, level)
         else:
             low, high = self._delta(lambda p: self._on(columns, p, len(frame)), level, new_run)
+        if self.straight and self.covariance is not None and not new_run:
+            own = self._straight(lambda p: self._on(columns, p, len(frame)), level)
+            low, high = (np.where(np.isnan(e), x, e) for e, x in zip(own, (low, high), strict=True))
         return frame.with_columns(
             pl.Series("predicted", predicted), pl.Series("low", low), pl.Series("high", high)
         )
@@ -147,7 +211,9 @@ class Fit:
         for name, value in self.params.items():
             low, high = self.interval(name, self.level)
             held = " (fixed)" if name in self.fixed else " (tied)" if name in self.tied else ""
-            lines.append(f"  {name:<8} {value:.6g}  [{low:.6g}, {high:.6g}]{held}")
+            figure = "unknown" if name in self.unknown else f"{value:.6g}"
+            span = "unknown" if math.isnan(low) and math.isnan(high) else f"[{low:.6g}, {high:.6g}]"
+            lines.append(f"  {name:<8} {figure}  {span}{held}")
         lines.append(f"{self.status}: {self.reason}")
         return "\n".join([*lines, *self.notes])
 
@@ -173,6 +239,8 @@ class Fit:
     ) -> tuple[Float[np.ndarray, "quantities"], Float[np.ndarray, "quantities"]]:
         """The interval of each quantity from its value on every draw: percentiles at a level that
         is widened for small tables (``intervals.py``)."""
+        if self.resample == "even":  # their own tails are Student's
+            return percentile_interval(values, level)
         lost, wild = 1 if self.by else len(self.free), self.resample == "wild"
         read_at = draws_level(
             level,

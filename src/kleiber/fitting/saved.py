@@ -15,7 +15,7 @@ from kleiber.errors import BadFormula, BadLaw, BadTable, reason
 from kleiber.files import land
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
-from kleiber.fitting.record import Fit
+from kleiber.fitting.record import ANY, Fit
 from kleiber.fitting.status import Status
 from kleiber.fitting.wild import Moments
 from kleiber.formula import parse, symbols
@@ -31,7 +31,8 @@ def describe(fit: Fit) -> dict[str, Any]:
     params = {}
     for name, value in fit.params.items():
         low, high = fit.interval(name, fit.level)
-        params[name] = {"value": value, "low": low, "high": high, "stderr": fit.stderr.get(name)}
+        known = None if name in fit.unknown else value
+        params[name] = {"value": known, "low": low, "high": high, "stderr": fit.stderr.get(name)}
     document = {
         "law": fit.law.name,
         "formula": fit.law.formula,
@@ -53,6 +54,8 @@ def describe(fit: Fit) -> dict[str, Any]:
         "resample": fit.resample,
         "priors": {name: list(pair) for name, pair in fit.priors.items()},
         "inside": fit.inside,
+        "straight": fit.straight,
+        "unknown": list(fit.unknown),
         "starts": {name: list(ends) for name, ends in fit.starts.items()},
     }
     return _plain(document)
@@ -121,7 +124,11 @@ def load(path: str | Path) -> Fit:
 
 
 def _fit_from(given: Mapping[str, Any]) -> Fit:
-    params = {name: float(item["value"]) for name, item in given["params"].items()}
+    unknown = tuple(given.get("unknown") or ())
+    params = {
+        name: ANY if name in unknown else float(item["value"])
+        for name, item in given["params"].items()
+    }
     law = _law_from(given, tuple(params))
     if set(law.params) != set(params):
         raise BadTable(f"law {law.name} has parameters {', '.join(law.params)}, not those saved")
@@ -156,6 +163,8 @@ def _fit_from(given: Mapping[str, Any]) -> Fit:
         priors=_pairs_from(_part(given, "priors")),
         resample=str(given.get("resample", "rows")),
         inside=float(given.get("inside", 1.0)),
+        straight=bool(given.get("straight", False)),
+        unknown=unknown,
         moments=_moments_from(given.get("moments"), len(free)),
         outermost=tuple(given.get("outermost") or ()),
         notes=tuple(given.get("notes") or ()),

@@ -67,15 +67,15 @@ def allow_signs(law: Law, names: tuple[str, ...]) -> Law:
     return replace(law, domains=domains)
 
 
-def dispersion(problem: Problem, point: Float[np.ndarray, "params"], scale: float) -> float:
+def dispersion(problem: Problem, best: Optimum) -> float:
     """tau of the noise model: the mean of rho'(r) r, over the rows left after the parameters."""
     if problem.noise.dof is not None:
         return 1.0  # its loss function is a log likelihood already
-    r = residuals(problem, point[None])
-    paid = charge(problem.noise, r, np.array([scale]))
+    r = residuals(problem, best.point[None])
+    paid = charge(problem.noise, r, np.array([best.scale]))
     rows = int((problem.weights > 0).sum())
     mean = float((problem.weights * paid.psi[0] * r[0]).sum() / problem.weights.sum())
-    return max(mean * rows / max(rows - len(point), 1), 1e-300)
+    return max(mean * rows / max(rows - len(best.point), 1), 1e-300)
 
 
 def try_other_sign(
@@ -148,7 +148,7 @@ def _gain(trial: OtherSign, best: Optimum, freed: int) -> float:
     """The share of the objective that the trial leaves of another optimum's; 1 where the fall is
     not significant."""
     problem = trial.problem
-    tau = dispersion(problem, trial.best.point, trial.best.scale)
+    tau = dispersion(problem, trial.best)
     fall = (best.objective - trial.best.objective) / tau
     if not fall > 0.5 * float(special.chdtri(freed, SURE)):
         return 1.0
@@ -179,8 +179,11 @@ def judge_bounds(
     hit: Mapping[int, float],
     other: OtherSign | None,
     ask: Settings,
-) -> tuple[Status, str]:
-    """The status of a fit with parameters at a bound, and what the data say there."""
+) -> tuple[Status, str] | None:
+    """The status of a fit with parameters at a bound where the data say more of it than that they
+    do not need a term; else None."""
+    if not hit:
+        return None
     names = problem.law.params
     each = ", ".join(f"{names[k]} went to {bound:g}" for k, bound in hit.items())
     if other is not None and other.clear:
@@ -196,11 +199,7 @@ def judge_bounds(
             f"{each}, the end of its domain; a value of {want} below 0 would lower the objective "
             f"by {1 - other.share:.1%}: the law bends a little otherwise than the data"
         )
-    held = ", ".join(f"{names[k]!r}: {bound:g}" for k, bound in hit.items())
-    return Status.BOUND_HIT, (
-        f"{each}: the data do not need that term, and its interval is one-sided at best; "
-        f"drop it or fix it (fixed={{{held}}})"
-    )
+    return None
 
 
 def _contradiction(

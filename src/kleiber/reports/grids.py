@@ -37,7 +37,8 @@ def show_fit(console: Console, made: Fit) -> None:
         held = "fixed" if name in made.fixed else "tied" if name in made.tied else ""
         low, high = made.interval(name, made.level)
         error = held or figure(made.stderr.get(name))
-        _add(grid, name, figure(value, 6), span(low, high), error)
+        known = None if name in made.unknown else value
+        _add(grid, name, figure(known, 6), span(low, high), error)
     show(console, grid)
     say(
         console,
