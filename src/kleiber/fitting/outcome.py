@@ -19,7 +19,7 @@ from kleiber.fitting.remedy import collinear_variables, offer
 from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search, thin
 from kleiber.fitting.signs import allow_signs, dispersion, judge_bounds, try_other_sign
 from kleiber.fitting.starts import draw_starts, start_ranges
-from kleiber.fitting.status import Status, bounds_hit, idle_params, judge, judge_rows
+from kleiber.fitting.status import Status, bounds_hit, idle_params, join_words, judge, judge_rows
 from kleiber.fitting.student import FEW, even_covariance, is_straight, spare_rows
 from kleiber.law import Law, restrict
 
@@ -97,7 +97,7 @@ def judge_optimum(law: Law, posed: Posed | Solved, best: Optimum, ask: Settings)
     for k, bound in hit.items():
         point[k] = list(problem.law.domains.values())[k].approach(bound)
     idle = idle_params(problem, point, hit)
-    hit = {k: bound for k, bound in hit.items() if k not in idle}
+    met, hit = hit, {k: bound for k, bound in hit.items() if k not in idle}
     spread = measure_spread(problem, best.point, best.scale, groups, (*hit, *idle))
     # a descent that crawls along what the table does not determine has told what there is to tell
     settled = best.converged or (bool(spread.lost) and not hit)
@@ -109,8 +109,12 @@ def judge_optimum(law: Law, posed: Posed | Solved, best: Optimum, ask: Settings)
         spread=spread,
         evaluations=best.iterations,
     )
-    if settled and (verdict := judge_bounds(free, problem, point, hit, other, ask)):
+    if settled and (verdict := judge_bounds(free, problem, point, met, other, ask)):
         status, reason = verdict
+    elif status is Status.CONVERGED and idle:
+        gone = join_words(problem.law.params[k] for k in idle)
+        status = Status.BOUND_HIT
+        reason = f"the term of {gone} went to 0, so that the table says nothing of them"
     elif status is Status.CONVERGED and (pair := collinear_variables(problem)):
         status = Status.FLAT
         reason = (
