@@ -14,10 +14,11 @@ from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.compiled import compile_kernel, worth_compiling
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
-from kleiber.fitting.outcome import conclude, draw_from, solve
+from kleiber.fitting.outcome import conclude, draw_from, fitted_params, solve
 from kleiber.fitting.posing import Settings
 from kleiber.fitting.problem import Problem
 from kleiber.fitting.record import Fit
+from kleiber.fitting.units import refuse_logarithms
 from kleiber.law import Law
 from kleiber.laws import find
 from kleiber.maths.seeds import stream
@@ -110,6 +111,7 @@ def fit_steps(
 def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, None, Fit]:
     began = time.perf_counter()
     solved = solve(law, frame, ask)
+    refuse_logarithms(law, solved.problem.columns, fitted_params(law, ask, solved))
     problem, drawn, unsettled = solved.problem, [np.empty((0, len(solved.point)))], 0
     if len(problem.target) > len(solved.point) and ask.draws:
         runs = refit(

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from kleiber.errors import BadLaw, nearest
 from kleiber.fitting.covariance import Spread, measure_spread
+from kleiber.fitting.inspection import inspect_fit
 from kleiber.fitting.noise import charge
 from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.prior import read_priors
@@ -21,6 +22,7 @@ from kleiber.fitting.remedy import collinear_variables, offer
 from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search, thin
 from kleiber.fitting.starts import draw_starts, start_ranges
 from kleiber.fitting.status import Status, bounds_hit, judge
+from kleiber.fitting.units import note_units
 from kleiber.fitting.wild import Moments, find_moves, measure_moments, stretch_residuals
 from kleiber.law import Law
 from kleiber.table import digest, ranges
@@ -140,12 +142,11 @@ def conclude(
 ) -> Fit:
     """The Fit. ``values`` are the draws' parameters, ``unsettled`` how many did not converge."""
     problem, point = solved.problem, solved.point
-    theta = problem.outer(point[None])[0]
-    theta[list(solved.hit)] = list(solved.hit.values())
-    named = dict(zip(problem.law.params, theta.tolist(), strict=True))
+    params = fitted_params(law, ask, solved)
+    misfit = inspect_fit(problem, point, tuple(solved.hit), law, params, frame, ask)
     return Fit(
         law=law,
-        params=_all_params(law, named, ask),
+        params=params,
         status=solved.status,
         reason=solved.reason,
         objective=solved.best.objective,
@@ -173,7 +174,12 @@ def conclude(
         inside=_inside(problem, point, ask),
         moments=_moments(law, solved) if ask.wild else None,
         outermost=_outermost(problem.columns),
-        notes=_notes(solved, unsettled, len(values), ask),
+        notes=(
+            *misfit.notes,
+            *note_units(law, problem.columns, params),
+            *_notes(solved, unsettled, len(values), ask),
+        ),
+        misfit=misfit,
     )
 
 
@@ -225,7 +231,11 @@ def _outermost(columns: Mapping[str, np.ndarray]) -> tuple[Mapping[str, float], 
     return tuple(dict(zip(columns, row.tolist(), strict=True)) for row in front)
 
 
-def _all_params(law: Law, free: Mapping[str, float], ask: Settings) -> dict[str, float]:
+def fitted_params(law: Law, ask: Settings, solved: Solved) -> dict[str, float]:
+    """Every parameter of the law at the optimum, fixed and tied ones too."""
+    theta = solved.problem.outer(solved.point[None])[0]
+    theta[list(solved.hit)] = list(solved.hit.values())
+    free = dict(zip(solved.problem.law.params, theta.tolist(), strict=True))
     full = complete({**free, **{k: float(v) for k, v in ask.fixed.items()}}, ask.tied)
     return {name: full[name] for name in law.params}
 

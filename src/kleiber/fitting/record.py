@@ -18,6 +18,7 @@ from kleiber.fitting.intervals import (
     normal_interval,
     percentile_interval,
 )
+from kleiber.fitting.misfit import Misfit
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.status import Status
@@ -41,7 +42,8 @@ class Fit:
     says how draws were made ("rows" or "wild"), ``moments`` what tells how well the variance of
     wild ones is known, ``inside`` for what share of the rows the loss is quadratic; ``outermost``
     are the runs that no other run exceeds in every variable, among which is the dearest one for any
-    cost that rises with the variables.
+    cost that rises with the variables; ``misfit`` is how badly the law misses the table (None of
+    a document that was saved without it).
     """
 
     law: Law
@@ -76,6 +78,7 @@ class Fit:
     )
     outermost: tuple[Mapping[str, float], ...] = ()
     notes: tuple[str, ...] = ()
+    misfit: Misfit | None = None
 
     @property
     def n_draws(self) -> int:
@@ -149,7 +152,8 @@ class Fit:
             held = " (fixed)" if name in self.fixed else " (tied)" if name in self.tied else ""
             lines.append(f"  {name:<8} {value:.6g}  [{low:.6g}, {high:.6g}]{held}")
         lines.append(f"{self.status}: {self.reason}")
-        return "\n".join([*lines, *self.notes])
+        missed = () if self.misfit is None else (self.misfit.sentence,)
+        return "\n".join(dict.fromkeys([*lines, *missed, *self.notes]))
 
     def freedom(
         self, values: Float[np.ndarray, "draws quantities"]

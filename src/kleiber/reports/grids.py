@@ -46,7 +46,10 @@ def show_fit(console: Console, made: Fit) -> None:
     )
     colour = "green" if made.status == "converged" else "yellow" if made.usable else "red"
     say(console, Text(str(made.status), style=colour) + Text(f": {made.reason}"))
-    say_notes(console, made.notes)
+    sentence = "" if made.misfit is None else made.misfit.sentence
+    if made.misfit is not None:
+        say(console, Text(sentence, style="bold red" if made.misfit.alarm else ""))
+    say_notes(console, (note for note in made.notes if note != sentence))
 
 
 def show_plan(console: Console, made: Plan, beyond: str = "the dearest measured run") -> None:
