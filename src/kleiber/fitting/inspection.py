@@ -9,6 +9,7 @@ a law that passes may still be wrong where nothing was measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -24,13 +25,13 @@ from kleiber.fitting.remarks import remark, word_notes
 from kleiber.fitting.repeats import (
     TYPICAL,
     find_twins,
+    judge_repeats,
     number_cells,
     run_column,
-    test_repeats,
     widening,
 )
 from kleiber.fitting.suspects import Seen, find_suspects, find_trends
-from kleiber.fitting.trends import Tangent, refit_tangent, smallest_of
+from kleiber.fitting.trends import MAD, Tangent, group_means, refit_tangent, smallest_of
 from kleiber.law import Law
 
 EXACT = 1e-7  # typical relative residuals that are rounding, in which no trend is looked for
@@ -137,21 +138,16 @@ def _compare_repeats(
     """Lack of fit against repeated rows; rows of one run are no repeats of it."""
     cells = number_cells(list(seen.variables.values()))
     if groups is None:
-        return test_repeats(tangent, cells, seen.weights, seen.gap)
+        return judge_repeats(tangent, cells, seen.weights, seen.gap)
     count = np.bincount(groups)
     own = np.zeros(len(count), dtype=np.int64)
     own[groups] = cells
     if (own[groups] != cells).any():
         return None  # runs of several cells: what they share would pass for lack of fit
 
-    def mean(x: Float[np.ndarray, "rows"]) -> Float[np.ndarray, "groups"]:
-        return np.bincount(groups, x) / count
-
-    jacobian = np.stack([mean(x) for x in seen.jacobian.T], axis=1)
-    between = refit_tangent(mean(seen.r), jacobian, np.ones(len(count)))
-    if between is None:
-        return None
-    return test_repeats(between, own, np.ones(len(count)), mean(seen.gap))
+    r, gap = group_means(np.stack([seen.r, seen.gap], axis=1), groups).T
+    between = refit_tangent(r, group_means(seen.jacobian, groups), np.ones(len(count)))
+    return between and judge_repeats(between, own, np.ones(len(count)), gap)
 
 
 def _explained(seen: Seen) -> float | None:
@@ -180,7 +176,8 @@ def _find_floor(
     seen: Seen, law: Law, params: Mapping[str, float], tangent: Tangent | None, log: bool
 ) -> Floor | None:
     """The law's floor and the rows below it, if any lie lower than noise explains: one by itself
-    (a normal quantile at 1% a table), or more of them than chance puts below their prediction."""
+    (a normal quantile at 1% a table), or more of them than chance puts below their prediction. The
+    noise is at most what neighbours differ by, in which a misfit does not count."""
     if tangent is None:
         return None
     try:
@@ -188,16 +185,25 @@ def _find_floor(
             near, far = (float(law(**dict.fromkeys(law.variables, x), **params)) for x in FAR)
     except (ArithmeticError, ValueError, TypeError):
         return None
-    if not np.isfinite(far) or abs(near - far) > 1e-6 * abs(far):
+    settled = np.isfinite(far) and abs(near - far) <= 1e-6 * abs(far)
+    if not settled or (log and far <= 0):
         return None
     if (seen.predicted < far - 1e-9 * abs(far)).any() or not (seen.measured < far).any():
         return None
     below = np.flatnonzero(seen.measured < far)
     n = len(seen.r)
     depth = (np.log(far) if log else far) - seen.target
-    z = depth * np.sqrt(seen.weights) / tangent.scale
+    z = depth * np.sqrt(seen.weights) / min(tangent.scale, _local_scale(seen))
     alone = z > special.ndtri(1 - 0.005 / n)
     many = len(below) > n / 2 + special.ndtri(1 - 0.005) * np.sqrt(n) / 2
     rows = below if many else np.intersect1d(below, np.flatnonzero(alone))
     order = rows[np.argsort(seen.measured[rows], kind="stable")]
     return Floor(far, tuple(int(seen.rows[k]) + 1 for k in order)) if len(rows) else None
+
+
+def _local_scale(seen: Seen) -> float:
+    """The noise by the differences between neighbours along the prediction."""
+    order = np.argsort(seen.predicted, kind="stable")
+    jumps = np.abs(np.diff((seen.r * np.sqrt(seen.weights))[order]))
+    size = MAD * float(np.median(jumps)) / math.sqrt(2) if len(jumps) else 0.0
+    return size if size > 0 else math.inf

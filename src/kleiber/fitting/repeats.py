@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 
 from kleiber.fitting.misfit import LackOfFit
 from kleiber.fitting.trends import Tangent, f_probability
+from kleiber.table import kind_of
 
 TYPICAL = 0.6827  # the share of normal errors that lie within one standard deviation
 RUNS = ("run", "run_id", "run_name")  # columns that name the run that a row was measured in
@@ -32,7 +33,7 @@ def number_cells(columns: Sequence[Float[np.ndarray, "rows"]]) -> Int[np.ndarray
     return which.ravel().astype(np.int64)
 
 
-def test_repeats(
+def judge_repeats(
     tangent: Tangent,
     cells: Int[np.ndarray, "rows"],
     weights: Float[np.ndarray, "rows"],
@@ -74,7 +75,7 @@ def find_twins(
 ) -> tuple[tuple[int, int], ...]:
     """Numbers, from 1, of rows that one run holds twice: the same run, the same values of the
     law's variables and of all that tells measurements apart, each with its first such row."""
-    texts = [n for n in frame.columns if frame[n].dtype in (pl.String, pl.Categorical, pl.Enum)]
+    texts = [name for name in frame.columns if kind_of(frame[name]) == "text"]
     names = dict.fromkeys([run, *variables, *texts, *(n for n in OTHERWISE if n in frame.columns)])
     _, first, which = np.unique(
         np.stack([frame[name].rank("dense").fill_null(0).to_numpy() for name in names], axis=1),

@@ -14,9 +14,10 @@ from kleiber.fitting.misfit import Trend
 from kleiber.fitting.trends import (
     SIGNED,
     Question,
+    group_means,
     place,
     refit_tangent,
-    test_columns,
+    try_columns,
 )
 from kleiber.table import floats, kind_of
 
@@ -131,7 +132,7 @@ def find_trends(
     families: list[dict[str, float]] = []
     if groups is None:
         tangent = refit_tangent(seen.r, seen.jacobian, seen.weights)
-        families.append({} if tangent is None else test_columns(tangent, asked, None, seed))
+        families.append({} if tangent is None else try_columns(tangent, asked, None, seed))
     else:
         families += [_between(seen, asked, groups, seed), _within(seen, asked, groups, seed)]
     families = [each for each in families if each]
@@ -148,21 +149,16 @@ def _between(
     seen: Seen, asked: Mapping[str, Question], groups: Int[np.ndarray, "rows"], seed: int
 ) -> dict[str, float]:
     """Means of groups against the columns' means."""
-    count = np.bincount(groups)
-
-    def mean(x: Float[np.ndarray, "rows"]) -> Float[np.ndarray, "groups"]:
-        return np.bincount(groups, x) / count
-
-    jacobian = np.stack([mean(x) for x in seen.jacobian.T], axis=1)
-    tangent = refit_tangent(mean(seen.r), jacobian, np.ones(len(count)))
+    r = group_means(seen.r[:, None], groups)[:, 0]
+    tangent = refit_tangent(r, group_means(seen.jacobian, groups), np.ones(len(r)))
     if tangent is None:
         return {}
     own = {
-        name: Question(mean(each.values), each.ordered)
+        name: Question(group_means(each.values[:, None], groups)[:, 0], each.ordered)
         for name, each in asked.items()
         if each.ordered or (_within_range(each.values, groups) == 0).all()
     }
-    return test_columns(tangent, own, None, seed)
+    return try_columns(tangent, own, None, seed)
 
 
 def _within(
@@ -173,7 +169,7 @@ def _within(
     if tangent is None:
         return {}
     own = {n: each for n, each in asked.items() if (_within_range(each.values, groups) > 0).any()}
-    return test_columns(tangent, own, groups if groups.max() + 1 >= SIGNED else None, seed)
+    return try_columns(tangent, own, groups if groups.max() + 1 >= SIGNED else None, seed)
 
 
 def _within_range(

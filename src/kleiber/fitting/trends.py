@@ -108,11 +108,18 @@ def take_means_off(
     columns: Float[np.ndarray, "rows width"], groups: Int[np.ndarray, "rows"] | None
 ) -> Float[np.ndarray, "rows width"]:
     """Columns less their mean, or less that of each group."""
-    if groups is None:
-        return columns - columns.mean(axis=0)
-    count = np.bincount(groups)
-    means = np.stack([np.bincount(groups, x) / count for x in columns.T], axis=1)
-    return columns - means[groups]
+    return columns - (
+        columns.mean(axis=0) if groups is None else group_means(columns, groups)[groups]
+    )
+
+
+def group_means(
+    columns: Float[np.ndarray, "rows width"], groups: Int[np.ndarray, "rows"]
+) -> Float[np.ndarray, "groups width"]:
+    """The mean of each column in each group."""
+    sums = np.zeros((int(groups.max()) + 1, columns.shape[1]))
+    np.add.at(sums, groups, columns)
+    return sums / np.bincount(groups)[:, None]
 
 
 def _scale(left: Float[np.ndarray, "rows"], spare: int) -> float:
@@ -196,7 +203,7 @@ class Question:
     ordered: bool = True
 
 
-def test_columns(
+def try_columns(
     tangent: Tangent,
     columns: Mapping[str, Question],
     groups: Int[np.ndarray, "rows"] | None,

@@ -25,6 +25,7 @@ COUNTS = {  # what each column counts
     "n_unique": "tokens",
     "n_data": "examples",
 }
+LARGE = frozenset({"n_params", "n_tokens"})  # of which nobody has a few and a fraction
 LOGS = {"10": (3.0, 15.0), "e": (7.0, 34.0)}  # of a thousand to 1e15, by base
 NARROW = 4.0  # largest over smallest of a column of logarithms
 SMALL, BIG = 1e4, 2e3  # columns with fractions up to here are too small; from here in millions
@@ -96,7 +97,8 @@ def note_units(law: Law, columns: Columns, params: Mapping[str, float]) -> tuple
 def _note_on(law: Law, name: str, values: Float[np.ndarray, "rows"]) -> str:
     """What is strange about one column of counts."""
     low, high = float(values.min()), float(values.max())
-    if name not in COUNTS or low <= 0 or not (low < 1 or (high < SMALL and not _whole(values))):
+    broken = name in LARGE and high < SMALL and not _whole(values)
+    if name not in COUNTS or low <= 0 or not (low < 1 or broken):
         return ""
     unit = 1e6 if high >= BIG else 1e9
     what = f"Column {name!r} holds {low:.4g} to {high:.4g}, which is no count of {COUNTS[name]}"

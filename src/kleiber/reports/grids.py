@@ -44,11 +44,13 @@ def show_fit(console: Console, made: Fit) -> None:
         f"{made.rows} rows, {made.noise.describe()}, objective {made.objective:.6e}, "
         f"{made.n_draws} draws, {made.seconds:.2f} s",
     )
-    colour = "green" if made.status == "converged" else "yellow" if made.usable else "red"
+    missed = made.misfit is not None and made.misfit.alarm
+    good = made.status == "converged" and not missed
+    colour = "green" if good else "yellow" if made.usable else "red"
     say(console, Text(str(made.status), style=colour) + Text(f": {made.reason}"))
     sentence = "" if made.misfit is None else made.misfit.sentence
-    if made.misfit is not None:
-        say(console, Text(sentence, style="bold red" if made.misfit.alarm else ""))
+    if sentence:
+        say(console, Text(sentence, style="bold red" if missed else ""))
     say_notes(console, (note for note in made.notes if note != sentence))
 
 
