@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+PREDICTION, COMPUTE = "prediction", "n_params*n_tokens"  # columns that no table has
+
 
 @dataclass(frozen=True)
 class Trend:

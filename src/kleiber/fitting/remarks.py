@@ -8,7 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from kleiber.errors import listed, shown
-from kleiber.fitting.misfit import FarRow, Misfit, Trend
+from kleiber.fitting.misfit import COMPUTE, PREDICTION, FarRow, Misfit, Trend
 from kleiber.fitting.posing import Settings
 
 ALARM = 0.01  # a misfit is said where noise alone shows as much in fewer tables than this
@@ -29,15 +29,16 @@ def remark(made: Misfit, *, spare: int, tested: bool) -> Misfit:
             reasons.append(
                 f"repeated runs differ by {per_cent(lack.repeat_error)} only"
                 if made.typical_error > MANY * lack.repeat_error
-                else "it misses the means of repeated runs by more than these differ"
+                else "the means of repeated runs lie further off than the runs differ"
             )
             reasons[-1] += f" ({probability(lack.p)})"
-        sentence = f"The law misses the table: {' and '.join(reasons)}; {_errors(made)}."
+        sentence = f"The law misses the table: {'; '.join(reasons)}; {_errors(made)}."
         return replace(made, alarm=True, sentence=sentence)
     if spare <= 0:
         sentence = "The law has as many parameters as rows: nothing is left to judge it by."
     elif not tested:
-        sentence = f"The law meets the rows to rounding: {_errors(made)}."
+        most = "most" if any(abs(item.gap) > 1e-6 for item in made.worst) else "the"
+        sentence = f"The law meets {most} rows to rounding: {_errors(made)}."
     elif not made.trends:
         sentence = f"There are too few rows to look for trends in residuals: {_errors(made)}."
     else:
@@ -46,12 +47,14 @@ def remark(made: Misfit, *, spare: int, tested: bool) -> Misfit:
 
 
 def _trends(said: Sequence[Trend]) -> str:
-    """The columns with their p-values, and where the law is furthest off along the first."""
-    first = said[0]
-    named = [f"{shorten(item.column)} ({probability(item.p)})" for item in said[:NAMED]]
+    """The columns with their p-values, those of the table first, and where the law is furthest off
+    along the first."""
+    order = sorted(said, key=lambda item: item.column in (PREDICTION, COMPUTE))
+    first = order[0]
+    named = [f"{shorten(item.column)} ({probability(item.p)})" for item in order[:NAMED]]
     more = f" and {len(said) - NAMED} more" if len(said) > NAMED else ""
     side = "low" if first.gap < 0 else "high"
-    return f"{', '.join(named)}{more}, and the law is {_by(first.gap)} too {side} {_where(first)}"
+    return f"{', '.join(named)}{more}; the law is {_by(first.gap)} too {side} {_where(first)}"
 
 
 def _where(item: Trend) -> str:

@@ -10,7 +10,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from kleiber.columns import COLUMNS
-from kleiber.fitting.misfit import Trend
+from kleiber.fitting.misfit import COMPUTE, PREDICTION, Trend
 from kleiber.fitting.trends import (
     SIGNED,
     Question,
@@ -21,7 +21,6 @@ from kleiber.fitting.trends import (
 )
 from kleiber.table import floats, kind_of
 
-PREDICTION, COMPUTE = "prediction", "n_params*n_tokens"
 BINS = 8  # of a column, in which the law's gap is looked at
 MEASURES = frozenset(  # words in the names of columns that are measured, not chosen: the noise
     # of a run moves them with its target
