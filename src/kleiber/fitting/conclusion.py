@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.fitting.inspection import inspect_fit
 from kleiber.fitting.outcome import FEW_GROUPS, SOME_GROUPS, Solved
 from kleiber.fitting.posing import Settings
 from kleiber.fitting.problem import Problem, residuals
@@ -18,6 +19,7 @@ from kleiber.fitting.record import ANY, Fit, complete
 from kleiber.fitting.status import Status, join_words, judge_intervals
 from kleiber.fitting.student import FEW, spare_rows
 from kleiber.fitting.twins import align_draws, find_twins
+from kleiber.fitting.units import note_units
 from kleiber.fitting.wild import Moments, find_moves, measure_moments, stretch_residuals
 from kleiber.law import Law
 from kleiber.table import digest, ranges
@@ -39,13 +41,11 @@ def conclude(
         spread = replace(spread, classical=nothing, sandwich=nothing)
     if len(values) and (twins := find_twins(problem, point)):
         values = problem.outer(align_draws(problem.inner(values), point, twins))
-    theta = problem.outer(point[None])[0]
-    theta[list(solved.hit)] = list(solved.hit.values())
-    theta[list(solved.idle)] = ANY
-    named = dict(zip(problem.law.params, theta.tolist(), strict=True))
+    params = fitted_params(ask, solved)
+    misfit = inspect_fit(problem, point, (*solved.hit, *solved.idle), law, params, frame, ask)
     made = Fit(
         law=law,
-        params=_all_params(law, named, ask),
+        params=params,
         status=solved.status,
         reason=solved.reason,
         objective=solved.best.objective,
@@ -77,7 +77,12 @@ def conclude(
         straight=solved.straight and solved.made == "even" and not (solved.hit or ask.priors),
         unknown=tuple(problem.law.params[k] for k in solved.idle),
         outermost=_outermost(problem.columns),
-        notes=_notes(solved, unsettled, len(values), ask),
+        notes=(
+            *misfit.notes,
+            *note_units(law, problem.columns, params),
+            *_notes(solved, unsettled, len(values), ask),
+        ),
+        misfit=misfit,
     )
     return _judged(made, solved, unsettled)
 
@@ -146,7 +151,13 @@ def _outermost(columns: Mapping[str, np.ndarray]) -> tuple[Mapping[str, float], 
     return tuple(dict(zip(columns, row.tolist(), strict=True)) for row in front)
 
 
-def _all_params(law: Law, free: Mapping[str, float], ask: Settings) -> dict[str, float]:
+def fitted_params(ask: Settings, solved: Solved) -> dict[str, float]:
+    """Every parameter of the law at the optimum, fixed and tied ones too."""
+    law, names = solved.law, solved.problem.law.params
+    theta = solved.problem.outer(solved.point[None])[0]
+    theta[list(solved.hit)] = list(solved.hit.values())
+    theta[list(solved.idle)] = ANY
+    free = dict(zip(names, theta.tolist(), strict=True))
     full = complete({**free, **{k: float(v) for k, v in ask.fixed.items()}}, ask.tied)
     return {name: full[name] for name in law.params}
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.compiled import compile_kernel, worth_compiling
-from kleiber.fitting.conclusion import conclude
+from kleiber.fitting.conclusion import conclude, fitted_params
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.outcome import Solved, draw_from, judge_optimum, solve
@@ -22,6 +22,7 @@ from kleiber.fitting.problem import Problem
 from kleiber.fitting.record import Fit
 from kleiber.fitting.search import look_again
 from kleiber.fitting.status import Status
+from kleiber.fitting.units import refuse_logarithms
 from kleiber.law import Law
 from kleiber.laws import find
 from kleiber.maths.seeds import stream
@@ -121,6 +122,7 @@ def fit_steps(
 def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, None, Fit]:
     began = time.perf_counter()
     solved = solve(law, frame, ask)
+    refuse_logarithms(solved.law, solved.problem.columns, fitted_params(ask, solved))
     drawn = Drawn(np.empty((0, len(solved.point))), 0)
     if solved.status is not Status.TOO_FEW_POINTS and ask.draws:
         for _ in range(LOOKS):

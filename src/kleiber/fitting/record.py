@@ -19,6 +19,7 @@ from kleiber.fitting.intervals import (
     normal_interval,
     percentile_interval,
 )
+from kleiber.fitting.misfit import Misfit
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.problem import straighten
@@ -49,7 +50,8 @@ class Fit:
     ``straight`` that the law is a line, whose intervals are Student's; ``unknown`` are parameters
     on which nothing depends, since another one went to its bound; ``outermost`` are the runs that
     no other run exceeds in every variable, among which is the dearest one for any cost that rises
-    with the variables.
+    with the variables; ``misfit`` is how badly the law misses the table (None of a document that
+    was saved without it).
     """
 
     law: Law
@@ -86,6 +88,7 @@ class Fit:
     unknown: tuple[str, ...] = ()
     outermost: tuple[Mapping[str, float], ...] = ()
     notes: tuple[str, ...] = ()
+    misfit: Misfit | None = None
 
     @property
     def n_draws(self) -> int:
@@ -215,7 +218,8 @@ class Fit:
             span = "unknown" if math.isnan(low) and math.isnan(high) else f"[{low:.6g}, {high:.6g}]"
             lines.append(f"  {name:<8} {figure}  {span}{held}")
         lines.append(f"{self.status}: {self.reason}")
-        return "\n".join([*lines, *self.notes])
+        missed = () if self.misfit is None else (self.misfit.sentence,)
+        return "\n".join(dict.fromkeys([*lines, *missed, *self.notes]))
 
     def freedom(
         self, values: Float[np.ndarray, "draws quantities"]

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from kleiber.errors import BadFormula, BadLaw, BadTable, reason
 from kleiber.files import land
 from kleiber.fitting.intervals import check_level
+from kleiber.fitting.misfit import describe_misfit, misfit_from
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import ANY, Fit
 from kleiber.fitting.status import Status
@@ -40,6 +41,7 @@ def describe(fit: Fit) -> dict[str, Any]:
         "level": fit.level,
         "objective": fit.objective,
         "status": str(fit.status),
+        "misfit": describe_misfit(fit.misfit),
         "rows": fit.rows,
         "target": fit.target,
         "seconds": fit.seconds,
@@ -168,6 +170,7 @@ def _fit_from(given: Mapping[str, Any]) -> Fit:
         moments=_moments_from(given.get("moments"), len(free)),
         outermost=tuple(given.get("outermost") or ()),
         notes=tuple(given.get("notes") or ()),
+        misfit=misfit_from(given.get("misfit")),
     )
 
 

@@ -26,6 +26,7 @@ from kleiber.errors import BadFormula, BadPlan, nearest, shown
 from kleiber.formula import Expr, number, parse, symbol, symbols, walk
 from kleiber.planning.call import Form, build, form_of, read_call, write_call
 
+SLOWEST = 1e6  # FLOP/s of a device: fewer are TFLOP/s or GFLOP/s
 FLOPS, GPU_HOURS, MONEY, OTHER = "FLOPs", "GPU-hours", "money", "budget units"
 
 
@@ -129,6 +130,11 @@ def gpu_hours(cost: Cost | str, *, flops_per_second: float, utilisation: float) 
     rate = {"flops_per_second": flops_per_second, "utilisation": utilisation}
     _positive(**rate)
     _positive(flops_per_hour=flops_per_second * 3600 * utilisation)
+    if flops_per_second < SLOWEST:
+        raise BadPlan(
+            f"flops_per_second = {flops_per_second:g} is slower than any device: it counts single "
+            f"FLOPs, so write {flops_per_second:g}e12 for {flops_per_second:g} TFLOP/s"
+        )
     if utilisation > 1:
         raise BadPlan(f"utilisation is a share between 0 and 1, got {utilisation:g}")
     at = f"{flops_per_second:g} peak FLOP/s a device, {utilisation:.3g} of it used"

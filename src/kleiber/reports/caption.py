@@ -45,15 +45,26 @@ def header_lines(panels: Panels, room: float, measure: Measure) -> list[Line]:
         lines.append(_line("(its formula has no short notation)", 9.0, 0.21, FAINT))
     lines.append(_line("", 4.0, 0.06))
     lines += _parameter_lines(panels, room, measure)
-    colour = GREEN if panels.converged else AMBER if panels.settled else RED
+    lines += _verdict_lines(panels, room, measure)
+    return lines + [
+        _line(text, 9.0, 0.21, FAINT) for text in _wrapped(panels.facts, 9.0, room, measure, most=2)
+    ]
+
+
+def _verdict_lines(panels: Panels, room: float, measure: Measure) -> list[Line]:
+    """How the fit ended, and how badly the law misses the table."""
+    good = panels.converged and not panels.missed
+    colour = GREEN if good else AMBER if panels.settled else RED
     flag = "" if panels.converged else "Note: " if panels.settled else "NOT USABLE: "
     sentence = f"{flag}{panels.status}: {panels.reason}" if panels.reason else panels.status
-    lines += [
+    lines = [
         _line(text, 10.0, 0.23, colour, bold=not panels.converged)
         for text in _wrapped(sentence, 10.0, room, measure, most=4, bold=not panels.converged)
     ]
+    shade, bold = (RED, True) if panels.missed else (FAINT, False)
     return lines + [
-        _line(text, 9.0, 0.21, FAINT) for text in _wrapped(panels.facts, 9.0, room, measure, most=2)
+        _line(text, 10.0, 0.23, shade, bold=bold)
+        for text in _wrapped(panels.misfit, 10.0, room, measure, most=4, bold=bold)
     ]
 
 
@@ -67,7 +78,9 @@ def note_lines(panels: Panels, room: float, measure: Measure) -> list[Line]:
     text = [
         each
         for note in notes
-        for each in _wrapped(f"{note[:1].upper()}{note[1:]}.", 8.5, room, measure, most=3)
+        for each in _wrapped(
+            f"{note[:1].upper()}{note[1:].rstrip('.')}.", 8.5, room, measure, most=3
+        )
     ]
     return [_line(each, 8.5, 0.19, FAINT) for each in text]
 

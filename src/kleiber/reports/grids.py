@@ -45,9 +45,14 @@ def show_fit(console: Console, made: Fit) -> None:
         f"{made.rows} rows, {made.noise.describe()}, objective {made.objective:.6e}, "
         f"{made.n_draws} draws, {made.seconds:.2f} s",
     )
-    colour = "green" if made.status == "converged" else "yellow" if made.usable else "red"
+    missed = made.misfit is not None and made.misfit.alarm
+    good = made.status == "converged" and not missed
+    colour = "green" if good else "yellow" if made.usable else "red"
     say(console, Text(str(made.status), style=colour) + Text(f": {made.reason}"))
-    say_notes(console, made.notes)
+    sentence = "" if made.misfit is None else made.misfit.sentence
+    if sentence:
+        say(console, Text(sentence, style="bold red" if missed else ""))
+    say_notes(console, (note for note in made.notes if note != sentence))
 
 
 def show_plan(console: Console, made: Plan, beyond: str = "the dearest measured run") -> None:

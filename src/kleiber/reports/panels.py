@@ -104,7 +104,8 @@ class Panels:
     ``drawn`` are the rows of the table for which the law has a value, the rows of the panels
     ``residuals`` and ``match``, and ``shown`` those worth a point each, all unless they are very
     many (a note says how they were chosen); ``formula`` is "" when the law has none that can be
-    written; ``settled`` is false for a fit that nothing may rest on.
+    written; ``settled`` is false for a fit that nothing may rest on; ``misfit`` says how badly the
+    law misses the table, and ``missed`` whether that is beyond noise.
     """
 
     title: str
@@ -117,6 +118,8 @@ class Panels:
     reason: str
     settled: bool
     converged: bool
+    misfit: str
+    missed: bool
     facts: str
     band: str
     notes: tuple[str, ...]
@@ -159,6 +162,8 @@ def fit_panels(fit: Fit, table: Any) -> Panels:
         reason=fit.reason,
         settled=fit.usable,
         converged=fit.status is Status.CONVERGED,
+        misfit="" if fit.misfit is None else fit.misfit.sentence,
+        missed=fit.misfit is not None and fit.misfit.alarm,
         facts=_facts(fit, len(y)),
         band=_band(fit, law.curves),
         notes=_notes(fit, frame, residual, shown, match),
@@ -349,7 +354,8 @@ def _notes(
     shown: Bool[np.ndarray, "rows"],
     match: MatchPanel,
 ) -> tuple[str, ...]:
-    notes = list(fit.notes)
+    said = "" if fit.misfit is None else fit.misfit.sentence  # it stands in the header
+    notes = [note for note in fit.notes if note != said]
     known: Bool[np.ndarray, "rows"] = np.isfinite(residual)
     if not known.all():
         notes.append(
