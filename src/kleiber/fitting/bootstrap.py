@@ -27,7 +27,7 @@ from kleiber.maths.levenberg import Descent, Local
 
 AT_ONCE = 400_000  # rows x parameters x draws worked on between two signs of life
 TOLERANCE = 1e-10  # relative, on the objective of each draw
-PATIENCE = 60  # steps of one descent of a draw: those that settle at all have done so by then
+PATIENCE = {True: 200, False: 60}  # steps of one descent of a draw, on few rows and on many
 RESTART = 1e-3  # damping after a failed Newton step, close as the optimum is
 
 
@@ -141,7 +141,7 @@ class _Refitting:
             shift=None if self.shift is None else self.shift[rows],
             moved=None if self.moved is None else self.moved[rows],
             curved=is_curved(self.problem),
-            max_iterations=PATIENCE,
+            max_iterations=PATIENCE[is_curved(self.problem)],
         )[0]
 
     def lift(self, best: Descent, lifts: Sequence[Lift]) -> np.ndarray:
