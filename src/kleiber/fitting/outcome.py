@@ -11,6 +11,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from kleiber.errors import BadLaw, nearest
+from kleiber.fitting.components import measure_components
 from kleiber.fitting.covariance import Spread, measure_spread
 from kleiber.fitting.noise import charge
 from kleiber.fitting.posing import Settings, pose_table
@@ -173,6 +174,7 @@ def conclude(
         inside=_inside(problem, point, ask),
         moments=_moments(law, solved) if ask.wild else None,
         outermost=_outermost(problem.columns),
+        components=measure_components(problem, point, solved.groups),
         notes=_notes(solved, unsettled, len(values), ask),
     )
 

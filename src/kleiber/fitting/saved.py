@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from kleiber.errors import BadFormula, BadLaw, BadTable, reason
 from kleiber.files import land
+from kleiber.fitting.components import describe_components, read_components
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import Fit
@@ -53,6 +54,7 @@ def describe(fit: Fit) -> dict[str, Any]:
         "resample": fit.resample,
         "priors": {name: list(pair) for name, pair in fit.priors.items()},
         "inside": fit.inside,
+        "variance": describe_components(fit.components),
         "starts": {name: list(ends) for name, ends in fit.starts.items()},
     }
     return _plain(document)
@@ -158,6 +160,7 @@ def _fit_from(given: Mapping[str, Any]) -> Fit:
         inside=float(given.get("inside", 1.0)),
         moments=_moments_from(given.get("moments"), len(free)),
         outermost=tuple(given.get("outermost") or ()),
+        components=read_components(given.get("variance")),
         notes=tuple(given.get("notes") or ()),
     )
 
