@@ -14,6 +14,7 @@ from jaxtyping import Float
 from kleiber.errors import BadFormula, BadLaw, BadTable, reason
 from kleiber.files import land
 from kleiber.fitting.components import describe_components, read_components
+from kleiber.fitting.group_document import pick_group
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import Fit
@@ -95,8 +96,8 @@ def save(fit: Fit, path: str | Path) -> None:
         Path(temporary).write_text(text + "\n", encoding="utf-8")
 
 
-def load(path: str | Path) -> Fit:
-    """Read a fit that ``save`` or ``kleiber fit -o`` wrote.
+def load(path: str | Path, *, group: Any = None) -> Fit:
+    """Read a fit that ``save`` or ``kleiber fit -o`` wrote; of ``fit --group``, that of ``group``.
 
     A document with no more than the keys of ``fit --json`` is accepted too: without draws and
     ranges its intervals are unknown. Raises BadTable for anything else.
@@ -110,6 +111,7 @@ def load(path: str | Path) -> Fit:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise BadTable(f"{path} is not a saved fit: {reason(error)}") from None
+    given = pick_group(given, group, str(path))
     missing = [key for key in REQUIRED if not isinstance(given, dict) or key not in given]
     if missing:
         raise BadTable(f"{path} is not a saved fit: it has no {', '.join(missing)}")
