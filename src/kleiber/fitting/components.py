@@ -41,7 +41,8 @@ class VarianceComponents:
     """Variances on the scale of the residuals, each with its degrees of freedom.
 
     ``run`` is None where rows are not grouped, or no run was evaluated twice: ``evaluation`` is
-    then the variance of a row. ``freedom`` is that of their sum; 0 where there are none.
+    then the variance of a row. ``freedom`` is that of their sum; where it is 0 (as many parameters
+    as runs) nothing tells how far a run may lie from the law.
     """
 
     run: float | None
@@ -167,15 +168,18 @@ def _two_components(sums: _Sums) -> VarianceComponents:
         return VarianceComponents(0.0, math.nan, 0.0, 0.0, 0.0)
     ratio = _best_ratio(sums)
     size = float(_restricted(sums, np.array([ratio]))[1][0]) / sums.spare
-    # covariance of both variances, in units of the evaluation's: inverse of the information
     known = _information(sums, ratio)
-    scale = np.sqrt(np.diag(known))
-    if not (scale > 0).all() or np.linalg.cond(known / np.outer(scale, scale)) > 1e8:
-        return VarianceComponents(ratio * size, size, 0.0, 0.0, 0.0)
-    spread = np.linalg.inv(known)
-    both = 2 * (1 + ratio) ** 2 / float(spread.sum())
-    run = 2 * ratio**2 / float(spread[0, 0])
-    return VarianceComponents(ratio * size, size, both, run, 2 / float(spread[1, 1]))
+    unit = np.sqrt(np.diag(known))
+    spread = np.linalg.pinv(known / np.outer(unit, unit)) / np.outer(unit, unit)
+    # twice the square over the variance: of the sum, of the run's, of the evaluation's (here 1)
+    both, run, one = (
+        (1 + ratio) ** 2 / float(spread.sum()),
+        ratio**2 / spread[0, 0],
+        1 / spread[1, 1],
+    )
+    if not 2 * both >= 1:
+        return VarianceComponents(None, size, 0.0, 0.0, 2 * float(one))
+    return VarianceComponents(ratio * size, size, 2 * both, 2 * float(run), 2 * float(one))
 
 
 def _best_ratio(sums: _Sums) -> float:
@@ -292,7 +296,7 @@ def add_noise(
     Where residuals are logarithms, an end that is not positive stays, for no noise moves it.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = (np.log(end) if log else end for end in ends)
+        low, high = (np.log(np.maximum(end, 0.0)) if log else end for end in ends)
         middle = np.clip(np.log(value) if log else value, low, high)
         lower = middle - np.hypot(middle - low, reach[0])
         upper = middle + np.hypot(high - middle, reach[1])

@@ -10,12 +10,11 @@ from kleiber.errors import BadTable, listed, shown
 def pick_group(given: Any, group: Any, path: str) -> Any:
     """The document of one group, where the file holds one for each; else the document itself.
     BadTable, with the groups there are, where the file has no such group or none is asked for."""
-    document: Any = given
-    whole = cast("dict[str, Any]", document if isinstance(document, dict) else {})
+    whole = cast("dict[str, Any]", given if isinstance(given, dict) else {})
     if "group" not in whole or not isinstance(whole.get("groups"), list):
         if group is not None:
             raise BadTable(f"{path} holds one fit, not one for each group; load it without group=.")
-        return document
+        return cast(Any, given)
     every = cast("list[Any]", whole["groups"])
     items = [cast("dict[str, Any]", item) for item in every if isinstance(item, dict)]
     named = {str(item["value"]): item for item in items if "value" in item}
