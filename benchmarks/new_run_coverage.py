@@ -63,8 +63,8 @@ def draw_noise(cell: Cell, rng: np.random.Generator, size: int) -> np.ndarray:
 
 def draw_columns(cell: Cell, rng: np.random.Generator, size: int) -> dict[str, np.ndarray]:
     """Random columns of so many runs."""
-    names = kleiber.laws.catalogue()[cell.law].variables
-    return {n: np.exp(rng.uniform(*np.log(RANGES[n]), size)) for n in names}
+    ends = {n: np.log(RANGES[n]) for n in kleiber.laws.catalogue()[cell.law].variables}
+    return {n: np.exp(rng.uniform(low, high, size)) for n, (low, high) in ends.items()}
 
 
 def measure(
