@@ -94,6 +94,9 @@ def test_nothing_is_known_without_degrees_of_freedom() -> None:
     flat = split_variance(np.array([0.1, -0.1, 0.2, 0.3]), np.repeat(np.eye(2), 2, 0),
                           np.repeat(np.arange(2), 2))  # fmt: skip
     assert flat.freedom == 0  # as many parameters between runs as runs
+    number = np.repeat(np.arange(3), 3)
+    full = split_variance(np.sin(np.arange(9.0)), np.eye(3)[number] * 1e3, number)
+    assert (full.run, full.freedom) == (None, 0)
 
 
 def test_a_run_that_went_wrong_does_not_widen_the_rest() -> None:

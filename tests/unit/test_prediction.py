@@ -103,6 +103,15 @@ def test_an_unusable_fit_is_refused(made: Fit) -> None:
         predict(flat, {"n_params": [1e8], "n_tokens": [1e10]})
 
 
+def test_names_and_rows_that_cannot_be(made: Fit) -> None:
+    with pytest.raises(BadTable, match="The table has no rows"):
+        predict(made, {"n_params": np.empty(0), "n_tokens": np.empty(0)})
+    table = {"low": np.arange(1.0, 9.0), "loss": np.arange(1.0, 9.0) ** -0.5}
+    found = fit("A*low**-b", table, draws=0)
+    with pytest.raises(BadTable, match="variable 'low' has the name of a column of predictions"):
+        predict(found, {"low": [1.0]})
+
+
 def test_unknown_numbers_say_why(made: Fit) -> None:
     bare = dataclasses.replace(
         made, draws={}, covariance=None, residuals=np.empty(0), components=None, ranges={},

@@ -30,6 +30,7 @@ from kleiber.fitting.problem import Problem, residuals
 CLIP = 5.0  # robust standard deviations
 RANK = 1e-9  # relative singular value below which a direction of the Jacobian is none
 REPEAT = 1e-9  # relative difference of a run's evaluations that is none
+LITTLE = 1e-8  # share of the information below which there is none
 TAIL = 5  # residuals that must lie beyond a quantile for the residuals themselves to give it
 RATIOS = (-8.0, 8.0)  # log10 of the ratios of variances looked at
 KEYS = ("run", "evaluation", "freedom", "run_freedom", "evaluation_freedom")
@@ -169,17 +170,16 @@ def _two_components(sums: _Sums) -> VarianceComponents:
     ratio = _best_ratio(sums)
     size = float(_restricted(sums, np.array([ratio]))[1][0]) / sums.spare
     known = _information(sums, ratio)
-    unit = np.sqrt(np.diag(known))
-    spread = np.linalg.pinv(known / np.outer(unit, unit)) / np.outer(unit, unit)
-    # twice the square over the variance: of the sum, of the run's, of the evaluation's (here 1)
-    both, run, one = (
-        (1 + ratio) ** 2 / float(spread.sum()),
-        ratio**2 / spread[0, 0],
-        1 / spread[1, 1],
-    )
-    if not 2 * both >= 1:
-        return VarianceComponents(None, size, 0.0, 0.0, 2 * float(one))
-    return VarianceComponents(ratio * size, size, 2 * both, 2 * float(run), 2 * float(one))
+    whole = (sums.count / (1 + ratio * sums.count)) ** 2  # what a run tells before parameters
+    alike = known[0, 1] ** 2 / max(known[0, 0] * known[1, 1], 1e-300)
+    if known[0, 0] <= LITTLE * whole.sum() / 2 or known[1, 1] <= 0 or alike >= 1 - LITTLE:
+        return VarianceComponents(None, size, 0.0, 0.0, 0.0)
+    spread = np.linalg.inv(known)  # covariance of both, in units of the evaluation's variance
+    total = 2 * (1 + ratio) ** 2 / float(spread.sum())
+    run, one = 2 * ratio**2 / float(spread[0, 0]), 2 / float(spread[1, 1])
+    if not total >= 1:
+        return VarianceComponents(None, size, 0.0, 0.0, one)
+    return VarianceComponents(ratio * size, size, total, run, one)
 
 
 def _best_ratio(sums: _Sums) -> float:

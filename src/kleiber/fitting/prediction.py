@@ -88,6 +88,11 @@ def predict(fit: Fit, table: Any, *, level: float = 0.95) -> Prediction:
     if not fit.usable:
         raise BadLaw(refusal(fit))
     frame = as_frame(table)
+    if not len(frame):
+        raise BadTable("The table has no rows; it needs at least one.")
+    taken = [name for name in fit.law.variables if name in ("predicted", *ENDS)]
+    if taken:
+        raise BadTable(f"The law's variable {taken[0]!r} has the name of a column of predictions.")
     columns = {name: numbers(frame, name) for name in fit.law.variables}
     for name in positive_columns(fit.law):
         numbers(frame, name, positive=True)
@@ -136,7 +141,7 @@ def _intervals(
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Values with the ends of the mean, and the ends of a new measurement."""
     frame = frame.select(fit.law.variables)
-    known = fit.components is not None or len(fit.residuals) > 0
+    known = fit.components is not None or (len(fit.residuals) > 0 and fit.by is fit.weights is None)
     block = max(1, ENTRIES // max(fit.n_draws, 1))
     parts: list[np.ndarray] = []
     for first in range(0, len(frame), block):
@@ -175,22 +180,22 @@ def _say_noise(fit: Fit, level: float) -> str:
     found = fit.components
     if found is None or not found.freedom >= 1:
         return ""
+    most = deviation_interval(found.total, found.freedom, level).high  # no part exceeds the sum
+    one = _say_size(fit, found.evaluation, found.evaluation_freedom, level, most)
     if found.run is None:
-        size = _say_size(fit, found.evaluation, found.evaluation_freedom, level)
-        return f"A new measurement is one further row, whose standard deviation is {size}."
-    run = _say_size(fit, found.run, found.run_freedom, level)
-    one = _say_size(fit, found.evaluation, found.evaluation_freedom, level)
+        return f"A new measurement is one further row, whose standard deviation is {one}."
+    run = _say_size(fit, found.run, found.run_freedom, level, most)
     return (
         f"A new measurement is one evaluation of one further {fit.by}: standard deviation {run} "
         f"from {fit.by} to {fit.by}, {one} between evaluations of one."
     )
 
 
-def _say_size(fit: Fit, variance: float, freedom: float, level: float) -> str:
+def _say_size(fit: Fit, variance: float, freedom: float, level: float, most: float) -> str:
     """A standard deviation with its interval, in per cent where residuals are logarithms."""
     log = fit.noise.scale == "log"
-    ends = deviation_interval(variance, freedom, level)
-    sizes = [100 * x if log else x for x in (math.sqrt(variance), *ends)]
+    low, high = deviation_interval(variance, freedom, level)
+    sizes = [100 * x if log else x for x in (math.sqrt(variance), low, min(high, most))]
     value, low, high = (f"{x:.2g}" if x < 100 else f"{x:.0f}" for x in sizes)
     return f"{value}{'%' if log else ''} [{low}, {high}]"
 
@@ -208,7 +213,8 @@ def _notes(
         )
     elif np.isnan(beside["new_low"]).any():
         notes.append(
-            "no interval of a new measurement: the fit does not say how its residuals vary"
+            "no interval of a new measurement: the fit does not say how far runs and their "
+            "evaluations lie from the law (fit the table again)"
         )
     if not fit.ranges:
         notes.append("extrapolation unknown: the fit does not record the ranges of its table")
@@ -226,6 +232,7 @@ def _notes(
 def _far(name: str, x: np.ndarray, factor: np.ndarray) -> list[str]:
     """A note for the largest and the smallest value, where they are far from the measured ones."""
     notes: list[str] = []
+    factor = np.nan_to_num(factor, nan=1.0)
     for k, word, far in (
         (int(np.argmax(factor)), "largest", factor.max() > FAR),
         (int(np.argmin(factor)), "smallest", factor.min() < 1 / FAR),
