@@ -2,19 +2,27 @@
 
 - ```python blocks run in order, those of a page in one namespace that begins as docs/index.md
   says; one that starts with ``# name.py`` is also that file. ```py marks a fragment.
+  An expression with a comment that ends in ``LOW to HIGH`` has those numbers.
 - ```console blocks then run: commands are the lines that begin with ``kleiber``, each followed by
-  what it prints, compared with numbers masked; ``# exit 1`` after a command is its exit code.
+  lines that it prints, to the digits that are written; seconds may differ, ``...`` stands for
+  anything, and lines may be left out. ``# exit 1`` after a command is its exit code.
 - Commands in other blocks are only parsed.
+
+``python tests/test_docs.py`` writes the numbers of today into the lines that have others.
 """
 
 from __future__ import annotations
 
+import ast
 import json
+import math
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +35,9 @@ from kleiber.cli import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
+PIECES = re.compile(rf"({NUMBER} s\b)|({NUMBER})|(\.\.\.)|(─+)|(\s+)")
+ENDS = re.compile(rf"#.*?(?<!from )({NUMBER}) to ({NUMBER})$")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 START = """
 import kleiber
@@ -55,7 +66,11 @@ print(json.dumps(report))
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the table of the examples and the fit that the pages go on from."""
-    folder = tmp_path_factory.mktemp("pages")
+    return furnish(tmp_path_factory.mktemp("pages"))
+
+
+def furnish(folder: Path) -> Path:
+    """The folder with the table of the examples, and its fit."""
     shutil.copy(ROOT / "examples" / "runs.csv", folder)
     fit = kleiber.fit(kleiber.laws.chinchilla, kleiber.read_table(folder / "runs.csv"))
     kleiber.save(fit, folder / "fit.json")
@@ -71,14 +86,33 @@ def test_page(page: Path, saved: Path, tmp_path: Path, monkeypatch: pytest.Monke
     for text in blocks(page, "python"):
         if named := re.match(r"# (\w+\.py)\n", text):
             Path(named[1]).write_text(text)
-        exec(compile(text, page.name, "exec", dont_inherit=True), names)
+        execute(text, page.name, names)
+    for command, shown, code, lines in answers(page):
+        wanted = re.search(r"# exit (\d+)$", command)
+        assert code == int(wanted[1] if wanted else 0), f"{command}\n{lines}"
+        stale = [line for line in shown if not any(agrees(line, each) for each in lines)]
+        assert stale == [], "\n".join([command, *lines])
+
+
+def execute(text: str, name: str, names: dict[str, Any]) -> None:
+    """Run a block of Python, and compare values with the ends that its comments give."""
+    lines = text.splitlines()
+    for node in ast.parse(text).body:
+        told = ENDS.search(lines[(node.end_lineno or 1) - 1])
+        if isinstance(node, ast.Expr) and told:
+            value = eval(compile(ast.Expression(node.value), name, "eval"), names)
+            assert all(map(close, told.groups(), map(float, value))), (told[0], value)
+        else:
+            exec(compile(ast.Module([node], []), name, "exec", dont_inherit=True), names)
+
+
+def answers(page: Path) -> Iterator[tuple[str, list[str], int, list[str]]]:
+    """Each command of a page's console blocks, with the lines under it, its exit code, and the
+    lines that it prints."""
     asked = [item for text in blocks(page, "console") for item in commands(text)]
     words = [shlex.split(command, comments=True) for command, _ in asked]
-    for (command, shown), (code, printed) in zip(asked, run(words) if words else [], strict=True):
-        wanted = re.search(r"# exit (\d+)$", command)
-        assert code == int(wanted[1] if wanted else 0), f"{command}\n{printed}"
-        seen = [masked(line) for line in printed.splitlines()]
-        assert [line for line in shown if masked(line) not in seen] == [], f"{command}\n{printed}"
+    for (command, shown), (code, text) in zip(asked, run(words) if words else [], strict=True):
+        yield command, shown, code, text.splitlines()
 
 
 def run(words: list[list[str]]) -> list[tuple[int, str]]:
@@ -90,9 +124,35 @@ def run(words: list[list[str]]) -> list[tuple[int, str]]:
     return [(code, text) for code, text in json.loads(done.stdout)]
 
 
-def masked(line: str) -> str:
-    """A line without its numbers, runs of spaces, and the length of its rules."""
-    return re.sub(r"-?\d[\d.]*(e-?\d+)?|─+", "#", " ".join(line.split()))
+def agrees(shown: str, printed: str) -> bool:
+    """Whether a documented line is a printed one, to the digits that it has."""
+    told = re.fullmatch(pattern(shown), printed.strip())
+    numbers = [found[2] for found in PIECES.finditer(shown.strip()) if found[2]]
+    return told is not None and all(map(close, numbers, map(float, told.groups())))
+
+
+def pattern(shown: str) -> str:
+    """An expression for lines that differ from a documented one in numbers only."""
+
+    def loose(found: re.Match[str]) -> str:
+        seconds, number, dots, rule, _space = found.groups()
+        loosely = ".*" if dots else "─+" if rule else r"\s+"
+        return rf"{NUMBER} s" if seconds else f"({NUMBER})" if number else loosely
+
+    text, end, out = shown.strip(), 0, ""
+    for found in PIECES.finditer(text):
+        out += re.escape(text[end : found.start()]) + loose(found)
+        end = found.end()
+    return out + re.escape(text[end:])
+
+
+def close(written: str, value: float) -> bool:
+    """Whether a number is a written one: whole ones to the last digit, others to one unit of it."""
+    digits, _, exponent = written.partition("e")
+    if not exponent and "." not in digits:
+        return value == float(written)
+    unit = 10.0 ** (int(exponent or 0) - len(digits.partition(".")[2]))
+    return math.isclose(value, float(written), rel_tol=0, abs_tol=1.01 * unit)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -143,3 +203,35 @@ def test_every_law_and_every_public_name_is_documented() -> None:
     assert [name for name in kleiber.laws.catalogue() if f"`{name}`" not in laws] == []
     names = [name for name in kleiber.__all__ if not name.startswith("_")]
     assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_a_stale_number_is_found() -> None:
+    line = "E          0.521205  [0.4959, 0.5545]  0.01601"
+    assert agrees(line, "E   0.521205   [0.4959, 0.5545] 0.01601   ")
+    assert agrees("E ... 0.01601", line)
+    assert agrees("90 rows, 1000 draws, 1.43 s", "90 rows, 1000 draws, 0.2 s")
+    assert not agrees(line, line.replace("0.4959", "0.4948"))
+    assert not agrees(line, line.replace("E", "A"))
+    assert not agrees("90 rows", "91 rows")
+    assert agrees("budget 1.0e3", "budget 1.1e3")  # a unit of the last digit, for rounding
+    assert not agrees("budget 1.0e3", "budget 1.2e3")
+    with pytest.raises(AssertionError):
+        execute("(1.0, 2.0)  # 1.0 to 2.2", "page", {})
+
+
+def renew(page: Path) -> None:
+    """Write today's numbers into the documented lines of a page that have others."""
+    text = page.read_text()
+    for _, shown, _, lines in answers(page):
+        for line in shown:
+            same = [each for each in lines if re.fullmatch(pattern(line), each.strip())]
+            if same and not any(agrees(line, each) for each in same) and "..." not in line:
+                text = text.replace(f"{line}\n", f"{same[0].rstrip()}\n")
+    page.write_text(text)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        os.chdir(furnish(Path(place)))
+        for each in PAGES:
+            renew(each)

@@ -9,9 +9,11 @@ from kleiber.claim import Claim, Estimate, Verdict
 from kleiber.errors import BadExperiment, BadFormula, BadLaw, BadPlan, BadTable, NotConverged
 from kleiber.fitting.compare import Comparison, compare
 from kleiber.fitting.fit import fit
+from kleiber.fitting.groups import GroupFit, GroupFits, fit_groups
 from kleiber.fitting.intervals import Interval
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.posterior import sample_posterior
+from kleiber.fitting.prediction import Prediction, predict
 from kleiber.fitting.profile import profile
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load, save
@@ -46,12 +48,15 @@ __all__ = [
     "Estimate",
     "Experiment",
     "Fit",
+    "GroupFit",
+    "GroupFits",
     "Interval",
     "Law",
     "Noise",
     "NormForecast",
     "NotConverged",
     "Plan",
+    "Prediction",
     "Status",
     "Verdict",
     "__version__",
@@ -60,6 +65,7 @@ __all__ = [
     "cost",
     "fit",
     "fit_counts",
+    "fit_groups",
     "forecast_from_norm",
     "fraction",
     "law_from_formula",
@@ -69,6 +75,7 @@ __all__ = [
     "plan",
     "plan_attempts",
     "positive",
+    "predict",
     "profile",
     "read_experiment",
     "read_table",

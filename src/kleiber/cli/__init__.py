@@ -22,6 +22,7 @@ from kleiber.cli.decide import compare_command, next_command
 from kleiber.cli.fit import fit_command
 from kleiber.cli.options import complain, people
 from kleiber.cli.plan import plan_command
+from kleiber.cli.predict import predict_command
 from kleiber.cli.reduce import reduce_command
 from kleiber.cli.sweep import sweep_command
 from kleiber.cli.tables import list_command, table_command
@@ -47,6 +48,7 @@ def top(
 app = typer.Typer(name="kleiber", add_completion=False, pretty_exceptions_enable=False)
 app.callback(invoke_without_command=True)(top)
 app.command("fit")(fit_command)
+app.command("predict")(predict_command)
 app.command("plan")(plan_command)
 app.command("compare")(compare_command)
 app.command("counts")(counts_command)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.progress import MofNCompleteColumn, Progress
+from rich.progress import MofNCompleteColumn
+from rich.progress import Progress as Bar
 
 from kleiber.cli.options import (
     AsJson,
@@ -24,10 +26,13 @@ from kleiber.cli.options import (
     writable,
 )
 from kleiber.errors import BadTable
-from kleiber.fitting.fit import fit_steps
-from kleiber.fitting.record import Fit
+from kleiber.fitting.fit import Progress, fit_steps
+from kleiber.fitting.groups import GroupFits, describe_groups, group_steps, save_groups
 from kleiber.fitting.saved import describe, save
 from kleiber.reports.grids import show_fit
+from kleiber.reports.groups import show_groups
+
+T = TypeVar("T")
 
 
 def fit_command(
@@ -61,6 +66,9 @@ def fit_command(
     by: Annotated[
         str | None, typer.Option(help="Resample whole groups of this column, e.g. run.")
     ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Fit one law to each group of this column.")
+    ] = None,
     fix: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Hold a parameter.")
     ] = None,
@@ -87,28 +95,33 @@ def fit_command(
 ) -> None:
     """Fit a law to a table of runs, with intervals."""
     writable(out, plot, keep=table)
+    if plot is not None and group is not None:
+        raise BadTable("--plot draws one fit; with --group there are several: choose with --where.")
     if plot is not None:
         from kleiber.reports.figure import check_drawing
 
         check_drawing(plot)
     frame = read_frame(table, rename, where, derive, weights)
-    steps = fit_steps(
-        law,
-        frame,
-        target=target,
-        noise=read_noise(huber, least_squares, student, linear),
-        draws=draws,
-        level=level,
-        by=by,
-        weights=weights,
-        fixed={k: read_number(v, "fix") for k, v in read_pairs(fix, "fix", "NAME=VALUE").items()},
-        tied=read_pairs(tie, "tie", "NAME=FORMULA, e.g. beta=alpha"),
-        priors=_priors(prior),
-        resample=resample,
-        real=[name.strip() for name in real.split(",") if name.strip()] if real else [],
-        seed=seed,
-    )
-    made = _watch(steps)
+    asked: dict[str, Any] = {
+        "target": target,
+        "noise": read_noise(huber, least_squares, student, linear),
+        "draws": draws,
+        "level": level,
+        "by": by,
+        "weights": weights,
+        "fixed": {
+            k: read_number(v, "fix") for k, v in read_pairs(fix, "fix", "NAME=VALUE").items()
+        },
+        "tied": read_pairs(tie, "tie", "NAME=FORMULA, e.g. beta=alpha"),
+        "priors": _priors(prior),
+        "resample": resample,
+        "real": [name.strip() for name in real.split(",") if name.strip()] if real else [],
+        "seed": seed,
+    }
+    if group is not None:
+        _tell_groups(_watch(group_steps(law, frame, group=group, **asked)), out, as_json)
+        return
+    made = _watch(fit_steps(law, frame, **asked))
     if out is not None:
         save(made, out)
     if plot is not None:
@@ -124,6 +137,18 @@ def fit_command(
         raise typer.Exit(1)
 
 
+def _tell_groups(made: GroupFits, out: Path | None, as_json: bool) -> None:
+    """Save, print or show the fits of all groups; exit 1 unless each is usable."""
+    if out is not None:
+        save_groups(made, out)
+    if as_json:
+        sys.stdout.write(as_text(describe_groups(made)))
+    else:
+        show_groups(people(), made)
+    if not made.usable:
+        raise typer.Exit(1)
+
+
 def _priors(items: list[str] | None) -> dict[str, tuple[float, float]]:
     out: dict[str, tuple[float, float]] = {}
     for name, text in read_pairs(items, "prior", "NAME=VALUE:SPREAD, e.g. beta=0.37:0.3").items():
@@ -134,11 +159,11 @@ def _priors(items: list[str] | None) -> dict[str, tuple[float, float]]:
     return out
 
 
-def _watch(steps: Any) -> Fit:
+def _watch(steps: Generator[Progress, None, T]) -> T:
     """Run a fit to its end, with a progress bar when a person is watching."""
     quiet = not sys.stderr.isatty()
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=people(aside=True), transient=True, disable=quiet) as bar:
+    columns = (*Bar.get_default_columns(), MofNCompleteColumn())
+    with Bar(*columns, console=people(aside=True), transient=True, disable=quiet) as bar:
         task = bar.add_task("searching", total=None)
         while True:
             try:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.fitting.components import measure_components
 from kleiber.fitting.inspection import inspect_fit
 from kleiber.fitting.outcome import FEW_GROUPS, SOME_GROUPS, Solved
 from kleiber.fitting.posing import Settings
@@ -77,6 +78,7 @@ def conclude(
         straight=solved.straight and solved.made == "even" and not (solved.hit or ask.priors),
         unknown=tuple(problem.law.params[k] for k in solved.idle),
         outermost=_outermost(problem.columns),
+        components=measure_components(problem, point, solved.groups),
         notes=(
             *misfit.notes,
             *note_units(law, problem.columns, params),

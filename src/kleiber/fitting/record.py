@@ -12,6 +12,7 @@ import polars as pl
 from jaxtyping import Float
 
 from kleiber.errors import BadLaw, BadTable, nearest
+from kleiber.fitting.components import VarianceComponents, add_noise, noise_reach
 from kleiber.fitting.intervals import (
     Interval,
     check_level,
@@ -50,8 +51,9 @@ class Fit:
     ``straight`` that the law is a line, whose intervals are Student's; ``unknown`` are parameters
     on which nothing depends, since another one went to its bound; ``outermost`` are the runs that
     no other run exceeds in every variable, among which is the dearest one for any cost that rises
-    with the variables; ``misfit`` is how badly the law misses the table (None of a document that
-    was saved without it).
+    with the variables; ``components`` are the variances of runs about the law and of evaluations
+    about their run; ``misfit`` is how badly the law misses the table (None of a document that was
+    saved without it).
     """
 
     law: Law
@@ -87,6 +89,7 @@ class Fit:
     straight: bool = False
     unknown: tuple[str, ...] = ()
     outermost: tuple[Mapping[str, float], ...] = ()
+    components: VarianceComponents | None = None
     notes: tuple[str, ...] = ()
     misfit: Misfit | None = None
 
@@ -184,26 +187,25 @@ class Fit:
         """The table with columns predicted, low and high beside the given ones.
 
         The interval is of the law's value (the mean); ``new_run`` makes it that of one further
-        run, with the fit's own residuals as its noise. Without draws or covariance, low and high
-        are NaN.
+        measurement: one evaluation of one further run, with the variances of both
+        (``components.py``). Without draws or covariance, low and high are NaN.
         """
         level = check_level(level)
-        if new_run and not len(self.residuals):
-            raise BadTable("this fit was saved without residuals, which a new run's interval needs")
+        reach = self._reach(level) if new_run else None
         frame = as_frame(table)
         positive = positive_columns(self.law)
         columns = {n: numbers(frame, n, positive=n in positive) for n in self.law.variables}
         predicted = np.broadcast_to(self.law(**columns, **self.params), (len(frame),))
         values = self._spread_of(columns, len(frame))
         if values is not None:
-            if new_run:
-                values = self._with_noise(values)
             low, high = self.read(values, level)
         else:
-            low, high = self._delta(lambda p: self._on(columns, p, len(frame)), level, new_run)
-        if self.straight and self.covariance is not None and not new_run:
+            low, high = self._delta(lambda p: self._on(columns, p, len(frame)), level)
+        if self.straight and self.covariance is not None:
             own = self._straight(lambda p: self._on(columns, p, len(frame)), level)
             low, high = (np.where(np.isnan(e), x, e) for e, x in zip(own, (low, high), strict=True))
+        if reach is not None:
+            low, high = add_noise(predicted, (low, high), reach, log=self.noise.scale == "log")
         return frame.with_columns(
             pl.Series("predicted", predicted), pl.Series("low", low), pl.Series("high", high)
         )
@@ -266,12 +268,21 @@ class Fit:
         drawn = {name: values[:, None] for name, values in self.draws.items()}
         return np.broadcast_to(self.law(**columns, **drawn), (self.n_draws, rows))
 
-    def _with_noise(self, values: np.ndarray) -> np.ndarray:
-        """Each draw's prediction with one of the fit's residuals, widened for the fitted ones."""
-        widen = np.sqrt(self.rows / max(self.rows - len(self.free), 1))
-        rng = np.random.Generator(np.random.PCG64(0))
-        pick = rng.choice(-self.residuals * widen, size=values.shape)
-        return values * np.exp(pick) if self.noise.scale == "log" else values + pick
+    def _reach(self, level: float) -> tuple[float, float]:
+        """How far a further measurement may lie from the law; BadTable where nothing tells."""
+        alone = self.by is None and self.weights is None
+        known = self.components
+        if known is None and not len(self.residuals):
+            raise BadTable("this fit was saved without residuals, which a new run's interval needs")
+        if known is None and alone:  # saved by an earlier kleiber
+            spare, total = self._spare(), float((self.residuals**2).sum())
+            known = VarianceComponents(None, total / max(spare, 1), spare, 0.0, spare)
+        if known is None:
+            raise BadTable(
+                "This fit does not say how far runs, and their evaluations, lie from the law (an "
+                "earlier kleiber saved it, or the law has no finite slope). Fit the table again."
+            )
+        return noise_reach(known, self.residuals if alone else None, level)
 
     def _on(self, columns: Mapping[str, Any], params: Mapping[str, Any], rows: int) -> np.ndarray:
         value = np.asarray(self.law(**columns, **params), float)
@@ -290,7 +301,7 @@ class Fit:
         return float(domain.outer(low[0])), float(domain.outer(high[0]))
 
     def _delta(
-        self, what: Callable[[Mapping[str, Any]], np.ndarray], level: float, new_run: bool = False
+        self, what: Callable[[Mapping[str, Any]], np.ndarray], level: float
     ) -> tuple[np.ndarray, np.ndarray]:
         value = what(self.params)
         if self.covariance is None:
@@ -308,9 +319,6 @@ class Fit:
             )
             slopes[k] = (upper - lower) / (2 * size)
         variance = np.einsum("pr,pq,qr->r", slopes, self.covariance, slopes)
-        if new_run:
-            noise = (self.residuals**2).sum() / max(self.rows - len(self.free), 1)
-            variance = variance + noise * (value**2 if self.noise.scale == "log" else 1.0)
         return normal_interval(value, np.sqrt(np.maximum(variance, 0.0)), level, self._spare())
 
 

@@ -13,6 +13,8 @@ from jaxtyping import Float
 
 from kleiber.errors import BadFormula, BadLaw, BadTable, reason
 from kleiber.files import land
+from kleiber.fitting.components import describe_components, read_components
+from kleiber.fitting.group_document import pick_group
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.misfit import describe_misfit, misfit_from
 from kleiber.fitting.noise import Noise
@@ -58,6 +60,7 @@ def describe(fit: Fit) -> dict[str, Any]:
         "inside": fit.inside,
         "straight": fit.straight,
         "unknown": list(fit.unknown),
+        "variance": describe_components(fit.components),
         "starts": {name: list(ends) for name, ends in fit.starts.items()},
     }
     return _plain(document)
@@ -98,8 +101,8 @@ def save(fit: Fit, path: str | Path) -> None:
         Path(temporary).write_text(text + "\n", encoding="utf-8")
 
 
-def load(path: str | Path) -> Fit:
-    """Read a fit that ``save`` or ``kleiber fit -o`` wrote.
+def load(path: str | Path, *, group: Any = None) -> Fit:
+    """Read a fit that ``save`` or ``kleiber fit -o`` wrote; of ``fit --group``, that of ``group``.
 
     A document with no more than the keys of ``fit --json`` is accepted too: without draws and
     ranges its intervals are unknown. Raises BadTable for anything else.
@@ -113,6 +116,7 @@ def load(path: str | Path) -> Fit:
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise BadTable(f"{path} is not a saved fit: {reason(error)}") from None
+    given = pick_group(given, group, str(path))
     missing = [key for key in REQUIRED if not isinstance(given, dict) or key not in given]
     if missing:
         raise BadTable(f"{path} is not a saved fit: it has no {', '.join(missing)}")
@@ -169,6 +173,7 @@ def _fit_from(given: Mapping[str, Any]) -> Fit:
         unknown=unknown,
         moments=_moments_from(given.get("moments"), len(free)),
         outermost=tuple(given.get("outermost") or ()),
+        components=read_components(given.get("variance")),
         notes=tuple(given.get("notes") or ()),
         misfit=misfit_from(given.get("misfit")),
     )

@@ -267,14 +267,15 @@ def _match_panel(
     fit: Fit, frame: pl.DataFrame, measured: np.ndarray, predicted: np.ndarray
 ) -> MatchPanel:
     barred, low, high = np.empty(0, np.int64), np.empty(0), np.empty(0)
-    if fit.n_draws and len(fit.residuals) and len(measured):
+    known = fit.components is not None or fit.by is None
+    if fit.n_draws and len(fit.residuals) and len(measured) and known:
         order = np.argsort(predicted, kind="stable")
         every = np.linspace(0, len(order) - 1, min(BARS, len(order))).round().astype(np.int64)
         barred = np.sort(order[every])
         found = fit.predict(frame[barred.tolist()], fit.level, new_run=True)
         low, high = found["low"].to_numpy(), found["high"].to_numpy()
-        known = np.isfinite(low) & np.isfinite(high)
-        barred, low, high = barred[known], low[known], high[known]
+        finite = np.isfinite(low) & np.isfinite(high)
+        barred, low, high = barred[finite], low[finite], high[finite]
     inside = int(((low <= measured[barred]) & (measured[barred] <= high)).sum())
     both = np.concatenate([measured, predicted])
     x, y = (_value_axis(fit, word, both, [*low, *high]) for word in ("Measured", "Predicted"))

@@ -1,0 +1,108 @@
+"""kleiber predict: what a saved fit says of further runs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from kleiber.cli.options import (
+    AsJson,
+    Derive,
+    Level,
+    Rename,
+    Where,
+    as_text,
+    complain,
+    people,
+    read_frame,
+    read_number,
+    read_pairs,
+    writable,
+)
+from kleiber.errors import BadTable, listed, nearest
+from kleiber.files import land
+from kleiber.fitting.prediction import describe_prediction, predict, refusal
+from kleiber.fitting.saved import load
+from kleiber.formats import check_suffix
+from kleiber.reports.prediction import show_prediction
+from kleiber.table import write_table
+
+POINTS = 1_000_000  # at most so many rows from --at
+
+
+def predict_command(
+    fit_file: Annotated[Path, typer.Argument(metavar="FIT", help="A fit saved by kleiber fit -o.")],
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=A[,B,...]",
+            help="Value of a column, one --at for each; several values of several are crossed.",
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Instead of --at: a table with a row for each run.")
+    ] = None,
+    rename: Rename = None,
+    where: Where = None,
+    derive: Derive = None,
+    level: Level = 0.95,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Save the rows as a table (by suffix), or all as .json."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict further runs with a saved fit: values, intervals, and how far they extrapolate."""
+    if (table is None) == (not at):
+        raise BadTable(
+            "Give --at NAME=VALUE for every column of the law, or --table, and not both."
+        )
+    if table is None and (rename or where or derive):
+        raise BadTable("--rename, --where and --with prepare a --table; with --at there is none.")
+    writable(out, keep=fit_file if table is None else table)
+    if out is not None and out.suffix.lower() != ".json":
+        check_suffix(out)
+    fitted = load(fit_file)
+    if not fitted.usable:
+        complain(refusal(fitted))
+        raise typer.Exit(1)
+    if table is None:
+        frame = _cross(read_pairs(at, "at", "NAME=VALUE, e.g. n_params=7e9"), fitted.law.variables)
+    else:
+        frame = read_frame(table, rename, where, derive)
+    made = predict(fitted, frame, level=level)
+    document = describe_prediction(made)
+    if out is not None and out.suffix.lower() == ".json":
+        with land(out) as temporary:
+            temporary.write_text(as_text(document), encoding="utf-8")
+    elif out is not None:
+        write_table(made.table, out)
+    if as_json:
+        sys.stdout.write(as_text(document))
+    else:
+        show_prediction(people(), made)
+
+
+def _cross(given: Mapping[str, str], variables: Sequence[str]) -> pl.DataFrame:
+    """The rows that --at asks for: every combination of the values of each column."""
+    for name in given:
+        if name not in variables:
+            raise BadTable(
+                f"The law has no variable {name!r}; it has {listed(variables)}."
+                f"{nearest(name, variables)}"
+            )
+    missing = [name for name in variables if name not in given]
+    if missing:
+        raise BadTable(f"The law needs {listed(missing)} too; give --at {missing[0]}=VALUE.")
+    values = [[read_number(x, "at") for x in given[name].split(",")] for name in variables]
+    if math.prod(map(len, values)) > POINTS:
+        raise BadTable(f"--at makes more than {POINTS:,} rows; give fewer values, or --table.")
+    rows = list(itertools.product(*values))
+    return pl.DataFrame(rows, schema={name: pl.Float64 for name in variables}, orient="row")

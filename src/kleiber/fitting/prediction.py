@@ -1,0 +1,279 @@
+"""The verb: what a fit predicts for given runs, and how far they lie from the measured ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from kleiber.errors import BadLaw, BadTable, listed
+from kleiber.fitting.components import VarianceComponents, describe_components, deviation_interval
+from kleiber.fitting.intervals import check_level
+from kleiber.fitting.posing import positive_columns
+from kleiber.fitting.record import Fit
+from kleiber.fitting.status import Status
+from kleiber.table import as_frame, numbers
+
+FAR = 10.0  # columns and costs beyond this multiple of what was measured are warned of
+ENTRIES = 4_000_000  # draws times rows predicted at once
+ENDS = ("low", "high", "new_low", "new_high")
+SIZE_AND_DATA = ("n_params", "n_tokens")  # whose product times six is the cost of a run
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a fit predicts for the rows of a table.
+
+    ``table`` holds the given columns and, beside them, ``predicted``, the interval of the law's
+    value (the mean) in ``low`` and ``high``, that of one further measurement in ``new_low`` and
+    ``new_high``, and how far the row lies from what was measured: ``extrapolation_x`` for each
+    variable x (its value over the largest measured one where it is larger, over the smallest where
+    it is smaller, else 1), and ``extrapolation``, 6 n_params n_tokens over that of the dearest
+    measured run, where the law has both. Unknown numbers are NaN, and ``notes`` say why.
+    """
+
+    table: pl.DataFrame
+    variables: tuple[str, ...]
+    target: str
+    law: str
+    level: float
+    components: VarianceComponents | None
+    noise: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def factors(self) -> dict[str, str]:
+        """The column of each variable's extrapolation factor."""
+        return {name: f"extrapolation_{name}" for name in self.variables}
+
+    @property
+    def has_cost(self) -> bool:
+        """Whether the law has size and data, and so a cost that is known."""
+        return all(name in self.variables for name in SIZE_AND_DATA)
+
+
+def predict(fit: Fit, table: Any, *, level: float = 0.95) -> Prediction:
+    """Predict the target of further runs, with intervals of the mean and of a new measurement.
+
+    Parameters
+    ----------
+    fit
+        A usable fit (``fit.usable``).
+    table
+        A data frame, or a mapping of names to values, with every variable of the law; other columns
+        pass through.
+    level
+        Level of both intervals, between 0 and 1.
+
+    Returns
+    -------
+    Prediction
+        The table with predictions beside its columns, and notes on what to mind. The new
+        measurement is one evaluation of one further run: where evaluations were repeated within
+        runs (``by``) its variance is that between runs and that between evaluations.
+
+    Raises
+    ------
+    BadLaw
+        The fit is not usable; the message says why.
+    BadTable
+        A variable is missing, no number, NaN or outside the law's domain.
+    """
+    level = check_level(level)
+    if not fit.usable:
+        raise BadLaw(refusal(fit))
+    frame = as_frame(table)
+    if not len(frame):
+        raise BadTable("The table has no rows; it needs at least one.")
+    taken = [name for name in fit.law.variables if name in ("predicted", *ENDS)]
+    if taken:
+        raise BadTable(f"The law's variable {taken[0]!r} has the name of a column of predictions.")
+    columns = {name: numbers(frame, name) for name in fit.law.variables}
+    for name in positive_columns(fit.law):
+        numbers(frame, name, positive=True)
+    _check_values(fit, columns, len(frame))
+    mean, new = _intervals(fit, frame, level)
+    further = {f"extrapolation_{name}": _factor(fit, name, x) for name, x in columns.items()}
+    if all(name in columns for name in SIZE_AND_DATA):
+        further["extrapolation"] = _cost_factor(fit, columns)
+    beside = {"predicted": mean[0], "low": mean[1], "high": mean[2]}
+    beside |= {"new_low": new[0], "new_high": new[1]} | further
+    found = frame.with_columns(pl.Series(name, values) for name, values in beside.items())
+    return Prediction(
+        found,
+        fit.law.variables,
+        fit.target,
+        fit.law.name,
+        level,
+        fit.components,
+        _say_noise(fit, level),
+        _notes(fit, columns, beside),
+    )
+
+
+def refusal(fit: Fit) -> str:
+    """Why a fit that is not usable predicts nothing."""
+    return f"This fit cannot support a prediction: {fit.status}, {fit.reason}."
+
+
+def _check_values(fit: Fit, columns: Mapping[str, np.ndarray], rows: int) -> None:
+    """BadTable for the first row in which the law has no value that could be measured."""
+    with np.errstate(all="ignore"):
+        value = np.broadcast_to(np.asarray(fit.law(**columns, **fit.params), float), (rows,))
+    lost = ~np.isfinite(value)
+    wrong = lost | (value <= 0 if fit.noise.scale == "log" else lost)
+    if not wrong.any():
+        return
+    k = int(np.argmax(wrong))
+    where = listed(f"{name} = {x[k]:.6g}" for name, x in columns.items())
+    said = f"gives {fit.target} = {value[k]:.4g}, which is not positive," * (not lost[k])
+    said = said or f"has no finite value for {fit.target}"
+    raise BadTable(f"Law {fit.law.name} {said} in row {k + 1} of {rows} ({where}).")
+
+
+def _intervals(
+    fit: Fit, frame: pl.DataFrame, level: float
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Values with the ends of the mean, and the ends of a new measurement."""
+    frame = frame.select(fit.law.variables)
+    known = fit.components is not None or (len(fit.residuals) > 0 and fit.by is fit.weights is None)
+    block = max(1, ENTRIES // max(fit.n_draws, 1))
+    parts: list[np.ndarray] = []
+    for first in range(0, len(frame), block):
+        some = frame.slice(first, block)
+        mean = fit.predict(some, level).select("predicted", "low", "high").to_numpy()
+        new = np.full((len(some), 2), math.nan)
+        if known:
+            new = fit.predict(some, level, new_run=True).select("low", "high").to_numpy()
+        parts.append(np.concatenate([mean, new], axis=1))
+    value, low, high, new_low, new_high = np.concatenate(parts).T
+    return (value, low, high), (new_low, new_high)
+
+
+def _factor(fit: Fit, name: str, x: Float[np.ndarray, "rows"]) -> Float[np.ndarray, "rows"]:
+    """How far each value lies outside the measured ones, as a ratio; NaN where there is none."""
+    if name not in fit.ranges:
+        return np.full(len(x), math.nan)
+    low, high = fit.ranges[name]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        above = np.where(high > 0, x / high, math.nan)
+        below = np.where((low > 0) & (x > 0), x / low, math.nan)
+    return np.where(x > high, above, np.where(x < low, below, 1.0))
+
+
+def _cost_factor(fit: Fit, columns: Mapping[str, np.ndarray]) -> Float[np.ndarray, "rows"]:
+    """6 n_params n_tokens of each row over that of the dearest measured run."""
+    ends = {name: fit.ranges[name][1] for name in SIZE_AND_DATA if name in fit.ranges}
+    runs = fit.outermost or ((ends,) if len(ends) == len(SIZE_AND_DATA) else ())
+    spent = [math.prod(run[name] for name in SIZE_AND_DATA) for run in runs]
+    asked = columns["n_params"] * columns["n_tokens"]
+    return asked / max(spent) if spent and max(spent) > 0 else np.full(len(asked), math.nan)
+
+
+def _say_noise(fit: Fit, level: float) -> str:
+    """What a new measurement is and how it varies, in a sentence."""
+    found = fit.components
+    if found is None or not found.freedom >= 1:
+        return ""
+    most = deviation_interval(found.total, found.freedom, level).high  # no part exceeds the sum
+    one = _say_size(fit, found.evaluation, found.evaluation_freedom, level, most)
+    if found.run is None:
+        return f"A new measurement is one further row, whose standard deviation is {one}."
+    run = _say_size(fit, found.run, found.run_freedom, level, most)
+    return (
+        f"A new measurement is one evaluation of one further {fit.by}: standard deviation {run} "
+        f"from {fit.by} to {fit.by}, {one} between evaluations of one."
+    )
+
+
+def _say_size(fit: Fit, variance: float, freedom: float, level: float, most: float) -> str:
+    """A standard deviation with its interval, in per cent where residuals are logarithms."""
+    log = fit.noise.scale == "log"
+    low, high = deviation_interval(variance, freedom, level)
+    sizes = [100 * x if log else x for x in (math.sqrt(variance), low, min(high, most))]
+    value, low, high = (f"{x:.2g}" if x < 100 else f"{x:.0f}" for x in sizes)
+    return f"{value}{'%' if log else ''} [{low}, {high}]"
+
+
+def _notes(
+    fit: Fit, columns: Mapping[str, np.ndarray], beside: Mapping[str, np.ndarray]
+) -> tuple[str, ...]:
+    notes = list(fit.notes)
+    if fit.status is Status.BOUND_HIT:
+        notes.append(f"the fit hit a bound: {fit.reason}")
+    if np.isnan(beside["low"]).any():
+        notes.append(
+            "no intervals where the fit has neither draws nor a covariance, or its table "
+            "leaves nothing to judge noise from"
+        )
+    elif np.isnan(beside["new_low"]).any():
+        notes.append(
+            "no interval of a new measurement: the fit does not say how far runs and their "
+            "evaluations lie from the law (fit the table again)"
+        )
+    if not fit.ranges:
+        notes.append("extrapolation unknown: the fit does not record the ranges of its table")
+    for name, x in columns.items():
+        notes += _far(name, x, beside[f"extrapolation_{name}"])
+    cost = beside.get("extrapolation", np.empty(0))
+    if (cost > FAR).any():
+        notes.append(
+            f"6 n_params n_tokens is up to {cost.max():.3g} times that of the dearest measured "
+            "run: intervals hold only if the law itself does that far out"
+        )
+    return tuple(notes)
+
+
+def _far(name: str, x: np.ndarray, factor: np.ndarray) -> list[str]:
+    """A note for the largest and the smallest value, where they are far from the measured ones."""
+    notes: list[str] = []
+    factor = np.nan_to_num(factor, nan=1.0)
+    for k, word, far in (
+        (int(np.argmax(factor)), "largest", factor.max() > FAR),
+        (int(np.argmin(factor)), "smallest", factor.min() < 1 / FAR),
+    ):
+        if far:
+            notes.append(
+                f"{name} = {x[k]:.4g} is {factor[k]:.3g} times the {word} measured: intervals hold "
+                "only if the law itself does that far out"
+            )
+    return notes
+
+
+def describe_prediction(made: Prediction) -> dict[str, Any]:
+    """The document that ``predict --json`` prints."""
+    shared = {*made.factors.values(), "predicted", *ENDS}
+    if made.has_cost:
+        shared.add("extrapolation")
+    given = [name for name in made.table.columns if name not in shared]
+    return {
+        "law": made.law,
+        "target": made.target,
+        "level": made.level,
+        "rows": [_describe_row(made, given, row) for row in made.table.to_dicts()],
+        "variance": describe_components(made.components),
+        "notes": list(made.notes),
+    }
+
+
+def _describe_row(made: Prediction, given: list[str], row: Mapping[str, Any]) -> dict[str, Any]:
+    low, high, new_low, new_high = (_finite(row[name]) for name in ENDS)
+    return {
+        "at": {name: _finite(row[name]) for name in given},
+        "predicted": {"value": row["predicted"], "low": low, "high": high},
+        "new_measurement": {"low": new_low, "high": new_high},
+        "extrapolations": {name: _finite(row[key]) for name, key in made.factors.items()},
+        "extrapolation": _finite(row["extrapolation"]) if made.has_cost else None,
+    }
+
+
+def _finite(value: Any) -> Any:
+    """The value as JSON can hold it."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int) else str(value)

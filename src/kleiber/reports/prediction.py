@@ -1,0 +1,36 @@
+"""A prediction as a grid for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+
+from kleiber.fitting.prediction import Prediction
+from kleiber.reports.grids import LONGEST, figure, say, say_notes, show_frame, span
+
+
+def show_prediction(console: Console, made: Prediction) -> None:
+    """Each row with its prediction, both intervals, and how far it lies from the measured runs."""
+    rows = [_words(made, row) for row in made.table.head(LONGEST).to_dicts()]
+    show_frame(console, pl.DataFrame(rows), f"{made.law}  {made.target}")
+    if len(made.table) > LONGEST:
+        say(console, f"... {len(made.table) - LONGEST} more rows")
+    say(console, "x: times the largest measured value (below the smallest: times that)")
+    if made.noise:
+        say(console, made.noise)
+    say_notes(console, made.notes)
+
+
+def _words(made: Prediction, row: Mapping[str, Any]) -> dict[str, str]:
+    """One row as it is shown."""
+    words = {name: figure(float(row[name]), 6) for name in made.variables}
+    words[f"predicted {made.target}"] = figure(row["predicted"], 6)
+    words[f"{100 * made.level:.6g}% interval"] = span(row["low"], row["high"])
+    words["of a new measurement"] = span(row["new_low"], row["new_high"])
+    words |= {f"x {name}": figure(row[key], 3) for name, key in made.factors.items()}
+    if "extrapolation" in row and made.has_cost:
+        words["x cost"] = figure(row["extrapolation"], 3)
+    return words
