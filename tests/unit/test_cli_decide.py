@@ -226,6 +226,19 @@ def test_next_prints_a_table_for_people(run: Run, saved: Path) -> None:
     assert len(rows) == 2
 
 
+def test_next_keeps_to_limits(run: Run, saved: Path) -> None:
+    """As the function does, and with an end left open."""
+    words = ("--limit", "n_params=:3e9", "--limit", "n_tokens=2e9:5e10", "--runs", "6")
+    said = run("next", saved, *AT, "--budget", "1e22", *words, "--json")
+    assert said.code == 0
+    limits = {"n_params": (0.0, 3e9), "n_tokens": (2e9, 5e10)}
+    aim = {"n_params": 7e10, "n_tokens": 1.4e12}
+    assert said.document == next_run(load(saved), aim, 1e22, runs=6, limits=limits).to_dicts()
+    places = [(row["n_params"], row["n_tokens"]) for row in said.document]
+    assert len(set(places)) == len(places) == 6
+    assert all(n <= 3e9 and 2e9 <= d <= 5e10 for n, d in places)
+
+
 def test_next_chooses_from_a_table(run: Run, saved: Path, tmp_path: Path) -> None:
     """Columns that JSON does not have are written as text, gaps as null."""
     pl.DataFrame(
@@ -253,15 +266,18 @@ NEXT = {
     "neither": ([], r"give --parameter NAME, or --at NAME=VALUE"),
     "both": (["--parameter", "beta", *AT], r"give --parameter NAME, or --at NAME=VALUE"),
     "unknown parameter": (["--parameter", "gamma"], r"no parameter 'gamma'; this fit has E, A, B"),
-    "half a place": (["--at", "n_params=1e9"], r"a prediction is at values of n_params, n_tokens"),
+    "half a place": (["--at", "n_params=1e9"], r"A prediction is at values of n_params, n_tokens"),
     "no place": (["--at", "n_params"], r"--at takes NAME=VALUE, got 'n_params'"),
     "no number": (["--at", "n_params=big"], r"--at takes a number, got 'big'"),
     "twice": (["--at", "n_params=1", "--at", "n_params=2"], r"--at names 'n_params' twice"),
     "nowhere": (["--at", "n_params=nan", "--at", "n_tokens=1"], r"at finite values"),
-    "unaffordable": ([*AT, "--budget", "1e3"], r"no candidate run costs at most 1000 FLOPs"),
+    "unaffordable": ([*AT, "--budget", "1e3"], r"No candidate run costs at most 1000 FLOPs"),
     "no budget": ([*AT, "--budget", "0"], r"the budget must be a positive number, got 0"),
-    "no runs": ([*AT, "--runs", "0"], r"runs must be a whole number from 1, got 0"),
+    "no runs": ([*AT, "--runs", "0"], r"number of runs must be a whole number from 1, got 0"),
     "unknown cost": ([*AT, "--cost", "5nd"], r"no cost named '5nd'"),
+    "half a limit": ([*AT, "--limit", "n_params=1e9"], r"--limit takes NAME=LOW:HIGH, got '1e9'"),
+    "turned limit": ([*AT, "--limit", "n_params=2:1"], r"must be 0 <= low <= high, got 2:1"),
+    "limit of what": ([*AT, "--limit", "n_param=1:2"], r"Did you mean 'n_params'"),
     "no candidates": ([*AT, "--candidates", "none.csv"], r"none.csv"),
 }
 
@@ -306,5 +322,8 @@ def test_next_of_an_unusable_fit_exits_1(run: Run, saved: Path, tmp_path: Path) 
 def test_help_names_every_option(command: str, run: Run) -> None:
     said = run(command, "--help")
     assert said.code == 0
-    options = {"compare": ("--beyond", "--huber", "--by"), "next": ("--at", "--per-cost", "--runs")}
+    options = {
+        "compare": ("--beyond", "--huber", "--by"),
+        "next": ("--at", "--per-cost", "--runs", "--limit"),
+    }
     assert all(option in said.out for option in options[command])

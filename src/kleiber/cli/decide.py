@@ -99,6 +99,10 @@ def next_command(
     candidates: Annotated[
         Path | None, typer.Option(help="A table of possible runs, instead of a grid.")
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=LOW:HIGH", help="Box of a variable; repeatable."),
+    ] = None,
     per_cost: Annotated[
         bool, typer.Option("--per-cost", help="Take the most for each unit of cost.")
     ] = False,
@@ -118,11 +122,20 @@ def next_command(
         runs=runs,
         candidates=None if candidates is None else read_frame(candidates, None, None, None),
         per_cost=per_cost,
+        limits={k: _limits(v) for k, v in read_pairs(limit, "limit", "NAME=LOW:HIGH").items()},
     )
     if as_json:
         sys.stdout.write(as_text(_rows(chosen)))
     else:
         show_frame(people(), chosen, "next runs, and what remains of today's interval after each")
+
+
+def _limits(text: str) -> tuple[float, float]:
+    """Both ends of a box; an end left out is 0 or infinity, which leaves it as it would be."""
+    low, colon, high = text.partition(":")
+    if not colon:
+        raise BadTable(f"--limit takes NAME=LOW:HIGH, got {text!r}.")
+    return read_number(low or "0", "limit"), read_number(high or "inf", "limit")
 
 
 def _refuse_unusable(fitted: Fit) -> None:
