@@ -136,7 +136,7 @@ def test_compare_prints_a_table_for_people(run: Run, table: Path) -> None:
     assert first == f"{FLOOR} extrapolates best"
     assert any(line.startswith(NO_FLOOR) and "worse" in line for line in lines)
     assert "mean absolute residual beyond n = 60" in lines
-    assert "note: one origin only: the ranking rests on a single split" in lines
+    assert "note: One origin only: the ranking rests on a single split." in lines
 
 
 def test_compare_prepares_its_table(run: Run, table: Path) -> None:
@@ -161,18 +161,21 @@ def test_compare_prepares_its_table(run: Run, table: Path) -> None:
 
 
 COMPARE = {
-    "one law": ([FLOOR], r"compare needs a list of at least two laws, got 1"),
+    "one law": ([FLOOR], r"A comparison needs a list of at least two laws, got 1"),
     "unknown law": ([FLOOR, "chinchila"], r"no law is called 'chinchila'. Did you mean"),
     "no formula": ([FLOOR, "E +* n"], r"cannot read the formula 'E +* n'"),
     "unknown column": ([FLOOR, NO_FLOOR, "--beyond", "N"], r"no column 'N' to extrapolate along"),
     "text column": ([FLOOR, NO_FLOOR, "--beyond", "kind"], r"kind"),
     "no number": ([FLOOR, NO_FLOOR, "--beyond", "n=big"], r"--beyond takes a number, got 'big'"),
     "no origin": ([FLOOR, NO_FLOOR, "--beyond", "n="], r"--beyond takes a number, got ''"),
-    "far origin": ([FLOOR, NO_FLOOR, "--beyond", "n=1e9"], r"no origin leaves 5 rows to fit"),
+    "far origin": ([FLOOR, NO_FLOOR, "--beyond", "n=1e9"], r"no origin that leaves 5 rows to fit"),
     "unknown group": ([FLOOR, NO_FLOOR, "--by", "seed"], r"no column 'seed' to group by"),
     "unknown target": ([FLOOR, NO_FLOOR, "--target", "los"], r"los"),
-    "one draw": ([FLOOR, NO_FLOOR, "--draws", "1"], r"draws must be at least 2, got 1"),
-    "no draws": ([FLOOR, NO_FLOOR, "--draws", "-7"], r"draws must be at least 2, got -7"),
+    "one draw": ([FLOOR, NO_FLOOR, "--draws", "1"], r"draws must be a whole number from 2, got 1"),
+    "no draws": (
+        [FLOOR, NO_FLOOR, "--draws", "-7"],
+        r"draws must be a whole number from 2, got -7",
+    ),
     "level": ([FLOOR, NO_FLOOR, "--level", "95"], r"level must lie between 0 and 1, got 95"),
     "two noises": ([FLOOR, NO_FLOOR, "--least-squares", "--huber", "1e-3"], r"exclude each other"),
     "half a noise": ([FLOOR, NO_FLOOR, "--linear"], r"--linear needs"),

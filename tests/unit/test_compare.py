@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from kleiber import laws
 from kleiber.errors import BadFormula, BadLaw, BadTable
-from kleiber.fitting import compare as module
-from kleiber.fitting.compare import Comparison, choose_origins, compare, describe_comparison
+from kleiber.fitting import origins as module
+from kleiber.fitting.compare import Comparison, compare, compare_steps, describe_comparison
 from kleiber.fitting.fit import fit
 from kleiber.fitting.noise import Noise
+from kleiber.fitting.origins import choose_origins, measure_errors
 from kleiber.fitting.problem import Problem
 from kleiber.law import Law, positive, real
 
@@ -47,8 +49,13 @@ def test_the_right_law_wins_against_one_without_a_floor(made: Comparison) -> Non
     assert (other.law, other.verdict, other.n_params) == (NO_FLOOR, "worse", 2)
     assert best.error.value < other.error.value
     assert best.behind.value == best.behind.low == best.behind.high == 0.0
+    assert best.ratio.value == best.ratio.low == best.ratio.high == 1.0
     assert other.behind.value == pytest.approx(other.error.value - best.error.value, rel=1e-12)
-    assert 0 < other.behind.low < other.behind.value < other.behind.high
+    assert other.ratio.value == pytest.approx(other.error.value / best.error.value, rel=1e-12)
+    assert 1 < other.ratio.low < other.ratio.value < other.ratio.high
+    for end in ("low", "high"):  # of the same interval
+        wanted = best.error.value * (getattr(other.ratio, end) - 1)
+        assert getattr(other.behind, end) == pytest.approx(wanted, rel=1e-12)
     assert best.error.low < best.error.value < best.error.high
     assert best.aicc < other.aicc - 10
     assert made.notes == ()
@@ -89,18 +96,24 @@ def test_two_laws_that_are_wrong_alike_are_not_told_apart() -> None:
 
 
 def test_more_rivals_are_given_more_room() -> None:
-    """Of k rivals each interval is read at 1 - (1 - level)/k."""
+    """Of k laws each interval is read at 1 - (1 - level)/(k (k - 1)/2): any pair may err."""
     table = floored(noise=0.05)
     asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "draws": 100, "origins": [20.0, 60.0]}
     pair = compare(table, [FLOOR, NO_FLOOR], **asked)
     more = [FLOOR, NO_FLOOR, "E + A*n**-0.3", "E + A*n**-0.9"]
     four = compare(table, more, **asked)
     assert len(four.contenders) == 4
-    by_name = {item.law: item for item in four.contenders}
-    for item in pair.contenders:
-        assert by_name[item.law].error.value == item.error.value
-        assert by_name[item.law].error.low < item.error.low
-        assert by_name[item.law].error.high > item.error.high
+    for few, many in ((pair, four), (pair, pair)):
+        assert few.level == many.level == 0.95
+    widths = [
+        np.log(item.ratio.high / item.ratio.low) / (item.ratio.stderr / item.ratio.value)
+        for item in (pair.contenders[1], *four.contenders[1:])
+    ]
+    judges = np.mean([(table["n"] > cut).sum() for cut in (20.0, 60.0)])
+    for width, pairs in zip(widths, (1, 6, 6, 6), strict=True):
+        t = [stats.t.ppf(1 - 0.025 / pairs, n - 1) for n in (judges - 8, judges + 8)]
+        assert 2 * t[1] < width < 2 * t[0]
+    assert min(widths[1:]) > max(widths[0], 2 * stats.norm.ppf(1 - 0.025 / 6))
 
 
 def test_laws_are_ranked_by_their_error() -> None:
@@ -132,18 +145,20 @@ def test_origins_that_are_no_good_are_left_out() -> None:
     assert choose_origins(x, [2.5, 3.5, 4.5, 5.0, 9.0, math.nan], 2) == (3.5, 4.5)
     assert choose_origins(x, None, 1) == (2.0, 3.0, 4.0)
     with pytest.raises(
-        BadTable, match=r"no origin leaves 9 rows to fit.*from 1 to 5 in 5 distinct"
+        BadTable, match=r"no origin that leaves 9 rows to fit.*from 1 to 5 in 5 distinct"
     ):
         choose_origins(x, None, 7)
 
 
 @pytest.mark.parametrize("noise", [LEAST, PLAIN, Noise("log", delta=0.01), Noise("log", dof=4.0)])
 def test_the_error_is_that_of_fits_that_end_at_the_origins(noise: Noise) -> None:
-    """A fit of the rows up to each origin by itself; its mean absolute residual beyond."""
+    """A fit of the rows up to each origin by itself; its mean absolute residual beyond. An error
+    is a geometric mean of those, with weights that all laws share."""
     table = pl.DataFrame(floored())
     cuts = (20.0, 60.0, 150.0)
     got = compare(table, [FLOOR, NO_FLOOR], beyond="n", noise=noise, origins=cuts, draws=10)
     assert got.origins == cuts
+    logs: list[list[float]] = []
     for item in got.contenders:
         misses: list[float] = []
         for cut in cuts:
@@ -154,7 +169,13 @@ def test_the_error_is_that_of_fits_that_end_at_the_origins(noise: Noise) -> None
             if noise.scale == "log":
                 value, loss = np.log(value), np.log(loss)
             misses.append(float(np.abs(value - loss).mean()))
-        assert item.error.value == pytest.approx(np.mean(misses), rel=1e-6), item.law
+        logs.append(np.log(misses).tolist())
+        one = compare(table, [item.law] * 2, beyond="n", noise=noise, origins=cuts[:1], draws=5)
+        assert one.contenders[0].error.value == pytest.approx(misses[0], rel=1e-6)
+    # two laws and weights of sum 1: two of the three weights are free, and two equations hold
+    errors = np.log([item.error.value for item in got.contenders])
+    share = np.linalg.solve(np.array([*logs, [1.0] * 3]), [*errors, 1.0])
+    assert (share > 0).all()
 
 
 def test_no_fit_sees_a_row_beyond_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,13 +194,14 @@ def test_no_fit_sees_a_row_beyond_its_origin(monkeypatch: pytest.MonkeyPatch) ->
 
     for name in inner:
         monkeypatch.setattr(module, name, watch(name))
-    monkeypatch.setattr(module, "corrected_aic", skip)  # which is of all rows, and says so
+    monkeypatch.setattr("kleiber.fitting.compare.corrected_aic", skip)  # of all rows, as it says
     cuts = (30.0, 100.0)
     compare(floored(), [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, origins=cuts, draws=5)
     assert {name for name, _ in seen} == {"search", "minimise"}
     assert len(seen) == 2 * 2 * 2
-    for k, (_, most) in enumerate(seen):
-        assert most <= cuts[k // 2 % 2]
+    for name in inner:
+        for k, most in enumerate(most for kind, most in seen if kind == name):
+            assert most <= cuts[k % 2]
 
 
 def test_what_lies_beyond_changes_no_fit() -> None:
@@ -224,7 +246,7 @@ def test_few_groups_are_noted_and_still_compared() -> None:
     got = compare(
         table, [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, by="run", draws=50, origins=[60.0]
     )
-    assert any("only 4 groups in 'run'" in note for note in got.notes)
+    assert any("Only 4 groups in 'run'" in note for note in got.notes)
     assert got.contenders[0].error.low < got.contenders[0].error.high
     alone = compare(
         {**table, "run": np.zeros(40)},
@@ -246,7 +268,7 @@ def test_resamples_that_leave_one_side_bare_count_for_nothing() -> None:
     table = floored(rows=20)
     cut = np.sort(table["n"])[-2]
     got = compare(table, [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, origins=[cut], draws=60)
-    assert got.notes == ("one origin only: the ranking rests on a single split",)
+    assert got.notes == ("One origin only: the ranking rests on a single split.",)
     for item in got.contenders:
         assert item.error.low > 0
         assert math.isfinite(item.error.high)
@@ -315,6 +337,7 @@ def test_a_prediction_below_zero_is_infinitely_wrong_on_logarithms() -> None:
     assert got.verdict == f"{FLOOR} extrapolates best"
     assert other.error.value == other.behind.value == other.behind.high == math.inf
     assert other.behind.low > 0
+    assert other.ratio.value == other.ratio.high == math.inf
     assert any("falling: infinite error" in note for note in got.notes)
     text = describe_comparison(got)
     assert text["laws"][1]["error"]["value"] is None
@@ -361,8 +384,8 @@ def test_the_document(made: Comparison) -> None:
     assert set(text) == {"beyond", "origins", "level", "verdict", "laws", "notes"}
     assert [item["law"] for item in text["laws"]] == [FLOOR, NO_FLOOR]
     first = text["laws"][1]
-    assert set(first) == {"law", "n_params", "error", "aicc", "behind", "verdict"}
-    assert set(first["behind"]) == {"value", "low", "high"}
+    assert set(first) == {"law", "n_params", "error", "aicc", "behind", "ratio", "verdict"}
+    assert set(first["behind"]) == set(first["ratio"]) == {"value", "low", "high"}
     assert first["behind"]["low"] == made.contenders[1].behind.low
 
 
@@ -380,10 +403,10 @@ def test_the_document(made: Comparison) -> None:
         ({"beyond": "name"}, r"name"),
         ({"target": "los"}, r"los"),
         ({"by": "run"}, r"no column 'run' to group by"),
-        ({"origins": [1e9]}, r"no origin leaves 5 rows to fit and any row beyond"),
-        ({"origins": []}, r"no origin leaves 5 rows"),
-        ({"draws": 1}, r"draws must be at least 2, got 1"),
-        ({"draws": -3}, r"draws must be at least 2, got -3"),
+        ({"origins": [1e9]}, r"no origin that leaves 5 rows to fit and any row beyond"),
+        ({"origins": []}, r"no origin that leaves 5 rows"),
+        ({"draws": 1}, r"draws must be a whole number from 2, got 1"),
+        ({"draws": -3}, r"draws must be a whole number from 2, got -3"),
         ({"level": 95.0}, r"level must lie between 0 and 1, got 95"),
         ({"seed": -1}, r"seed must be a whole number from 0"),
     ],
@@ -397,7 +420,7 @@ def test_questions_that_are_refused(change: dict[str, Any], message: str) -> Non
 
 def test_too_few_rows_are_refused() -> None:
     table = {name: x[:5] for name, x in floored().items()}
-    with pytest.raises(BadTable, match=r"no origin leaves 5 rows to fit"):
+    with pytest.raises(BadTable, match=r"no origin that leaves 5 rows to fit"):
         compare(table, [FLOOR, NO_FLOOR], beyond="n")
     table = {name: x[:2] for name, x in floored().items()}
     with pytest.raises(BadTable, match=r"has 3 free parameters and the table has only 2 rows"):
@@ -412,4 +435,4 @@ def test_origins_left_out_are_noted() -> None:
         floored(), [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, origins=[1.5, 60, 1e9], draws=5
     )
     assert got.origins == (60.0,)
-    assert "too few rows up to, or none beyond, 1.5, 1e+09: left out" in got.notes
+    assert "Too few rows up to, or none beyond, 1.5, 1e+09: left out." in got.notes

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
 import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from kleiber.cli.options import (
     AsJson,
@@ -25,7 +34,8 @@ from kleiber.cli.options import (
     read_pairs,
 )
 from kleiber.errors import BadPlan, BadTable
-from kleiber.fitting.compare import compare, describe_comparison
+from kleiber.fitting.compare import DRAWS, Comparison, compare_steps, describe_comparison
+from kleiber.fitting.origins import Step
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load
 from kleiber.fitting.status import Status
@@ -46,7 +56,7 @@ def compare_command(
     rename: Rename = None,
     where: Where = None,
     derive: Derive = None,
-    draws: Annotated[int, typer.Option(help="Resamples of the whole comparison.")] = 400,
+    draws: Annotated[int, typer.Option(help="Resamples of the whole comparison.")] = DRAWS,
     level: Level = 0.95,
     huber: Annotated[
         float | None, typer.Option(help="Width of the Huber loss on log residuals [1e-3].")
@@ -66,7 +76,7 @@ def compare_command(
     """Rank laws by how well they extrapolate; 'cannot tell' where they cannot be told apart."""
     frame = read_frame(table, rename, where, derive)
     column, equals, cuts = beyond.partition("=")
-    made = compare(
+    steps = compare_steps(
         frame,
         laws,
         beyond=column.strip(),
@@ -78,10 +88,29 @@ def compare_command(
         level=level,
         seed=seed,
     )
+    made = _watch(steps)
     if as_json:
         sys.stdout.write(as_text(describe_comparison(made)))
     else:
         show_comparison(people(), made)
+
+
+def _watch(steps: Generator[Step, None, Comparison]) -> Comparison:
+    """Run a comparison to its end; a person who watches sees counts and the time left."""
+    quiet = not sys.stderr.isatty()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    aside = people(aside=True)
+    bar = Progress(*columns, TimeRemainingColumn(), console=aside, transient=True, disable=quiet)
+    tasks: dict[str, TaskID] = {}
+    with bar:
+        while True:
+            try:
+                seen = next(steps)
+            except StopIteration as end:
+                return end.value
+            if seen.stage not in tasks:
+                tasks[seen.stage] = bar.add_task(seen.stage, total=seen.total)
+            bar.update(tasks[seen.stage], completed=seen.done)
 
 
 def next_command(
