@@ -27,7 +27,7 @@ from kleiber.maths.seeds import stream
 ORIGINS = (0.4, 0.5, 0.6, 0.7, 0.8)  # quantiles of the column's distinct values
 SPARE = 2  # rows beyond the number of parameters that a fit at an origin needs
 MEMORY = 500_000  # resampled rows refitted at once
-STEPS = 60  # of a refit; one that crawls on has long said how well the law extrapolates
+STEPS = 100  # of a refit; the few that crawl on have long said how well the law extrapolates
 TOLERANCE = 1e-8  # relative, on the objective of a refit
 
 
