@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
 import kleiber
 from kleiber.cli import main
@@ -158,6 +161,26 @@ def test_compare_prepares_its_table(run: Run, table: Path) -> None:
         draws=10,
     )
     assert said.document == json.loads(json.dumps(describe_comparison(wanted)))
+
+
+def test_a_person_who_watches_sees_counts_and_the_time_left(
+    run: Run, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal only, and on stderr."""
+    seen = io.StringIO()
+    words = ("compare", table, NO_FLOOR, FLOOR, "--beyond", "n=60", *QUICK, "--json")
+    quiet = run(*words)
+    assert quiet.err == ""
+
+    def terminal(*, aside: bool = False) -> Console:
+        return Console(file=seen if aside else io.StringIO(), force_terminal=True, width=120)
+
+    monkeypatch.setattr("kleiber.cli.decide.people", terminal)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    watched = run(*words)
+    assert watched.out == quiet.out
+    assert re.search(r"searches.*2/2.*\d:\d\d:\d\d", seen.getvalue())
+    assert re.search(r"refits.*40/40.*\d:\d\d:\d\d", seen.getvalue())
 
 
 COMPARE = {

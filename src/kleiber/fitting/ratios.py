@@ -119,7 +119,7 @@ def take_error(point: float, draws: Float[np.ndarray, "draws"], level: float) ->
     finite = np.exp(known[np.isfinite(known)])
     low, high = _percentiles(known, level)
     spread = float(finite.std(ddof=1)) if len(finite) > 1 else math.nan
-    return Estimate(math.exp(point), spread, math.exp(low), math.exp(high))
+    return Estimate(_exp(point), spread, _exp(low), _exp(high))
 
 
 def _percentiles(logs: Float[np.ndarray, "draws"], level: float) -> tuple[float, float]:
@@ -145,7 +145,7 @@ def take_ratio(trial: Trial, k: int, best: int) -> Estimate:
     if math.isfinite(point + spread + level):
         t = float(special.stdtrit(max(trial.judges - 1, 1.0), 0.5 + level / 2))
         low, high = min(low, point - t * spread), max(high, point + t * spread)
-    if not math.exp(trial.points[k]) - math.exp(trial.points[best]) > _resolved(trial):
+    if not _exp(float(trial.points[k])) - _exp(float(trial.points[best])) > _resolved(trial):
         low = min(low, 0.0)  # equal, as far as refits can tell
     value = _exp(point)
     return Estimate(value, value * spread, _exp(low), _exp(high))
