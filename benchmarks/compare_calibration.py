@@ -73,8 +73,8 @@ def columns(rows: int, noise: float, rng: np.random.Generator) -> pl.DataFrame:
 
 def sizes(rows: int, noise: float, rng: np.random.Generator, beta: float = 0.35) -> pl.DataFrame:
     """Runs of Chinchilla's law with alpha 0.35."""
-    n = np.exp(rng.uniform(*np.log([2e7, 2e9]), rows))
-    d = np.exp(rng.uniform(*np.log([5e8, 5e10]), rows))
+    n = np.exp(rng.uniform(np.log(2e7), np.log(2e9), rows))
+    d = np.exp(rng.uniform(np.log(5e8), np.log(5e10), rows))
     loss = 1.7 + 1.2 * (n / 2e8) ** -0.35 + 1.2 * (d / 5e9) ** -beta
     loss = loss * np.exp(noise * rng.standard_normal(rows))
     return pl.DataFrame({"n_params": n, "n_tokens": d, "loss": loss})
