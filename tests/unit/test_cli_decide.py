@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
 import kleiber
 from kleiber.cli import main
@@ -136,7 +139,7 @@ def test_compare_prints_a_table_for_people(run: Run, table: Path) -> None:
     assert first == f"{FLOOR} extrapolates best"
     assert any(line.startswith(NO_FLOOR) and "worse" in line for line in lines)
     assert "mean absolute residual beyond n = 60" in lines
-    assert "note: one origin only: the ranking rests on a single split" in lines
+    assert "note: One origin only: the ranking rests on a single split." in lines
 
 
 def test_compare_prepares_its_table(run: Run, table: Path) -> None:
@@ -160,19 +163,42 @@ def test_compare_prepares_its_table(run: Run, table: Path) -> None:
     assert said.document == json.loads(json.dumps(describe_comparison(wanted)))
 
 
+def test_a_person_who_watches_sees_counts_and_the_time_left(
+    run: Run, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal only, and on stderr."""
+    seen = io.StringIO()
+    words = ("compare", table, NO_FLOOR, FLOOR, "--beyond", "n=60", *QUICK, "--json")
+    quiet = run(*words)
+    assert quiet.err == ""
+
+    def terminal(*, aside: bool = False) -> Console:
+        return Console(file=seen if aside else io.StringIO(), force_terminal=True, width=120)
+
+    monkeypatch.setattr("kleiber.cli.decide.people", terminal)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    watched = run(*words)
+    assert watched.out == quiet.out
+    assert re.search(r"searches.*2/2.*\d:\d\d:\d\d", seen.getvalue())
+    assert re.search(r"refits.*40/40.*\d:\d\d:\d\d", seen.getvalue())
+
+
 COMPARE = {
-    "one law": ([FLOOR], r"compare needs a list of at least two laws, got 1"),
+    "one law": ([FLOOR], r"A comparison needs a list of at least two laws, got 1"),
     "unknown law": ([FLOOR, "chinchila"], r"no law is called 'chinchila'. Did you mean"),
     "no formula": ([FLOOR, "E +* n"], r"cannot read the formula 'E +* n'"),
     "unknown column": ([FLOOR, NO_FLOOR, "--beyond", "N"], r"no column 'N' to extrapolate along"),
     "text column": ([FLOOR, NO_FLOOR, "--beyond", "kind"], r"kind"),
     "no number": ([FLOOR, NO_FLOOR, "--beyond", "n=big"], r"--beyond takes a number, got 'big'"),
     "no origin": ([FLOOR, NO_FLOOR, "--beyond", "n="], r"--beyond takes a number, got ''"),
-    "far origin": ([FLOOR, NO_FLOOR, "--beyond", "n=1e9"], r"no origin leaves 5 rows to fit"),
+    "far origin": ([FLOOR, NO_FLOOR, "--beyond", "n=1e9"], r"no origin that leaves 5 rows to fit"),
     "unknown group": ([FLOOR, NO_FLOOR, "--by", "seed"], r"no column 'seed' to group by"),
     "unknown target": ([FLOOR, NO_FLOOR, "--target", "los"], r"los"),
-    "one draw": ([FLOOR, NO_FLOOR, "--draws", "1"], r"draws must be at least 2, got 1"),
-    "no draws": ([FLOOR, NO_FLOOR, "--draws", "-7"], r"draws must be at least 2, got -7"),
+    "one draw": ([FLOOR, NO_FLOOR, "--draws", "1"], r"draws must be a whole number from 2, got 1"),
+    "no draws": (
+        [FLOOR, NO_FLOOR, "--draws", "-7"],
+        r"draws must be a whole number from 2, got -7",
+    ),
     "level": ([FLOOR, NO_FLOOR, "--level", "95"], r"level must lie between 0 and 1, got 95"),
     "two noises": ([FLOOR, NO_FLOOR, "--least-squares", "--huber", "1e-3"], r"exclude each other"),
     "half a noise": ([FLOOR, NO_FLOOR, "--linear"], r"--linear needs"),
@@ -226,6 +252,19 @@ def test_next_prints_a_table_for_people(run: Run, saved: Path) -> None:
     assert len(rows) == 2
 
 
+def test_next_keeps_to_limits(run: Run, saved: Path) -> None:
+    """As the function does, and with an end left open."""
+    words = ("--limit", "n_params=:3e9", "--limit", "n_tokens=2e9:5e10", "--runs", "6")
+    said = run("next", saved, *AT, "--budget", "1e22", *words, "--json")
+    assert said.code == 0
+    limits = {"n_params": (0.0, 3e9), "n_tokens": (2e9, 5e10)}
+    aim = {"n_params": 7e10, "n_tokens": 1.4e12}
+    assert said.document == next_run(load(saved), aim, 1e22, runs=6, limits=limits).to_dicts()
+    places = [(row["n_params"], row["n_tokens"]) for row in said.document]
+    assert len(set(places)) == len(places) == 6
+    assert all(n <= 3e9 and 2e9 <= d <= 5e10 for n, d in places)
+
+
 def test_next_chooses_from_a_table(run: Run, saved: Path, tmp_path: Path) -> None:
     """Columns that JSON does not have are written as text, gaps as null."""
     pl.DataFrame(
@@ -253,15 +292,18 @@ NEXT = {
     "neither": ([], r"give --parameter NAME, or --at NAME=VALUE"),
     "both": (["--parameter", "beta", *AT], r"give --parameter NAME, or --at NAME=VALUE"),
     "unknown parameter": (["--parameter", "gamma"], r"no parameter 'gamma'; this fit has E, A, B"),
-    "half a place": (["--at", "n_params=1e9"], r"a prediction is at values of n_params, n_tokens"),
+    "half a place": (["--at", "n_params=1e9"], r"A prediction is at values of n_params, n_tokens"),
     "no place": (["--at", "n_params"], r"--at takes NAME=VALUE, got 'n_params'"),
     "no number": (["--at", "n_params=big"], r"--at takes a number, got 'big'"),
     "twice": (["--at", "n_params=1", "--at", "n_params=2"], r"--at names 'n_params' twice"),
     "nowhere": (["--at", "n_params=nan", "--at", "n_tokens=1"], r"at finite values"),
-    "unaffordable": ([*AT, "--budget", "1e3"], r"no candidate run costs at most 1000 FLOPs"),
+    "unaffordable": ([*AT, "--budget", "1e3"], r"No candidate run costs at most 1000 FLOPs"),
     "no budget": ([*AT, "--budget", "0"], r"the budget must be a positive number, got 0"),
-    "no runs": ([*AT, "--runs", "0"], r"runs must be a whole number from 1, got 0"),
+    "no runs": ([*AT, "--runs", "0"], r"number of runs must be a whole number from 1, got 0"),
     "unknown cost": ([*AT, "--cost", "5nd"], r"no cost named '5nd'"),
+    "half a limit": ([*AT, "--limit", "n_params=1e9"], r"--limit takes NAME=LOW:HIGH, got '1e9'"),
+    "turned limit": ([*AT, "--limit", "n_params=2:1"], r"must be 0 <= low <= high, got 2:1"),
+    "limit of what": ([*AT, "--limit", "n_param=1:2"], r"Did you mean 'n_params'"),
     "no candidates": ([*AT, "--candidates", "none.csv"], r"none.csv"),
 }
 
@@ -306,5 +348,8 @@ def test_next_of_an_unusable_fit_exits_1(run: Run, saved: Path, tmp_path: Path) 
 def test_help_names_every_option(command: str, run: Run) -> None:
     said = run(command, "--help")
     assert said.code == 0
-    options = {"compare": ("--beyond", "--huber", "--by"), "next": ("--at", "--per-cost", "--runs")}
+    options = {
+        "compare": ("--beyond", "--huber", "--by"),
+        "next": ("--at", "--per-cost", "--runs", "--limit"),
+    }
     assert all(option in said.out for option in options[command])

@@ -5,20 +5,26 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from kleiber import laws
 from kleiber.errors import BadFormula, BadLaw, BadTable
-from kleiber.fitting import compare as module
-from kleiber.fitting.compare import Comparison, choose_origins, compare, describe_comparison
+from kleiber.fitting import origins as module
+from kleiber.fitting import ratios
+from kleiber.fitting.compare import Comparison, compare, compare_steps, describe_comparison
 from kleiber.fitting.fit import fit
 from kleiber.fitting.noise import Noise
+from kleiber.fitting.origins import Errors, Step, choose_origins
+from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.problem import Problem
 from kleiber.law import Law, positive, real
+from kleiber.laws import find
 
 LEAST, PLAIN = Noise("log"), Noise("linear")
 FLOOR, NO_FLOOR = "E + A*n**-alpha", "A*n**-alpha"
@@ -47,8 +53,13 @@ def test_the_right_law_wins_against_one_without_a_floor(made: Comparison) -> Non
     assert (other.law, other.verdict, other.n_params) == (NO_FLOOR, "worse", 2)
     assert best.error.value < other.error.value
     assert best.behind.value == best.behind.low == best.behind.high == 0.0
+    assert best.ratio.value == best.ratio.low == best.ratio.high == 1.0
     assert other.behind.value == pytest.approx(other.error.value - best.error.value, rel=1e-12)
-    assert 0 < other.behind.low < other.behind.value < other.behind.high
+    assert other.ratio.value == pytest.approx(other.error.value / best.error.value, rel=1e-12)
+    assert 1 < other.ratio.low < other.ratio.value < other.ratio.high
+    for end in ("low", "high"):  # of the same interval
+        wanted = best.error.value * (getattr(other.ratio, end) - 1)
+        assert getattr(other.behind, end) == pytest.approx(wanted, rel=1e-12)
     assert best.error.low < best.error.value < best.error.high
     assert best.aicc < other.aicc - 10
     assert made.notes == ()
@@ -89,18 +100,24 @@ def test_two_laws_that_are_wrong_alike_are_not_told_apart() -> None:
 
 
 def test_more_rivals_are_given_more_room() -> None:
-    """Of k rivals each interval is read at 1 - (1 - level)/k."""
+    """Of k laws each interval is read at 1 - (1 - level)/(k (k - 1)/2): any pair may err."""
     table = floored(noise=0.05)
     asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "draws": 100, "origins": [20.0, 60.0]}
     pair = compare(table, [FLOOR, NO_FLOOR], **asked)
     more = [FLOOR, NO_FLOOR, "E + A*n**-0.3", "E + A*n**-0.9"]
     four = compare(table, more, **asked)
     assert len(four.contenders) == 4
-    by_name = {item.law: item for item in four.contenders}
-    for item in pair.contenders:
-        assert by_name[item.law].error.value == item.error.value
-        assert by_name[item.law].error.low < item.error.low
-        assert by_name[item.law].error.high > item.error.high
+    for few, many in ((pair, four), (pair, pair)):
+        assert few.level == many.level == 0.95
+    widths = [
+        np.log(item.ratio.high / item.ratio.low) / (item.ratio.stderr / item.ratio.value)
+        for item in (pair.contenders[1], *four.contenders[1:])
+    ]
+    judges = np.mean([(table["n"] > cut).sum() for cut in (20.0, 60.0)])
+    for width, pairs in zip(widths, (1, 6, 6, 6), strict=True):
+        t = [stats.t.ppf(1 - 0.025 / pairs, n - 1) for n in (judges - 8, judges + 8)]
+        assert 2 * t[1] < width < 2 * t[0]
+    assert min(widths[1:]) > max(widths[0], 2 * stats.norm.ppf(1 - 0.025 / 6))
 
 
 def test_laws_are_ranked_by_their_error() -> None:
@@ -118,6 +135,188 @@ def test_laws_are_ranked_by_their_error() -> None:
     assert {item.verdict for item in four.contenders[1:]} <= {"worse", "cannot tell"}
 
 
+RISING = {  # accuracy of E - A/n_data**a with noise, which no falling power law can follow
+    "n_data": [100, 187.381742, 351.119173, 657.933225, 1232.84674, 2310.1297, 4328.76128,
+               8111.30831, 15199.1108, 28480.3587, 53366.9923, 100000],
+    "acc": [0.303272496, 0.416325289, 0.514978812, 0.58942606, 0.650629223, 0.700090388,
+            0.735428824, 0.770952643, 0.794780637, 0.825387406, 0.83410243, 0.845756425],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_law_that_is_far_worse_is_found_out_on_twelve_rows(seed: int) -> None:
+    """Errors of about 0.5% and 34%, with intervals that do not overlap."""
+    planted = "E - A/n_data**a"
+    got = compare(
+        RISING, ["power_law", planted], beyond="n_data", target="acc", draws=40, seed=seed
+    )
+    best, other = got.contenders
+    assert (best.law, other.law, other.verdict) == (planted, "power_law", "worse")
+    assert got.verdict == f"{planted} extrapolates best"
+    assert best.error.high < other.error.low
+    assert other.ratio.low > 2
+    assert other.behind.low > 0
+
+
+def test_three_times_worse_is_found_and_equally_wrong_is_not() -> None:
+    """One exponent is too large by so much that errors are about three times larger; two are wrong
+    by as much either way. Of 6 tables of 40 rows (binomial: 90% and 5%)."""
+    found = told = 0
+    for seed in range(6):
+        rng = np.random.default_rng([seed, 3])
+        n = np.exp(rng.uniform(0, 6, 40))
+        table = {"n": n, "loss": (1.8 + 2 * n**-0.5) * np.exp(0.01 * rng.standard_normal(40))}
+        asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "draws": 40, "seed": seed}
+        asked["origins"] = np.quantile(n, [0.4, 0.7]).tolist()
+        worse = compare(table, [FLOOR, "E + A*n**-0.67"], **asked).contenders
+        found += worse[1].verdict == "worse" and worse[0].law == FLOOR
+        equal = compare(table, ["E + A*n**-0.35", "E + A*n**-0.7"], **asked)
+        told += equal.contenders[1].verdict == "worse"
+    assert found >= 4
+    assert told <= 1
+
+
+def test_the_interval_of_the_difference_is_that_of_the_ratio() -> None:
+    """So that it holds zero just where the verdict is "cannot tell"."""
+    seen: set[str] = set()
+    for noise in (0.02, 0.3):
+        table = floored(rows=30, noise=noise)
+        asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "origins": [20.0, 60.0]}
+        best, other = compare(table, [FLOOR, NO_FLOOR], draws=30, **asked).contenders
+        seen.add(other.verdict)
+        assert (other.verdict == "worse") == (other.behind.low > 0) == (other.ratio.low > 1)
+        assert other.behind.low <= other.behind.value <= other.behind.high
+        assert best.error.value * other.ratio.high == pytest.approx(
+            best.error.value + other.behind.high, rel=1e-9
+        )
+    assert seen == {"worse", "cannot tell"}
+
+
+def test_tables_without_noise() -> None:
+    """Laws that are right to rounding are equal, whichever rounds better; others are worse."""
+    n = np.geomspace(1, 400, 30)
+    table = {"n": n, "loss": 1.8 + 2 * n**-0.5}
+    forms = [FLOOR, "E + (n/c)**-alpha"]
+    for noise, scale in ((LEAST, 1.0), (PLAIN, 1e6)):
+        data = {**table, "loss": scale * table["loss"]}
+        asked: dict[str, Any] = {"beyond": "n", "noise": noise, "origins": [20.0, 60.0]}
+        got = compare(data, [*forms, NO_FLOOR], draws=20, **asked)
+        verdicts = {item.law: item.verdict for item in got.contenders}
+        assert verdicts[NO_FLOOR] == "worse"
+        assert {verdicts[law] for law in forms} == {"best", "cannot tell"}
+
+
+# Ratios
+
+
+ASKED = Settings("loss", LEAST, 100, 0.95, None, None, {}, {}, None, 0)
+
+
+@cache
+def posed() -> Problem:
+    """A law of two parameters on 30 rows."""
+    return pose_table(find(NO_FLOOR, ["n"]), pl.DataFrame(floored(rows=30)), ASKED)[0]
+
+
+def trial_of(logs: np.ndarray, points: np.ndarray, judges: float = 20.0) -> ratios.Trial:
+    """Log errors of laws beyond origins, on resamples and on a table of 30 rows."""
+    errors = Errors(np.exp(points), np.exp(logs))
+    names = [f"law {k}" for k in range(len(logs))]
+    each = np.full(logs.shape[1], judges)
+    return ratios.weigh(names, [posed()] * len(logs), errors, None, each, ASKED)
+
+
+def test_origins_weigh_by_how_well_they_tell_laws_apart() -> None:
+    """Spreads of 0.2, 0.4 and 0.8 of the log ratio: weights 16 : 4 : 1, and the interval is that of
+    the weighted mean. What moves all laws alike says nothing."""
+    rng = np.random.default_rng(0)
+    draws = 4000
+    apart = np.array([0.2, 0.4, 0.8])[:, None] * rng.standard_normal((3, draws))
+    alike = 3 * rng.standard_normal((3, draws))
+    logs = np.array([alike, alike + apart + np.array([[1.0], [0.5], [0.0]])])
+    trial = trial_of(logs, logs.mean(axis=2))
+    ratio = ratios.take_ratio(trial, 1, 0)
+    assert np.log(ratio.value) == pytest.approx((16 + 4 * 0.5) / 21, abs=0.05)
+    spread = np.sqrt((16 * 0.2) ** 2 + (4 * 0.4) ** 2 + 0.8**2) / 21
+    assert ratio.stderr / ratio.value == pytest.approx(spread, rel=0.06)
+    half = 0.5 * np.log(ratio.high / ratio.low)
+    assert half == pytest.approx(stats.t.ppf(0.975, 19) * spread, rel=0.08)
+
+
+def test_one_origin_gains_no_weight_from_laws_that_agree_there() -> None:
+    """As where a parameter sits at its bound in most resamples: below a spread of 10% an origin
+    gains no further weight."""
+    rng = np.random.default_rng(0)
+    apart = np.array([1e-9, 0.1])[:, None] * rng.standard_normal((2, 400))
+    logs = np.array([np.zeros((2, 400)), apart + np.array([[0.0], [2.0]])])
+    ratio = ratios.take_ratio(trial_of(logs, logs.mean(axis=2)), 1, 0)
+    assert np.log(ratio.value) == pytest.approx(1.0, abs=0.1)
+
+
+def test_percentiles_reach_farther_where_draws_are_skew() -> None:
+    """And infinite draws reach as far as can be."""
+    rng = np.random.default_rng(0)
+    skew = rng.exponential(0.3, (1, 1000))
+    logs = np.array([np.zeros((1, 1000)), skew])
+    ratio = ratios.take_ratio(trial_of(logs, np.array([[0.0], [0.2]])), 1, 0)
+    high = np.quantile(skew, 0.975)
+    assert ratio.high == pytest.approx(np.exp(high), rel=0.01)
+    assert np.log(ratio.low) == pytest.approx(0.2 - stats.t.ppf(0.975, 19) * 0.3, abs=0.06)
+    logs[1, 0, :40] = np.inf
+    ratio = ratios.take_ratio(trial_of(logs, np.array([[0.0], [0.2]])), 1, 0)
+    assert ratio.high == np.inf
+    assert math.isfinite(ratio.value)
+
+
+def test_of_many_equal_laws_none_is_called_worse() -> None:
+    """The best of six is chosen for its error: 300 tables of independent errors, of which 5% may
+    err (binomial, four standard errors)."""
+    rng = np.random.default_rng(0)
+    wrong = 0
+    for _ in range(300):
+        points = 0.3 * rng.standard_normal((6, 1))
+        trial = trial_of(points[:, :, None] + 0.3 * rng.standard_normal((6, 1, 200)), points, 1e6)
+        best = int(np.argmin(trial.points))
+        wrong += any(ratios.take_ratio(trial, k, best).low > 1 for k in range(6) if k != best)
+    assert wrong <= 300 * 0.05 + 4 * np.sqrt(300 * 0.05 * 0.95)
+
+
+# Steps
+
+
+def test_steps_count_what_is_done() -> None:
+    """The first comes before any fit, and counts rise to their totals."""
+    steps = compare_steps(
+        floored(), [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, origins=[20.0, 60.0], draws=30
+    )
+    seen: list[Step] = []
+    while True:
+        try:
+            seen.append(next(steps))
+        except StopIteration as end:
+            made = end.value
+            break
+    assert seen[0] == Step("searches", 0, 4)
+    searches, refits = ([x for x in seen if x.stage == name] for name in ("searches", "refits"))
+    assert [x.done for x in searches] == [0, 1, 2, 3, 4]
+    assert [x.done for x in refits] == [30, 60, 90, 120]
+    assert {x.total for x in refits} == {120}
+    asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "origins": [20.0, 60.0], "draws": 30}
+    assert made == compare(floored(), [FLOOR, NO_FLOOR], **asked)
+
+
+def test_the_result_does_not_depend_on_how_the_work_is_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "origins": [60.0], "draws": 30}
+    whole = compare(floored(), [FLOOR, NO_FLOOR], **asked)
+    monkeypatch.setattr(module, "MEMORY", 40 * 7)
+    parts = compare(floored(), [FLOOR, NO_FLOOR], **asked)
+    for one, two in zip(whole.contenders, parts.contenders, strict=True):
+        assert one.ratio.low == pytest.approx(two.ratio.low, rel=1e-6)
+        assert one.error.high == pytest.approx(two.error.high, rel=1e-6)
+
+
 # Origins
 
 
@@ -132,18 +331,20 @@ def test_origins_that_are_no_good_are_left_out() -> None:
     assert choose_origins(x, [2.5, 3.5, 4.5, 5.0, 9.0, math.nan], 2) == (3.5, 4.5)
     assert choose_origins(x, None, 1) == (2.0, 3.0, 4.0)
     with pytest.raises(
-        BadTable, match=r"no origin leaves 9 rows to fit.*from 1 to 5 in 5 distinct"
+        BadTable, match=r"no origin that leaves 9 rows to fit.*from 1 to 5 in 5 distinct"
     ):
         choose_origins(x, None, 7)
 
 
 @pytest.mark.parametrize("noise", [LEAST, PLAIN, Noise("log", delta=0.01), Noise("log", dof=4.0)])
 def test_the_error_is_that_of_fits_that_end_at_the_origins(noise: Noise) -> None:
-    """A fit of the rows up to each origin by itself; its mean absolute residual beyond."""
+    """A fit of the rows up to each origin by itself; its mean absolute residual beyond. An error
+    is a geometric mean of those, with weights that all laws share."""
     table = pl.DataFrame(floored())
     cuts = (20.0, 60.0, 150.0)
     got = compare(table, [FLOOR, NO_FLOOR], beyond="n", noise=noise, origins=cuts, draws=10)
     assert got.origins == cuts
+    logs: list[list[float]] = []
     for item in got.contenders:
         misses: list[float] = []
         for cut in cuts:
@@ -154,7 +355,13 @@ def test_the_error_is_that_of_fits_that_end_at_the_origins(noise: Noise) -> None
             if noise.scale == "log":
                 value, loss = np.log(value), np.log(loss)
             misses.append(float(np.abs(value - loss).mean()))
-        assert item.error.value == pytest.approx(np.mean(misses), rel=1e-6), item.law
+        logs.append(np.log(misses).tolist())
+        one = compare(table, [item.law] * 2, beyond="n", noise=noise, origins=cuts[:1], draws=5)
+        assert one.contenders[0].error.value == pytest.approx(misses[0], rel=1e-6)
+    # two laws and weights of sum 1: two of the three weights are free, and two equations hold
+    errors = np.log([item.error.value for item in got.contenders])
+    share = np.linalg.solve(np.array([*logs, [1.0] * 3]), [*errors, 1.0])
+    assert (share > 0).all()
 
 
 def test_no_fit_sees_a_row_beyond_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,13 +380,14 @@ def test_no_fit_sees_a_row_beyond_its_origin(monkeypatch: pytest.MonkeyPatch) ->
 
     for name in inner:
         monkeypatch.setattr(module, name, watch(name))
-    monkeypatch.setattr(module, "corrected_aic", skip)  # which is of all rows, and says so
+    monkeypatch.setattr("kleiber.fitting.compare.corrected_aic", skip)  # of all rows, as it says
     cuts = (30.0, 100.0)
     compare(floored(), [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, origins=cuts, draws=5)
     assert {name for name, _ in seen} == {"search", "minimise"}
     assert len(seen) == 2 * 2 * 2
-    for k, (_, most) in enumerate(seen):
-        assert most <= cuts[k // 2 % 2]
+    for name in inner:
+        for k, most in enumerate(most for kind, most in seen if kind == name):
+            assert most <= cuts[k % 2]
 
 
 def test_what_lies_beyond_changes_no_fit() -> None:
@@ -224,7 +432,7 @@ def test_few_groups_are_noted_and_still_compared() -> None:
     got = compare(
         table, [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, by="run", draws=50, origins=[60.0]
     )
-    assert any("only 4 groups in 'run'" in note for note in got.notes)
+    assert any("Only 4 groups in 'run'" in note for note in got.notes)
     assert got.contenders[0].error.low < got.contenders[0].error.high
     alone = compare(
         {**table, "run": np.zeros(40)},
@@ -246,7 +454,7 @@ def test_resamples_that_leave_one_side_bare_count_for_nothing() -> None:
     table = floored(rows=20)
     cut = np.sort(table["n"])[-2]
     got = compare(table, [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, origins=[cut], draws=60)
-    assert got.notes == ("one origin only: the ranking rests on a single split",)
+    assert got.notes == ("One origin only: the ranking rests on a single split.",)
     for item in got.contenders:
         assert item.error.low > 0
         assert math.isfinite(item.error.high)
@@ -315,6 +523,7 @@ def test_a_prediction_below_zero_is_infinitely_wrong_on_logarithms() -> None:
     assert got.verdict == f"{FLOOR} extrapolates best"
     assert other.error.value == other.behind.value == other.behind.high == math.inf
     assert other.behind.low > 0
+    assert other.ratio.value == other.ratio.high == math.inf
     assert any("falling: infinite error" in note for note in got.notes)
     text = describe_comparison(got)
     assert text["laws"][1]["error"]["value"] is None
@@ -361,8 +570,8 @@ def test_the_document(made: Comparison) -> None:
     assert set(text) == {"beyond", "origins", "level", "verdict", "laws", "notes"}
     assert [item["law"] for item in text["laws"]] == [FLOOR, NO_FLOOR]
     first = text["laws"][1]
-    assert set(first) == {"law", "n_params", "error", "aicc", "behind", "verdict"}
-    assert set(first["behind"]) == {"value", "low", "high"}
+    assert set(first) == {"law", "n_params", "error", "aicc", "behind", "ratio", "verdict"}
+    assert set(first["behind"]) == set(first["ratio"]) == {"value", "low", "high"}
     assert first["behind"]["low"] == made.contenders[1].behind.low
 
 
@@ -380,10 +589,10 @@ def test_the_document(made: Comparison) -> None:
         ({"beyond": "name"}, r"name"),
         ({"target": "los"}, r"los"),
         ({"by": "run"}, r"no column 'run' to group by"),
-        ({"origins": [1e9]}, r"no origin leaves 5 rows to fit and any row beyond"),
-        ({"origins": []}, r"no origin leaves 5 rows"),
-        ({"draws": 1}, r"draws must be at least 2, got 1"),
-        ({"draws": -3}, r"draws must be at least 2, got -3"),
+        ({"origins": [1e9]}, r"no origin that leaves 5 rows to fit and any row beyond"),
+        ({"origins": []}, r"no origin that leaves 5 rows"),
+        ({"draws": 1}, r"draws must be a whole number from 2, got 1"),
+        ({"draws": -3}, r"draws must be a whole number from 2, got -3"),
         ({"level": 95.0}, r"level must lie between 0 and 1, got 95"),
         ({"seed": -1}, r"seed must be a whole number from 0"),
     ],
@@ -397,7 +606,7 @@ def test_questions_that_are_refused(change: dict[str, Any], message: str) -> Non
 
 def test_too_few_rows_are_refused() -> None:
     table = {name: x[:5] for name, x in floored().items()}
-    with pytest.raises(BadTable, match=r"no origin leaves 5 rows to fit"):
+    with pytest.raises(BadTable, match=r"no origin that leaves 5 rows to fit"):
         compare(table, [FLOOR, NO_FLOOR], beyond="n")
     table = {name: x[:2] for name, x in floored().items()}
     with pytest.raises(BadTable, match=r"has 3 free parameters and the table has only 2 rows"):
@@ -412,4 +621,4 @@ def test_origins_left_out_are_noted() -> None:
         floored(), [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, origins=[1.5, 60, 1e9], draws=5
     )
     assert got.origins == (60.0,)
-    assert "too few rows up to, or none beyond, 1.5, 1e+09: left out" in got.notes
+    assert "Too few rows up to, or none beyond, 1.5, 1e+09: left out." in got.notes

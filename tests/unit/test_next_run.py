@@ -110,13 +110,13 @@ def test_of_a_line_it_is_what_a_refit_would_leave(
 def test_a_ladder_is_the_greedy_one_of_refits(
     quantity: Any, aim: np.ndarray, straight: Fit
 ) -> None:
-    """Three runs, one at a time, each the best affordable by refitting."""
+    """Three different runs, one at a time, each the best affordable by refitting."""
     options = np.array([0.5, 1.0, 2.0, 3.0, 6.0])
     got = next_run(straight, quantity, 9.5, SIZE, runs=3, candidates={"x": options})
     made: list[float] = []
     left = 9.5
     for _ in range(3):
-        able = [x for x in options if x <= left]
+        able = [x for x in options if x <= left and x not in made]
         after = [spread_after(straight, [*made, x], aim) for x in able]
         made.append(able[int(np.argmin(after))])
         left -= made[-1]
@@ -280,6 +280,66 @@ def test_most_draws_at_a_bound_still_tell() -> None:
     assert made["remaining"][0] < 1
 
 
+# Limits, and no run twice
+
+
+def test_no_run_is_chosen_twice(scaling: Fit) -> None:
+    """On the grid, and of candidates that are listed twice."""
+    made = next_run(scaling, TARGET, 1e30, runs=12)
+    assert len(made) == 12
+    assert len(made.unique(["n_params", "n_tokens"])) == 12
+    table = {"n_params": [1e9, 1e9, 1e9], "n_tokens": [2e11, 1e10, 2e11]}
+    made = next_run(scaling, TARGET, 1e30, runs=9, candidates=table)
+    assert sorted(made["n_tokens"]) == [1e10, 2e11]
+    told_apart = {**table, "seed": [1, 2, 3]}
+    assert len(next_run(scaling, TARGET, 1e30, runs=9, candidates=told_apart)) == 3
+
+
+def test_limits_replace_the_ends_of_the_grid(scaling: Fit) -> None:
+    boxes = {"n_params": (2e7, 3e9), "n_tokens": (0.0, 1e11)}
+    made = next_run(scaling, TARGET, 1e30, runs=600, limits=boxes)
+    assert len(made) == 24 * 24
+    assert (made["n_params"].min(), made["n_params"].max()) == (2e7, 3e9)
+    assert (made["n_tokens"].min(), made["n_tokens"].max()) == (scaling.ranges["n_tokens"][0], 1e11)
+    far = next_run(scaling, TARGET, 1e30, limits={"n_params": (1e12, 1e12)})
+    assert far["n_params"].to_list() == [1e12]
+    blind = replace(scaling, ranges={"n_tokens": scaling.ranges["n_tokens"]})
+    assert len(next_run(blind, TARGET, 1e30, limits={"n_params": (1e8, 1e9)})) == 1
+
+
+def test_candidates_outside_the_limits_are_left_out(scaling: Fit) -> None:
+    table = {"n_params": [1e8, 1e9, 1e10], "n_tokens": [1e10, 1e11, 1e12], "gpus": [8, 64, 512]}
+    limits: Mapping[str, tuple[float, float]]
+    for limits, kept in (
+        ({"n_params": (0, 1e9)}, [1e8, 1e9]),
+        ({"gpus": (64, np.inf)}, [1e9, 1e10]),
+        ({"n_params": (1e9, 1e10), "gpus": (8, 100)}, [1e9]),
+    ):
+        made = next_run(scaling, TARGET, 1e30, runs=3, candidates=table, limits=limits)
+        assert sorted(made["n_params"]) == kept
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"n_param": (1, 2)}, r"limits name 'n_param'.* Did you mean 'n_params'"),
+        ({"n_params": (2, 1)}, r"limits of n_params must be 0 <= low <= high, got 2:1"),
+        ({"n_params": (-1, 1)}, r"must be 0 <= low <= high, got -1:1"),
+        ({"n_params": (1, np.nan)}, r"must be 0 <= low <= high, got 1:nan"),
+        ({"n_params": (1e15, np.inf)}, r"limits of n_params leave 1e\+15 to .* give both ends"),
+        ({"n_params": (0, 3)}, r"limits of n_params leave .* to 3, since .* give both ends"),
+    ],
+)
+def test_limits_that_are_refused(
+    limits: dict[str, tuple[float, float]], message: str, scaling: Fit
+) -> None:
+    with pytest.raises(BadPlan, match=message):
+        next_run(scaling, TARGET, 1e21, limits=limits)
+    table = {"n_params": [1e8], "n_tokens": [1e10]}
+    with pytest.raises(BadPlan, match="None of the 1 candidates lies within the limits"):
+        next_run(scaling, TARGET, 1e21, candidates=table, limits={"n_params": (1e9, 1e10)})
+
+
 # Refusals
 
 
@@ -298,16 +358,16 @@ def test_nothing_affordable_says_the_cheapest(scaling: Fit) -> None:
         ({"quantity": {**TARGET, "E": 1.0}}, r"given are n_params, n_tokens, E"),
         ({"quantity": {**TARGET, "n_params": np.nan}}, r"at finite values"),
         ({"quantity": lambda p: p["E"] * np.nan}, r"gives one number, and no NaN"),
-        ({"quantity": lambda p: 1.0}, r"the quantity does not vary over the draws"),
+        ({"quantity": lambda p: 1.0}, r"The quantity does not vary over the draws"),
         ({"budget": 0.0}, r"the budget must be a positive number, got 0"),
         ({"budget": np.nan}, r"the budget must be a positive number"),
-        ({"runs": 0}, r"runs must be a whole number from 1, got 0"),
+        ({"runs": 0}, r"number of runs must be a whole number from 1, got 0"),
         ({"cost": "5nd"}, r"no cost named '5nd'"),
         ({"candidates": {"n_params": [1e9]}}, r"n_tokens"),
         ({"candidates": {"n_params": [1e9], "n_tokens": ["many"]}}, r"n_tokens"),
         (
             {"candidates": {"n_params": [0.0], "n_tokens": [1e9]}},
-            r"every candidate must cost something; by '6nd' one costs 0",
+            r"Every candidate must cost something; by '6nd' one costs 0",
         ),
         ({"cost": "6*n_params*n_tokens*price"}, r"price"),
     ],
@@ -327,7 +387,7 @@ def test_fits_that_cannot_tell(scaling: Fit) -> None:
     with pytest.raises(BadPlan, match="saved without residuals"):
         next_run(replace(scaling, residuals=np.zeros(0)), TARGET, 1e21)
     below = {**scaling.ranges, "n_params": (-1.0, 1e9)}
-    with pytest.raises(BadPlan, match="n_params reaches -1, so no grid"):
+    with pytest.raises(BadPlan, match="n_params reaches -1, so there is no grid"):
         next_run(replace(scaling, ranges=below), TARGET, 1e21)
 
 
@@ -338,5 +398,5 @@ def test_an_unusable_fit_is_refused(scaling: Fit) -> None:
 
 
 def test_an_empty_table_of_candidates_is_refused(scaling: Fit) -> None:
-    with pytest.raises(BadTable, match="the table of candidates has no rows"):
+    with pytest.raises(BadTable, match="The table of candidates has no rows"):
         next_run(scaling, TARGET, 1e21, candidates={"n_params": [], "n_tokens": []})

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
 import typer
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from kleiber.cli.options import (
     AsJson,
@@ -25,7 +34,8 @@ from kleiber.cli.options import (
     read_pairs,
 )
 from kleiber.errors import BadPlan, BadTable
-from kleiber.fitting.compare import compare, describe_comparison
+from kleiber.fitting.compare import DRAWS, Comparison, compare_steps, describe_comparison
+from kleiber.fitting.origins import Step
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load
 from kleiber.fitting.status import Status
@@ -46,7 +56,7 @@ def compare_command(
     rename: Rename = None,
     where: Where = None,
     derive: Derive = None,
-    draws: Annotated[int, typer.Option(help="Resamples of the whole comparison.")] = 400,
+    draws: Annotated[int, typer.Option(help="Resamples of the whole comparison.")] = DRAWS,
     level: Level = 0.95,
     huber: Annotated[
         float | None, typer.Option(help="Width of the Huber loss on log residuals [1e-3].")
@@ -66,7 +76,7 @@ def compare_command(
     """Rank laws by how well they extrapolate; 'cannot tell' where they cannot be told apart."""
     frame = read_frame(table, rename, where, derive)
     column, equals, cuts = beyond.partition("=")
-    made = compare(
+    steps = compare_steps(
         frame,
         laws,
         beyond=column.strip(),
@@ -78,10 +88,29 @@ def compare_command(
         level=level,
         seed=seed,
     )
+    made = _watch(steps)
     if as_json:
         sys.stdout.write(as_text(describe_comparison(made)))
     else:
         show_comparison(people(), made)
+
+
+def _watch(steps: Generator[Step, None, Comparison]) -> Comparison:
+    """Run a comparison to its end; a person who watches sees counts and the time left."""
+    quiet = not sys.stderr.isatty()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    aside = people(aside=True)
+    bar = Progress(*columns, TimeRemainingColumn(), console=aside, transient=True, disable=quiet)
+    tasks: dict[str, TaskID] = {}
+    with bar:
+        while True:
+            try:
+                seen = next(steps)
+            except StopIteration as end:
+                return end.value
+            if seen.stage not in tasks:
+                tasks[seen.stage] = bar.add_task(seen.stage, total=seen.total)
+            bar.update(tasks[seen.stage], completed=seen.done)
 
 
 def next_command(
@@ -98,6 +127,10 @@ def next_command(
     runs: Annotated[int, typer.Option(help="How many runs to choose.")] = 1,
     candidates: Annotated[
         Path | None, typer.Option(help="A table of possible runs, instead of a grid.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=LOW:HIGH", help="Box of a variable; repeatable."),
     ] = None,
     per_cost: Annotated[
         bool, typer.Option("--per-cost", help="Take the most for each unit of cost.")
@@ -118,11 +151,20 @@ def next_command(
         runs=runs,
         candidates=None if candidates is None else read_frame(candidates, None, None, None),
         per_cost=per_cost,
+        limits={k: _limits(v) for k, v in read_pairs(limit, "limit", "NAME=LOW:HIGH").items()},
     )
     if as_json:
         sys.stdout.write(as_text(_rows(chosen)))
     else:
         show_frame(people(), chosen, "next runs, and what remains of today's interval after each")
+
+
+def _limits(text: str) -> tuple[float, float]:
+    """Both ends of a box; an end left out is 0 or infinity, which leaves it as it would be."""
+    low, colon, high = text.partition(":")
+    if not colon:
+        raise BadTable(f"--limit takes NAME=LOW:HIGH, got {text!r}.")
+    return read_number(low or "0", "limit"), read_number(high or "inf", "limit")
 
 
 def _refuse_unusable(fitted: Fit) -> None:

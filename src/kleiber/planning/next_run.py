@@ -7,19 +7,19 @@ of variance s^2 is expected to leave
     Var(q | run) = Var(q) - Cov(q, g)^2 / (Var(g) + s^2)
 
 (linear conditioning; MacKay 1992). A ladder of runs is chosen one at a time, the covariances
-conditioned on each choice.
+conditioned on each choice; no run is chosen twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.errors import BadPlan, BadTable
+from kleiber.errors import BadPlan, BadTable, listed, nearest
 from kleiber.fitting.record import Fit
 from kleiber.formula import calculate
 from kleiber.planning.cost import Cost, check_budget, find_cost, six_nd
@@ -41,56 +41,108 @@ def next_run(
     candidates: Any = None,
     per_cost: bool = False,
     given: Mapping[str, float] | None = None,
+    limits: Mapping[str, tuple[float, float]] | None = None,
 ) -> pl.DataFrame:
-    """Choose up to ``runs`` further runs that together cost at most ``budget``.
+    """Choose up to ``runs`` different further runs that together cost at most ``budget``.
 
-    ``quantity`` is a parameter's name, a function of the parameters, or a mapping of columns at
-    which the law is to be predicted. ``candidates`` is a table of possible runs; without one, a
-    grid over the measured ranges and a little beyond. ``per_cost`` takes the largest reduction of
-    the log width for each unit of cost, instead of the largest that is affordable.
+    **Parameters**: ``fit``, a fit with at least 50 draws. ``quantity``, whose interval is to be
+    narrowed: a parameter's name, a function of the parameters, or a mapping of columns at which the
+    law is to be predicted. ``budget``, in the unit of ``cost``; ``given`` holds values of the
+    cost's variables that no candidate has. ``candidates``, a table of possible runs, each of which
+    is chosen at most once; without one, a grid from the smallest measured value of each variable to
+    four times the largest. ``limits``, the lowest and highest value of a variable: they replace the
+    ends of its grid (0 and infinity leave an end as it is), or leave out the candidates outside.
+    ``per_cost`` takes the largest reduction of the log width for each unit of cost, instead of the
+    largest that is affordable.
 
-    Returns the chosen runs in order with their ``cost`` and ``remaining``: the share of today's
-    interval that is expected to remain after each. Raises BadPlan when no candidate is affordable.
+    **Returns** the chosen runs in order with their ``cost`` and ``remaining``: the share of today's
+    interval that is expected to remain after each; fewer than ``runs`` where the budget or the
+    candidates come to an end.
+
+    **Raises** BadPlan when no candidate is affordable or lies within the limits, and for a fit that
+    cannot tell; BadTable for candidates that cannot be used.
     """
     if fit.status != "flat":  # a flat fit is just what further runs are for
         check_support(fit)
     if fit.n_draws < FEWEST:
-        raise BadPlan(f"next_run needs a fit with at least {FEWEST} draws; this has {fit.n_draws}")
-    if isinstance(runs, bool) or runs < 1:
-        raise BadPlan(f"runs must be a whole number from 1, got {runs}")
+        raise BadPlan(
+            f"The next run needs a fit with at least {FEWEST} draws; this has {fit.n_draws}."
+        )
+    if isinstance(runs, bool) or runs < 1 or runs % 1 != 0:
+        raise BadPlan(f"The number of runs must be a whole number from 1, got {runs}.")
     priced, limit = find_cost(cost), check_budget(budget)
-    table = _candidates(fit, candidates)
+    table = _candidates(fit, candidates, limits or {})
     prices = _prices(table, priced, given or {})
     wanted = _quantity(fit, quantity)
     seen = _predictions(fit, table)
     chosen, shares = _choose(wanted, seen, prices, limit, runs, _noise_variance(fit), per_cost)
     if not chosen:
         raise BadPlan(
-            f"no candidate run costs at most {limit:g} {priced.unit}; the cheapest costs "
-            f"{np.nanmin(prices):.3g}"
+            f"No candidate run costs at most {limit:g} {priced.unit}; the cheapest costs "
+            f"{np.nanmin(prices):.3g}."
         )
     return table[chosen].with_columns(
         pl.Series("cost", prices[chosen]), pl.Series("remaining", shares)
     )
 
 
-def _candidates(fit: Fit, candidates: Any) -> pl.DataFrame:
-    if candidates is not None:
-        frame = as_frame(candidates)
-        if frame.is_empty():
-            raise BadTable("the table of candidates has no rows")
-        for name in fit.law.variables:
-            numbers(frame, name)
-        return frame
-    missing = [name for name in fit.law.variables if name not in fit.ranges]
-    if missing:
-        raise BadPlan(f"the fit records no range of {', '.join(missing)}; give candidates")
-    axes: list[np.ndarray] = []
+def _candidates(
+    fit: Fit, candidates: Any, limits: Mapping[str, tuple[float, float]]
+) -> pl.DataFrame:
+    """The runs to choose from, each once."""
+    if candidates is None:
+        _check_limits(limits, fit.law.variables)
+        return _grid(fit, limits)
+    frame = as_frame(candidates)
+    if frame.is_empty():
+        raise BadTable("The table of candidates has no rows.")
     for name in fit.law.variables:
-        low, high = fit.ranges[name]
+        numbers(frame, name)
+    _check_limits(limits, frame.columns)
+    inside = np.ones(len(frame), dtype=bool)
+    for name, (low, high) in limits.items():
+        values = numbers(frame, name)
+        inside &= (values >= low) & (values <= high)
+    if not inside.any():
+        raise BadPlan(f"None of the {len(frame)} candidates lies within the limits.")
+    return frame.filter(pl.Series(inside)).unique(maintain_order=True)
+
+
+def _check_limits(limits: Mapping[str, tuple[float, float]], known: Sequence[str]) -> None:
+    for name, (low, high) in limits.items():
+        if name not in known:
+            raise BadPlan(
+                f"The limits name {name!r}; the candidates have {listed(known)}."
+                f"{nearest(name, known)}"
+            )
+        if not 0 <= low <= high:
+            raise BadPlan(f"The limits of {name} must be 0 <= low <= high, got {low:g}:{high:g}.")
+
+
+def _grid(fit: Fit, limits: Mapping[str, tuple[float, float]]) -> pl.DataFrame:
+    """Runs evenly spaced in the logarithm of each variable, within its limits."""
+    axes: list[np.ndarray] = []
+    boxes = {name: limits.get(name, (0.0, np.inf)) for name in fit.law.variables}
+    open_ended = [name for name, (low, high) in boxes.items() if low == 0 or np.isinf(high)]
+    missing = [name for name in open_ended if name not in fit.ranges]
+    if missing:
+        raise BadPlan(
+            f"The fit records no range of {', '.join(missing)}; give candidates, or limits of each."
+        )
+    for name, (low, high) in boxes.items():
+        least, most = fit.ranges.get(name, (low, high))
+        low, high = low or least, REACH * most if np.isinf(high) else high
         if low <= 0:
-            raise BadPlan(f"{name} reaches {low:g}, so no grid of its logarithm; give candidates")
-        axes.append(np.geomspace(low, high * REACH, GRID))
+            raise BadPlan(
+                f"{name} reaches {low:g}, so there is no grid of its logarithm; give candidates, "
+                f"or limits of {name} above 0."
+            )
+        if low > high:
+            raise BadPlan(
+                f"The limits of {name} leave {low:g} to {high:g}, since its measured values are "
+                f"{least:g} to {most:g}; give both ends."
+            )
+        axes.append(np.geomspace(low, high, GRID if high > low else 1))
     mesh = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
     return pl.DataFrame(dict(zip(fit.law.variables, mesh, strict=True)))
 
@@ -103,7 +155,7 @@ def _prices(table: pl.DataFrame, cost: Cost, given: Mapping[str, float]) -> np.n
     prices = np.broadcast_to(calculate(cost.expr, values), (len(table),)).astype(float)
     if not (prices > 0).all():
         raise BadPlan(
-            f"every candidate must cost something; by {cost.name!r} one costs {prices.min():g}"
+            f"Every candidate must cost something; by {cost.name!r} one costs {prices.min():g}."
         )
     return prices
 
@@ -122,7 +174,7 @@ def _quantity(
     values = np.log(values) if (values > 0).all() else values
     known = values[np.isfinite(values)]
     if not (len(known) and np.ptp(known) > 0):
-        raise BadPlan("the quantity does not vary over the draws: nothing is left to narrow")
+        raise BadPlan("The quantity does not vary over the draws: nothing is left to narrow.")
     return values
 
 
@@ -130,11 +182,11 @@ def _law_at(fit: Fit, columns: Mapping[str, float]) -> Float[np.ndarray, "..."]:
     """The law where it is to be predicted, on every draw."""
     if set(columns) != set(fit.law.variables):
         raise BadPlan(
-            f"a prediction is at values of {', '.join(fit.law.variables)}; given are "
-            f"{', '.join(columns) or 'none'}"
+            f"A prediction is at values of {', '.join(fit.law.variables)}; given are "
+            f"{', '.join(columns) or 'none'}."
         )
     if not all(np.isfinite(value) for value in columns.values()):
-        raise BadPlan(f"a prediction is at finite values, got {dict(columns)}")
+        raise BadPlan(f"A prediction is at finite values, got {dict(columns)}.")
     return fit.law(**columns, **fit.draws)
 
 
@@ -151,7 +203,7 @@ def _noise_variance(fit: Fit) -> float:
     """Variance of one run's residual: as least squares has it; under robust noise from their
     median size, which runs far off do not inflate."""
     if not len(fit.residuals):
-        raise BadPlan("this fit was saved without residuals, which tell a run's noise")
+        raise BadPlan("This fit was saved without residuals, which tell a run's noise.")
     square = float(np.mean(fit.residuals**2))
     if fit.noise.delta is not None or fit.noise.dof is not None:
         square = (float(np.median(np.abs(fit.residuals))) / 0.6745) ** 2
@@ -167,18 +219,19 @@ def _choose(
     noise: float,
     per_cost: bool,
 ) -> tuple[list[int], list[float]]:
-    """Greedy choice, conditioning on each run chosen."""
+    """Greedy choice of different runs, conditioning on each run chosen."""
     q, g = _centred(wanted[:, None])[:, 0], _centred(seen)
     variance = start = float(q @ q) / len(q)
     chosen: list[int] = []
     shares: list[float] = []
     left = budget
-    for _ in range(runs):
+    for _ in range(int(runs)):
         spread = np.einsum("dc,dc->c", g, g) / len(q)
         shared = q @ g / len(q)
         after = np.maximum(variance - shared**2 / (spread + noise), 1e-12 * start)
         gain = np.where(prices <= left, 0.5 * np.log(variance / after), -np.inf)
         gain = np.where(np.isfinite(gain), gain, -np.inf)
+        gain[chosen] = -np.inf
         score = gain / prices if per_cost else gain
         best = int(np.argmax(score))
         if not np.isfinite(score[best]):
