@@ -11,6 +11,7 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from kleiber.errors import BadLaw, nearest
+from kleiber.fitting.best import find_best_runs
 from kleiber.fitting.covariance import Spread, measure_spread
 from kleiber.fitting.noise import charge
 from kleiber.fitting.posing import Settings, pose_table
@@ -173,6 +174,7 @@ def conclude(
         inside=_inside(problem, point, ask),
         moments=_moments(law, solved) if ask.wild else None,
         outermost=_outermost(problem.columns),
+        best_runs=_best_runs(problem, ask),
         notes=_notes(solved, unsettled, len(values), ask),
     )
 
@@ -223,6 +225,14 @@ def _outermost(columns: Mapping[str, np.ndarray]) -> tuple[Mapping[str, float], 
         if len(front) == 100:
             break
     return tuple(dict(zip(columns, row.tolist(), strict=True)) for row in front)
+
+
+def _best_runs(problem: Problem, ask: Settings) -> tuple[Mapping[str, float], ...]:
+    """The measured runs that a plan is held against, rows without weight left out."""
+    used = problem.weights > 0
+    y = np.exp(problem.target) if ask.noise.scale == "log" else problem.target
+    columns = {name: values[used] for name, values in problem.columns.items()}
+    return find_best_runs(columns, ask.target, y[used])
 
 
 def _all_params(law: Law, free: Mapping[str, float], ask: Settings) -> dict[str, float]:

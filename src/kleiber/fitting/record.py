@@ -41,7 +41,8 @@ class Fit:
     says how draws were made ("rows" or "wild"), ``moments`` what tells how well the variance of
     wild ones is known, ``inside`` for what share of the rows the loss is quadratic; ``outermost``
     are the runs that no other run exceeds in every variable, among which is the dearest one for any
-    cost that rises with the variables.
+    cost that rises with the variables; ``best_runs`` are those that were better than all smaller
+    ones, with their target.
     """
 
     law: Law
@@ -75,6 +76,7 @@ class Fit:
         default_factory=dict[str, tuple[float, float]]
     )
     outermost: tuple[Mapping[str, float], ...] = ()
+    best_runs: tuple[Mapping[str, float], ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

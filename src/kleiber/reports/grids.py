@@ -55,20 +55,27 @@ def show_plan(console: Console, made: Plan, beyond: str = "the dearest measured 
     say(console, head + Text(f", cost {made.cost.name}"))
     if made.cost.convention:
         say(console, made.cost.convention)
-    grid = _grid("", "value", _interval_title(made.level), "unit")
+    grid = _grid("", "value", _interval_title(made.level), "unit", "of the largest measured")
     for name, item in made.allocation.items():
         unit = COLUMNS[name].unit if name in COLUMNS else ""
-        _add(grid, name, figure(item.value), span(item.low, item.high), unit)
+        ends = made.fixed.get(name) or span(item.low, item.high)
+        _add(grid, name, figure(item.value), ends, unit, _times(made.extrapolations.get(name)))
     item = made.predicted
     unit = COLUMNS[made.target].unit if made.target in COLUMNS else ""
     _add(grid, f"predicted {made.target}", figure(item.value, 6), span(item.low, item.high), unit)
     if made.needed is not None:
         _add(grid, "needed", figure(made.needed.value), span(made.needed.low, made.needed.high))
+    if made.tokens_per_param is not None:
+        ends = span(*made.tokens_per_param_interval) if made.tokens_per_param_interval else ""
+        _add(grid, "tokens per parameter", figure(made.tokens_per_param), ends)
     show(console, grid)
-    factor = made.extrapolation
-    far = "unknown" if factor is None else f"{factor:.3g} times {beyond}"
-    say(console, f"extrapolation: {far}")
+    say(console, f"extrapolation: {_times(made.extrapolation, beyond)}")
     say_notes(console, made.notes)
+
+
+def _times(factor: float | None, of: str = "") -> str:
+    """A multiple, of something that may be named."""
+    return "unknown" if factor is None else f"{factor:.3g} times {of}".rstrip()
 
 
 def show_curve(console: Console, curve: pl.DataFrame, level: float) -> None:
