@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Int
 
-MOST = 40  # runs kept for one way to order them by size
+MOST = 100  # runs kept for one way to order them by size
 
 
 def find_best_runs(
@@ -18,7 +18,7 @@ def find_best_runs(
     """The runs whose target is lower, or higher, than that of all runs before them in order of
     size: by the product of all variables, and by each of them.
 
-    Returns each with its variables and its target. Where there are more than 40 of an order, an
+    Returns each with its variables and its target. Where there are more than 100 of an order, an
     even selection that keeps the best.
     """
     with np.errstate(divide="ignore"):

@@ -164,25 +164,24 @@ def allocate(
     return out
 
 
-def range_along(question: Question, params: Mapping[str, float]) -> float:
-    """How much what is to be small changes over the splits between several variables, relative to
-    its size; infinite where there is nothing to split."""
+def level_width(question: Question, params: Mapping[str, float]) -> float:
+    """Over how many logarithms of a variable what is to be small is the same as at its smallest,
+    to rounding; 0 where the smallest stands alone."""
     *first, last = question.variables
-    wide = [name for name in first if np.ptp(question.limits[name]) > 1e-6]
-    if not wide:
-        return np.inf
+    if not first:
+        return 0.0
     single = {name: np.array([[value]]) for name, value in params.items()}
-    places = [
-        np.linspace(*question.limits[name], COARSE if len(first) > 1 else GRID) for name in first
-    ]
-    mesh = np.array(list(itertools.product(*places))).T[:, None, :]
-    logs: Logs = dict(zip(first, mesh, strict=True))
+    size = GRID if len(first) == 1 else COARSE
+    axes = [np.linspace(*question.limits[name], size) for name in first]
+    mesh = np.array(list(itertools.product(*axes))).T
+    logs: Logs = {name: z[None, :] for name, z in zip(first, mesh, strict=True)}
     logs[last] = _last(question, single, dict(logs), last)[0]
-    value = _objective(question, single, logs)
-    value = value[np.isfinite(value)]
-    if len(value) < 2:
-        return np.inf
-    return float(np.ptp(value) / max(np.abs(value).max(), 1e-300))
+    value = np.broadcast_to(_objective(question, single, logs), (1, mesh.shape[1]))[0]
+    known = value[np.isfinite(value)]
+    if not len(known):
+        return 0.0
+    same = mesh[:, value <= known.min() + SPARE * np.abs(known.min())]
+    return float(np.ptp(same, axis=1).max()) if same.shape[1] > 2 else 0.0
 
 
 def _tight(question: Question) -> bool:

@@ -24,6 +24,7 @@ from kleiber.planning.question import Ends, Question, ask, cost_at, read_ends
 from kleiber.planning.support import check_answer, check_support, describe_missing
 
 SNAP = 1e-11  # relative distance of an end that rounding leaves
+BINDS = 1e-6  # relative distance from what a cost may come to
 EVEN = 1e-9  # relative width of an interval that is none
 
 
@@ -207,8 +208,6 @@ def _fixed(
 ) -> dict[str, str]:
     """What fixes each variable that is the same in all draws, or must be: its own limit, or the
     constraint that binds."""
-    logs = {name: np.log(item.value) for name, item in found.items()}
-    shares = {k: _share(question, k, logs) for k in question.bills}
     out: dict[str, str] = {}
     for name, item in found.items():
         alone = question.target is None and len(found) == 1
@@ -219,20 +218,24 @@ def _fixed(
         ends = read_ends(name, limits.get(name))
         if name in limits and any(math.isclose(item.value, end, rel_tol=EVEN) for end in ends):
             out[name] = "fixed by its limit"
-        elif shares:
-            k = max(shares, key=lambda k: shares[k])
-            out[name] = (
-                "fixed by the budget"
-                if k == 0
-                else (f"fixed by {say_constraint(*question.costs[k])}")
-            )
+        elif binding := _binding(question, found, name):
+            out[name] = f"fixed by {' and '.join(binding)}"
     return out
 
 
-def _share(question: Question, position: int, logs: Mapping[str, Any]) -> float:
-    """What a cost comes to over what it may come to."""
-    cost, most = question.costs[position]
-    return float(cost_at(question, cost, logs)) / most
+def _binding(question: Question, found: Mapping[str, Estimate], name: str) -> list[str]:
+    """The constraints on a variable that bind: that which is on no other, or else all of them."""
+    logs = {each: np.log(item.value) for each, item in found.items()}
+    words: list[str] = []
+    for k in question.bills:
+        cost, most = question.costs[k]
+        if name not in cost.variables or cost_at(question, cost, logs) < most * (1 - BINDS):
+            continue
+        what = "the budget" if k == 0 else say_constraint(cost, most)
+        if not set(cost.variables) & set(found) - {name}:
+            return [what]
+        words.append(what)
+    return words
 
 
 def _without_interval(item: Estimate) -> Estimate:

@@ -10,10 +10,10 @@ import numpy as np
 from kleiber.errors import BadPlan
 from kleiber.fitting.record import Fit
 from kleiber.fitting.status import Status
-from kleiber.planning.allocate import range_along
+from kleiber.planning.allocate import level_width
 from kleiber.planning.question import LARGEST, SMALLEST, Ends, Question, cost_at, law_at
 
-LEVEL = 1e-11  # relative range of the law along a budget that is none
+LEVEL = 0.1  # logarithms of a variable over which equal predictions leave it open
 
 
 def check_support(fit: Fit) -> None:
@@ -95,7 +95,7 @@ def _check_worth(
 
 def _check_flat(fit: Fit, question: Question) -> None:
     """BadPlan where the law, or what a target costs, is the same for every split."""
-    if range_along(question, fit.params) < LEVEL:
+    if level_width(question, fit.params) > LEVEL:
         what = fit.target if question.target is None else "cost"
         raise BadPlan(
             f"Every split between {' and '.join(question.variables)} has the same predicted {what}:"
