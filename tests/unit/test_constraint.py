@@ -90,7 +90,13 @@ def test_given_values_may_be_in_a_formula_with_flops(exact: Fit) -> None:
 
 def test_a_most_of_a_column(made: Fit, exact: Fit) -> None:
     free = values_of(plan(exact, 1e22))[0]
-    for under in ("n_params<=2e9", ["n_params <= 2e9"], {"n_params": 2e9}, ["2e9 >= n_params"]):
+    asked: list[Any] = [
+        "n_params<=2e9",
+        ["n_params <= 2e9"],
+        {"n_params": 2e9},
+        ["2e9 >= n_params"],
+    ]
+    for under in asked:
         found = plan(exact, 1e22, under=under)
         assert values_of(found)[0] == pytest.approx(2e9, rel=1e-12)
         assert values_of(found)[0] <= 2e9

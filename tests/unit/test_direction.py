@@ -64,7 +64,7 @@ def test_it_is_the_plan_of_the_loss_that_mirrors_it(runs: dict[str, np.ndarray],
     """One minus the law falls: budgets, limits, ladders, constraints and targets agree."""
     law = law_from_formula("1 - E + A/n_params**a + B/n_tokens**b", ["n_params", "n_tokens"])
     mirror = replace(made, law=law, target="miss", ranges={**made.ranges, "miss": (0.1, 0.5)})
-    for options in (
+    asked: list[dict[str, Any]] = [
         {"budget": 1e21},
         {"budget": 1e21, "limits": {"n_params": (1e8, 2e9)}},
         {"budget": 1e21, "choices": {"n_params": [1e9, 3e9, 7e9]}},
@@ -72,7 +72,8 @@ def test_it_is_the_plan_of_the_loss_that_mirrors_it(runs: dict[str, np.ndarray],
         {"budget": 1e21, "under": {"n_params": 2e9}},
         {"budget": 1e21, "cost": "6*n_params*n_tokens + 1e12*n_params"},
         {"budget": 1e20, "given": {"n_tokens": 1e10}},
-    ):
+    ]
+    for options in asked:
         up, down = plan(made, **options), plan(mirror, **options)
         assert values_of(up) == pytest.approx(values_of(down), rel=1e-9)
         assert up.predicted.value == pytest.approx(1 - down.predicted.value, rel=1e-12)

@@ -16,6 +16,7 @@ from kleiber.planning.question import LARGEST, Question
 
 FAR = 10.0  # multiples of the dearest run, or of the largest measured value, that are warned of
 FARTHEST = 1e4  # multiples that are planned only for one who asks for it
+ASKED = "give far=True (--far) if it is meant."
 SAME = 1e-9  # relative excess that is rounding
 
 
@@ -38,25 +39,25 @@ def extrapolations(
     return found
 
 
-def check_far(
-    fit: Fit, question: Question, factor: float | None, beyond: Mapping[str, float | None],
-    held: Collection[str],
-) -> None:  # fmt: skip
-    """BadPlan for a plan at more than 1e4 times the dearest run, or the largest measured value of
-    a variable that the user did not hold or limit."""
-    asked = "give far=True (--far) if it is meant."
+def check_spending(fit: Fit, question: Question, factor: float | None) -> None:
+    """BadPlan for a plan that spends more than 1e4 times the dearest measured run."""
     if factor is not None and factor > FARTHEST:
         raise BadPlan(
             f"The plan spends {factor:.3g} times the dearest measured run, and no fitted law is "
             f"known so far out (a plan goes to {FARTHEST:g} times): check that the table and the "
-            f"cost have the same units ({_largest(fit, question)} in the table), or {asked}"
+            f"cost have the same units ({_largest(fit, question)} in the table), or {ASKED}"
         )
+
+
+def check_variables(fit: Fit, beyond: Mapping[str, float | None], held: Collection[str]) -> None:
+    """BadPlan for a plan at more than 1e4 times the largest measured value of a variable that the
+    user does not hold or limit."""
     for name, times in beyond.items():
         if times is not None and times > FARTHEST and name not in held:
             raise BadPlan(
                 f"The plan takes {times:.3g} times the largest measured {name} "
                 f"({fit.ranges[name][1]:.3g}), and no fitted law is known so far out (a plan goes "
-                f"to {FARTHEST:g} times): give limits of {name}, or {asked}"
+                f"to {FARTHEST:g} times): give limits of {name}, or {ASKED}"
             )
 
 

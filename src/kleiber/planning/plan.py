@@ -18,7 +18,12 @@ from kleiber.planning.allocate import allocate
 from kleiber.planning.constraint import Under, read_constraints, say_constraint
 from kleiber.planning.cost import Cost, check_budget, find_cost, six_nd
 from kleiber.planning.direction import find_sense
-from kleiber.planning.extrapolation import check_far, extrapolation, extrapolations
+from kleiber.planning.extrapolation import (
+    check_spending,
+    check_variables,
+    extrapolation,
+    extrapolations,
+)
 from kleiber.planning.note import collect_notes
 from kleiber.planning.question import Ends, Question, ask, cost_at, read_ends
 from kleiber.planning.support import check_answer, check_support, describe_missing
@@ -125,13 +130,16 @@ def plan(
     chosen = {name: float(values[0]) for name, values in best.items()}
     if not np.isfinite(chosen["predicted"]):
         raise BadPlan(describe_missing(fit, question, single))
+    spent = question.budget if reach is None else chosen["spent"]
+    factor = extrapolation(fit, question, spent)
+    if not far:
+        check_spending(fit, question, factor)
     check_answer(fit, question, chosen, limits)
     chosen |= _snapped(question, chosen, limits)
-    spent = question.budget if reach is None else chosen["spent"]
     values = {name: {**question.given, **chosen}[name] for name in fit.law.variables}
-    factor, beyond = extrapolation(fit, question, spent), extrapolations(fit.ranges, values)
+    beyond = extrapolations(fit.ranges, values)
     if not far:
-        check_far(fit, question, factor, beyond, {*limits, *question.choices, *question.given})
+        check_variables(fit, beyond, {*limits, *question.choices, *question.given})
     drawn = allocate(question, fit.draws) if fit.n_draws else {}
     found = {
         name: _estimate(fit, chosen[name], drawn.get(name), level)

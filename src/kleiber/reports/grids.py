@@ -55,21 +55,24 @@ def show_plan(console: Console, made: Plan, beyond: str = "the dearest measured 
     say(console, head + Text(f", cost {made.cost.name}"))
     if made.cost.convention:
         say(console, made.cost.convention)
-    grid = _grid("", "value", _interval_title(made.level), "unit", "of the largest measured")
+    grid = _grid("", "value", _interval_title(made.level), "unit")
     for name, item in made.allocation.items():
         unit = COLUMNS[name].unit if name in COLUMNS else ""
         ends = made.fixed.get(name) or span(item.low, item.high)
-        _add(grid, name, figure(item.value), ends, unit, _times(made.extrapolations.get(name)))
+        _add(grid, name, figure(item.value), ends, unit)
     item = made.predicted
     unit = COLUMNS[made.target].unit if made.target in COLUMNS else ""
     _add(grid, f"predicted {made.target}", figure(item.value, 6), span(item.low, item.high), unit)
     if made.needed is not None:
         _add(grid, "needed", figure(made.needed.value), span(made.needed.low, made.needed.high))
-    if made.tokens_per_param is not None:
-        ends = span(*made.tokens_per_param_interval) if made.tokens_per_param_interval else ""
-        _add(grid, "tokens per parameter", figure(made.tokens_per_param), ends)
     show(console, grid)
+    if made.tokens_per_param is not None:
+        ends = f" {span(*made.tokens_per_param_interval)}" if made.tokens_per_param_interval else ""
+        say(console, f"tokens per parameter: {figure(made.tokens_per_param)}{ends}")
     say(console, f"extrapolation: {_times(made.extrapolation, beyond)}")
+    known = [f"{name} {_times(item)}" for name, item in made.extrapolations.items() if item]
+    if known:
+        say(console, f"of the largest measured: {', '.join(known)}")
     say_notes(console, made.notes)
 
 
