@@ -435,7 +435,7 @@ def test_the_text_says_all_of_it(saved: str) -> None:
     row = next(line for line in lines if line.startswith("n_tokens"))
     assert row.split("  ")[0] == "n_tokens"
     assert "fixed by the budget" in row
-    assert "tokens per parameter: 1000" in lines
+    assert "tokens per parameter: 1000 fixed by the budget" in lines
     assert "of the largest measured: n_params 0.0102 times, n_tokens 0.105 times" in lines
     text = run(saved, "--budget", "1e23").stdout
     assert re.search(r"^tokens per parameter: [\d.]+ \[[\d.]+, [\d.]+\]$", text, re.M)

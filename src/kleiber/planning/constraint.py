@@ -33,9 +33,10 @@ def read_constraints(given: Under | None, columns: Collection[str]) -> list[tupl
             (cost := find_cost(each, columns), check_budget(most, f"what {cost.name} may come to"))
             for each, most in given.items()
         ]
-    return [
-        read_inequality(text, columns) for text in ([given] if isinstance(given, str) else given)
-    ]
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadPlan(f"Constraints are inequalities, {EXAMPLES}, got {shown(given)}.")
+    return [read_inequality(text, columns) for text in texts]
 
 
 def read_inequality(text: str, columns: Collection[str]) -> tuple[Cost, float]:

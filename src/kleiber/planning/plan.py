@@ -30,7 +30,7 @@ from kleiber.planning.support import check_answer, check_support, describe_missi
 
 SNAP = 1e-11  # relative distance of an end that rounding leaves
 BINDS = 1e-6  # relative distance from what a cost may come to
-EVEN = 1e-9  # relative width of an interval that is none
+EVEN = 1e-7  # relative width of an interval that is none
 
 
 @dataclass(frozen=True)
@@ -131,13 +131,12 @@ def plan(
     if not np.isfinite(chosen["predicted"]):
         raise BadPlan(describe_missing(fit, question, single))
     spent = question.budget if reach is None else chosen["spent"]
-    factor = extrapolation(fit, question, spent)
     if not far:
-        check_spending(fit, question, factor)
+        check_spending(fit, question, extrapolation(fit, question, chosen["spent"]))
     check_answer(fit, question, chosen, limits)
     chosen |= _snapped(question, chosen, limits)
     values = {name: {**question.given, **chosen}[name] for name in fit.law.variables}
-    beyond = extrapolations(fit.ranges, values)
+    factor, beyond = extrapolation(fit, question, spent), extrapolations(fit.ranges, values)
     if not far:
         check_variables(fit, beyond, {*limits, *question.choices, *question.given})
     drawn = allocate(question, fit.draws) if fit.n_draws else {}

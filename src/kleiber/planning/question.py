@@ -7,7 +7,7 @@ the complex step), the law where it can be traced.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -162,9 +162,12 @@ def _check_given(law: Law, costs: Sequence[tuple[Cost, float]], given: Mapping[s
 
 
 def _ladder(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    if not values or not all(is_real(value) and 0 < value < LARGEST for value in values):
+    some: list[float] = []
+    if isinstance(values, Iterable) and not isinstance(values, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        some = list(values)
+    if not some or not all(is_real(value) and 0 < value < LARGEST for value in some):
         raise BadPlan(f"The choices of {name} must be positive numbers, got {shown(values)}.")
-    return tuple(sorted({float(value) for value in values}))
+    return tuple(sorted({float(value) for value in some}))
 
 
 def _log_limits(

@@ -67,13 +67,22 @@ def show_plan(console: Console, made: Plan, beyond: str = "the dearest measured 
         _add(grid, "needed", figure(made.needed.value), span(made.needed.low, made.needed.high))
     show(console, grid)
     if made.tokens_per_param is not None:
-        ends = f" {span(*made.tokens_per_param_interval)}" if made.tokens_per_param_interval else ""
-        say(console, f"tokens per parameter: {figure(made.tokens_per_param)}{ends}")
+        say(console, f"tokens per parameter: {figure(made.tokens_per_param)} {_ratio_ends(made)}")
     say(console, f"extrapolation: {_times(made.extrapolation, beyond)}")
     known = [f"{name} {_times(item)}" for name, item in made.extrapolations.items() if item]
     if known:
         say(console, f"of the largest measured: {', '.join(known)}")
     say_notes(console, made.notes)
+
+
+def _ratio_ends(made: Plan) -> str:
+    """The interval of the tokens per parameter, or why it has none."""
+    if made.tokens_per_param_interval is not None:
+        return span(*made.tokens_per_param_interval)
+    if math.isnan(made.predicted.low):
+        return "unknown"
+    fixed = [made.fixed[name] for name in ("n_tokens", "n_params") if name in made.fixed]
+    return fixed[0] if fixed else "fixed by what limits them"
 
 
 def _times(factor: float | None, of: str = "") -> str:
