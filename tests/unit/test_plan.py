@@ -74,7 +74,7 @@ def test_chinchilla_agrees_with_its_closed_form(budget: float, of: Callable[...,
         {"E": 0.0, "A": 1e5, "B": 10.0, "alpha": 0.9, "beta": 0.06},
     ):
         n, d = best_split(budget, params)
-        found = plan(of(laws.chinchilla, **params), budget)
+        found = plan(of(laws.chinchilla, **params), budget, far=True)
         assert found.allocation["n_params"].value == pytest.approx(n, rel=1e-9)
         assert found.allocation["n_tokens"].value == pytest.approx(d, rel=1e-9)
         lowest = laws.chinchilla(n, d, **params)
@@ -199,7 +199,7 @@ def test_limits_are_kept_and_noted(made: Fit) -> None:
     found = plan(made, 1e22, limits={"n_params": (1e8, free / 3)})
     assert found.allocation["n_params"].value == free / 3
     assert found.allocation["n_tokens"].value == pytest.approx(1e22 / 2 / free, rel=1e-9)
-    assert f"n_params = {free / 3:.4g} sits at its limit" in found.notes
+    assert f"n_params = {free / 3:.4g} sits at its limit." in found.notes
     found = plan(made, 1e22, limits={"n_tokens": (1, 1e10)})
     assert found.allocation["n_tokens"].value == pytest.approx(1e10, rel=1e-9)
     assert found.allocation["n_tokens"].value <= 1e10
@@ -208,18 +208,21 @@ def test_limits_are_kept_and_noted(made: Fit) -> None:
     assert not any("limit" in note for note in loose.notes)
 
 
-def test_the_smallest_run_is_noted(of: Callable[..., Fit]) -> None:
+def test_a_best_run_below_the_smallest_is_refused(of: Callable[..., Fit]) -> None:
     small = {"E": 0.0, "A": 1.0, "B": 1e5, "alpha": 1.4, "beta": 0.06}
-    found = plan(of(laws.chinchilla, **small), 1e23)
-    assert found.allocation["n_params"].value == pytest.approx(1, rel=1e-9)
-    assert "n_params = 1 is the smallest that is considered" in found.notes
+    with pytest.raises(BadPlan, match=r"no best split of this budget: the smaller n_params, the b"):
+        plan(of(laws.chinchilla, **small), 1e23)
+    box = {"n_params": (1e6, None)}
+    found = plan(of(laws.chinchilla, **small), 1e23, limits=box, far=True)
+    assert found.allocation["n_params"].value == 1e6
+    assert "n_params = 1e+06 sits at its limit." in found.notes
 
 
 def test_limits_that_leave_money_over_say_so(made: Fit) -> None:
     box = {"n_params": (1e6, 2e9), "n_tokens": (1e6, 1e10)}
     found = plan(made, 1e22, limits=box)
     assert [found.allocation[name].value for name in box] == [2e9, 1e10]
-    assert any("only 1.2e+20 of the budget is spent" in note for note in found.notes)
+    assert any("Only 1.2e+20 of the budget is spent" in note for note in found.notes)
     assert sum("sits at its limit" in note for note in found.notes) == 2
 
 
@@ -256,7 +259,9 @@ def test_without_draws_there_are_no_intervals_and_it_says_why(of: Callable[..., 
         assert math.isnan(item.low)
         assert math.isnan(item.high)
         assert math.isnan(item.stderr)
-    assert any(note.startswith("no intervals: the fit has no draws") for note in found.notes)
+    assert any(
+        note.startswith("There are no intervals: the fit has no draws") for note in found.notes
+    )
 
 
 # Extrapolation
@@ -283,7 +288,7 @@ def test_extrapolation_without_the_runs(made: Fit) -> None:
     assert any("lower bound" in note for note in found.notes)
     found = plan(dataclasses.replace(corner, ranges={}), 1e22)
     assert found.extrapolation is None
-    assert any("extrapolation unknown" in note for note in found.notes)
+    assert any("extrapolation is unknown" in note for note in found.notes)
 
 
 # What is refused
@@ -322,7 +327,7 @@ def test_a_bound_is_noted() -> None:
     floorless = runs(E=-0.01)  # the optimum without the bound is below it
     found = fit("chinchilla", floorless, noise=Noise("log"), draws=0)
     assert found.status == "bound_hit"
-    assert any("the fit hit a bound: E went to 0" in note for note in plan(found, 1e22).notes)
+    assert any("The fit hit a bound: E went to 0" in note for note in plan(found, 1e22).notes)
 
 
 @pytest.mark.parametrize(
@@ -340,13 +345,17 @@ def test_a_bound_is_noted() -> None:
         ({"cost": "n_params/n_tokens"}, BadPlan, "does not rise with n_tokens"),
         ({"cost": "n_params*n_tokens*0 - 5"}, BadPlan, "does not rise with n_params"),
         ({"cost": "6dn"}, BadFormula, "Did you mean '6nd'"),
-        ({"cost": "flops"}, BadFormula, "no cost named 'flops'"),
+        ({"cost": "flop"}, BadFormula, "no cost named 'flop'.*Did you mean 'flops'"),
         ({"cost": "6*n_params*("}, BadFormula, "cannot read"),
         ({"cost": "n_params*n_tokens + 1e23"}, BadPlan, "does not pay for the smallest run"),
         ({"limits": {"n_params": (2e9, 1e9)}}, BadPlan, "must be 0 < low <= high"),
         ({"limits": {"n_params": (0, 1e9)}}, BadPlan, "must be 0 < low <= high"),
         ({"limits": {"n_params": (math.nan, 1e9)}}, BadPlan, "must be 0 < low <= high"),
-        ({"limits": {"n_data": (1, 2)}}, BadPlan, "'n_data'; this plan chooses n_params, n_tok"),
+        (
+            {"limits": {"n_data": (1, 2)}},
+            BadPlan,
+            "'n_data', and this plan chooses n_params, n_tok",
+        ),
         ({"limits": {"n_params": (1e15, 1e16), "n_tokens": (1e9, 1e10)}}, BadPlan, "smallest run"),
         ({"given": {"n_params": 1e9, "n_tokens": 1e9}}, BadPlan, "nothing is left to choose"),
         ({"given": {"n_params": -1.0}}, BadPlan, "n_params must be a positive number, got -1.0"),
@@ -376,7 +385,7 @@ def test_a_law_that_rises_with_a_variable_is_refused(of: Callable[..., Fit]) -> 
         """More tokens, more loss."""
         return 1 + A * n_params**-0.1 * n_tokens**0.2
 
-    with pytest.raises(BadPlan, match="does not fall with n_tokens"):
+    with pytest.raises(BadPlan, match="falls with n_params and rises with n_tokens"):
         plan(of(rising, A=1.0), 1e22)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -127,13 +128,15 @@ def test_the_document() -> None:
     [
         ({"budget": None}, "takes a budget, or a pass rate"),
         ({"reach": 0.9}, "takes a budget, or a pass rate"),
-        ({"budget": None, "reach": 1.0}, "a pass rate between 0 and 1"),
+        ({"budget": None, "reach": 1.0}, "The pass rate to reach lies between 0 and 1"),
         ({"budget": 0.5}, "does not pay for the least training and 1 attempts"),
         ({"cost": "6nd"}, "needs n_params, which made does not choose"),
         ({"cost": "3*k"}, "needs k, which made does not choose"),
         ({"cost": "7*7"}, "does not depend on n_data"),
         ({"attempt": "2*n_parms"}, "needs n_parms"),
-        ({"attempt": 0.0}, "an attempt must cost more than nothing, got a cost of 0"),
+        ({"attempt": 0.0}, "The cost of an attempt must be a positive number, got 0"),
+        ({"attempt": math.nan}, "The cost of an attempt must be a positive number, got nan"),
+        ({"attempt": math.inf}, "The cost of an attempt must be a positive number, got inf"),
         ({"attempt": "0"}, "an attempt must cost more than nothing, got a cost of 0"),
         ({"attempt": "-2*n_data"}, "an attempt must cost more than nothing"),
         ({"queries": 0.0}, "queries must be a positive number"),
@@ -141,9 +144,9 @@ def test_the_document() -> None:
         ({"weight": -1.0}, "weight must be zero or more"),
         ({"given": {"n_data": 5.0}}, "leaves 0 training variables"),
         ({"given": {"n_dat": 5.0}}, r"nothing uses\. Did you mean 'n_data'"),
-        ({"limits": {"steps": (1, 2)}}, "limits name 'steps'; this plan chooses n_data, k"),
+        ({"limits": {"steps": (1, 2)}}, "The limits name 'steps', and this plan chooses n_data, k"),
         ({"limits": {"k": (3, 2)}}, "0 < low <= high"),
-        ({"now": {"k": 3.0}}, "now takes a value of n_data, k; got k"),
+        ({"now": {"k": 3.0}}, "Where one is now takes a value of n_data, k, got k"),
         ({"now": {"n_data": 3.0, "k": 0.5}}, "k from 1"),
     ],
 )

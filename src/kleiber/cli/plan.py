@@ -27,7 +27,6 @@ from kleiber.files import land
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load
 from kleiber.formats import WRITERS
-from kleiber.planning.cost import Cost, find_cost
 from kleiber.planning.frontier import sensitivity, trace_frontier
 from kleiber.planning.plan import check_support, describe_plan, plan
 from kleiber.reports.grids import show_curve, show_frame, show_plan
@@ -43,11 +42,13 @@ def plan_command(
         float | None, typer.Option(help="What may be spent, in the cost's unit.")
     ] = None,
     cost: Annotated[
-        str | None, typer.Option(help="A named cost or a formula of columns. [6nd]")
+        str | None, typer.Option(help="A named cost, a column, or a formula of columns. [6nd]")
     ] = None,
     reach: Annotated[
         float | None,
-        typer.Option(help="Instead of a budget: the least that reaches this value (or pass rate)."),
+        typer.Option(
+            help="Instead of a budget: the least that brings the law (or the pass rate) to this."
+        ),
     ] = None,
     attempts: Annotated[
         str | None,
@@ -77,7 +78,10 @@ def plan_command(
     ] = None,
     under: Annotated[
         list[str] | None,
-        typer.Option(metavar="COST<=VALUE", help="A further cost and its most; repeatable."),
+        typer.Option(
+            metavar="INEQUALITY",
+            help="A constraint: n_params<=8e9, n_tokens>=20*n_params, COST<=VALUE; repeatable.",
+        ),
     ] = None,
     choice: Annotated[
         list[str] | None,
@@ -91,6 +95,9 @@ def plan_command(
         list[str] | None,
         typer.Option("--given", metavar="NAME=VALUE", help="Value of a variable not chosen."),
     ] = None,
+    far: Annotated[
+        bool, typer.Option("--far", help="Plan beyond 1e4 times the dearest measured run too.")
+    ] = False,
     level: Level = 0.95,
     frontier: Annotated[
         str | None,
@@ -104,7 +111,7 @@ def plan_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Split a budget so that the fitted law is smallest; with --attempts, so that failure is."""
+    """Split a budget so that the fitted law is best; with --attempts, so that failure is least."""
     writable(out, keep=fit_file)
     limits = {k: _limits(v) for k, v in read_pairs(limit, "limit", "NAME=LOW:HIGH").items()}
     values = {
@@ -112,7 +119,7 @@ def plan_command(
     }
     if attempts is not None:
         unused = {"--under": under, "--choice": choice, "--frontier": frontier}
-        refuse_unused(unused | {"--sensitivity": sensitive or None})
+        refuse_unused(unused | {"--sensitivity": sensitive or None, "--far": far or None})
         question = Question(attempts, attempt_cost, along, family, settings, now)
         asked = {"budget": budget, "cost": cost, "reach": reach, "queries": queries}
         asked |= {"weight": weight, "given": values, "limits": limits, "level": level}
@@ -122,16 +129,16 @@ def plan_command(
         raise BadTable("kleiber plan takes a fit saved by kleiber fit -o, or --attempts")
     if frontier is None and out is not None and out.suffix in WRITERS:
         raise BadTable(f"a plan is saved as .json; a {out.suffix} file holds a curve: --frontier")
-    fitted, priced = load(fit_file), find_cost("6nd" if cost is None else cost)
+    fitted, priced = load(fit_file), "6nd" if cost is None else cost
     _refuse_unusable(fitted)
-    asked: dict[str, Any] = {"limits": limits, "given": values, "under": _under(under)}
-    ladder = _choices(choice)
-    made = plan(fitted, budget, priced, reach=reach, choices=ladder, level=level, **asked)
+    asked: dict[str, Any] = {"limits": limits, "given": values, "under": under}
+    options: dict[str, Any] = {"choices": _choices(choice), "level": level, "far": far}
+    made = plan(fitted, budget, priced, reach=reach, **options, **asked)
     document = describe_plan(made)
     curve = moved = None
     if frontier is not None:
         budgets = _budgets(frontier)
-        curve = trace_frontier(fitted, budgets, priced, choices=ladder, level=level, **asked)
+        curve = trace_frontier(fitted, budgets, priced, **options, **asked)
         document["frontier"] = _rows(curve)
     if sensitive:
         moved = sensitivity(fitted, budget, priced, reach=reach, **asked)
@@ -171,21 +178,12 @@ def _save_plan(document: Any, curve: pl.DataFrame | None, out: Path) -> None:
         temporary.write_text(as_text(document), encoding="utf-8")
 
 
-def _limits(text: str) -> tuple[float, float]:
-    low, colon, high = text.partition(":")
+def _limits(text: str) -> tuple[float | None, float | None]:
+    low, colon, high = (part.strip() for part in text.partition(":"))
     if not colon:
         raise BadTable(f"--limit takes NAME=LOW:HIGH, got {text!r}")
-    return read_number(low or "1", "limit"), read_number(high or "1e99", "limit")
-
-
-def _under(items: list[str] | None) -> dict[Cost | str, float]:
-    out: dict[Cost | str, float] = {}
-    for item in items or ():
-        cost, between, most = item.partition("<=")
-        if not (cost.strip() and between and most.strip()):
-            raise BadTable(f"--under takes COST<=VALUE, got {item!r}")
-        out[cost.strip()] = read_number(most, "under")
-    return out
+    ends = [read_number(end, "limit") if end else None for end in (low, high)]
+    return ends[0], ends[1]
 
 
 def _choices(items: list[str] | None) -> dict[str, list[float]]:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.fitting.best import find_best_runs
 from kleiber.fitting.components import measure_components
 from kleiber.fitting.inspection import inspect_fit
 from kleiber.fitting.outcome import FEW_GROUPS, SOME_GROUPS, Solved
@@ -78,6 +79,7 @@ def conclude(
         straight=solved.straight and solved.made == "even" and not (solved.hit or ask.priors),
         unknown=tuple(problem.law.params[k] for k in solved.idle),
         outermost=_outermost(problem.columns),
+        best_runs=_best_runs(problem, ask),
         components=measure_components(problem, point, solved.groups),
         notes=(
             *misfit.notes,
@@ -151,6 +153,14 @@ def _outermost(columns: Mapping[str, np.ndarray]) -> tuple[Mapping[str, float], 
         if len(front) == 100:
             break
     return tuple(dict(zip(columns, row.tolist(), strict=True)) for row in front)
+
+
+def _best_runs(problem: Problem, ask: Settings) -> tuple[Mapping[str, float], ...]:
+    """The measured runs that a plan is held against, rows without weight left out."""
+    used = problem.weights > 0
+    y = np.exp(problem.target) if ask.noise.scale == "log" else problem.target
+    columns = {name: values[used] for name, values in problem.columns.items()}
+    return find_best_runs(columns, ask.target, y[used])
 
 
 def fitted_params(ask: Settings, solved: Solved) -> dict[str, float]:

@@ -51,9 +51,10 @@ class Fit:
     ``straight`` that the law is a line, whose intervals are Student's; ``unknown`` are parameters
     on which nothing depends, since another one went to its bound; ``outermost`` are the runs that
     no other run exceeds in every variable, among which is the dearest one for any cost that rises
-    with the variables; ``components`` are the variances of runs about the law and of evaluations
-    about their run; ``misfit`` is how badly the law misses the table (None of a document that was
-    saved without it).
+    with the variables; ``best_runs`` are those that were better than all smaller ones, with their
+    target; ``components`` are the variances of runs about the law and of evaluations about their
+    run; ``misfit`` is how badly the law misses the table (None of a document that was saved without
+    it).
     """
 
     law: Law
@@ -90,6 +91,7 @@ class Fit:
     unknown: tuple[str, ...] = ()
     outermost: tuple[Mapping[str, float], ...] = ()
     components: VarianceComponents | None = None
+    best_runs: tuple[Mapping[str, float], ...] = ()
     notes: tuple[str, ...] = ()
     misfit: Misfit | None = None
 

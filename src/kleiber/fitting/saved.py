@@ -88,6 +88,7 @@ def document(fit: Fit) -> dict[str, Any]:
         else {"root": fit.moments.root.tolist(), "fourth": fit.moments.fourth.tolist()},
         "residuals": fit.residuals.tolist(),
         "outermost": [dict(row) for row in fit.outermost],
+        "best_runs": [dict(row) for row in fit.best_runs],
     }
     return describe(fit) | _plain(whole)
 
@@ -174,9 +175,15 @@ def _fit_from(given: Mapping[str, Any]) -> Fit:
         moments=_moments_from(given.get("moments"), len(free)),
         outermost=tuple(given.get("outermost") or ()),
         components=read_components(given.get("variance")),
+        best_runs=_runs_from(given.get("best_runs") or ()),
         notes=tuple(given.get("notes") or ()),
         misfit=misfit_from(given.get("misfit")),
     )
+
+
+def _runs_from(given: Any) -> tuple[Mapping[str, float], ...]:
+    """Measured runs: the number of each column."""
+    return tuple({str(name): float(value) for name, value in row.items()} for row in given)
 
 
 def _moments_from(given: Any, free: int) -> Moments | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.claim import Estimate
-from kleiber.errors import BadPlan
+from kleiber.errors import BadPlan, shown
 from kleiber.fitting.intervals import percentile_interval
+from kleiber.planning.cost import is_real
 from kleiber.planning.spending import Spending, bills
 from kleiber.planning.split import marginal, split
 
@@ -47,10 +47,14 @@ def standing(
     if now is None:
         return {name: best[name] for name in names}
     if set(now) != set(names):
-        raise BadPlan(f"now takes a value of {', '.join(names)}; got {', '.join(now) or 'none'}")
+        raise BadPlan(
+            f"Where one is now takes a value of {', '.join(names)}, got {', '.join(now) or 'none'}."
+        )
     for name, value in now.items():
-        if not (math.isfinite(value) and value >= (1 if name == "k" else 0) and value > 0):
-            raise BadPlan(f"now {name} must be a positive number (k from 1), got {value:g}")
+        if not (is_real(value) and value >= (1 if name == "k" else 0) and value > 0):
+            raise BadPlan(
+                f"The {name} now must be a positive number (k from 1), got {shown(value)}."
+            )
     return {name: float(now[name]) for name in names}
 
 

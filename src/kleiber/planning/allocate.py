@@ -28,9 +28,10 @@ from kleiber.planning.question import (
     Params,
     Question,
     afford,
+    aim_on,
     cost_at,
     law_at,
-    law_on,
+    least_of,
     meet,
     unlog,
 )
@@ -39,7 +40,7 @@ GRID = 129
 COARSE = 9  # grid along each axis when there are several
 ROUNDS = 40  # of narrowing such a grid
 NEWTON = 8  # steps from its best point
-SPARE = 1e-12  # relative excess over a budget that is none
+SPARE = 1e-11  # relative excess over a budget that is none
 
 
 def _reach(question: Question, params: Params, logs: Logs, name: str) -> Float[np.ndarray, "..."]:
@@ -48,10 +49,10 @@ def _reach(question: Question, params: Params, logs: Logs, name: str) -> Float[n
     others = [np.shape(z) for key, z in logs.items() if key != name]
     start = np.full(np.broadcast_shapes(*others), low)
     shape = np.shape(law_at(question, params, logs | {name: start}))
-    goal = -float(question.target or 0.0)
     if question.law.expr is None:
         return _bisect(question, params, logs, name, shape)
-    z = meet(lambda z: -law_on(question, params, logs | {name: z}), goal, (low, high), shape)
+    goal = -_goal(question)
+    z = meet(lambda z: -aim_on(question, params, logs | {name: z}), goal, (low, high), shape)
     return np.where(np.isneginf(z), low, np.where(np.isposinf(z), np.nan, z))
 
 
@@ -63,29 +64,59 @@ def _bisect(
     left, right = np.full(shape, low), np.full(shape, high)
     for _ in range(60):
         middle = np.asarray(0.5 * (left + right))
-        missed = ~(law_at(question, params, logs | {name: middle}) <= question.target)
+        missed = ~(aim_on(question, params, logs | {name: middle}) <= _goal(question))
         left, right = np.where(missed, middle, left), np.where(missed, right, middle)
-    reached = law_at(question, params, logs | {name: right}) <= question.target
+    reached = aim_on(question, params, logs | {name: right}) <= _goal(question)
     return np.where(reached, right, np.nan)
+
+
+def _goal(question: Question) -> float:
+    """What the aim is to come to: the target, or minus it where the law is maximised."""
+    return question.sense * float(question.target or 0.0)
 
 
 def _last(
     question: Question, params: Params, logs: Logs, name: str
 ) -> tuple[Float[np.ndarray, "..."], np.ndarray]:
-    """The last variable, and which constraint decides it (-1: its own limit)."""
-    if question.target is not None:
-        z = _to_choice(question, name, _reach(question, params, logs, name), up=True)
+    """The last variable, and which constraint decides it (-1: its own limit); NaN where no value
+    of it meets all of them."""
+    z, which = _best_last(question, params, logs, name)
+    if question.target is not None or question.crossed:
         z = np.where(_excess(question, logs | {name: z}) <= SPARE, z, np.nan)
-        return z, np.where(z <= question.limits[name][0] + 1e-12, -1, 0)
-    each = np.stack(np.broadcast_arrays(*(afford(question, c, logs, name) for c in question.costs)))
+    return z, which
+
+
+def _best_last(
+    question: Question, params: Params, logs: Logs, name: str
+) -> tuple[Float[np.ndarray, "..."], np.ndarray]:
+    """``_last`` before constraints that say nothing about it, or the contrary, are looked at."""
+    low, high = question.limits[name]
+    if question.target is not None:
+        z = _reach(question, params, logs, name)
+        floors = [k for k in question.bills if name in question.falls(k)]
+        z = np.asarray(
+            np.max(
+                np.broadcast_arrays(
+                    z, *(least_of(question, question.costs[k], logs, name) for k in floors)
+                ),
+                axis=0,
+            )
+        )
+        z = _to_choice(question, name, z, up=True)
+        return z, np.where(z <= low + 1e-12, -1, 0)
+    caps = [
+        high if name in question.falls(k) else afford(question, question.costs[k], logs, name)
+        for k in question.bills
+    ]
+    each = np.stack(np.broadcast_arrays(*caps))
     z = np.asarray(each.min(axis=0))
-    which = np.where(z >= question.limits[name][1] - 1e-12, -1, np.argmin(each, axis=0))
+    which = np.where(z >= high - 1e-12, -1, np.argmin(each, axis=0))
     return _to_choice(question, name, z, up=False), which
 
 
 def _excess(question: Question, logs: Logs) -> Float[np.ndarray, "..."]:
     """log of how many times over the dearest of the costs that have a budget is."""
-    bills = question.costs if question.target is None else question.costs[1:]
+    bills = [question.costs[k] for k in question.bills]
     with np.errstate(divide="ignore", invalid="ignore"):
         over = [np.log(cost_at(question, cost, logs) / budget) for cost, budget in bills]
     return np.asarray(np.max(np.broadcast_arrays(-np.inf, *over), axis=0), dtype=float)
@@ -104,7 +135,7 @@ def _to_choice(question: Question, name: str, z: np.ndarray, *, up: bool) -> np.
 
 def _objective(question: Question, params: Params, logs: Logs) -> Float[np.ndarray, "..."]:
     if question.target is None:
-        return law_at(question, params, logs)
+        return np.asarray(aim_on(question, params, logs), dtype=float)
     return np.asarray(cost_at(question, question.cost, logs), dtype=float)
 
 
@@ -133,9 +164,29 @@ def allocate(
     return out
 
 
+def level_width(question: Question, params: Mapping[str, float]) -> float:
+    """Over how many logarithms of a variable what is to be small is the same as at its smallest,
+    to rounding; 0 where the smallest stands alone."""
+    *first, last = question.variables
+    if not first:
+        return 0.0
+    single = {name: np.array([[value]]) for name, value in params.items()}
+    size = GRID if len(first) == 1 else COARSE
+    axes = [np.linspace(*question.limits[name], size) for name in first]
+    mesh = np.array(list(itertools.product(*axes))).T
+    logs: Logs = {name: z[None, :] for name, z in zip(first, mesh, strict=True)}
+    logs[last] = _last(question, single, dict(logs), last)[0]
+    value = np.broadcast_to(_objective(question, single, logs), (1, mesh.shape[1]))[0]
+    known = value[np.isfinite(value)]
+    if not len(known):
+        return 0.0
+    same = mesh[:, value <= known.min() + SPARE * np.abs(known.min())]
+    return float(np.ptp(same, axis=1).max()) if same.shape[1] > 2 else 0.0
+
+
 def _tight(question: Question) -> bool:
-    """Whether the affordable allocations that reach a target may be a sliver."""
-    return question.target is not None and len(question.costs) > 1
+    """Whether the allocations that meet every constraint may be a sliver."""
+    return question.crossed or (question.target is not None and len(question.costs) > 1)
 
 
 def _grid_search(
@@ -164,14 +215,15 @@ def _grid_search(
 
 
 def _best_of(question: Question, column: Params, logs: Logs, last: str) -> Int[np.ndarray, "draws"]:
-    """The best of each draw's grid points: of those that can be paid, else of those that reach
-    the target the one that exceeds what may be spent least."""
+    """The best of each draw's grid points: of those that meet every constraint, else the one that
+    exceeds what may be spent least."""
     value = _objective(question, column, dict(logs))
     value = np.where(np.isfinite(value), value, np.inf)
     best = np.argmin(value, axis=1)
     none = ~np.isfinite(value).any(axis=1)
     if _tight(question) and none.any():
-        z = _to_choice(question, last, _reach(question, column, dict(logs), last), up=True)
+        held: Logs = {name: item for name, item in logs.items() if name != last}
+        z = _best_last(question, column, held, last)[0]
         over = np.where(np.isfinite(z), _excess(question, logs | {last: z}), np.inf)
         best[none] = np.argmin(np.where(np.isnan(over), np.inf, over), axis=1)[none]
     return best
@@ -262,7 +314,7 @@ def _slope(
     other, which = _last(question, params, held, last)
     logs = {**held, last: other}
     traced = question.law.expr is not None
-    law = partial(law_on, question, params)
+    law = partial(aim_on, question, params)
     prices = [partial(cost_at, question, cost) for cost, _ in question.costs]
     aim, binding = (law, prices) if question.target is None else (prices[0], [law])
     goal = {name: _log_slope(aim, logs, name, exact=traced) for name in (first, last)}

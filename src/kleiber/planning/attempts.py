@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from kleiber.claim import Estimate
-from kleiber.errors import BadPlan
-from kleiber.fitting.intervals import check_level
+from kleiber.errors import BadPlan, shown
+from kleiber.fitting.intervals import Interval, check_level
 from kleiber.planning.advice import advise, estimate_of, standing
-from kleiber.planning.cost import Cost, check_budget
+from kleiber.planning.cost import Cost, check_budget, is_real
+from kleiber.planning.extrapolation import FAR, extrapolations
 from kleiber.planning.known import curve_of
-from kleiber.planning.plan import FAR, Plan, describe_plan
+from kleiber.planning.plan import Plan, describe_plan
+from kleiber.planning.question import Ends
 from kleiber.planning.spending import (
     Found,
     Spending,
@@ -66,6 +68,11 @@ class AttemptPlan:
     advice: str
     sure: float | None
     beyond: str = ""
+    extrapolations: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
+    tokens_per_param: float | None = None
+    tokens_per_param_interval: Interval | None = None
+    fixed: Mapping[str, str] = field(default_factory=dict[str, str])
+    aim: str = "minimise"
 
 
 def plan_attempts(
@@ -79,7 +86,7 @@ def plan_attempts(
     law: Any = None,
     weight: float = 0.0,
     given: Mapping[str, float] | None = None,
-    limits: Mapping[str, tuple[float, float]] | None = None,
+    limits: Mapping[str, Ends] | None = None,
     now: Mapping[str, float] | None = None,
     level: float = 0.95,
 ) -> AttemptPlan:
@@ -99,9 +106,11 @@ def plan_attempts(
     asked = pose_spending(curve, cost, attempt, queries, weight, given or {}, limits or {})
     level = check_level(level)
     if (budget is None) == (reach is None):
-        raise BadPlan("a plan takes a budget, or a pass rate to reach, and not both")
-    if reach is not None and not (0 < reach < 1 and not weight):
-        raise BadPlan(f"reach is a pass rate between 0 and 1, and takes no weight, got {reach:g}")
+        raise BadPlan("A plan takes a budget, or a pass rate to reach, and not both.")
+    if reach is not None and not (is_real(reach) and 0 < reach < 1 and not weight):
+        raise BadPlan(
+            f"The pass rate to reach lies between 0 and 1, and takes no weight, got {shown(reach)}."
+        )
     draws = min(curve.draws, MOST_DRAWS)
     best, spent = _best(asked, budget, reach)
     drawn = _drawn(asked, spent, reach, draws) if draws else {}
@@ -110,6 +119,7 @@ def plan_attempts(
     advice = advise(asked, at, spent if now is None else None, draws, level)
     failure = _failure(asked, best, draws, level)
     factor, beyond = _extrapolation(asked, best)
+    each = _tokens_per_param(asked, best, drawn, level)
     return AttemptPlan(
         budget=spent,
         allocation={
@@ -130,6 +140,13 @@ def plan_attempts(
         advice=advice.words,
         sure=advice.sure,
         beyond=beyond,
+        extrapolations=extrapolations(
+            asked.curve.ranges, {name: best[name] for name in (*asked.variables, "k")}
+        ),
+        tokens_per_param=None if each is None else each.value,
+        tokens_per_param_interval=None
+        if each is None or np.isnan(each.low)
+        else Interval(each.low, each.high),
     )
 
 
@@ -239,6 +256,20 @@ def _share(
         paid, others = bills(asked, drawn)
         shares = paid / (paid + others)
     return estimate_of(float(training[0]) / spent, shares, level)
+
+
+def _tokens_per_param(
+    asked: Spending, best: Mapping[str, float], drawn: Found, level: float
+) -> Estimate | None:
+    """n_tokens over n_params where both are known."""
+    chosen = {**asked.given, **best}
+    if not {"n_params", "n_tokens"} <= set(chosen):
+        return None
+    ratios = None
+    if drawn:
+        size, tokens = ({**asked.given, **drawn}[name] for name in ("n_params", "n_tokens"))
+        ratios = np.asarray(tokens / size, dtype=float) if np.ndim(tokens / size) else None
+    return estimate_of(chosen["n_tokens"] / chosen["n_params"], ratios, level)
 
 
 def _notes(

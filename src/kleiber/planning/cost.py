@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
+from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
+from kleiber.columns import COLUMNS
 from kleiber.counting import (
     Convention,
     ShapeRule,
@@ -23,7 +25,7 @@ from kleiber.counting import (
     solve_width,
 )
 from kleiber.errors import BadFormula, BadPlan, nearest, shown
-from kleiber.formula import Expr, number, parse, symbol, symbols, walk
+from kleiber.formula import Expr, number, parse, substitute, symbol, symbols, walk
 from kleiber.planning.call import Form, build, form_of, read_call, write_call
 
 SLOWEST = 1e6  # FLOP/s of a device: fewer are TFLOP/s or GFLOP/s
@@ -64,6 +66,10 @@ six_nd = Cost(
     "training FLOPs C = 6 N D: two per parameter and token forward, four backward "
     "(Kaplan et al. 2020, section 2.1)",
 )
+# columns that follow from others by a convention
+DERIVED: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {"flops": (six_nd.formula, f"flops stands for {six_nd.convention}")}
+)
 
 
 def serve(*, tokens: float, queries: float = 1.0, k: float = 1.0, prompt: float = 0.0) -> Cost:
@@ -73,7 +79,7 @@ def serve(*, tokens: float, queries: float = 1.0, k: float = 1.0, prompt: float 
     is read once for all of them. The attention to earlier tokens is not counted.
     """
     _positive(queries=queries, tokens=tokens, k=k)
-    if not (_real(prompt) and prompt >= 0):
+    if not (is_real(prompt) and prompt >= 0):
         raise BadPlan(f"prompt must be zero or more tokens, got {shown(prompt)}")
     _positive(all_tokens=queries * (prompt + k * tokens))
     each = f"{k:g} answers of {tokens:g} tokens" if k != 1 else f"an answer of {tokens:g} tokens"
@@ -238,19 +244,36 @@ def describe_makers() -> dict[str, str]:
     }
 
 
-def find_cost(given: Cost | str) -> Cost:
+def find_cost(given: Cost | str, columns: Collection[str] = ()) -> Cost:
     """A Cost, a named one, a call such as ``money(6nd, price=2, ...)``, or a formula of columns.
+
+    With ``columns``, those at hand, one of them alone is a cost too, and ``flops`` stands for
+    6 n_params n_tokens where these two are at hand and it is not.
 
     Raises BadFormula for text that is none of these, ValueError for numbers that make no sense.
     """
     if isinstance(given, Cost):
-        return given
+        return derive(given, columns)
     text, known = given.strip(), costs()
     if text in known:
         return known[text]
+    if text in columns:
+        unit = COLUMNS[text].unit if text in COLUMNS else "1"
+        return Cost(text, text, unit if unit not in ("1", "label") else OTHER, "the column itself")
+    if text in DERIVED and derivable(text, columns):
+        formula, says = DERIVED[text]
+        return Cost(text, formula, COLUMNS[text].unit, says)
     call = read_call(text, tuple(known))
     if call is not None:
-        return build(call, MAKERS, _forms(), find_cost)
+        return build(call, MAKERS, _forms(), partial(find_cost, columns=columns))
+    _refuse_names(text, [*known, *columns, *(n for n in DERIVED if derivable(n, columns))])
+    cost = Cost(text, text, OTHER, "formula given by the user")
+    _ = cost.expr  # raises what is wrong with it
+    return derive(cost, columns)
+
+
+def _refuse_names(text: str, known: list[str]) -> None:
+    """BadFormula for a single name that is no cost, and for a formula that holds a cost's name."""
     if text in MAKERS:
         raise BadFormula(f"{text} is written {_forms()[text].usage}")
     if re.fullmatch(r"\d*[A-Za-z_]\w*", text) and not re.fullmatch(r"\d+[eE]\d+", text):
@@ -259,21 +282,36 @@ def find_cost(given: Cost | str) -> Cost:
             f"no cost named {shown(text)}; named costs are {', '.join(names)}, or give a formula "
             f"of columns such as '6*n_params*n_tokens'.{nearest(text, [*known, *MAKERS])}"
         )
-    used = [name for name in (*known, *MAKERS) if re.search(rf"(?<!\w){name}(?!\w)", text)]
+    named = (*costs(), *MAKERS)
+    used = [name for name in named if re.search(rf"(?<!\w){name}(?!\w)", text)]
     if used:
         raise BadFormula(
             f"a formula of columns cannot hold the cost {used[0]!r}; total(...) adds costs, and a "
             "formula can be one of them"
         )
-    cost = Cost(text, text, OTHER, "formula given by the user")
-    _ = cost.expr  # raises what is wrong with it
-    return cost
 
 
-def check_budget(budget: float) -> float:
-    """The budget as a float; ValueError unless it is finite and positive."""
-    if isinstance(budget, bool) or not (math.isfinite(budget) and budget > 0):
-        raise ValueError(f"the budget must be a positive number, got {budget}")
+def derivable(name: str, columns: Collection[str]) -> bool:
+    """Whether a column that is not at hand follows from those that are."""
+    return name not in columns and symbols(parse(DERIVED[name][0])) <= set(columns)
+
+
+def derive(cost: Cost, columns: Collection[str]) -> Cost:
+    """The cost with columns that follow from others written in those."""
+    names = [name for name in cost.variables if name in DERIVED and derivable(name, columns)]
+    if not names:
+        return cost
+    whole = substitute(cost.expr, {name: parse(DERIVED[name][0]) for name in names})
+    says = "; ".join(filter(None, [cost.convention, *(DERIVED[name][1] for name in names)]))
+    return replace(cost, formula=str(whole), convention=says)
+
+
+def check_budget(budget: float, what: str = "the budget") -> float:
+    """The budget as a float; BadPlan unless it is a finite and positive number."""
+    if not (is_real(budget) and budget > 0):
+        raise BadPlan(
+            f"{what[0].upper()}{what[1:]} must be a positive number, got {shown(budget)}."
+        )
     return float(budget)
 
 
@@ -287,13 +325,18 @@ def _forms() -> dict[str, Form]:
 
 def _positive(**values: Any) -> None:
     for name, value in values.items():
-        if not (_real(value) and value > 0):
+        if not (is_real(value) and value > 0):
             raise BadPlan(f"{name} must be a positive number, got {shown(value)}")
 
 
-def _real(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+def is_real(value: Any) -> bool:
+    """Whether this is a finite number, and no truth value."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def _rule(rule: ShapeRule | None, options: Mapping[str, Any], *, without: str = "") -> ShapeRule:
@@ -307,7 +350,7 @@ def _rule(rule: ShapeRule | None, options: Mapping[str, Any], *, without: str = 
 
 
 def _convention(given: Convention | str, recomputation: float) -> Convention:
-    if not (_real(recomputation) and recomputation >= 0):
+    if not (is_real(recomputation) and recomputation >= 0):
         raise BadPlan(f"recomputation must be zero or more passes, got {shown(recomputation)}")
     found = find_convention(given)
     return replace(found, recomputation=recomputation) if recomputation else found

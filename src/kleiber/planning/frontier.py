@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from kleiber.errors import BadPlan
 from kleiber.fitting.record import Fit, fill
 from kleiber.planning.allocate import allocate
+from kleiber.planning.constraint import Under
 from kleiber.planning.cost import Cost, six_nd
 from kleiber.planning.plan import check_support, plan, pose_question
+from kleiber.planning.question import Ends
 
 
 def trace_frontier(
@@ -19,30 +22,40 @@ def trace_frontier(
     budgets: Sequence[float],
     cost: Cost | str = six_nd,
     *,
-    under: Mapping[Cost | str, float] | None = None,
-    limits: Mapping[str, tuple[float, float]] | None = None,
+    under: Under | None = None,
+    limits: Mapping[str, Ends] | None = None,
     choices: Mapping[str, Sequence[float]] | None = None,
     given: Mapping[str, float] | None = None,
     level: float = 0.95,
+    far: bool = False,
 ) -> pl.DataFrame:
-    """The compute-optimal curve: one row per budget with allocation, prediction and intervals."""
+    """The compute-optimal curve: one row per budget with allocation, prediction and intervals.
+
+    The arguments are those of ``plan``. ``low`` and ``high`` of a variable that a budget or a limit
+    fixes are NaN. Raises BadPlan where one of the budgets has no plan.
+    """
+    if not len(budgets):
+        raise BadPlan("A curve takes at least one budget, got none.")
     rows: list[dict[str, Any]] = []
     for budget in budgets:
         each = plan(
             fit,
-            float(budget),
+            budget,
             cost,
             under=under,
             limits=limits,
             choices=choices,
             given=given,
             level=level,
+            far=far,
         )
         row: dict[str, Any] = {"budget": each.budget}
         for name, item in (*each.allocation.items(), ("predicted", each.predicted)):
             row |= {name: item.value, f"{name}_low": item.low, f"{name}_high": item.high}
+        row |= {f"{name}_extrapolation": item for name, item in each.extrapolations.items()}
+        row |= {"tokens_per_param": each.tokens_per_param} if each.tokens_per_param else {}
         rows.append(row | {"extrapolation": each.extrapolation})
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def sensitivity(
@@ -51,8 +64,8 @@ def sensitivity(
     cost: Cost | str = six_nd,
     *,
     reach: float | None = None,
-    under: Mapping[Cost | str, float] | None = None,
-    limits: Mapping[str, tuple[float, float]] | None = None,
+    under: Under | None = None,
+    limits: Mapping[str, Ends] | None = None,
     given: Mapping[str, float] | None = None,
 ) -> pl.DataFrame:
     """How a plan moves with each free parameter: elasticities dlog(plan)/dlog(parameter).

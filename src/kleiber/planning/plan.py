@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from kleiber.claim import Estimate
 from kleiber.errors import BadPlan
-from kleiber.fitting.intervals import check_level
+from kleiber.fitting.intervals import Interval, check_level
 from kleiber.fitting.record import Fit
-from kleiber.fitting.status import Status
-from kleiber.formula import calculate
 from kleiber.planning.allocate import allocate
+from kleiber.planning.constraint import Under, read_constraints, say_constraint
 from kleiber.planning.cost import Cost, check_budget, find_cost, six_nd
-from kleiber.planning.question import SMALLEST, Question, ask, cost_at, law_at
+from kleiber.planning.direction import find_sense
+from kleiber.planning.extrapolation import (
+    check_spending,
+    check_variables,
+    extrapolation,
+    extrapolations,
+)
+from kleiber.planning.note import collect_notes
+from kleiber.planning.question import Ends, Question, ask, cost_at, read_ends
+from kleiber.planning.support import check_answer, check_support, describe_missing
 
-FAR = 10.0  # budgets beyond this multiple of the largest measured run are warned of
+SNAP = 1e-11  # relative distance of an end that rounding leaves
+BINDS = 1e-6  # relative distance from what a cost may come to
+EVEN = 1e-7  # relative width of an interval that is none
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,11 @@ class Plan:
     The allocation's intervals are of the optimum itself (each draw's own best split); the
     prediction's interval is of the law at the allocation given. ``budget`` is what the first cost
     comes to, with an interval (``needed``) when it was asked for by a target. ``extrapolation`` is
-    the budget over the cost of the dearest measured run, None if unknown. ``notes`` are warnings.
+    the budget over the cost of the dearest measured run, ``extrapolations`` each variable over the
+    largest value measured, None where unknown. ``fixed`` says of a variable without an interval
+    what fixes it. ``tokens_per_param`` is n_tokens over n_params where both are known. ``aim`` is
+    "minimise", or "maximise" for a target that rises with its variables. ``notes`` are warnings,
+    the gravest first.
     """
 
     budget: float
@@ -41,6 +56,11 @@ class Plan:
     target: str
     notes: tuple[str, ...] = ()
     needed: Estimate | None = None
+    extrapolations: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
+    tokens_per_param: float | None = None
+    tokens_per_param_interval: Interval | None = None
+    fixed: Mapping[str, str] = field(default_factory=dict[str, str])
+    aim: str = "minimise"
 
 
 def plan(
@@ -49,57 +69,99 @@ def plan(
     cost: Cost | str = six_nd,
     *,
     reach: float | None = None,
-    under: Mapping[Cost | str, float] | None = None,
-    limits: Mapping[str, tuple[float, float]] | None = None,
+    under: Under | None = None,
+    limits: Mapping[str, Ends] | None = None,
     choices: Mapping[str, Sequence[float]] | None = None,
     given: Mapping[str, float] | None = None,
     level: float = 0.95,
+    far: bool = False,
 ) -> Plan:
-    """Minimise the fitted law over its variables with cost(variables) = budget.
+    """Find the values of a fitted law's variables that a budget is best spent on:
 
-    Instead of a budget, ``reach`` is a value of the law to be reached at the least cost. ``under``
-    adds further costs with what each may come to (time, memory, money); ``limits`` are boxes per
-    variable, ``choices`` ladders of values, ``given`` values of variables that are not chosen.
+        min L(x)  subject to  cost(x) = budget,
 
-    Raises BadPlan for a fit that cannot support a plan (it says which run to add) or a question
-    without an answer.
+    or max L(x) where the fitted law rises with its variables, as an accuracy does (Hoffmann et al.
+    2022, arXiv 2203.15556, eq. 4).
+
+    Parameters
+    ----------
+    fit
+        A usable fit.
+    budget
+        What may be spent, in the unit of the cost.
+    cost
+        A Cost, the name of one, a column, or a formula of columns.
+    reach
+        Instead of a budget: the value that the law must come to, at the least cost. At most this
+        for a law that falls, at least this for one that rises.
+    under
+        Further constraints: costs with what each may come to, or inequalities as text, such as
+        ``["n_params<=8e9", "n_tokens>=20*n_params"]``.
+    limits
+        The smallest and largest value of a variable; None leaves an end open.
+    choices
+        The values that a variable may take.
+    given
+        Values of variables that are not chosen, or that only the cost has.
+    level
+        Of the intervals, between 0 and 1.
+    far
+        Whether a plan may go beyond 1e4 times the dearest measured run, or the largest measured
+        value of a variable that is not limited.
+
+    Returns
+    -------
+    Plan
+        The allocation and what is predicted there, with intervals, and how far both lie beyond
+        what was measured.
+
+    Raises
+    ------
+    BadPlan
+        For a fit that cannot support a plan (it says which run to add), a law without a best
+        allocation, or a question without an answer.
     """
     check_support(fit)
     level = check_level(level)
+    limits = limits or {}
     question = pose_question(fit, budget, cost, reach, under, limits, choices, given)
-    best = allocate(question, {name: np.array([value]) for name, value in fit.params.items()})
+    single = {name: np.array([value]) for name, value in fit.params.items()}
+    best = allocate(question, single)
     chosen = {name: float(values[0]) for name, values in best.items()}
     if not np.isfinite(chosen["predicted"]):
-        raise BadPlan(_no_answer(fit, question))
-    _check_worth(fit, question, chosen, limits or {})
-    for name, (low, high) in (limits or {}).items():
-        chosen[name] = _snap(chosen[name], low, high)
+        raise BadPlan(describe_missing(fit, question, single))
+    spent = question.budget if reach is None else chosen["spent"]
+    if not far:
+        check_spending(fit, question, extrapolation(fit, question, chosen["spent"]))
+    check_answer(fit, question, chosen, limits)
+    chosen |= _snapped(question, chosen, limits)
+    values = {name: {**question.given, **chosen}[name] for name in fit.law.variables}
+    factor, beyond = extrapolation(fit, question, spent), extrapolations(fit.ranges, values)
+    if not far:
+        check_variables(fit, beyond, {*limits, *question.choices, *question.given})
     drawn = allocate(question, fit.draws) if fit.n_draws else {}
-    allocation = {
+    found = {
         name: _estimate(fit, chosen[name], drawn.get(name), level)
         for name in fit.law.variables
         if name in question.variables
     }
-    needed, spent = None, question.budget
-    if reach is not None:
-        needed = _estimate(fit, chosen["spent"], drawn.get("spent"), level)
-        spent = chosen["spent"]
-    factor = extrapolation(fit, question, spent)
-    notes = (
-        _notes(fit, question, factor)
-        + _notes_on_choice(question, chosen, limits or {})
-        + _unreached(question, drawn)
-    )
+    fixed = _fixed(question, found, limits)
+    each, ends = _tokens_per_param(fit, question, {**question.given, **chosen}, drawn, level)
     return Plan(
-        spent,
-        allocation,
-        _predicted(fit, question, chosen, level),
-        factor,
-        question.cost,
-        level,
-        fit.target,
-        notes,
-        needed,
+        budget=spent,
+        allocation={n: _without_interval(e) if n in fixed else e for n, e in found.items()},
+        predicted=_predicted(fit, question, chosen, level),
+        extrapolation=factor,
+        cost=question.cost,
+        level=level,
+        target=fit.target,
+        notes=collect_notes(fit, question, chosen, limits, spent, factor, values, drawn),
+        needed=None if reach is None else _estimate(fit, spent, drawn.get("spent"), level),
+        extrapolations=beyond,
+        tokens_per_param=each,
+        tokens_per_param_interval=ends,
+        fixed=fixed,
+        aim="minimise" if question.sense > 0 else "maximise",
     )
 
 
@@ -108,112 +170,103 @@ def pose_question(
     budget: float | None,
     cost: Cost | str,
     reach: float | None,
-    under: Mapping[Cost | str, float] | None,
-    limits: Mapping[str, tuple[float, float]] | None,
+    under: Under | None,
+    limits: Mapping[str, Ends] | None,
     choices: Mapping[str, Sequence[float]] | None,
     given: Mapping[str, float] | None,
 ) -> Question:
-    """The question of a plan, checked."""
+    """The question of a plan, checked, with the way in which the law is better."""
     if (budget is None) == (reach is None):
-        raise BadPlan("a plan takes a budget, or a value to reach, and not both")
+        raise BadPlan("A plan takes a budget, or a value to reach, and not both.")
+    given, limits = given or {}, limits or {}
+    columns = (*fit.law.variables, *given)
     first = np.inf if budget is None else check_budget(budget)
-    costs = [(find_cost(cost), first)]
-    costs += [(find_cost(each), check_budget(most)) for each, most in (under or {}).items()]
-    return ask(
-        fit.law, costs, limits=limits or {}, given=given or {}, choices=choices, target=reach
-    )
+    costs = [(find_cost(cost, columns), first), *read_constraints(under, columns)]
+    question = ask(fit.law, costs, limits=limits, given=given, choices=choices, target=reach)
+    held = {*limits, *question.choices}
+    sense = find_sense(question, fit.params, fit.ranges, fit.target, held)
+    return replace(question, sense=sense)
 
 
-def _no_answer(fit: Fit, question: Question) -> str:
-    if question.target is None:
-        return f"law {fit.law.name} has no finite value at any affordable allocation"
-    if len(question.costs) > 1:
-        others = ", ".join(cost.name for cost, _ in question.costs[1:])
-        sure = (
-            "" if len(question.variables) < 3 else " was found, though a narrow one can be missed"
-        )
-        return (
-            f"no allocation that brings {fit.target} to {question.target:g} within {others}{sure}; "
-            "ask with a budget, or allow those costs more"
-        )
-    far = {name: np.array([ends[1]]) for name, ends in question.limits.items()}
-    lowest = float(law_at(question, fit.params, far)[0])
-    return (
-        f"{fit.target} {question.target:g} is out of reach: within the limits the law falls no "
-        f"lower than {lowest:.4g}"
-    )
+def _snapped(
+    question: Question, chosen: Mapping[str, float], limits: Mapping[str, Ends]
+) -> dict[str, float]:
+    """The values inside their limits, and on a limit, a choice or a most that they miss by the
+    rounding of exp(log(x))."""
+    out = {name: chosen[name] for name in question.variables}
+    for cost, most in question.costs[1:]:
+        if cost.name in out and cost.expr.op == "symbol":
+            out[cost.name] = _snap(out[cost.name], (most,))
+    for name, ladder in question.choices.items():
+        out[name] = _snap(out[name], ladder)
+    for name, ends in limits.items():
+        low, high = read_ends(name, ends)
+        out[name] = min(max(_snap(out[name], (low, high)), low), high)
+    return out
 
 
-def _snap(value: float, low: float, high: float) -> float:
-    """The value inside its limits, and on one that it misses by rounding (of exp(log(x)))."""
-    near = [end for end in (low, high) if math.isclose(value, end, rel_tol=1e-12)]
-    return near[0] if near else min(max(value, low), high)
+def _snap(value: float, ends: Sequence[float]) -> float:
+    near = [end for end in ends if math.isclose(value, end, rel_tol=SNAP)]
+    return near[0] if near else value
 
 
-def _check_worth(
-    fit: Fit, question: Question, chosen: Mapping[str, float], limits: Mapping[str, Any]
-) -> None:
-    """BadPlan where the fitted law does not fall with a variable: a plan would starve it."""
-    params = {name: np.array([value]) for name, value in fit.params.items()}
-    for name in question.variables:
-        low, high = question.limits[name]
-        if name in limits or name in question.choices or high - low < 1e-6:
+def _fixed(
+    question: Question, found: Mapping[str, Estimate], limits: Mapping[str, Ends]
+) -> dict[str, str]:
+    """What fixes each variable that is the same in all draws, or must be: its own limit, or the
+    constraint that binds."""
+    out: dict[str, str] = {}
+    for name, item in found.items():
+        alone = question.target is None and len(found) == 1
+        if name in question.choices:
             continue
-        logs: dict[str, Any] = {n: np.full(3, np.log(chosen[n])) for n in question.variables}
-        logs[name] = np.array([low, np.log(chosen[name]), high])
-        least, *others = law_at(question, params, logs)
-        if not np.nanmin(others) < least - 1e-12 * abs(least):
-            raise BadPlan(
-                f"the fitted law does not fall with {name}, so it cannot say how much of a budget "
-                f"{name} deserves: add runs that vary {name}, or give its value or its limits"
-            )
+        if not (alone or item.high - item.low <= EVEN * abs(item.value)):
+            continue
+        ends = read_ends(name, limits.get(name))
+        if name in limits and any(math.isclose(item.value, end, rel_tol=EVEN) for end in ends):
+            out[name] = "fixed by its limit"
+        elif binding := _binding(question, found, name):
+            out[name] = f"fixed by {' and '.join(binding)}"
+    return out
 
 
-def _unreached(question: Question, drawn: Mapping[str, np.ndarray]) -> tuple[str, ...]:
-    """Say so when some draws have no allocation at all."""
+def _binding(question: Question, found: Mapping[str, Estimate], name: str) -> list[str]:
+    """The constraints on a variable that bind: that which is on no other, or else all of them."""
+    logs = {each: np.log(item.value) for each, item in found.items()}
+    words: list[str] = []
+    for k in question.bills:
+        cost, most = question.costs[k]
+        if name not in cost.variables or cost_at(question, cost, logs) < most * (1 - BINDS):
+            continue
+        what = "the budget" if k == 0 else say_constraint(cost, most)
+        if not set(cost.variables) & set(found) - {name}:
+            return [what]
+        words.append(what)
+    return words
+
+
+def _without_interval(item: Estimate) -> Estimate:
+    return Estimate(item.value, math.nan, math.nan, math.nan)
+
+
+def _tokens_per_param(
+    fit: Fit,
+    question: Question,
+    chosen: Mapping[str, Any],
+    drawn: Mapping[str, Float[np.ndarray, "draws"]],
+    level: float,
+) -> tuple[float | None, Interval | None]:
+    """n_tokens over n_params where both are known, with the interval of that ratio."""
+    if not {"n_params", "n_tokens"} <= set(chosen):
+        return None, None
+    value = chosen["n_tokens"] / chosen["n_params"]
     if not drawn:
-        return ()
-    lost = int((~np.isfinite(drawn["predicted"])).sum())
-    if not lost:
-        return ()
-    share = f"{lost} of {len(drawn['predicted'])} draws"
-    why = "never reach the target" if question.target is not None else "have no allocation"
-    return (f"{share} {why}; intervals are of the others, and so too narrow",)
-
-
-def check_support(fit: Fit) -> None:
-    """BadPlan unless the fit determines the law; the message names runs that would help."""
-    if fit.usable:
-        return
-    remedy = {
-        Status.FLAT: _missing_runs(fit),
-        Status.MAX_EVALUATIONS: "Fit again from other starts (another seed), or with fewer "
-        "parameters",
-        Status.TOO_FEW_POINTS: "Add runs",
-    }[fit.status]
-    raise BadPlan(f"this fit cannot support a plan: {fit.status}, {fit.reason}. {remedy}")
-
-
-def _missing_runs(fit: Fit) -> str:
-    """Which runs would separate parameters that trade off, from the measured ranges."""
-    still = [n for n in fit.law.variables if n in fit.ranges and _ratio(fit.ranges[n]) < 2]
-    if still:
-        low, high = fit.ranges[still[0]]
-        return (
-            f"All runs have nearly the same {still[0]} ({low:.3g} to {high:.3g}): add runs with "
-            f"{still[0]} at {low / 4:.3g} and {high * 4:.3g}, the others as they are"
-        )
-    if len(fit.law.variables) > 1:
-        first, second = fit.law.variables[:2]
-        return (
-            f"Add runs that vary {first} and {second} separately: the smallest {first} with the "
-            f"largest {second}, and the reverse"
-        )
-    return "Add runs over a wider range"
-
-
-def _ratio(ends: tuple[float, float]) -> float:
-    return ends[1] / ends[0] if ends[0] > 0 else np.inf
+        return value, None
+    size, tokens = ({**question.given, **drawn}[name] for name in ("n_params", "n_tokens"))
+    item = _estimate(fit, value, np.asarray(tokens / size, dtype=float), level)
+    if item.high - item.low <= EVEN * value:
+        return value, None
+    return value, Interval(item.low, item.high)
 
 
 def _estimate(fit: Fit, value: float, draws: np.ndarray | None, level: float) -> Estimate:
@@ -233,65 +286,6 @@ def _predicted(fit: Fit, question: Question, chosen: Mapping[str, float], level:
     return _estimate(fit, chosen["predicted"], draws, level)
 
 
-def extrapolation(fit: Fit, question: Question, spent: float) -> float | None:
-    """What is spent over the cost of the dearest measured run; None when that is unknown."""
-    runs = fit.outermost or ([{n: ends[1] for n, ends in fit.ranges.items()}] if fit.ranges else [])
-    costs: list[float] = []
-    for run in runs:
-        have = {**question.given, **run}
-        if all(name in have for name in question.cost.variables):
-            costs.append(float(calculate(question.cost.expr, have)))
-    return spent / max(costs) if costs else None
-
-
-def _notes(fit: Fit, question: Question, factor: float | None) -> tuple[str, ...]:
-    notes: list[str] = list(fit.notes)
-    if not fit.n_draws:
-        notes.append("no intervals: the fit has no draws (fit again with --draws 1000)")
-    if factor is None:
-        notes.append("extrapolation unknown: the fit does not record the ranges of its table")
-    elif not fit.outermost:
-        notes.append("extrapolation is a lower bound: only the ranges of the columns are recorded")
-    if factor is not None and factor > FAR:
-        notes.append(
-            f"the budget is {factor:.3g} times the dearest measured run: intervals hold only if "
-            "the law itself does that far out"
-        )
-    if fit.status is Status.BOUND_HIT:
-        notes.append(f"the fit hit a bound: {fit.reason}")
-    return tuple(notes)
-
-
-def _notes_on_choice(
-    question: Question, chosen: Mapping[str, float], limits: Mapping[str, tuple[float, float]]
-) -> tuple[str, ...]:
-    """What limits did to the plan."""
-    notes: list[str] = []
-    logs = {name: np.log(chosen[name]) for name in question.variables}
-    for name, (low, high) in limits.items():
-        if chosen[name] >= high * (1 - 1e-9) or chosen[name] <= low * (1 + 1e-9):
-            notes.append(f"{name} = {chosen[name]:.4g} sits at its limit")
-    for name in question.variables:
-        if name not in limits and chosen[name] <= SMALLEST * (1 + 1e-9):
-            notes.append(f"{name} = {SMALLEST:g} is the smallest that is considered")
-    bound = [
-        cost.name
-        for cost, most in question.costs[1:]
-        if question.target is not None and cost_at(question, cost, logs) > 0.99 * most
-    ]
-    if bound and len(set(question.variables) - set(question.choices)) > 2:
-        notes.append(
-            f"{', '.join(bound)} allows no more; with three variables the plan keeps to that, but "
-            "another that does may be cheaper by some per cent"
-        )
-    if question.target is None and chosen["spent"] < question.budget * (1 - 1e-6):
-        notes.append(
-            f"only {chosen['spent']:.4g} of the budget is spent: limits, choices or other costs "
-            "allow no more"
-        )
-    return tuple(notes)
-
-
 def describe_plan(made: Plan) -> dict[str, Any]:
     """The document that ``plan --json`` prints."""
 
@@ -301,9 +295,17 @@ def describe_plan(made: Plan) -> dict[str, Any]:
 
     return {
         "budget": made.budget,
-        "allocation": {name: ends(item) for name, item in made.allocation.items()},
+        "allocation": {
+            name: ends(item) | ({"why": made.fixed[name]} if name in made.fixed else {})
+            for name, item in made.allocation.items()
+        },
         "predicted": ends(made.predicted),
         "extrapolation": made.extrapolation,
+        "extrapolations": dict(made.extrapolations),
+        "tokens_per_param": made.tokens_per_param,
+        "tokens_per_param_interval": made.tokens_per_param_interval
+        and list(made.tokens_per_param_interval),
+        "aim": made.aim,
         "cost": made.cost.name,
         "level": made.level,
         "target": made.target,

@@ -6,7 +6,8 @@ the complex step), the law where it can be traced.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,23 +15,30 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.errors import BadPlan, nearest
+from kleiber.errors import BadPlan, nearest, shown
 from kleiber.formula import calculate
 from kleiber.law import Law
-from kleiber.planning.cost import Cost
+from kleiber.planning.cost import Cost, is_real
 
 SMALLEST = 1.0  # of a parameter, token or step count, where no limit is given
 LARGEST = 1e99
 STEP = 1e-30  # of complex-step derivatives
+SAMPLED = 80.0  # logarithms of a variable, from its least, over which a cost's slopes are sampled
 
 Logs = dict[str, Any]
 Params = Mapping[str, Any]
+Ends = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be chosen, and under what. ``limits`` are logarithms; ``costs`` pairs each cost
-    with what may be spent; with a ``target``, the first cost is minimised and its budget unused."""
+    """What is to be chosen, and under what.
+
+    ``limits`` are logarithms; ``costs`` pairs each cost with what it may come to, and ``falling``
+    holds, for each of them, the variables that it falls with (an inequality may). ``sense`` is 1
+    where the law is minimised and -1 where it is maximised. With a ``target``, the law is brought
+    to it, the first cost is minimised, and its budget unused.
+    """
 
     law: Law
     variables: tuple[str, ...]
@@ -39,6 +47,22 @@ class Question:
     given: Mapping[str, float]
     choices: Mapping[str, tuple[float, ...]]
     target: float | None = None
+    sense: float = 1.0
+    falling: tuple[frozenset[str], ...] = ()
+
+    @property
+    def bills(self) -> tuple[int, ...]:
+        """Positions of the costs that something limits."""
+        return tuple(range(0 if self.target is None else 1, len(self.costs)))
+
+    def falls(self, position: int) -> frozenset[str]:
+        """The variables that a cost falls with."""
+        return self.falling[position] if self.falling else frozenset()
+
+    @property
+    def crossed(self) -> bool:
+        """Whether a constraint falls with some variable, so that more of it helps to meet it."""
+        return any(self.falling)
 
     @property
     def budget(self) -> float:
@@ -55,7 +79,7 @@ def ask(
     law: Law,
     costs: Sequence[tuple[Cost, float]],
     *,
-    limits: Mapping[str, tuple[float, float]],
+    limits: Mapping[str, Ends],
     given: Mapping[str, float],
     choices: Mapping[str, Sequence[float]] | None = None,
     target: float | None = None,
@@ -63,18 +87,46 @@ def ask(
     """The question with its search box; raises BadPlan where it has no answer."""
     free = [name for name in law.variables if name not in given]
     if not free:
-        raise BadPlan("every variable of the law is given; nothing is left to choose")
+        raise BadPlan("Every variable of the law is given; nothing is left to choose.")
+    if target is not None and not is_real(target):
+        raise BadPlan(f"The value to reach must be a finite number, got {shown(target)}.")
     _check_costs(law, costs, free, given)
     _check_given(law, costs, given)
     for what, names in (("limits", limits), ("choices", choices or {})):
         strange = [name for name in names if name not in free]
         if strange:
-            raise BadPlan(f"{what} name {strange[0]!r}; this plan chooses {', '.join(free)}")
+            raise BadPlan(
+                f"The {what} name {strange[0]!r}, and this plan chooses {', '.join(free)}."
+                f"{nearest(strange[0], free)}"
+            )
     ladders = {name: _ladder(name, values) for name, values in (choices or {}).items()}
     order = sorted(free, key=lambda name: name not in ladders)  # those with choices come first
     box = {name: _log_limits(name, limits.get(name), ladders.get(name)) for name in order}
     question = Question(law, tuple(order), tuple(costs), box, dict(given), ladders, target)
-    return _bounded(question, limits)
+    falling = tuple(_falling(question, cost) for cost, _ in question.costs)
+    for (cost, _), names in zip(question.costs[:1], falling[:1], strict=True):
+        if names:
+            raise BadPlan(
+                f"The cost {cost.name!r} does not rise with {', '.join(sorted(names))}, so a "
+                "budget does not limit it."
+            )
+    return _bounded(replace(question, falling=falling), limits)
+
+
+def _falling(question: Question, cost: Cost) -> frozenset[str]:
+    """The variables that a cost falls with wherever it moves with them at all."""
+    names = [name for name in question.variables if name in cost.variables]
+    ends = [question.limits[name] for name in names]
+    axes = [np.linspace(low, min(high, low + SAMPLED), 5) for low, high in ends]
+    mesh = np.array(list(itertools.product(*axes))).T
+    logs: Logs = dict(zip(names, mesh, strict=True)) if names else {}
+    found: set[str] = set()
+    for name in names:
+        slope = np.imag(cost_at(question, cost, {**logs, name: logs[name] + STEP * 1j}))
+        moving = slope[np.isfinite(slope) & (slope != 0)]
+        if len(moving) and (moving < 0).all():
+            found.add(name)
+    return frozenset(found)
 
 
 def _check_costs(
@@ -85,15 +137,15 @@ def _check_costs(
     unpaid = [name for name in free if name not in paid]
     if unpaid:
         raise BadPlan(
-            f"the cost {costs[0][0].name!r} does not depend on {', '.join(unpaid)}, so the budget "
+            f"The cost {costs[0][0].name!r} does not depend on {', '.join(unpaid)}, so the budget "
             f"does not limit it; give its value (given={{{unpaid[0]!r}: ...}}) or a cost that "
             f"contains it.{nearest(unpaid[0], unknown)}"
         )
     if unknown:
         name = next(cost.name for cost, _ in costs if min(unknown) in cost.variables)
         raise BadPlan(
-            f"the cost {name!r} needs {', '.join(sorted(unknown))}, which law {law.name} does not "
-            f"have; give its value (given={{{min(unknown)!r}: ...}})"
+            f"The cost {name!r} needs {', '.join(sorted(unknown))}, which law {law.name} does not "
+            f"have; give its value (given={{{min(unknown)!r}: ...}}, --given {min(unknown)}=...)."
         )
 
 
@@ -102,53 +154,86 @@ def _check_given(law: Law, costs: Sequence[tuple[Cost, float]], given: Mapping[s
     for name, value in given.items():
         if name not in used:
             raise BadPlan(
-                f"given names {name!r}, which neither law {law.name} nor the cost uses."
+                f"The given values name {name!r}, which neither law {law.name} nor the cost uses."
                 f"{nearest(name, used)}"
             )
-        if not np.isfinite(value) or (name in law.variables and value <= 0):
-            raise BadPlan(f"given {name} must be a positive number, got {value}")
+        if not is_real(value) or (name in law.variables and value <= 0):
+            raise BadPlan(f"The given {name} must be a positive number, got {shown(value)}.")
 
 
 def _ladder(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    ladder = tuple(sorted({float(value) for value in values}))
-    if not ladder or not (0 < ladder[0] and ladder[-1] < LARGEST):
-        raise BadPlan(f"choices of {name} must be positive numbers, got {tuple(values)}")
-    return ladder
+    some: list[float] = []
+    if isinstance(values, Iterable) and not isinstance(values, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        some = list(values)
+    if not some or not all(is_real(value) and 0 < value < LARGEST for value in some):
+        raise BadPlan(f"The choices of {name} must be positive numbers, got {shown(values)}.")
+    return tuple(sorted({float(value) for value in some}))
 
 
 def _log_limits(
-    name: str, ends: tuple[float, float] | None, ladder: tuple[float, ...] | None
+    name: str, ends: Ends | None, ladder: tuple[float, ...] | None
 ) -> tuple[float, float]:
-    low, high = (SMALLEST, LARGEST) if ends is None else (float(ends[0]), float(ends[1]))
-    if not 0 < low <= high:
-        raise BadPlan(f"limits of {name} must be 0 < low <= high, got {ends}")
+    low, high = read_ends(name, ends)
     if ladder is not None:
         inside = [value for value in ladder if low <= value <= high or ends is None]
         if not inside:
-            raise BadPlan(f"no choice of {name} lies within its limits {ends}")
+            raise BadPlan(f"No choice of {name} lies within its limits {shown(ends)}.")
         low, high = inside[0], inside[-1]
-    return float(np.log(low)), float(np.log(min(high, LARGEST)))
+    return float(np.log(low)), float(np.log(high))
 
 
-def _bounded(question: Question, limits: Mapping[str, tuple[float, float]]) -> Question:
-    """Narrow each upper limit to what the budgets buy with all others at their lower limit. With a
-    target the first cost has no budget."""
-    bills = question.costs if question.target is None else question.costs[1:]
+def read_ends(name: str, ends: Ends | None) -> tuple[float, float]:
+    """The limits of a variable as numbers; an end that is None, or infinite above, is open."""
+    if ends is None:
+        return SMALLEST, LARGEST
+    fault = f"The limits of {name} must be 0 < low <= high, got {shown(ends)}."
+    if not isinstance(ends, Sequence) or isinstance(ends, str) or len(ends) != 2:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadPlan(fault)
+    low = SMALLEST if ends[0] is None else ends[0]
+    high = LARGEST if ends[1] is None or ends[1] == np.inf else ends[1]
+    if not (is_real(low) and is_real(high) and 0 < low <= high):
+        raise BadPlan(fault)
+    return float(low), min(float(high), LARGEST)
+
+
+def _bounded(question: Question, limits: Mapping[str, Ends]) -> Question:
+    """Narrow each upper limit to what the budgets buy with all others at their lower limit, which
+    is raised to what an inequality asks of that variable alone. With a target the first cost has
+    no budget."""
+    box = dict(question.limits)
+    for k in question.bills:
+        used = [name for name in question.variables if name in question.costs[k][0].variables]
+        if question.falls(k) and len(used) == 1:
+            low = float(least_of(question, question.costs[k], {}, used[0]))
+            if not low <= box[used[0]][1]:
+                raise BadPlan(
+                    f"The constraint {question.costs[k][0].name!r} cannot be met within the limits."
+                )
+            box[used[0]] = (max(box[used[0]][0], low), box[used[0]][1])
+    question = replace(question, limits=box)
+    bills = [question.costs[k] for k in question.bills if not question.falls(k)]
     least = {name: question.limits[name][0] for name in question.variables}
     for cost, budget in bills:
-        if cost_at(question, cost, least) > budget:
-            what = ", ".join(f"{name} {np.exp(value):.3g}" for name, value in least.items())
-            raise BadPlan(f"the budget {budget:g} does not pay for the smallest run ({what})")
-    box: dict[str, tuple[float, float]] = {}
+        if cost_at(question, cost, least) > budget * (1 + 1e-12):
+            raise BadPlan(_too_little(question, cost, budget, least))
+    narrowed: dict[str, tuple[float, float]] = {}
     for name in question.variables:
         low, high = question.limits[name]
         tops = [float(afford(question, each, dict(least), name)) for each in bills]
-        top = min(tops, default=high)
+        top = min((low if np.isnan(each) else each for each in tops), default=high)
         open_ended = name not in limits and name not in question.choices
         if question.target is None and open_ended and top >= np.log(LARGEST) - 1:
             raise BadPlan(_unlimited(question, least, name))
-        box[name] = (low, min(high, top))
-    return replace(question, limits=box)
+        narrowed[name] = (low, min(high, top))
+    return replace(question, limits=narrowed)
+
+
+def _too_little(question: Question, cost: Cost, budget: float, least: Logs) -> str:
+    """That a budget is less than the smallest run takes."""
+    what = ", ".join(f"{name} {np.exp(value):.3g}" for name, value in least.items())
+    if cost is question.cost:
+        return f"The budget {budget:g} does not pay for the smallest run ({what})."
+    return f"What {cost.name} may come to, {budget:g}, does not pay for the smallest run ({what})."
 
 
 def _unlimited(question: Question, least: Logs, name: str) -> str:
@@ -156,8 +241,8 @@ def _unlimited(question: Question, least: Logs, name: str) -> str:
     far = least | {name: np.log(LARGEST)}
     cost = question.cost
     if cost_at(question, cost, far) > cost_at(question, cost, least):
-        return f"the budget {question.budget:g} pays for more than any run: {name} {LARGEST:g}"
-    return f"the cost {cost.name!r} does not rise with {name}"
+        return f"The budget {question.budget:g} pays for more than any run: {name} {LARGEST:g}."
+    return f"The cost {cost.name!r} does not rise with {name}, so a budget does not limit it."
 
 
 def cost_at(question: Question, cost: Cost, logs: Mapping[str, Any]) -> Any:
@@ -185,6 +270,12 @@ def law_on(question: Question, params: Params, logs: Mapping[str, Any]) -> Any:
     return question.law(**columns, **params)
 
 
+def aim_on(question: Question, params: Params, logs: Mapping[str, Any]) -> Any:
+    """The law, or where it is maximised minus the law: what is to be small."""
+    value = law_on(question, params, logs)
+    return value if question.sense > 0 else -value
+
+
 def afford(
     question: Question, priced: tuple[Cost, float], logs: Logs, name: str
 ) -> Float[np.ndarray, "..."]:
@@ -197,6 +288,22 @@ def afford(
         np.broadcast_shapes(*(np.shape(each) for key, each in logs.items() if key != name)),
     )
     return np.where(np.isneginf(z), np.nan, np.minimum(z, question.limits[name][1]))
+
+
+def least_of(
+    question: Question, priced: tuple[Cost, float], logs: Logs, name: str
+) -> Float[np.ndarray, "..."]:
+    """log of the smallest ``name`` for which a cost that falls with it comes to no more than it
+    may, the others at ``logs``; infinite if there is none."""
+    cost, most = priced
+    low, high = question.limits[name]
+    z = meet(
+        lambda z: -_log_cost(question, cost, logs, name, z),
+        -float(np.log(most)),
+        (low, high),
+        np.broadcast_shapes(*(np.shape(each) for key, each in logs.items() if key != name)),
+    )
+    return np.where(np.isneginf(z), low, z + 1e-12)
 
 
 def _log_cost(question: Question, cost: Cost, logs: Logs, name: str, z: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.errors import BadPlan, nearest
+from kleiber.errors import BadPlan, nearest, shown
 from kleiber.formula import calculate
-from kleiber.planning.cost import Cost, find_cost, total
+from kleiber.planning.cost import Cost, find_cost, is_real, total
 from kleiber.planning.curve import Curve
-from kleiber.planning.question import LARGEST, SMALLEST
+from kleiber.planning.question import LARGEST, SMALLEST, Ends, read_ends
 from kleiber.planning.split import Values, Work
 
 GIVEN = "formula given by the user"  # a convention that says nothing
@@ -78,34 +77,40 @@ def pose_spending(
     queries: float,
     weight: float,
     given: Mapping[str, float],
-    limits: Mapping[str, tuple[float, float]],
+    limits: Mapping[str, Ends],
 ) -> Spending:
     """The question, checked."""
     chosen = [name for name in curve.variables if name not in given]
     if cost is None:
         cost = chosen[0] if chosen == ["n_data"] else "6nd"
-    train = find_cost("1*n_data" if cost == "n_data" else cost)
-    each = find_cost(str(attempt) if isinstance(attempt, int | float) else attempt)
+    columns = (*curve.variables, *given)
+    train = find_cost("1*n_data" if cost == "n_data" else cost, columns)
+    each = find_cost(_price_of(attempt), columns)
     if not chosen or len(chosen) > 2:
         raise BadPlan(
             f"{curve.name} leaves {len(chosen)} training variables to choose of "
             f"{', '.join(curve.variables)}; a plan chooses one or two: give the others' values"
         )
     _check_variables(curve, train, each, chosen, given)
-    if not (math.isfinite(queries) and queries > 0):
-        raise BadPlan(f"queries must be a positive number, got {queries:g}")
-    if not (math.isfinite(weight) and weight >= 0):
-        raise BadPlan(f"weight must be zero or more, got {weight:g}")
+    if not (is_real(queries) and queries > 0):
+        raise BadPlan(f"The queries must be a positive number, got {shown(queries)}.")
+    if not (is_real(weight) and weight >= 0):
+        raise BadPlan(f"The weight must be zero or more, got {shown(weight)}.")
     if weight and curve.loss is None:
         raise BadPlan(f"{curve.name} knows no generalisation loss that a weight could be of")
     box = {name: _span(curve, name) for name in (*chosen, "k")}
-    for name, (low, high) in limits.items():
+    for name, ends in limits.items():
         if name not in box:
-            raise BadPlan(f"limits name {name!r}; this plan chooses {', '.join(box)}")
-        if not 0 < low <= high:
-            raise BadPlan(f"limits of {name} must be 0 < low <= high, got {(low, high)}")
-        most = MOST_ATTEMPTS if name == "k" else LARGEST
-        box[name] = (max(float(low), 1.0) if name == "k" else float(low), min(float(high), most))
+            raise BadPlan(
+                f"The limits name {name!r}, and this plan chooses {', '.join(box)}."
+                f"{nearest(name, box)}"
+            )
+        low, high = read_ends(name, ends)
+        box[name] = (max(low, 1.0), min(high, MOST_ATTEMPTS)) if name == "k" else (low, high)
+        if not box[name][0] <= box[name][1]:
+            raise BadPlan(
+                f"The limits of k lie between 1 and {MOST_ATTEMPTS:g} attempts, got {shown(ends)}."
+            )
     order = sorted(chosen, key=lambda name: name not in each.variables)  # the last follows from
     asked = Spending(curve, train, each, queries, weight, dict(given), tuple(order), box)  # a share
     with np.errstate(over="ignore"):
@@ -113,6 +118,15 @@ def pose_spending(
     if most[0] <= 0:
         raise BadPlan(f"an attempt must cost more than nothing, got a cost of {each.name}")
     return asked
+
+
+def _price_of(attempt: Cost | str | float) -> Cost | str:
+    """What an attempt costs, a number as text."""
+    if isinstance(attempt, Cost | str):
+        return attempt
+    if not (is_real(attempt) and attempt > 0):
+        raise BadPlan(f"The cost of an attempt must be a positive number, got {shown(attempt)}.")
+    return repr(float(attempt))
 
 
 def _span(curve: Curve, name: str) -> tuple[float, float]:
@@ -148,9 +162,11 @@ def _check_variables(
     used = {*curve.variables, *train.variables, *attempt.variables}
     for name, value in given.items():
         if name not in used:
-            raise BadPlan(f"given names {name!r}, which nothing uses.{nearest(name, used)}")
-        if not (math.isfinite(value) and value > 0):
-            raise BadPlan(f"given {name} must be a positive number, got {value:g}")
+            raise BadPlan(
+                f"The given values name {name!r}, which nothing uses.{nearest(name, used)}"
+            )
+        if not (is_real(value) and value > 0):
+            raise BadPlan(f"The given {name} must be a positive number, got {shown(value)}.")
 
 
 def spent_on(asked: Spending, best: Mapping[str, float]) -> float:

@@ -64,17 +64,36 @@ def show_plan(console: Console, made: Plan, beyond: str = "the dearest measured 
     grid = _grid("", "value", _interval_title(made.level), "unit")
     for name, item in made.allocation.items():
         unit = COLUMNS[name].unit if name in COLUMNS else ""
-        _add(grid, name, figure(item.value), span(item.low, item.high), unit)
+        ends = made.fixed.get(name) or span(item.low, item.high)
+        _add(grid, name, figure(item.value), ends, unit)
     item = made.predicted
     unit = COLUMNS[made.target].unit if made.target in COLUMNS else ""
     _add(grid, f"predicted {made.target}", figure(item.value, 6), span(item.low, item.high), unit)
     if made.needed is not None:
         _add(grid, "needed", figure(made.needed.value), span(made.needed.low, made.needed.high))
     show(console, grid)
-    factor = made.extrapolation
-    far = "unknown" if factor is None else f"{factor:.3g} times {beyond}"
-    say(console, f"extrapolation: {far}")
+    if made.tokens_per_param is not None:
+        say(console, f"tokens per parameter: {figure(made.tokens_per_param)} {_ratio_ends(made)}")
+    say(console, f"extrapolation: {_times(made.extrapolation, beyond)}")
+    known = [f"{name} {_times(item)}" for name, item in made.extrapolations.items() if item]
+    if known:
+        say(console, f"of the largest measured: {', '.join(known)}")
     say_notes(console, made.notes)
+
+
+def _ratio_ends(made: Plan) -> str:
+    """The interval of the tokens per parameter, or why it has none."""
+    if made.tokens_per_param_interval is not None:
+        return span(*made.tokens_per_param_interval)
+    if math.isnan(made.predicted.low):
+        return "unknown"
+    fixed = [made.fixed[name] for name in ("n_tokens", "n_params") if name in made.fixed]
+    return fixed[0] if fixed else "fixed by what limits them"
+
+
+def _times(factor: float | None, of: str = "") -> str:
+    """A multiple, of something that may be named."""
+    return "unknown" if factor is None else f"{factor:.3g} times {of}".rstrip()
 
 
 def show_curve(console: Console, curve: pl.DataFrame, level: float) -> None:

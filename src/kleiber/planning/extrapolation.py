@@ -1,0 +1,170 @@
+"""How far a plan goes beyond the measured runs, and whether one of those is as good already."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from kleiber.errors import BadPlan
+from kleiber.fitting.record import Fit
+from kleiber.formula import calculate
+from kleiber.planning.cost import Cost
+from kleiber.planning.question import LARGEST, Question
+
+FAR = 10.0  # multiples of the dearest run, or of the largest measured value, that are warned of
+FARTHEST = 1e4  # multiples that are planned only for one who asks for it
+ASKED = "give far=True (--far) if it is meant."
+SAME = 1e-9  # relative excess that is rounding
+
+
+def extrapolation(fit: Fit, question: Question, spent: float) -> float | None:
+    """What is spent over the cost of the dearest measured run; None when that is unknown."""
+    runs = fit.outermost or ([{n: ends[1] for n, ends in fit.ranges.items()}] if fit.ranges else [])
+    priced = (_price(question, question.cost, run) for run in runs)
+    costs = [price for price in priced if price is not None and price > 0]
+    return spent / max(costs) if costs else None
+
+
+def extrapolations(
+    ranges: Mapping[str, tuple[float, float]], values: Mapping[str, float]
+) -> dict[str, float | None]:
+    """Each value over the largest that was measured of its column; None where that is unknown."""
+    found: dict[str, float | None] = {}
+    for name, value in values.items():
+        largest = ranges[name][1] if name in ranges else np.nan
+        found[name] = value / largest if 0 < largest < np.inf else None
+    return found
+
+
+def check_spending(fit: Fit, question: Question, factor: float | None) -> None:
+    """BadPlan for a plan that spends more than 1e4 times the dearest measured run."""
+    if factor is not None and factor > FARTHEST:
+        raise BadPlan(
+            f"The plan spends {factor:.3g} times the dearest measured run, and no fitted law is "
+            f"known so far out (a plan goes to {FARTHEST:g} times): check that the table and the "
+            f"cost have the same units ({_largest(fit, question)} in the table), or {ASKED}"
+        )
+
+
+def check_variables(fit: Fit, beyond: Mapping[str, float | None], held: Collection[str]) -> None:
+    """BadPlan for a plan at more than 1e4 times the largest measured value of a variable that the
+    user does not hold or limit."""
+    for name, times in beyond.items():
+        if times is not None and times > FARTHEST and name not in held:
+            raise BadPlan(
+                f"The plan takes {times:.3g} times the largest measured {name} "
+                f"({fit.ranges[name][1]:.3g}), and no fitted law is known so far out (a plan goes "
+                f"to {FARTHEST:g} times): give limits of {name}, or {ASKED}"
+            )
+
+
+def _largest(fit: Fit, question: Question) -> str:
+    names = [name for name in question.law.variables if name in fit.ranges]
+    return ", ".join(f"{name} reaches {fit.ranges[name][1]:.3g}" for name in names)
+
+
+def say_distances(
+    ranges: Mapping[str, tuple[float, float]], values: Mapping[str, float]
+) -> Iterator[str]:
+    """A sentence for every value far above the largest measured, or below the smallest."""
+    for name, value in values.items():
+        low, high = ranges.get(name, (np.nan, np.nan))
+        if 0 < high and value > FAR * high:
+            yield (
+                f"{name} = {value:.4g} is {value / high:.3g} times the largest measured "
+                f"({high:.3g}): intervals hold only if the law itself does that far out."
+            )
+        elif 0 < low and value < low * (1 - SAME):
+            yield f"{name} = {value:.4g} lies below the smallest measured ({low:.3g})."
+
+
+def say_better_runs(
+    fit: Fit, question: Question, values: Mapping[str, float], predicted: float, spent: float
+) -> Iterator[str]:
+    """Sentences for what makes a plan pointless: a measured run that is better at no higher cost,
+    and a law that cannot reach what was measured."""
+    sign, target = question.sense, fit.target
+    best = min(
+        _comparable(fit, question, values, spent), key=lambda run: sign * run[target], default=None
+    )
+    if best is not None and sign * best[target] < sign * predicted - SAME * abs(predicted):
+        where = ", ".join(f"{name} {best[name]:.4g}" for name in question.law.variables)
+        slight = abs(_residual(fit, best[target], predicted)) <= 2 * _scatter(fit)
+        yield (
+            f"The plan is no better than a measured run: one in the table ({where}) costs no more "
+            f"and reached {target} {best[target]:.4g}, where {predicted:.4g} is predicted here"
+            + (", a difference within the scatter of the runs about the law." if slight else ".")
+        )
+    limit, known = _limit(fit, question), fit.ranges.get(target)
+    if limit is None or known is None or sign * limit > sign * predicted + SAME * abs(predicted):
+        return
+    reached = known[0] if sign > 0 else known[1]
+    if sign * reached < sign * limit:
+        way = (
+            ("falls no lower", "floor", "below")
+            if sign > 0
+            else ("rises no higher", "ceiling", "above")
+        )
+        yield (
+            f"The fitted law {way[0]} than {limit:.4g}, and {target} {reached:.4g} was measured: a "
+            f"{way[1]} that runs already lie {way[2]} is wrong, and so are plans near it."
+        )
+
+
+def _comparable(
+    fit: Fit, question: Question, values: Mapping[str, float], spent: float
+) -> Iterator[Mapping[str, float]]:
+    """The best measured runs among those that the question would have allowed at no higher cost."""
+    law = question.law.variables
+    for run in fit.best_runs:
+        if fit.target not in run or not all(name in run for name in law):
+            continue
+        price = _price(question, question.cost, run)
+        if price is None or not price <= spent * (1 + SAME):
+            continue
+        others = [(_price(question, *priced[:1], run), priced[1]) for priced in question.costs[1:]]
+        if any(other is None or not other <= most * (1 + SAME) for other, most in others):
+            continue
+        if any(
+            run[name] > question.given[name] * (1 + SAME) for name in law if name in question.given
+        ):
+            continue
+        if all(_inside(run[name], question.limits[name]) for name in question.variables):
+            yield run
+
+
+def _inside(value: float, ends: tuple[float, float]) -> bool:
+    """Whether a value lies within limits, which are logarithms."""
+    return value > 0 and ends[0] - SAME <= math.log(value) <= ends[1] + SAME
+
+
+def _price(question: Question, cost: Cost, run: Mapping[str, float]) -> float | None:
+    """What a measured run costs; None where that cannot be known."""
+    have = {**question.given, **run}
+    if not all(name in have for name in cost.variables):
+        return None
+    price = float(calculate(cost.expr, have))
+    return price if np.isfinite(price) else None
+
+
+def _residual(fit: Fit, measured: float, predicted: float) -> float:
+    if fit.noise.scale == "log" and measured > 0 and predicted > 0:
+        return math.log(measured / predicted)
+    return measured - predicted
+
+
+def _scatter(fit: Fit) -> float:
+    """The typical residual, which runs far off do not inflate."""
+    known = np.abs(fit.residuals[np.isfinite(fit.residuals)])
+    return float(np.median(known)) / 0.6745 if len(known) else 0.0
+
+
+def _limit(fit: Fit, question: Question) -> float | None:
+    """The law where every variable is largest; None if it has no value there."""
+    columns: dict[str, Any] = dict.fromkeys(question.law.variables, LARGEST)
+    with np.errstate(all="ignore"):
+        value = float(np.asarray(question.law(**columns, **fit.params), dtype=float))
+    return value if np.isfinite(value) else None

@@ -1,0 +1,140 @@
+"""What a plan says beside its numbers, the gravest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.fitting.record import Fit
+from kleiber.fitting.status import Status
+from kleiber.planning.constraint import say_constraint
+from kleiber.planning.direction import better_is
+from kleiber.planning.extrapolation import FAR, say_better_runs, say_distances
+from kleiber.planning.question import SMALLEST, Ends, Question, cost_at, read_ends
+from kleiber.planning.support import open_ends
+
+Found = Mapping[str, Float[np.ndarray, "draws"]]
+
+
+def collect_notes(
+    fit: Fit,
+    question: Question,
+    chosen: Mapping[str, float],
+    limits: Mapping[str, Ends],
+    spent: float,
+    factor: float | None,
+    values: Mapping[str, float],
+    drawn: Found,
+) -> tuple[str, ...]:
+    """Sentences about a plan: what makes it pointless, what the fit warns of, how far it goes, what
+    limits did to it, and what its draws do not say. ``values`` are those of the law's variables,
+    given ones too."""
+    return (
+        *say_better_runs(fit, question, values, chosen["predicted"], spent),
+        *_impossible(fit, chosen["predicted"]),
+        *fit.notes,
+        *_on_intervals(fit),
+        *_on_distance(fit, factor),
+        *say_distances(fit.ranges, values),
+        *_on_status(fit),
+        *_on_direction(fit, question),
+        *_on_limits(question, chosen, limits),
+        *_on_constraints(question, chosen),
+        *_on_draws(question, drawn, limits),
+    )
+
+
+def _impossible(fit: Fit, predicted: float) -> Iterator[str]:
+    """Predictions that such a target cannot have."""
+    low, high = fit.ranges.get(fit.target, (np.nan, np.nan))
+    if low >= 0 and predicted < 0:
+        yield f"The predicted {fit.target} {predicted:.4g} is negative, which none measured is."
+    share = better_is(fit.target) < 0 or fit.target in ("error", "failure")
+    if share and 0 <= low <= high <= 1 < predicted:
+        yield f"The predicted {fit.target} {predicted:.4g} is above 1, which a share cannot be."
+
+
+def _on_intervals(fit: Fit) -> Iterator[str]:
+    if not fit.n_draws:
+        yield "There are no intervals: the fit has no draws (fit again with --draws 1000)."
+
+
+def _on_distance(fit: Fit, factor: float | None) -> Iterator[str]:
+    if factor is None:
+        yield "The extrapolation is unknown: the fit does not record the ranges of its table."
+    elif not fit.outermost:
+        yield "The extrapolation is a lower bound: only the ranges of the columns are recorded."
+    if factor is not None and factor > FAR:
+        yield (
+            f"The budget is {factor:.3g} times the dearest measured run: intervals hold only if "
+            "the law itself does that far out."
+        )
+
+
+def _on_status(fit: Fit) -> Iterator[str]:
+    if fit.status is Status.BOUND_HIT:
+        yield f"The fit hit a bound: {fit.reason}."
+
+
+def _on_direction(fit: Fit, question: Question) -> Iterator[str]:
+    if question.sense < 0:
+        what = "the largest" if question.target is None else "at least that"
+        yield f"The fitted {fit.target} rises with its variables, so the plan is for {what}."
+
+
+def _on_limits(
+    question: Question, chosen: Mapping[str, float], limits: Mapping[str, Ends]
+) -> Iterator[str]:
+    """What limits did to the plan."""
+    for name, ends in limits.items():
+        low, high = read_ends(name, ends)
+        if chosen[name] >= high * (1 - 1e-9) or chosen[name] <= low * (1 + 1e-9):
+            yield f"{name} = {chosen[name]:.4g} sits at its limit."
+    if question.target is None and chosen["spent"] < question.budget * (1 - 1e-6):
+        yield (
+            f"Only {chosen['spent']:.4g} of the budget is spent: limits, choices or other costs "
+            "allow no more."
+        )
+
+
+def _on_constraints(question: Question, chosen: Mapping[str, float]) -> Iterator[str]:
+    """Which constraints bind beside the budget."""
+    logs = {name: np.log(chosen[name]) for name in question.variables}
+    bound = [
+        (cost, most)
+        for cost, most in question.costs[1:]
+        if float(cost_at(question, cost, logs)) > 0.99 * most
+    ]
+    names = ", ".join(say_constraint(cost, most) for cost, most in bound)
+    if (
+        bound
+        and question.target is not None
+        and len(set(question.variables) - set(question.choices)) > 2
+    ):
+        yield (
+            f"{names} allows no more; with three variables the plan keeps to that, but "
+            "another that does may be cheaper by some per cent."
+        )
+    elif bound:
+        yield f"The plan is held back by {names}."
+
+
+def _on_draws(question: Question, drawn: Found, limits: Mapping[str, Ends]) -> Iterator[str]:
+    """Draws without an allocation, and those whose best is where the search ends."""
+    if not drawn:
+        return
+    count, known = len(drawn["predicted"]), np.isfinite(drawn["predicted"])
+    if lost := int((~known).sum()):
+        why = "never reach the target" if question.target is not None else "have no allocation"
+        yield f"{lost} of {count} draws {why}; intervals are of the others, and so too narrow."
+    ended = np.zeros(count, dtype=bool)
+    for name in question.variables:
+        if name not in question.choices and open_ends(limits, name)[0]:
+            ended |= drawn[name] <= SMALLEST * (1 + 1e-9)
+    if ended.any() and len(question.variables) > 1:
+        yield (
+            f"{int(ended.sum())} of {count} draws have no best split, and stand in the intervals "
+            "with the smallest run that is considered: give limits."
+        )
