@@ -62,8 +62,9 @@ def fit(
     """Fit ``law`` (a Law, a catalogue name, a formula, or file.py:name) to a table of runs.
 
     ``noise`` defaults to Huber 1e-3 on log residuals (Hoffmann et al. 2022). ``draws`` refits give
-    the intervals: to resampled ``rows``, or for plain least squares ``wild`` ones (``resample``),
-    by whole groups of the column ``by`` where one is given; ``weights``
+    the intervals: to resampled ``rows``, for plain least squares ``wild`` ones (``resample``), and
+    with at most 8 rows more than parameters to ``even`` noise; by whole groups of the column ``by``
+    where one is given; ``weights``
     names a column that multiplies each row's charge; ``fixed`` holds parameters at numbers and
     ``tied`` at formulas of others; ``priors`` gives {name: (value, spread)}, weak beliefs in log
     coordinates for positive parameters, none by default; ``start`` replaces the search by one

@@ -86,13 +86,13 @@ def judge(
             f"the descent had not settled after {evaluations} iterations; "
             "the values are the best seen, not an optimum"
         )
-    each = ", ".join(f"{names[k]} went to {bound:g}" for k, bound in hit.items())
+    gone = ", ".join(f"{names[k]} went to {bound:g}" for k, bound in hit.items())
     if spread.lost:
         distinct = dict.fromkeys(" and ".join(names[k] for k in each) for each in spread.lost)
         single = all(len(each) == 1 for each in spread.lost)
         verb = "cannot be determined" if single else "trade off"
         return Status.FLAT, (
-            f"{each + '; ' if hit else ''}{'; '.join(distinct)} {verb} on this table (condition "
+            f"{gone + '; ' if hit else ''}{'; '.join(distinct)} {verb} on this table (condition "
             f"{spread.condition:.1e}): other values fit as well. Add runs that vary what they "
             "depend on, or fix or tie one of them"
         )
@@ -101,7 +101,7 @@ def judge(
         idle_ones = [names[k] for k in idle]
         nothing = f"; without it {join_words(idle_ones)} cannot be known" if idle else ""
         return Status.BOUND_HIT, (
-            f"{each}: the data do not need that term, and its interval is one-sided at best"
+            f"{gone}: the data do not need that term, and its interval is one-sided at best"
             f"{nothing}; drop it or fix it (fixed={{{held}}})"
         )
     return Status.CONVERGED, DETERMINED
