@@ -25,6 +25,7 @@ def check_support(fit: Fit) -> None:
         Status.MAX_EVALUATIONS: "Fit again from other starts (another seed), or with fewer "
         "parameters",
         Status.TOO_FEW_POINTS: "Add runs",
+        Status.UNFIT: "Fit a law that the data allow",
     }[fit.status]
     raise BadPlan(f"This fit cannot support a plan: {fit.status}, {fit.reason}. {remedy}.")
 
