@@ -17,7 +17,8 @@ from kleiber.fitting.counts.batch import pack
 from kleiber.fitting.counts.beta import beta_binomial
 from kleiber.fitting.counts.grid import kumaraswamy, scaled_beta
 from kleiber.maths.gamma import digamma_rising, log_rising, trigamma_rising
-from kleiber.reduce.attempts import pass_at_k, read_counts
+from kleiber.reduce.attempts import pass_at_k
+from kleiber.reduce.attempts_table import read_counts
 
 # model -> pass@1, pass@78 (what is listed as pass@100), pass@10k, never solved, a, s.e. of log a, b
 TABLE = {

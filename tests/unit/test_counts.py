@@ -19,7 +19,7 @@ from kleiber.fitting.counts.fit import FAMILIES
 from kleiber.fitting.counts.grid import lay_grid
 from kleiber.fitting.counts.lid import log_failure, nodes
 from kleiber.fitting.counts.newton import maximise
-from kleiber.reduce.attempts import read_counts
+from kleiber.reduce.attempts_table import read_counts
 
 
 def plant(p: np.ndarray, attempts: int, seed: int = 0, **columns: Any) -> pl.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 
 from kleiber.fitting.counts.record import CountFit
 from kleiber.fitting.counts.trend import Finding, Trend
-from kleiber.reduce.attempts import failure_of
+from kleiber.reduce.attempts_errors import failure_of
 
 
 def describe_counts(made: CountFit, k: Sequence[float]) -> dict[str, Any]:

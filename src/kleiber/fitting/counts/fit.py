@@ -20,7 +20,8 @@ from kleiber.fitting.counts.record import USABLE, CountFit, CountStatus
 from kleiber.fitting.counts.straight import straighten
 from kleiber.fitting.intervals import check_level
 from kleiber.maths.seeds import stream
-from kleiber.reduce.attempts import Counts, check_draws, group_columns, read_counts
+from kleiber.reduce.attempts import check_draws
+from kleiber.reduce.attempts_table import Counts, group_columns, read_counts
 from kleiber.table import as_frame, numbers
 
 FAMILIES: Mapping[str, Callable[[Float[np.ndarray, "pairs 2"]], Family]] = {

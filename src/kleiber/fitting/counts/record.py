@@ -16,7 +16,7 @@ from kleiber.fitting.counts.contour import drop_of, trace_contour
 from kleiber.fitting.counts.family import Family
 from kleiber.fitting.counts.newton import Peak
 from kleiber.fitting.intervals import Interval, check_level
-from kleiber.reduce.attempts import Counts
+from kleiber.reduce.attempts_table import Counts
 
 REACH = 1000  # times the attempts made: as far as a law is asked to extrapolate
 FEWEST = 3  # problems solved at least once, below which nothing is extrapolated
