@@ -15,7 +15,7 @@ from scipy import stats
 import kleiber
 from kleiber.fitting.counts.batch import pack
 from kleiber.fitting.counts.beta import beta_binomial
-from kleiber.fitting.counts.grid import kumaraswamy, scaled_beta
+from kleiber.fitting.counts.mixtures import kumaraswamy, scaled_beta
 from kleiber.maths.gamma import digamma_rising, log_rising, trigamma_rising
 from kleiber.reduce.attempts import pass_at_k
 from kleiber.reduce.attempts_table import read_counts

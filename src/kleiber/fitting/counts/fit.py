@@ -13,8 +13,8 @@ from kleiber.fitting.counts.along import fit_along
 from kleiber.fitting.counts.batch import Batch, pack
 from kleiber.fitting.counts.beta import beta_binomial, zero_inflated
 from kleiber.fitting.counts.family import Family
-from kleiber.fitting.counts.grid import kumaraswamy, scaled_beta
 from kleiber.fitting.counts.lid import lid
+from kleiber.fitting.counts.mixtures import kumaraswamy, scaled_beta
 from kleiber.fitting.counts.newton import Peak, maximise
 from kleiber.fitting.counts.record import USABLE, CountFit, CountStatus
 from kleiber.fitting.counts.straight import straighten
