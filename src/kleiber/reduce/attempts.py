@@ -20,7 +20,7 @@ from scipy import special
 from kleiber.errors import BadTable, shown
 from kleiber.maths.seeds import stream
 from kleiber.reduce.attempts_errors import Errors, check_level, failure_of, mean_failure
-from kleiber.reduce.attempts_table import Counts, looks_stopped, read_counts
+from kleiber.reduce.attempts_table import Counts, doubt_attempts, looks_stopped, read_counts
 
 OBSERVABLES = ("pass_at_k", "failure", "neg_log_pass")
 
@@ -56,7 +56,7 @@ def pass_at_k(
         check_draws(draws, least=2)
     check_level(level)
     counts = read_counts(table, by, stopped=stopped, sum_by=sum_by)
-    for note in counts.notes:
+    for note in (*counts.notes, *doubt_attempts(counts)):
         warnings.warn(note, UserWarning, stacklevel=2)
     refuse_stopped(counts, given=stopped)
     ks = read_k(counts, k)

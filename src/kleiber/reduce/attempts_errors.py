@@ -20,9 +20,8 @@ from scipy import special
 from kleiber.errors import BadTable
 from kleiber.maths.gamma import log_rising
 
-ALONE = "With one problem the spread over problems is unknown."
-MANY = " {n:g} attempts at one problem may be {n:g} problems that were counted as attempts."
-EQUAL = "All {m} problems have the same estimate, so their spread is unknown."
+ALONE = "One problem has no spread over problems."
+EQUAL = "All {m} problems have the same estimate."
 
 
 class Errors(NamedTuple):
@@ -74,8 +73,7 @@ def mean_failure(
         fixed[near] = np.sqrt(np.maximum((each[:, near] ** 2 - twice).sum(0), 0.0)) / m
     if m == 1:
         unknown = np.full(len(k), np.nan)
-        why = ALONE + (MANY.format(n=attempts[0]) if attempts[0] > 20 else "")
-        return Errors(mean, unknown, fixed, unknown, unknown, (why,) * len(k))
+        return Errors(mean, unknown, fixed, unknown, unknown, (ALONE,) * len(k))
     spread = each.std(0, ddof=1) / np.sqrt(m)
     equal = np.ptp(each, axis=0) == 0
     low, high = share_interval(mean, spread, m, level)

@@ -19,6 +19,7 @@ from kleiber.table import as_frame, kind_of, numbers, require
 
 NAME = "model"  # groups a table by default where there is such a column
 TRUTHS = {"true": 1.0, "false": 0.0}
+MANY = 20  # attempts at an only problem that are probably problems
 APART = (
     "model",
     "checkpoint",
@@ -276,3 +277,14 @@ def looks_stopped(counts: Counts, rows: Int[np.ndarray, "some"] | slice = slice(
     successes, attempts = counts.successes[rows], counts.attempts[rows]
     differ = bool(np.ptp(attempts) > 0) and float(successes.max()) == 1.0
     return differ and int((successes == 1).sum()) > 2
+
+
+def doubt_attempts(counts: Counts) -> tuple[str, ...]:
+    """A sentence where an only problem with many attempts is the usual sign of a mistake."""
+    rows, most = len(counts.group), float(counts.attempts.max())
+    if rows > 1 or most <= MANY:
+        return ()
+    return (
+        f"There are {most:g} attempts at one problem: if they are as many problems with an attempt "
+        "each, give each a row of its own.",
+    )

@@ -57,7 +57,7 @@ def fit_along(
             found[name] = fit_trend(profiles, along, level, groups, int(some.problems.sum()))
     if not found:
         raise BadTable(
-            f"a law along {along!r} needs at least 3 groups with different values of it whose "
+            f"A law along {along!r} needs at least 3 groups with different values of it whose "
             f"exponents can be fitted; the table has {int(usable.sum())} usable groups with "
             f"{len(np.unique(x))} values."
         )

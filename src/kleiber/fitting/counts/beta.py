@@ -21,10 +21,10 @@ from kleiber.maths.gamma import digamma_rising, log_rising, trigamma_rising
 LOW, HIGH = -16.0, 25.0  # of log a and of log b/a: shapes from 1e-7 to 7e10 and beyond
 LEAST = -16.0  # of logit zero, which stands for no atom
 LIMITS: Mapping[tuple[int, str], str] = {
-    (0, "high"): "all problems are equally hard as far as these counts can tell (binomial limit)",
-    (0, "low"): "every problem is either hopeless or certain as far as these counts can tell",
-    (1, "high"): "hardly any attempt succeeds; the law is at its limit of a vanishing mean",
-    (1, "low"): "hardly any attempt fails; the law is at its limit of certain success",
+    (0, "high"): "All problems are equally hard as far as these counts can tell (binomial limit).",
+    (0, "low"): "Every problem is either hopeless or certain as far as these counts can tell.",
+    (1, "high"): "Hardly any attempt succeeds; the law is at its limit of a vanishing mean.",
+    (1, "low"): "Hardly any attempt fails; the law is at its limit of certain success.",
 }
 
 
@@ -165,8 +165,8 @@ zero_inflated = Family(
     high=(HIGH, HIGH, 16.0),
     limits={
         **LIMITS,
-        (2, "low"): "no atom of hopeless problems is needed (zero went to 0)",
-        (2, "high"): "all problems are hopeless as far as these counts can tell",
+        (2, "low"): "No atom of hopeless problems is needed (zero went to 0).",
+        (2, "high"): "All problems are hopeless as far as these counts can tell.",
     },
     cells=_zero_cells,
 )

@@ -113,9 +113,9 @@ def lid(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         low=(-6.0, -30.0, -7.0),
         high=(20.0, 8.0, 7.0),
         limits={
-            (0, "high"): "all problems are equally hard as far as these counts can tell",
-            (2, "low"): "no bias is needed (rho went to 0): the tail is intrinsic",
-            (2, "high"): "the bias makes the whole tail (rho without end)",
+            (0, "high"): "All problems are equally hard as far as these counts can tell.",
+            (2, "low"): "No bias is needed (rho went to 0): the tail is intrinsic.",
+            (2, "high"): "The bias makes the whole tail (rho without end).",
         },
         settled=1e-4,
         rays=60,

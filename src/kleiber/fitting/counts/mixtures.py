@@ -34,7 +34,7 @@ NODES = 1201
 SHARPEST = 2500.0  # n p (1-p) of the sharpest kernel, 0.02 in logit p: reached at 10,000 attempts
 EARLY, LATE = -30.0, 4.0  # of the logarithm of an exponential variate: all of it but 1e-13
 
-Logs = Float[np.ndarray, "groups nodes"]
+Logs = Float[np.ndarray, "_ _"]  # of each group (or of all alike), at each node
 
 
 def log_rest(log: Logs) -> Logs:
@@ -99,11 +99,11 @@ def kumaraswamy(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
 
     def wide(u: Coordinates) -> Logs:
         a, log_b = shapes(u)
-        log_t, rest = variate(u, grid.log_p)
+        log_t, rest = variate(u, grid.log_p[None])
         with np.errstate(over="ignore"):
             t = np.exp(np.minimum(log_t, 700))
             log = -t + np.log(a) + log_b + a * grid.log_p + grid.log_rest - rest + log_width
-            ends = variate(u, -np.logaddexp(0, -grid.edges[[0, -1]]))[0]
+            ends = variate(u, -np.logaddexp(0, -grid.edges[None, [0, -1]]))[0]
             ends = np.exp(np.minimum(ends, 700))
         with np.errstate(divide="ignore"):
             log[:, 0] = np.logaddexp(log[:, 0], np.log(-np.expm1(-ends[:, 0])))
@@ -177,7 +177,7 @@ def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         ends = [a * grid.edges[0] - np.log(a), -b * grid.edges[-1] - np.log(b)]  # the tails
         for place, tail in zip((0, -1), ends, strict=True):
             log[:, place] = np.logaddexp(log[:, place], tail[:, 0])
-        return placed(u, grid.log_p, grid.log_rest, log)
+        return placed(u, grid.log_p[None], grid.log_rest[None], log)
 
     def narrow(u: Coordinates) -> Logs:
         a, b = shapes(u)
@@ -208,8 +208,8 @@ def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
 
     limits: Mapping[tuple[int, str], str] = {
         **LIMITS,
-        (2, "high"): "the scale went to 1: the plain beta-binomial law",
-        (2, "low"): "hardly any attempt succeeds",
+        (2, "high"): "The scale went to 1: the plain beta-binomial law.",
+        (2, "low"): "Hardly any attempt succeeds.",
     }
 
     def outer(u: Coordinates) -> dict[str, np.ndarray]:
