@@ -54,7 +54,7 @@ def test_the_table_of_unbiased_rates(pythia: pl.DataFrame) -> None:
 def test_the_scale_of_a_scaled_beta_law_is_found(pythia: pl.DataFrame) -> None:
     """Linear sharing between bins leaves the gradient at the maximum slightly off zero."""
     made = kleiber.fit_counts(pythia, family="scaled_beta")
-    assert made.status["Pythia 160M"] == "converged"
+    assert made.status["Pythia 160M"] == "flat"  # b, which trades off with the scale, is open
     assert made.params["scale"]["Pythia 160M"] == pytest.approx(0.0656, abs=2e-4)
     assert made.peak.iterations < 30
 

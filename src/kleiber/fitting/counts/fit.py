@@ -14,7 +14,7 @@ from kleiber.fitting.counts.along import fit_along
 from kleiber.fitting.counts.batch import Batch, pack
 from kleiber.fitting.counts.beta import beta_binomial, zero_inflated
 from kleiber.fitting.counts.family import Family
-from kleiber.fitting.counts.judge import USABLE, judge
+from kleiber.fitting.counts.judge import USABLE, CountStatus, judge
 from kleiber.fitting.counts.lid import lid
 from kleiber.fitting.counts.misfit import compare_families, misfit_notes
 from kleiber.fitting.counts.mixtures import kumaraswamy, scaled_beta
@@ -100,7 +100,8 @@ def fit_counts(
     ended = [judge(law, counts, batch, peak, g) for g in range(len(batch))]
     statuses, reasons = tuple(s for s, _ in ended), tuple(r for _, r in ended)
     usable = np.array([s in USABLE for s in statuses])
-    misfit = compare_families(law, FAMILIES, counts, batch, peak, usable)
+    fitted = usable | np.array([s is CountStatus.FAILED for s in statuses])
+    misfit = compare_families(law, FAMILIES, counts, batch, peak, fitted)
     notes = _notes(law, batch, peak, counts, by, usable)
     if prior is not None:
         notes += _prior_notes(make(batch.pairs), batch, peak, counts.names, usable)

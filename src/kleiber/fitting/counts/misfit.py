@@ -59,13 +59,13 @@ def compare_families(
     counts: Counts,
     batch: Batch,
     peak: Peak,
-    usable: np.ndarray,
+    fitted: np.ndarray,
 ) -> tuple[Misfit | None, ...]:
-    """The misfit of every usable group; None for the others.
+    """The misfit of every group that was fitted; None for the others.
 
     Families by quadrature are fitted only to groups whose successes are in doubt.
     """
-    rows = np.flatnonzero(usable)
+    rows = np.flatnonzero(fitted)
     out: list[Misfit | None] = [None] * len(batch)
     if not len(rows):
         return tuple(out)

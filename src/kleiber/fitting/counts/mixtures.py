@@ -28,7 +28,7 @@ from kleiber.fitting.counts.grid import (
 )
 from kleiber.fitting.counts.newton import maximise
 
-MOST = 9.0  # of logit scale, which stands for a scale of 1
+MOST = 9.0  # of the coordinate of scale, where the scale is 1
 NARROW = 0.5  # standard deviation of logit p from which on a distribution is wide
 NODES = 1201
 SHARPEST = 2500.0  # n p (1-p) of the sharpest kernel, 0.02 in logit p: reached at 10,000 attempts
@@ -156,7 +156,8 @@ def kumaraswamy(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
 
 
 def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
-    """p = scale * v with v ~ Beta(a, b); u = (log a, log b/a, logit scale).
+    """p = scale * v with v ~ Beta(a, b); u = (log a, log b/a, s), s the logit of scale but for a
+    factor 1.0001 that lets it reach 1.
 
     The family of Schaeffer et al. 2025 (arXiv 2502.17578), here with all three parameters by
     maximum likelihood and no bound on a and b.
@@ -166,6 +167,9 @@ def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
 
     def shapes(u: Coordinates) -> tuple[np.ndarray, np.ndarray]:
         return np.exp(u[:, :1]), np.exp(u[:, :1] + u[:, 1:2])
+
+    def log_scale_of(u: Coordinates) -> Logs:
+        return np.logaddexp(0, -MOST) - np.logaddexp(0, -u[:, 2:3])
 
     def width(u: Coordinates) -> np.ndarray:
         """Standard deviation of logit v."""
@@ -189,7 +193,8 @@ def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
 
     def placed(u: Coordinates, log_v: Logs, rest: Logs, log: Logs) -> Logs:
         """Masses at v moved to p: logit(scale v), log(1 - scale v) = log(1 - v + v (1 - scale))."""
-        log_scale, log_off = -np.logaddexp(0, -u[:, 2:3]), -np.logaddexp(0, u[:, 2:3])
+        log_scale = log_scale_of(u)
+        log_off = log_rest(np.minimum(log_scale, 0.0))
         logit = log_v + log_scale - np.logaddexp(rest, log_v + log_off)
         return deposit(grid, logit, _shares(log))
 
@@ -216,7 +221,7 @@ def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         return {
             "a": np.exp(u[:, 0]),
             "b": np.exp(u[:, 0] + u[:, 1]),
-            "scale": np.where(u[:, 2] >= MOST, 1.0, special.expit(u[:, 2])),
+            "scale": np.exp(log_scale_of(u)[:, 0]),
         }
 
     return Family(
