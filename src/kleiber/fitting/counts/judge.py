@@ -115,9 +115,9 @@ def _shallow(law: Family, counts: Counts, g: int) -> str:
     """Why the attempts do not identify the family, or ""."""
     rows, params = counts.of(g), len(law.params)
     attempts = counts.attempts[rows].copy()
-    stopped = counts.stopped[rows]
-    if stopped.any():  # a success ends them, but as many would have been made as at the others
-        attempts[stopped] = attempts[stopped].max()
+    ended = counts.stopped[rows] & (counts.successes[rows] > 0)
+    if ended.any():  # by a success: as many would have been made as at the others
+        attempts[ended] = attempts.max() if ended.all() else np.median(attempts[~ended])
     deep = int((attempts >= params).sum())
     if deep > params:
         return ""

@@ -30,7 +30,7 @@ from kleiber.fitting.counts.newton import maximise
 
 MOST = 9.0  # of the coordinate of scale, where the scale is 1
 NARROW = 0.5  # standard deviation of logit p from which on a distribution is wide
-NODES = 1201
+NODES, COARSE = 1201, 101  # of a narrow distribution; to tell how wide one is
 SHARPEST = 2500.0  # n p (1-p) of the sharpest kernel, 0.02 in logit p: reached at 10,000 attempts
 EARLY, LATE = -30.0, 4.0  # of the logarithm of an exponential variate: all of it but 1e-13
 
@@ -86,10 +86,10 @@ def kumaraswamy(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
             tiny = np.where(power < -30, power, np.log(-rest))  # -log(1 - y) is y where y is tiny
         return log_b + tiny, rest
 
-    def nodes(u: Coordinates) -> tuple[Logs, Logs]:
+    def nodes(u: Coordinates, count: int) -> tuple[Logs, Logs]:
         """logit p and the log mass of nodes uniform in log t."""
         a, log_b = shapes(u)
-        log_t = np.linspace(EARLY, LATE, NODES)[None] + np.zeros((len(u), 1))
+        log_t = np.linspace(EARLY, LATE, count)[None] + np.zeros((len(u), 1))
         part = log_t - log_b  # log(t/b), and x**a = 1 - exp(-t/b)
         with np.errstate(over="ignore", under="ignore"):
             log_x = log_rest(np.minimum(-np.exp(np.minimum(part, 700)), -1e-300)) / a
@@ -111,13 +111,14 @@ def kumaraswamy(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         return _shares(log)
 
     def masses(u: Coordinates) -> Float[np.ndarray, "groups bins"]:
-        logit, log = nodes(u)
+        logit, log = nodes(u, COARSE)
         share = _shares(log)
         middle = (share * logit).sum(1, keepdims=True)
         width = np.sqrt((share * (logit - middle) ** 2).sum(1))
 
         def narrow(v: Coordinates) -> Logs:
-            return deposit(grid, nodes(v)[0], _shares(nodes(v)[1]))
+            own, log = nodes(v, NODES)
+            return deposit(grid, own, _shares(log))
 
         return _by_width(u, width, wide, narrow)
 
