@@ -25,7 +25,7 @@ from kleiber.fitting.counts.contour import drop_of, trace_contour
 from kleiber.fitting.counts.family import Family
 from kleiber.fitting.counts.fit import FAMILIES
 from kleiber.fitting.counts.newton import Peak, maximise
-from kleiber.reduce.attempts import Counts
+from kleiber.reduce.attempts_table import Counts
 
 LEVEL, LOW, HIGH = 0.95, 0.93, 0.97
 SLOW = ("scaled_beta", "lid")  # a tenth of the tables: each takes seconds

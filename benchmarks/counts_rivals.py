@@ -26,7 +26,7 @@ import polars as pl
 from scipy import optimize, special
 
 from kleiber.fitting.counts.fit import fit_counts
-from kleiber.reduce.attempts import failure_of
+from kleiber.reduce.attempts_errors import failure_of
 
 FAR = 10_000
 KS = np.unique(np.round(np.geomspace(1, FAR, 20)))

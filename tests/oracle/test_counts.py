@@ -15,9 +15,10 @@ from scipy import stats
 import kleiber
 from kleiber.fitting.counts.batch import pack
 from kleiber.fitting.counts.beta import beta_binomial
-from kleiber.fitting.counts.grid import kumaraswamy, scaled_beta
+from kleiber.fitting.counts.mixtures import kumaraswamy, scaled_beta
 from kleiber.maths.gamma import digamma_rising, log_rising, trigamma_rising
-from kleiber.reduce.attempts import pass_at_k, read_counts
+from kleiber.reduce.attempts import pass_at_k
+from kleiber.reduce.attempts_table import read_counts
 
 # model -> pass@1, pass@78 (what is listed as pass@100), pass@10k, never solved, a, s.e. of log a, b
 TABLE = {
@@ -53,7 +54,7 @@ def test_the_table_of_unbiased_rates(pythia: pl.DataFrame) -> None:
 def test_the_scale_of_a_scaled_beta_law_is_found(pythia: pl.DataFrame) -> None:
     """Linear sharing between bins leaves the gradient at the maximum slightly off zero."""
     made = kleiber.fit_counts(pythia, family="scaled_beta")
-    assert made.status["Pythia 160M"] == "converged"
+    assert made.status["Pythia 160M"] == "flat"  # b, which trades off with the scale, is open
     assert made.params["scale"]["Pythia 160M"] == pytest.approx(0.0656, abs=2e-4)
     assert made.peak.iterations < 30
 

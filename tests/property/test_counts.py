@@ -11,7 +11,8 @@ from scipy import stats
 import kleiber
 from kleiber.fitting.counts.beta import beta_binomial, zero_inflated
 from kleiber.maths.gamma import digamma_rising, log_rising, trigamma_rising
-from kleiber.reduce.attempts import failure_of, pass_at_k
+from kleiber.reduce.attempts import pass_at_k
+from kleiber.reduce.attempts_errors import failure_of
 
 
 @given(n=st.integers(1, 60), share=st.floats(0, 1), p=st.floats(1e-6, 1))

@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 
 from kleiber.errors import BadTable
-from kleiber.reduce.attempts import check_draws, failure_of, pass_at_k, read_counts
+from kleiber.reduce.attempts import check_draws, pass_at_k
+from kleiber.reduce.attempts_errors import failure_of
+from kleiber.reduce.attempts_table import read_counts
 
 
 def table(**changes: object) -> dict[str, object]:

@@ -79,7 +79,7 @@ def test_people_see_both_observables_and_the_notes(run: Any, counts: Path) -> No
     code, out, _ = run("counts", counts, "--along", "n_tokens")
     assert code == 0
     for words in ("slope of failure", "of -log pass", "unbiased", "never solved", "along n_tokens",
-                  "grouped by model"):  # fmt: skip
+                  "Grouped by model"):  # fmt: skip
         assert words in out
 
 
@@ -97,11 +97,92 @@ def test_nothing_solved_is_exit_one(run: Any, tmp_path: Path) -> None:
     pl.DataFrame({"problem": range(9), "attempts": [10] * 9, "successes": [0] * 9}).write_csv(path)
     code, out, _ = run("counts", path)
     assert code == 1
-    assert "all_zero: none of the 9 problems was ever solved" in out
+    assert "all_zero: None of the 9 problems was ever solved" in out
     code, out, _ = run("counts", path, "--json")
     document = json.loads(out)
     assert code == 1
     assert document["groups"][0]["params"]["a"] == {"value": None, "low": None, "high": None}
+
+
+@pytest.mark.parametrize("words", [[], ["--prior", "straight"], ["--family", "scaled_beta"]])
+def test_one_attempt_a_problem_is_exit_one_with_pass_at_1(
+    run: Any, tmp_path: Path, words: list[str]
+) -> None:
+    path = tmp_path / "one.csv"
+    solved = [1] * 50 + [0] * 114
+    pl.DataFrame({"problem": range(164), "attempts": 1, "successes": solved}).write_csv(path)
+    code, out, _ = run("counts", path, "--k", "1,10", *words)
+    assert code == 1
+    assert "too_few_attempts: One attempt a problem identifies pass@1 alone" in out
+    code, out, _ = run("counts", path, "--k", "1,10", "--json", *words)
+    group = json.loads(out)["groups"][0]
+    assert code == 1
+    first, second = group["pass_at"]
+    assert first["value"] == first["unbiased"] == pytest.approx(50 / 164)
+    assert first["low"] < first["value"] < first["high"]
+    assert (second["value"], second["low"], second["high"]) == (None, None, None)
+    assert "anything from 0.305 to 0.974" in second["why"]
+    assert group["misfit"] is None
+
+
+def test_a_failed_group_is_exit_one_beside_good_ones(run: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    good = rng.beta(0.5, 4, 300)
+    bad = np.where(rng.random(300) < 0.35, 1.0, rng.beta(0.2, 8, 300))
+    path = tmp_path / "two.csv"
+    pl.DataFrame(
+        {
+            "problem": [*range(300)] * 2,
+            "model": ["good"] * 300 + ["bad"] * 300,
+            "attempts": 10_000,
+            "successes": rng.binomial(10_000, np.concatenate([good, bad])),
+        }
+    ).write_csv(path)
+    code, out, _ = run("counts", path, "--json")
+    groups = json.loads(out)["groups"]
+    assert code == 1
+    assert [item["status"] for item in groups] == ["converged", "failed"]
+    assert groups[1]["pass_at"][0]["value"] is None
+    rate = groups[0]["pass_at"][0]
+    assert rate["unbiased_low"] < rate["unbiased"] < rate["unbiased_high"]
+    assert rate["unbiased_stderr"] > 0
+    assert groups[0]["misfit"]["p_value"] > 0.001
+
+
+def test_rows_of_attempts_are_added_up(run: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    won = rng.random((60, 40)) < rng.beta(0.5, 2, 60)[:, None]
+    path = tmp_path / "rows.csv"
+    pl.DataFrame({"task": np.repeat(np.arange(60), 40), "passed": won.ravel()}).write_csv(path)
+    words = ("counts", path, "--rename", "problem=task", "--rename", "successes=passed")
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert "--sum-by problem" in err
+    code, out, _ = run(*words, "--sum-by", "problem", "--json")
+    assert code == 0
+    group = json.loads(out)["groups"][0]
+    assert group["problems"] == 60
+    assert group["pass_at"][0]["unbiased"] == pytest.approx(won.mean())
+    code, out, _ = run("counts", path, "--rename", "successes=passed", "--sum-by", "task", "--json")
+    assert json.loads(out)["groups"][0]["params"] == group["params"]
+    code, out, _ = run("reduce", "pass-at-k", path, *words[2:], "--sum-by", "problem", "--json")
+    assert code == 0
+    assert json.loads(out)[0]["pass_at_k"] == pytest.approx(won.mean())
+
+
+def test_the_error_over_one_problem_is_null(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "bulk.csv"
+    path.write_text("problem,attempts,successes\n0,164,50\n")
+    code, out, err = run("reduce", "pass-at-k", path, "--k", "1,10", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert [row["pass_at_k_stderr"] for row in rows] == [None, None]
+    assert [row["pass_at_k_low"] for row in rows] == [None, None]
+    assert rows[1]["pass_at_k"] == pytest.approx(0.976786, abs=1e-6)
+    assert "164 attempts at one problem" in err
+    code, _, err = run("counts", path)
+    assert code == 2
+    assert "a row of its own" in err
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from kleiber.fitting.counts.fit import FAMILIES
 from kleiber.fitting.counts.grid import lay_grid
 from kleiber.fitting.counts.lid import log_failure, nodes
 from kleiber.fitting.counts.newton import maximise
-from kleiber.reduce.attempts import read_counts
+from kleiber.reduce.attempts_table import read_counts
 
 
 def plant(p: np.ndarray, attempts: int, seed: int = 0, **columns: Any) -> pl.DataFrame:
@@ -121,7 +121,7 @@ def test_the_atom_is_found() -> None:
     assert made.pass_at(1e6).value < 0.75
     plain = kleiber.fit_counts(plant(beta(1.5, 5, 500), 500), family="zero_inflated")
     assert plain.status == "limit"
-    assert "no atom" in plain.reason
+    assert "No atom" in plain.reason
     assert plain.interval("zero").low == 0
     scaled = kleiber.fit_counts(plant(beta(0.4, 3, 300), 100), family="scaled_beta")
     assert "went to 1" in scaled.reason
@@ -153,7 +153,7 @@ def test_notes_are_of_groups_that_have_parameters() -> None:
 
 def test_all_rows_as_one_group_is_advised_where_it_works() -> None:
     one, two = (plant(beta(0.5, 5, 30, i), 20, model=f"m{i}") for i in (1, 2))
-    assert kleiber.fit_counts(pl.concat([one, two])).notes == ("grouped by model",)
+    assert kleiber.fit_counts(pl.concat([one, two])).notes == ("Grouped by model.",)
     apart = pl.concat([one, two.with_columns(problem=pl.col("problem") + 30)])
     assert "by=[] takes all rows" in kleiber.fit_counts(apart).notes[0]
     assert kleiber.fit_counts(apart, by=[]).groups == ("all",)
@@ -163,7 +163,7 @@ def test_nothing_solved_and_everything_solved_have_no_parameters() -> None:
     some = {"problem": [1, 2, 3, 4] * 3, "model": ["none"] * 4 + ["all"] * 4 + ["some"] * 4,
             "attempts": [20] * 12, "successes": [0] * 4 + [20] * 4 + [0, 3, 8, 1]}  # fmt: skip
     made = kleiber.fit_counts(some)
-    assert made.status == {"none": "all_zero", "all": "all_solved", "some": "converged"}
+    assert made.status == {"none": "all_zero", "all": "all_solved", "some": "flat"}
     assert np.isnan(made.params["a"]["none"])
     assert made.params["a"]["some"] > 0
     assert "ever solved" in made.reason["none"]
@@ -180,7 +180,7 @@ def test_extrapolation_is_refused_with_its_reason() -> None:
     )
     rate = kleiber.fit_counts(few).pass_at(1000)
     assert np.isnan([rate.low, rate.high]).all()
-    assert "only 2 of 50 problems" in rate.reasons
+    assert "Only 2 of 50 problems" in rate.reasons
     assert kleiber.fit_counts(few).pass_at(100).reasons == ""
     far = kleiber.fit_counts(plant(beta(0.5, 5, 100), 10)).pass_at([1e4, 1e5])
     assert far.reasons[0] == ""
@@ -207,7 +207,7 @@ def test_stopping_on_success_biases_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"family": "beta"}, "no family is called 'beta'.*beta_binomial"),
+        ({"family": "beta"}, "No family is called 'beta'.*beta_binomial"),
         ({"family": "kumaraswami"}, "Did you mean 'kumaraswamy'"),
         ({"prior": "flat"}, "prior is None or 'straight'"),
         ({"by": "modle"}, "no column 'modle'"),

@@ -47,6 +47,12 @@ def counts_command(
     stopped: Annotated[
         bool, typer.Option("--stopped", help="Attempts stopped because of their outcome.")
     ] = False,
+    sum_by: Annotated[
+        str | None,
+        typer.Option(
+            "--sum-by", metavar="COLUMN[,COLUMN]", help="Add up the rows of each, e.g. problem."
+        ),
+    ] = None,
     rename: Rename = None,
     where: Where = None,
     derive: Derive = None,
@@ -59,7 +65,8 @@ def counts_command(
     made = fit_counts(
         read_frame(table, rename, where, derive),
         family=family,
-        by=None if by is None else [item.strip() for item in by.split(",")],
+        by=_columns(by),
+        sum_by=_columns(sum_by),
         along=along,
         prior=prior,
         level=level,
@@ -70,8 +77,12 @@ def counts_command(
         sys.stdout.write(as_text(document))
     else:
         _show(made, document)
-    if not any(status in USABLE for status in made.statuses):
+    if made.broken or not any(status in USABLE for status in made.statuses):
         raise typer.Exit(1)
+
+
+def _columns(text: str | None) -> list[str] | None:
+    return None if text is None else [item.strip() for item in text.split(",")]
 
 
 def _show(made: CountFit, document: dict[str, Any]) -> None:
@@ -88,7 +99,7 @@ def _show(made: CountFit, document: dict[str, Any]) -> None:
     refused = {rate["why"]: rate["k"] for item in document["groups"] for rate in item["pass_at"]
                if rate["why"]}  # fmt: skip
     for why in refused:
-        say(console, f"no interval: {why}")
+        say(console, f"No interval: {why}")
     trend: Any = made.trend
     trends = cast("dict[str, Any]", trend if isinstance(trend, dict) else {"": trend})
     for name, trend in trends.items():
@@ -112,12 +123,16 @@ def _law_row(item: dict[str, Any]) -> dict[str, str]:
 
 
 def _rate_row(item: dict[str, Any], rate: dict[str, Any]) -> dict[str, str]:
+    ends, measured = (
+        span(*(math.nan if x is None else x for x in (rate[f"{name}low"], rate[f"{name}high"])))
+        for name in ("", "unbiased_")
+    )
     return {
         "group": str(item["group"]),
         "k": figure(rate["k"], 6),
         "pass@k": figure(rate["value"]),
-        "interval": span(*(math.nan if x is None else x for x in (rate["low"], rate["high"]))),
-        "unbiased": "" if rate["unbiased"] is None else figure(rate["unbiased"]),
+        "interval": ends,
+        "unbiased": "" if rate["unbiased"] is None else f"{figure(rate['unbiased'])} {measured}",
     }
 
 

@@ -16,7 +16,8 @@ from kleiber.fitting.counts.fit import fit_counts
 from kleiber.fitting.counts.record import CountFit
 from kleiber.fitting.counts.trend import Trend
 from kleiber.maths.seeds import stream
-from kleiber.reduce.attempts import failure_of, pass_at_k
+from kleiber.reduce.attempts import pass_at_k
+from kleiber.reduce.attempts_errors import failure_of
 from kleiber.table import numbers
 
 GIVEN = "it is computed from the counts as they are"

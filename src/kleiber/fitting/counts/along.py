@@ -16,7 +16,7 @@ from kleiber.fitting.counts.newton import Peak, maximise
 from kleiber.fitting.counts.shared import fit_shared
 from kleiber.fitting.counts.trend import Curve, Finding, Trend
 from kleiber.fitting.intervals import Interval
-from kleiber.reduce.attempts import Counts
+from kleiber.reduce.attempts_table import Counts
 
 STEPS = 61  # values of the exponent at which each group's likelihood is known
 REACH = 6.0  # standard errors that they span
@@ -57,7 +57,7 @@ def fit_along(
             found[name] = fit_trend(profiles, along, level, groups, int(some.problems.sum()))
     if not found:
         raise BadTable(
-            f"a law along {along!r} needs at least 3 groups with different values of it whose "
+            f"A law along {along!r} needs at least 3 groups with different values of it whose "
             f"exponents can be fitted; the table has {int(usable.sum())} usable groups with "
             f"{len(np.unique(x))} values."
         )

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float, Int
 
-from kleiber.reduce.attempts import Counts
+from kleiber.reduce.attempts_table import Counts
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,16 @@ from jaxtyping import Float
 from scipy import special
 
 from kleiber.fitting.counts.batch import Batch
-from kleiber.fitting.counts.family import Coordinates, Family, Score
+from kleiber.fitting.counts.family import Coordinates, Family, Score, summed
 from kleiber.maths.gamma import digamma_rising, log_rising, trigamma_rising
 
 LOW, HIGH = -16.0, 25.0  # of log a and of log b/a: shapes from 1e-7 to 7e10 and beyond
 LEAST = -16.0  # of logit zero, which stands for no atom
 LIMITS: Mapping[tuple[int, str], str] = {
-    (0, "high"): "all problems are equally hard as far as these counts can tell (binomial limit)",
-    (0, "low"): "every problem is either hopeless or certain as far as these counts can tell",
-    (1, "high"): "hardly any attempt succeeds; the law is at its limit of a vanishing mean",
-    (1, "low"): "hardly any attempt fails; the law is at its limit of certain success",
+    (0, "high"): "All problems are equally hard as far as these counts can tell (binomial limit).",
+    (0, "low"): "Every problem is either hopeless or certain as far as these counts can tell.",
+    (1, "high"): "Hardly any attempt succeeds; the law is at its limit of a vanishing mean.",
+    (1, "low"): "Hardly any attempt fails; the law is at its limit of certain success.",
 }
 
 
@@ -52,11 +52,6 @@ def _cell_score(u: Coordinates, batch: Batch) -> tuple[np.ndarray, np.ndarray, n
     gradient = np.stack([a * da + b * db, b * db], -1)
     hessian = np.stack([aa + 2 * ab + bb, ab + bb, bb], -1)[..., [0, 1, 1, 2]]
     return value, gradient, hessian.reshape(*value.shape, 2, 2)
-
-
-def value(u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups"]:
-    """Log-likelihood of each group."""
-    return (batch.weights * cell_value(u, batch)).sum(1)
 
 
 def score(u: Coordinates, batch: Batch) -> Score:
@@ -100,12 +95,13 @@ beta_binomial = Family(
     exponent="a",
     start=start,
     outer=_outer,
-    value=value,
+    value=summed(cell_value),
     score=score,
     log_failure=log_failure,
     low=(LOW, LOW),
     high=(HIGH, HIGH),
     limits=LIMITS,
+    cells=cell_value,
 )
 
 
@@ -121,9 +117,8 @@ def _mixed(
     return mixed, part, special.expit(t)
 
 
-def _zero_value(u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups"]:
-    mixed, _, _ = _mixed(u, batch, cell_value(u[:, :2], batch))
-    return (batch.weights * mixed).sum(1)
+def _zero_cells(u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups cells"]:
+    return _mixed(u, batch, cell_value(u[:, :2], batch))[0]
 
 
 def _zero_score(u: Coordinates, batch: Batch) -> Score:
@@ -163,14 +158,15 @@ zero_inflated = Family(
         **_outer(u),
         "zero": np.where(u[:, 2] <= LEAST, 0.0, special.expit(u[:, 2])),
     },
-    value=_zero_value,
+    value=summed(_zero_cells),
     score=_zero_score,
     log_failure=_zero_log_failure,
     low=(LOW, LOW, LEAST),
     high=(HIGH, HIGH, 16.0),
     limits={
         **LIMITS,
-        (2, "low"): "no atom of hopeless problems is needed (zero went to 0)",
-        (2, "high"): "all problems are hopeless as far as these counts can tell",
+        (2, "low"): "No atom of hopeless problems is needed (zero went to 0).",
+        (2, "high"): "All problems are hopeless as far as these counts can tell.",
     },
+    cells=_zero_cells,
 )

@@ -9,9 +9,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from kleiber.fitting.counts.judge import deepest_measured, measure
+from kleiber.fitting.counts.misfit import Misfit
 from kleiber.fitting.counts.record import CountFit
 from kleiber.fitting.counts.trend import Finding, Trend
-from kleiber.reduce.attempts import failure_of
 
 
 def describe_counts(made: CountFit, k: Sequence[float]) -> dict[str, Any]:
@@ -75,20 +76,36 @@ def _group(made: CountFit, g: int, k: Sequence[float]) -> dict[str, Any]:
                 "k": float(k[j]),
                 **_ends(value[j], low[j], high[j]),
                 "why": str(why[j]),
-                "unbiased": _unbiased(made, g, float(k[j])),
+                **_unbiased(made, g, float(k[j])),
             }
             for j in range(len(k))
         ],
+        "misfit": _misfit(made.misfits[g]),
     }
 
 
-def _unbiased(made: CountFit, g: int, k: float) -> float | None:
-    """The unbiased pass@k, where it exists."""
-    rows = made.counts.of(g)
-    if made.counts.stopped[rows].any() or k > made.counts.attempts[rows].min() or k != round(k):
+def _unbiased(made: CountFit, g: int, k: float) -> dict[str, float | None]:
+    """The unbiased pass@k with its error and interval, where there are such."""
+    measured = None
+    if k <= deepest_measured(made.counts, g) and k == round(k):
+        measured = measure(made.counts, g, np.array([k]), made.level)
+    if measured is None:
+        names = ("unbiased", "unbiased_stderr", "unbiased_low", "unbiased_high")
+        return dict.fromkeys(names)
+    return {
+        "unbiased": 1 - float(measured.mean[0]),
+        "unbiased_stderr": _plain(measured.stderr[0]),
+        "unbiased_low": _plain(1 - measured.high[0]),
+        "unbiased_high": _plain(1 - measured.low[0]),
+    }
+
+
+def _misfit(found: Misfit | None) -> dict[str, Any] | None:
+    """How well the family describes the group; null where it has no parameters."""
+    if found is None:
         return None
-    failure = failure_of(made.counts.attempts[rows], made.counts.successes[rows], np.asarray(k))
-    return float(1 - failure.mean())
+    plain = dataclasses.asdict(found)
+    return {key: _plain(x) if isinstance(x, float) else x for key, x in plain.items()}
 
 
 def describe_trend(trend: Trend) -> dict[str, Any]:

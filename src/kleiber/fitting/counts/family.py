@@ -18,6 +18,7 @@ from kleiber.fitting.counts.batch import Batch
 
 Coordinates = Float[np.ndarray, "groups coordinates"]
 Value = Callable[[Coordinates, Batch], Float[np.ndarray, "groups"]]
+Cells = Callable[[Coordinates, Batch], Float[np.ndarray, "groups cells"]]
 
 
 class Score(NamedTuple):
@@ -35,7 +36,8 @@ class Family:
     ``params`` are the names of what ``outer`` returns for coordinates; ``exponent`` is the one
     that is the power of k with which failure falls in the end. ``limits`` are the coordinates
     beyond which the law no longer changes, and what it has become there. ``settled`` is the gain
-    in log-likelihood at which a fit stops; ``rays`` are as many as a contour is traced along.
+    in log-likelihood at which a fit stops; ``rays`` are as many as a contour is traced along;
+    ``cells`` is the log-likelihood of each cell, of which ``value`` is the weighted sum.
     """
 
     name: str
@@ -52,6 +54,16 @@ class Family:
     limits: Mapping[tuple[int, str], str]
     settled: float = 1e-9
     rays: int | None = None
+    cells: Cells | None = None
+
+
+def summed(cells: Cells) -> Value:
+    """The log-likelihood of each group from that of its cells."""
+
+    def value(u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups"]:
+        return (batch.weights * cells(u, batch)).sum(1)
+
+    return value
 
 
 def differenced(value: Value, step: float = 1e-3) -> Callable[[Coordinates, Batch], Score]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,23 @@ from kleiber.fitting.counts.along import fit_along
 from kleiber.fitting.counts.batch import Batch, pack
 from kleiber.fitting.counts.beta import beta_binomial, zero_inflated
 from kleiber.fitting.counts.family import Family
-from kleiber.fitting.counts.grid import kumaraswamy, scaled_beta
+from kleiber.fitting.counts.judge import USABLE, CountStatus, judge
 from kleiber.fitting.counts.lid import lid
+from kleiber.fitting.counts.misfit import compare_families, misfit_notes
+from kleiber.fitting.counts.mixtures import kumaraswamy, scaled_beta
 from kleiber.fitting.counts.newton import Peak, maximise
-from kleiber.fitting.counts.record import USABLE, CountFit, CountStatus
+from kleiber.fitting.counts.record import CountFit
 from kleiber.fitting.counts.straight import straighten
 from kleiber.fitting.intervals import check_level
 from kleiber.maths.seeds import stream
-from kleiber.reduce.attempts import Counts, check_draws, group_columns, read_counts
+from kleiber.reduce.attempts import check_draws
+from kleiber.reduce.attempts_table import (
+    Counts,
+    doubt_attempts,
+    group_columns,
+    looks_stopped,
+    read_counts,
+)
 from kleiber.table import as_frame, numbers
 
 FAMILIES: Mapping[str, Callable[[Float[np.ndarray, "pairs 2"]], Family]] = {
@@ -30,7 +40,7 @@ FAMILIES: Mapping[str, Callable[[Float[np.ndarray, "pairs 2"]], Family]] = {
     "kumaraswamy": kumaraswamy,
     "lid": lid,
 }
-FLAT = 0.01  # log-likelihood lost at the end of a coordinate's range that is no loss
+PULLED = 5.0  # log-likelihood that a prior may cost without a word
 GAMMA = 50.0  # b from which the beta-binomial law is nearly its Gamma limit,
 RARE = 0.1  # if the mean success rate is below this
 
@@ -40,7 +50,7 @@ def find_family(name: str) -> Callable[[Float[np.ndarray, "pairs 2"]], Family]:
     folded = name.strip().lower().replace("-", "_")
     if folded not in FAMILIES:
         raise BadTable(
-            f"no family is called {name!r}.{nearest(folded, FAMILIES)} There are: "
+            f"No family is called {name!r}.{nearest(folded, FAMILIES)} There are: "
             f"{', '.join(FAMILIES)}."
         )
     return FAMILIES[folded]
@@ -55,18 +65,22 @@ def fit_counts(
     prior: str | None = None,
     level: float = 0.95,
     stopped: bool | None = None,
+    sum_by: str | Sequence[str] | None = None,
     draws: int = 0,
     seed: int = 0,
 ) -> CountFit:
     """Fit the distribution of success probabilities over problems, by maximum likelihood.
 
     The table has columns problem, attempts, successes. Groups are the values of ``by``, by default
-    of ``model`` where there is such a column; all are fitted in one batch. ``family`` is
-    beta_binomial, zero_inflated, scaled_beta, kumaraswamy or lid. ``along`` fits a joint law of the
-    exponent along a column, such as n_tokens or n_params (``CountFit.trend``).
+    of ``model`` where there is such a column; all are fitted in one batch. Where a problem has
+    several rows in a group, ``sum_by="problem"`` adds them up: single attempts (successes true or
+    false; no column attempts is needed) or chunks of them. ``family`` is beta_binomial,
+    zero_inflated, scaled_beta, kumaraswamy or lid. ``along`` fits a joint law of the exponent along
+    a column, such as n_tokens or n_params (``CountFit.trend``).
     ``prior="straight"`` adds the weak prior that -log pass@k is nearly a power law, for few
     attempts. Attempts may have stopped on success: the likelihood is the same. ``draws`` refits to
-    resampled problems, the same problems in all groups. Raises BadTable.
+    resampled problems, the same problems in all groups. ``CountFit.misfit`` compares the family
+    with others and with the successes. Raises BadTable.
     """
     frame = as_frame(table)
     make = find_family(family)
@@ -78,56 +92,50 @@ def fit_counts(
     if along is not None:
         numbers(frame, along, positive=True)
         columns = columns if along in columns else [*columns, along]
-    counts = read_counts(frame, columns, stopped=stopped)
+    counts = _flagged(read_counts(frame, columns, stopped=stopped, sum_by=sum_by), stopped)
     batch = pack(counts)
     law = make(batch.pairs) if prior is None else straighten(make(batch.pairs))
-    enough = batch.problems > len(law.params)
-    if not enough.any():
-        raise BadTable(
-            f"{law.name} has {len(law.params)} parameters, so it needs more problems than that; "
-            f"the table has {int(batch.problems.max())} in a group."
-        )
+    _refuse_few(law, batch, counts)
     peak = maximise(law, batch)
-    ended = [_judge(law, batch, peak, g) for g in range(len(batch))]
+    ended = [judge(law, counts, batch, peak, g) for g in range(len(batch))]
     statuses, reasons = tuple(s for s, _ in ended), tuple(r for _, r in ended)
     usable = np.array([s in USABLE for s in statuses])
-    notes = _notes(law, batch, peak, counts, by, usable, prior)
+    fitted = usable | np.array([s is CountStatus.FAILED for s in statuses])
+    misfit = compare_families(law, FAMILIES, counts, batch, peak, fitted)
+    notes = _notes(law, batch, peak, counts, by, usable)
+    if prior is not None:
+        notes += _prior_notes(make(batch.pairs), batch, peak, counts.names, usable)
+    notes += misfit_notes(law, counts.names, misfit)
     trend = None
     if along is not None:
         trend = fit_along(law, counts, batch, peak, usable, along, level)
     drawn = _redraw(law, counts, peak, draws, seed)
-    return CountFit(law, counts, batch, peak, statuses, reasons, level, prior, drawn, trend, notes)
+    return CountFit(
+        law, counts, batch, peak, statuses, reasons, level, prior, drawn, trend, notes, misfit
+    )
 
 
-def _judge(law: Family, batch: Batch, peak: Peak, g: int) -> tuple[CountStatus, str]:
-    """The status of a group and its sentence."""
-    one = batch.take(np.array([g]))
-    problems, solved = int(one.problems[0]), int(one.solved[0])
-    if problems <= len(law.params):
-        return CountStatus.TOO_FEW_PROBLEMS, (
-            f"{problems} problems cannot determine the {len(law.params)} parameters of {law.name}"
-        )
-    if solved == 0:
-        return CountStatus.ALL_ZERO, (
-            f"none of the {problems} problems was ever solved, so pass@k may be anything from 0 "
-            "upwards: make more attempts, or easier problems"
-        )
-    if (one.weights * (one.attempts - one.successes)).sum() == 0:
-        return CountStatus.ALL_SOLVED, (
-            f"every attempt at each of the {problems} problems succeeded, so failure may be "
-            "anything from 0 upwards: harder problems would tell"
-        )
-    if not peak.converged[g]:
-        return CountStatus.MAX_EVALUATIONS, (
-            f"the ascent had not settled after {peak.iterations} iterations; the values are the "
-            "best seen, not an optimum"
-        )
-    for (axis, side), words in law.limits.items():
-        moved = peak.u[g : g + 1].copy()
-        moved[0, axis] = (law.low if side == "low" else law.high)[axis]
-        if law.value(moved, one)[0] >= peak.value[g] - FLAT:
-            return CountStatus.LIMIT, words
-    return CountStatus.CONVERGED, "every parameter is determined by the counts"
+def _flagged(counts: Counts, stopped: bool | None) -> Counts:
+    """The counts, marked as stopped where they look so and nobody said that they did not."""
+    if stopped is not None or counts.stopped.any() or not looks_stopped(counts):
+        return counts
+    note = (
+        "No problem has more than one success and the attempts differ, as when they stop on "
+        "success: they are taken as such (if their numbers were fixed beforehand, give a column "
+        "stopped that is false, or stopped=False in Python)."
+    )
+    return replace(counts, stopped=np.ones(len(counts.group), bool), notes=(*counts.notes, note))
+
+
+def _refuse_few(law: Family, batch: Batch, counts: Counts) -> None:
+    """BadTable where no group has more problems than the family has parameters."""
+    most = int(batch.problems.max())
+    if most > len(law.params):
+        return
+    raise BadTable(
+        f"{law.name} has {len(law.params)} parameters, so it needs more problems than that; "
+        f"the table has {most} in a group. {' '.join(doubt_attempts(counts))}".strip()
+    )
 
 
 def _notes(
@@ -137,35 +145,44 @@ def _notes(
     counts: Counts,
     by: Any,
     usable: np.ndarray,
-    prior: str | None,
 ) -> tuple[str, ...]:
-    notes: list[str] = []
+    notes = [*counts.notes]
     if by is None and "model" in counts.keys.columns and len(counts.names) > 1:
         alone = counts.keys.width == 1 and len(np.unique(counts.problem)) == len(counts.problem)
-        notes.append("grouped by model" + "; by=[] takes all rows as one group" * alone)
+        notes.append("Grouped by model" + "; by=[] takes all rows as one group" * alone + ".")
     if counts.stopped.any():
         notes.append(
             f"{int(counts.stopped.sum())} rows stopped on their outcome: the likelihood holds for "
-            "them, the unbiased pass@k does not"
+            "them, the unbiased pass@k does not."
         )
     none = np.where(usable, 1 - batch.solved / batch.problems, 0.0)
     worst = int(np.argmax(none))
     if none[worst] > 0.5:
         notes.append(
             f"{none[worst]:.0%} of the problems of {counts.names[worst]!r} were never solved: its "
-            "exponent rests on the others and on the family's form"
+            "exponent rests on the others and on the family's form."
         )
     if "b" in law.params and law.name == "beta_binomial":
         a, b = (law.outer(peak.u)[name] for name in ("a", "b"))
         limit = usable & (b >= GAMMA) & (a < RARE * (a + b))
         if near := [counts.names[g] for g in np.flatnonzero(limit)]:
             notes.append(
-                f"b is above {GAMMA:g} for {listed(near)}: the law is near its Gamma limit, "
-                "failure (1 + k/b)**-a, where success is rare everywhere"
+                f"Success is rare everywhere in {listed(near)}, and b is above {GAMMA:g}: the law "
+                "is near its Gamma limit, failure (1 + k/b)**-a."
             )
-    if prior == "straight":
+    return tuple(notes)
+
+
+def _prior_notes(
+    plain: Family, batch: Batch, peak: Peak, names: tuple[str, ...], usable: np.ndarray
+) -> tuple[str, ...]:
+    """That there is a prior, and for which groups it pulls against the counts."""
+    notes = ["The prior says that -log pass@k is nearly a power law of k; intervals rest on it."]
+    cost = np.where(usable, maximise(plain, batch).value - plain.value(peak.u, batch), 0.0)
+    if pulled := [names[g] for g in np.flatnonzero(cost > PULLED)]:
         notes.append(
-            "with the prior that -log pass@k is nearly a power law of k; intervals rest on it"
+            f"The prior pulls against the counts of {listed(pulled)}: it costs up to "
+            f"{cost.max():.3g} in log-likelihood. Fit without it."
         )
     return tuple(notes)
 

@@ -15,7 +15,7 @@ from scipy import special
 
 from kleiber.fitting.counts.batch import Batch
 from kleiber.fitting.counts.beta import beta_binomial
-from kleiber.fitting.counts.family import Coordinates, Family, differenced
+from kleiber.fitting.counts.family import Coordinates, Family, differenced, summed
 from kleiber.fitting.counts.grid import TINY, best_of, deposit, lay_grid, mixture
 from kleiber.fitting.counts.newton import maximise
 
@@ -85,7 +85,8 @@ def lid(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         log_q, mass = nodes(u)
         return deposit(grid, log_q - np.log(-np.expm1(np.minimum(log_q, -1e-16))), mass)
 
-    value = mixture(grid, masses)
+    cells = mixture(grid, masses)
+    value = summed(cells)
 
     def start(batch: Batch) -> Coordinates:
         log_a, log_ratio = maximise(beta_binomial, batch).u.T
@@ -107,17 +108,18 @@ def lid(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         start=start,
         outer=lambda u: {name: np.exp(u[:, i]) for i, name in enumerate(("beta", "r", "rho"))},
         value=value,
-        score=differenced(value, 4e-2),
+        score=differenced(value, 1e-2),
         log_failure=log_failure,
         low=(-6.0, -30.0, -7.0),
         high=(20.0, 8.0, 7.0),
         limits={
-            (0, "high"): "all problems are equally hard as far as these counts can tell",
-            (2, "low"): "no bias is needed (rho went to 0): the tail is intrinsic",
-            (2, "high"): "the bias makes the whole tail (rho without end)",
+            (0, "high"): "All problems are equally hard as far as these counts can tell.",
+            (2, "low"): "No bias is needed (rho went to 0): the tail is intrinsic.",
+            (2, "high"): "The bias makes the whole tail (rho without end).",
         },
         settled=1e-4,
         rays=60,
+        cells=cells,
     )
 
 

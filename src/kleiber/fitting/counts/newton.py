@@ -11,6 +11,8 @@ from kleiber.fitting.counts.batch import Batch
 from kleiber.fitting.counts.family import Coordinates, Family, Score
 
 LONGEST = 2.0  # the most that a coordinate moves in one step
+CREEP, PATIENCE = 1e-4, 10  # gain of a step that is next to none, and how many of these end it
+PROMISE = 1e-2  # of such a step: as much log-likelihood as nobody can tell
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,15 @@ def maximise(
 
     A group has settled when its step promises less than ``family.settled``, or at most 100 times
     that (or 1e-5) and brings next to nothing: differences over a grid's bins leave the gradient of
-    a maximum slightly off zero. Coordinates that are ``held`` stay where they start.
+    a maximum slightly off zero. So has one that creeps towards a limit at infinity. Coordinates
+    that are ``held`` stay where they start.
     """
     u = np.array(family.start(batch) if start is None else start, float)
     u = np.clip(u, family.low, family.high)
     at = family.score(u, batch)
     value, gradient, hessian = (np.array(part) for part in at)
     converged = np.zeros(len(u), bool)
-    open_, iterations = np.arange(len(u)), 0
+    open_, iterations, creeping = np.arange(len(u)), 0, np.zeros(len(u), int)
     while len(open_) and iterations < most:
         iterations += 1
         part = batch.take(open_)
@@ -57,8 +60,11 @@ def maximise(
         value[open_], gradient[open_], hessian[open_] = at
         near = gain < max(1e-5, 100 * family.settled)
         stalled = near & (value[open_] - before < 0.1 * family.settled)
-        done = (gain < family.settled) | ~better | stalled
-        converged[open_[done]] = near[done]
+        slow = (value[open_] - before < CREEP) & (gain < PROMISE)
+        creeping[open_] = np.where(slow, creeping[open_] + 1, 0)
+        crept = creeping[open_] >= PATIENCE
+        done = (gain < family.settled) | ~better | stalled | crept
+        converged[open_[done]] = (near | crept)[done]
         open_ = open_[~done]
     return Peak(u, value, hessian, converged, iterations)
 

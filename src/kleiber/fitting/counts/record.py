@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -14,27 +13,22 @@ from kleiber.errors import BadTable, nearest
 from kleiber.fitting.counts.batch import Batch
 from kleiber.fitting.counts.contour import drop_of, trace_contour
 from kleiber.fitting.counts.family import Family
+from kleiber.fitting.counts.judge import (
+    BROKEN,
+    USABLE,
+    CountStatus,
+    bounds_beyond,
+    deepest_measured,
+    measure,
+)
+from kleiber.fitting.counts.misfit import Misfit
 from kleiber.fitting.counts.newton import Peak
 from kleiber.fitting.intervals import Interval, check_level
-from kleiber.reduce.attempts import Counts
+from kleiber.reduce.attempts_table import Counts
 
 REACH = 1000  # times the attempts made: as far as a law is asked to extrapolate
 FEWEST = 3  # problems solved at least once, below which nothing is extrapolated
 WINDOW = 20  # points of a window, evenly spaced in log k
-
-
-class CountStatus(StrEnum):
-    """The ways a fit to counts ends."""
-
-    CONVERGED = "converged"
-    LIMIT = "limit"
-    ALL_ZERO = "all_zero"
-    ALL_SOLVED = "all_solved"
-    TOO_FEW_PROBLEMS = "too_few_problems"
-    MAX_EVALUATIONS = "max_evaluations"
-
-
-USABLE = (CountStatus.CONVERGED, CountStatus.LIMIT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +74,7 @@ class CountFit:
     drawn: Float[np.ndarray, "draws groups coordinates"] = field(repr=False)
     trend: Any
     notes: tuple[str, ...]
+    misfits: tuple[Misfit | None, ...] = ()
     contours: dict[float, np.ndarray] = field(
         default_factory=dict[float, np.ndarray], repr=False, compare=False
     )
@@ -116,6 +111,16 @@ class CountFit:
     def usable(self) -> bool:
         """Whether every group has parameters that can be used."""
         return all(status in USABLE for status in self.statuses)
+
+    @property
+    def broken(self) -> bool:
+        """Whether a fit went wrong in some group: not settled, or far from what was measured."""
+        return any(status in BROKEN for status in self.statuses)
+
+    @property
+    def misfit(self) -> Any:
+        """How well the family describes each group, beside others; None without parameters."""
+        return self._give(self.misfits)
 
     @property
     def exponent(self) -> Any:
@@ -158,16 +163,23 @@ class CountFit:
 
         Beyond the attempts made this extrapolates. The interval is refused (NaN, with the reason)
         for a group without parameters, with fewer than 3 problems solved, or for k more than 1000
-        times its attempts.
+        times its attempts. Where attempts are too few for the law, whole k up to the fewest
+        attempts get what was measured without it, and others no value.
         """
         ks = np.atleast_1d(np.asarray(k, float))
         if ks.size == 0 or not (np.isfinite(ks) & (ks >= 1)).all():
             raise BadTable(f"k counts attempts, numbers from 1; got {k!r}.")
-        value = -np.expm1(self.family.log_failure(self.peak.u, ks))
-        low, high = self._range(lambda u: -np.expm1(self.family.log_failure(u, ks)), level)
+
+        def passed(u: np.ndarray) -> np.ndarray:
+            return np.clip(-np.expm1(self.family.log_failure(u, ks)), 0.0, 1.0)
+
+        low, high = self._range(passed, level)
         why = np.array([[self._refusal(g, x) for x in ks] for g in range(len(self.groups))])
-        value = np.where(self._usable()[:, None], value, np.nan)
+        value = np.where(self._usable()[:, None], passed(self.peak.u), np.nan)
         low, high = (np.where(why == "", end, np.nan) for end in (low, high))
+        for g in range(len(self.groups)):
+            if self.statuses[g] is CountStatus.TOO_FEW_ATTEMPTS:
+                value[g], low[g], high[g] = self._measured(g, ks, level)
         parts = [self._shape(x, k) for x in (value, low, high, why)]
         return PassRate(k, *parts, level=self.level if level is None else level)
 
@@ -181,10 +193,10 @@ class CountFit:
         that window would give; the law's own exponent is its limit for late windows.
         """
         if observable not in ("failure", "neg_log_pass"):
-            raise BadTable(f"a window is of 'failure' or 'neg_log_pass', got {observable!r}.")
+            raise BadTable(f"A window is of 'failure' or 'neg_log_pass', got {observable!r}.")
         if not 1 <= low < high:
             raise BadTable(
-                f"a window goes from k = low to high, 1 <= low < high; got {low}, {high}."
+                f"A window goes from k = low to high, 1 <= low < high; got {low}, {high}."
             )
         k = np.geomspace(low, high, WINDOW)
         x = np.log(k) - np.log(k).mean()
@@ -242,7 +254,32 @@ class CountFit:
         low[bad], high[bad] = np.nan, np.nan
         return low, high
 
+    def _measured(self, group: int, ks: np.ndarray, level: float | None) -> np.ndarray:
+        """The unbiased pass@k with its interval, NaN for k beyond the attempts: (3, k)."""
+        out = np.full((3, len(ks)), np.nan)
+        known = (ks <= deepest_measured(self.counts, group)) & (ks == np.round(ks))
+        at = self.level if level is None else level
+        made = measure(self.counts, group, ks[known], at) if known.any() else None
+        if made is not None:
+            out[:, known] = 1 - np.stack([made.mean, made.high, made.low])
+        return out
+
+    def _unidentified(self, group: int, k: float) -> str:
+        """Why a group with too few attempts has no pass@k at k, or ""."""
+        most = deepest_measured(self.counts, group)
+        if self.counts.stopped[self.counts.of(group)].any() or (k <= most and k != round(k)):
+            return self.reasons[group]
+        if k <= most:
+            return ""
+        low, high = bounds_beyond(self.counts, group, k)
+        return (
+            f"pass@{k:g} is not identified by {most} attempt{'s' * (most > 1)} a problem: it may "
+            f"be anything from {low:.3g} to {high:.3g}."
+        )
+
     def _refusal(self, group: int, k: float) -> str:
+        if self.statuses[group] is CountStatus.TOO_FEW_ATTEMPTS:
+            return self._unidentified(group, k)
         if self.statuses[group] not in USABLE:
             return self.reasons[group]
         attempts = float(self.batch.attempts[group][self.batch.weights[group] > 0].max())
@@ -251,13 +288,13 @@ class CountFit:
         solved, problems = self.batch.solved[group], self.batch.problems[group]
         if solved < FEWEST:
             return (
-                f"only {solved:g} of {problems:g} problems were ever solved in {attempts:g} "
-                "attempts, which says nothing about more attempts"
+                f"Only {solved:g} of {problems:g} problems were ever solved in {attempts:g} "
+                "attempts, which says nothing about more attempts."
             )
         if k > REACH * attempts:
             return (
-                f"k = {k:g} is {k / attempts:.3g} times the {attempts:g} attempts made; a law is "
-                f"asked for at most {REACH} times"
+                f"The k of {k:g} is {k / attempts:.3g} times the {attempts:g} attempts made; a law "
+                f"is asked for at most {REACH} times."
             )
         return ""
 

@@ -8,10 +8,14 @@ symbol    meaning
 s(i, j)   slope of log(-log pass@k) against log k between k = i and k = j; n attempts were made
 bend      log of s(n, 100 n)/s(1, n): 0 for a power law; spread BEND
 turn      log of exponent/(1/-log pass@1), the last slope over the first; spread TURN
+
+Both have Student's t distribution with FREEDOM degrees of freedom: nearly normal where counts and
+prior agree, and flat far away, so that counts which say otherwise overrule the prior.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -19,13 +23,16 @@ from jaxtyping import Float
 
 from kleiber.fitting.counts.batch import Batch
 from kleiber.fitting.counts.family import Coordinates, Family, Score, differenced
+from kleiber.fitting.counts.grid import best_of
+from kleiber.fitting.counts.newton import maximise
 
 BEND, TURN = 0.1, 0.5
+FREEDOM = 3.0
 REACH = 100.0
 
 
-def penalty(family: Family, u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups"]:
-    """The logarithm of the prior, up to a constant."""
+def departures(family: Family, u: Coordinates, batch: Batch) -> Float[np.ndarray, "2 groups"]:
+    """Bend and turn of each group, in their spreads."""
     attempts = np.where(batch.weights > 0, batch.attempts, 0.0).max(1)
     n = np.maximum(attempts, 2.0)
     each = np.unique(n)
@@ -37,16 +44,40 @@ def penalty(family: Family, u: Coordinates, batch: Batch) -> Float[np.ndarray, "
     before, after = (level[:, 0] - at_n) / np.log(n), (at_n - beyond) / np.log(REACH)
     bend = np.log(np.maximum(after, 1e-9)) - np.log(np.maximum(before, 1e-9))
     turn = u[:, 0] + level[:, 0]
-    return -0.5 * (bend / BEND) ** 2 - 0.5 * (turn / TURN) ** 2
+    return np.stack([bend / BEND, turn / TURN])
+
+
+def normal(family: Family, u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups"]:
+    """The logarithm of a normal prior of the same spreads: a way to a start, and no more."""
+    return -0.5 * (departures(family, u, batch) ** 2).sum(0)
+
+
+def penalty(family: Family, u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups"]:
+    """The logarithm of the prior, up to a constant."""
+    squared = departures(family, u, batch) ** 2
+    return -0.5 * (FREEDOM + 1) * np.log1p(squared / FREEDOM).sum(0)
 
 
 def straighten(family: Family) -> Family:
-    """The family with the prior added to its log-likelihood."""
+    """The family with the prior added to its log-likelihood.
 
+    The prior is flat far from a power law, so there may be two maxima: the ascent begins at the
+    better of the likelihood's own maximum and that with a normal prior.
+    """
+    tied, pulled = _with(family, penalty), _with(family, normal)
+
+    def start(batch: Batch) -> Coordinates:
+        tries = np.stack([maximise(law, batch).u for law in (family, pulled)], 1)
+        return best_of(tied.value, tries, batch)
+
+    return replace(tied, start=start)
+
+
+def _with(family: Family, prior: Callable[[Family, Coordinates, Batch], np.ndarray]) -> Family:
     def value(u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups"]:
-        return family.value(u, batch) + penalty(family, u, batch)
+        return family.value(u, batch) + prior(family, u, batch)
 
-    slopes = differenced(lambda u, batch: penalty(family, u, batch), 1e-3)
+    slopes = differenced(lambda u, batch: prior(family, u, batch), 1e-3)
 
     def score(u: Coordinates, batch: Batch) -> Score:
         return Score(

@@ -61,7 +61,7 @@ class Trend:
         name = self.best if curve is None else curve
         if name not in self.curves:
             raise BadTable(
-                f"no curve {name!r}; there are {', '.join(self.curves)}."
+                f"There is no curve {name!r}; there are {', '.join(self.curves)}."
                 f"{nearest(name, self.curves)}"
             )
         p, at = self.curves[name].params, np.asarray(x, float)
