@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,19 @@ def land(path: str | os.PathLike[str]) -> Generator[Path]:
         flush(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_ordinary(path: str | os.PathLike[str], most: int) -> None:
+    """Raise an OSError with one sentence unless `path` is a file of at most `most` bytes: a pipe or
+    a device may never end."""
+    place = Path(path)
+    if place.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; give a file.")
+    found = place.stat()  # a missing file, a loop of links: as the system says it
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(f"{str(path)!r} is a pipe or a device; give an ordinary file.")
+    if found.st_size > most:
+        raise OSError(f"{str(path)!r} has {found.st_size:,} bytes; at most {most:,} are read.")
 
 
 def landing_place(path: str | os.PathLike[str]) -> Path:

@@ -8,6 +8,7 @@ A positive parameter in an exponent is fitted as it is, by steps that stop short
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import inspect
 import math
@@ -35,6 +36,7 @@ from kleiber.formula import (
 )
 from kleiber.maths.affine import find_exponents, find_insides, find_linear
 
+LIKE = 0.85  # similarity from which a parameter's name is taken for a column typed wrong
 UNMISTAKABLE = frozenset(  # names that can only mean a column, so that a missing one is said
     "n_params n_tokens n_data n_unique flops step width depth batch_size".split()
 )
@@ -253,6 +255,14 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
             raise BadLaw(
                 f"the formula uses the column {item!r}, which the table does not have; its columns "
                 f"are {', '.join(columns)} (rename one to {item!r})"
+            )
+    for item in rest:
+        unused = [name for name in columns if name not in variables]
+        if len(item) > 3 and (near := difflib.get_close_matches(item, unused, 1, LIKE)):
+            raise BadLaw(
+                f"The formula uses {item!r}, which is no column of the table, but nearly the "
+                f"column {near[0]!r}, which it does not use. Write {near[0]!r}, or give the "
+                "parameter a name of its own."
             )
     if not variables:
         raise BadLaw(

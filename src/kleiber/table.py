@@ -11,9 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,13 +22,10 @@ from jaxtyping import Float
 
 from kleiber.columns import COLUMNS
 from kleiber.errors import BadTable, listed, nearest, reason, shown
+from kleiber.filters import check_condition, mark_missing, mark_rows, retype
 from kleiber.formats import read_file, write_file
 from kleiber.formula import evaluate, parse, symbols
 from kleiber.lines import POLARS_FAILURES, check_names, series_of
-
-KEPT = "\0 kept"  # a column name that no table has
-ARITHMETIC = re.compile(r"[-+*/%(]")  # what a filter that computes contains
-LONGEST_FILTER = 10_000  # characters; polars' SQL parser recurses without a limit of its own
 
 
 def read_table(
@@ -39,12 +35,15 @@ def read_table(
     where: str | None = None,
     derive: Mapping[str, str] | None = None,
     weights: str | None = None,
+    skip_missing: str | Sequence[str] = (),
 ) -> pl.DataFrame:
     """Read a table from a file (.csv, .parquet, .jsonl, .ndjson, .npz) or from any data frame.
 
     `rename` is {old: new}; `derive` adds columns from formulas, {"flops": "6*n_params*n_tokens"};
     `where` keeps the rows for which a SQL expression such as "epoch_kept = true" holds; `weights`
-    names a column that must hold usable weights. Raises BadTable, or BadFormula for `derive`.
+    names a column that must hold usable weights; rows without a value in the columns
+    `skip_missing` are dropped, with a warning that says how many. Raises BadTable, or BadFormula
+    for `derive`.
     """
     if isinstance(source, str | os.PathLike):
         table = read_file(cast("str | os.PathLike[str]", source))
@@ -56,6 +55,8 @@ def read_table(
     table = derived(table, derive or {})
     if where is not None:
         table = filtered(table, where, renames=rename or {})
+    for column in [skip_missing] if isinstance(skip_missing, str) else skip_missing:
+        table = without_missing(table, column)
     for column in derive or {}:
         numbers(table, column)
     if weights is not None:
@@ -203,10 +204,7 @@ def derived(table: pl.DataFrame, derive: Mapping[str, str]) -> pl.DataFrame:
 
 def filtered(table: pl.DataFrame, where: str, *, renames: Mapping[str, str]) -> pl.DataFrame:
     """The rows for which the SQL expression `where` holds; BadTable if there are none."""
-    if len(where) > LONGEST_FILTER:
-        raise BadTable(
-            f"The filter has {len(where)} characters; at most {LONGEST_FILTER} are read."
-        )
+    check_condition(where)
     try:
         condition = pl.sql_expr(where)
         for name in condition.meta.root_names():
@@ -221,7 +219,7 @@ def filtered(table: pl.DataFrame, where: str, *, renames: Mapping[str, str]) -> 
                 f"The filter {shown(where)} uses the column {name!r}, which the table lacks; it "
                 f"has {listed(table.columns)}.{hint}"
             )
-        mask = _as_floats(table, where).with_columns(condition.alias(KEPT))[KEPT]
+        mask = mark_rows(table, where, condition)
         if mask.dtype not in (pl.Boolean, pl.Null):
             raise BadTable(f"The filter {shown(where)} is {kind_of(mask)}, not true or false.")
         kept = table.filter(mask)
@@ -232,16 +230,25 @@ def filtered(table: pl.DataFrame, where: str, *, renames: Mapping[str, str]) -> 
         ) from error
     if kept.height == 0:
         raise BadTable(f"The filter {shown(where)} keeps none of the {table.height} rows.")
-    return kept
+    return retype(kept, table)
 
 
-def _as_floats(table: pl.DataFrame, where: str) -> pl.DataFrame:
-    """The table with its numbers as float64 where a filter computes with them: integers wrap."""
-    if not ARITHMETIC.search(where):
+def without_missing(table: pl.DataFrame, column: str) -> pl.DataFrame:
+    """The rows that have a value in a column; a warning says how many have none."""
+    require(table, [column])
+    missing = mark_missing(table[column])
+    if not missing.any():
         return table
-    return table.with_columns(
-        pl.col(name).cast(pl.Float64) for name, kind in table.schema.items() if kind.is_numeric()
+    kept = table.filter(~missing)
+    if kept.height == 0:
+        raise BadTable(f"None of the {table.height} rows has a value in column {column!r}.")
+    warnings.warn(
+        f"{table.height - kept.height} of {table.height} rows have no value in column {column!r} "
+        "and are left out.",
+        UserWarning,
+        stacklevel=3,
     )
+    return retype(kept, table)
 
 
 def require(table: pl.DataFrame, columns: Iterable[str]) -> None:
@@ -321,6 +328,8 @@ def numbers(
             row = int(np.argmax(wrong))
             value = "" if wrong is missing else f", {values[row]:g}"
             why = "; its logarithm is needed" if positive and np.isfinite(values[row]) else ""
+            if not np.isfinite(values[row]):
+                why = f" (to drop such rows: skip_missing={column!r}, --skip-missing)"
             raise BadTable(f"Column {column!r} has {what}{value}, in {_row(table, row)}{why}.")
     return values
 

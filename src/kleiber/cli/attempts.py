@@ -31,6 +31,7 @@ class Question:
     family: str
     settings: list[str] | None
     now: list[str] | None
+    trust: bool = False
 
 
 def plan_with_attempts(
@@ -44,7 +45,7 @@ def plan_with_attempts(
     if question.attempt_cost is None:
         raise BadTable("--attempts needs --attempt-cost: a number, or a formula of columns")
     pairs = read_pairs(question.now, "now", "NAME=VALUE, one for k too")
-    law = None if law_file is None else load(law_file)
+    law = None if law_file is None else load(law_file, trust=question.trust)
     made = plan_attempts(
         read_source(question, None if law is None else law.target),
         attempt=question.attempt_cost,

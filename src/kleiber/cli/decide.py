@@ -24,6 +24,8 @@ from kleiber.cli.options import (
     Derive,
     Level,
     Rename,
+    SkipMissing,
+    Trust,
     Where,
     as_text,
     complain,
@@ -56,6 +58,7 @@ def compare_command(
     rename: Rename = None,
     where: Where = None,
     derive: Derive = None,
+    skip_missing: SkipMissing = False,
     draws: Annotated[int, typer.Option(help="Resamples of the whole comparison.")] = DRAWS,
     level: Level = 0.95,
     huber: Annotated[
@@ -74,7 +77,7 @@ def compare_command(
     as_json: AsJson = False,
 ) -> None:
     """Rank laws by how well they extrapolate; 'cannot tell' where they cannot be told apart."""
-    frame = read_frame(table, rename, where, derive)
+    frame = read_frame(table, rename, where, derive, None, [target] * skip_missing)
     column, equals, cuts = beyond.partition("=")
     steps = compare_steps(
         frame,
@@ -135,13 +138,14 @@ def next_command(
     per_cost: Annotated[
         bool, typer.Option("--per-cost", help="Take the most for each unit of cost.")
     ] = False,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Choose the runs expected to narrow an interval most."""
     if (parameter is None) == (not at):
         raise BadTable("give --parameter NAME, or --at NAME=VALUE for every column of the law")
     where = {k: read_number(v, "at") for k, v in read_pairs(at, "at", "NAME=VALUE").items()}
-    fitted = load(fit_file)
+    fitted = load(fit_file, trust=trust)
     _refuse_unusable(fitted)
     chosen = next_run(
         fitted,

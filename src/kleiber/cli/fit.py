@@ -16,6 +16,7 @@ from kleiber.cli.options import (
     Derive,
     Level,
     Rename,
+    SkipMissing,
     Where,
     as_text,
     people,
@@ -46,6 +47,7 @@ def fit_command(
     rename: Rename = None,
     where: Where = None,
     derive: Derive = None,
+    skip_missing: SkipMissing = False,
     weights: Annotated[
         str | None, typer.Option(help="Column that multiplies each row's charge.")
     ] = None,
@@ -101,7 +103,7 @@ def fit_command(
         from kleiber.reports.figure import check_drawing
 
         check_drawing(plot)
-    frame = read_frame(table, rename, where, derive, weights)
+    frame = read_frame(table, rename, where, derive, weights, [target] * skip_missing)
     asked: dict[str, Any] = {
         "target": target,
         "noise": read_noise(huber, least_squares, student, linear),

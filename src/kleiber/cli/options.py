@@ -32,6 +32,12 @@ Derive = Annotated[
     list[str] | None,
     typer.Option("--with", metavar="NAME=FORMULA", help="Add a column, e.g. flops=6*n_params*..."),
 ]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run the Python file that the fit's law stands in.")
+]
+SkipMissing = Annotated[
+    bool, typer.Option("--skip-missing", help="Drop rows without a value of the target.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Level = Annotated[float, typer.Option("--level", help="Level of the intervals.")]
 
@@ -55,6 +61,7 @@ def read_frame(
     where: str | None,
     derive: Sequence[str] | None,
     weights: str | None = None,
+    skip_missing: Sequence[str] = (),
 ) -> pl.DataFrame:
     renames = read_pairs(rename, "rename", 'NEW=OLD, e.g. n_params="Model Size"')
     twice = [old for old in renames.values() if list(renames.values()).count(old) > 1]
@@ -67,6 +74,7 @@ def read_frame(
         where=where,
         derive=read_pairs(derive, "with", "NAME=FORMULA, e.g. flops=6*n_params*n_tokens"),
         weights=weights,
+        skip_missing=skip_missing,
     )
 
 

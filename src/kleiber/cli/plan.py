@@ -15,6 +15,7 @@ from kleiber.cli.attempts import Question, plan_with_attempts, refuse_unused
 from kleiber.cli.options import (
     AsJson,
     Level,
+    Trust,
     as_text,
     complain,
     people,
@@ -109,6 +110,7 @@ def plan_command(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Save the plan (JSON), or the curve.")
     ] = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Split a budget so that the fitted law is best; with --attempts, so that failure is least."""
@@ -120,7 +122,7 @@ def plan_command(
     if attempts is not None:
         unused = {"--under": under, "--choice": choice, "--frontier": frontier}
         refuse_unused(unused | {"--sensitivity": sensitive or None, "--far": far or None})
-        question = Question(attempts, attempt_cost, along, family, settings, now)
+        question = Question(attempts, attempt_cost, along, family, settings, now, trust)
         asked = {"budget": budget, "cost": cost, "reach": reach, "queries": queries}
         asked |= {"weight": weight, "given": values, "limits": limits, "level": level}
         plan_with_attempts(question, fit_file, asked, out, as_json)
@@ -129,7 +131,7 @@ def plan_command(
         raise BadTable("kleiber plan takes a fit saved by kleiber fit -o, or --attempts")
     if frontier is None and out is not None and out.suffix in WRITERS:
         raise BadTable(f"a plan is saved as .json; a {out.suffix} file holds a curve: --frontier")
-    fitted, priced = load(fit_file), "6nd" if cost is None else cost
+    fitted, priced = load(fit_file, trust=trust), "6nd" if cost is None else cost
     _refuse_unusable(fitted)
     asked: dict[str, Any] = {"limits": limits, "given": values, "under": under}
     options: dict[str, Any] = {"choices": _choices(choice), "level": level, "far": far}

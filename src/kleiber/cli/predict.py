@@ -17,6 +17,7 @@ from kleiber.cli.options import (
     Derive,
     Level,
     Rename,
+    Trust,
     Where,
     as_text,
     complain,
@@ -57,6 +58,7 @@ def predict_command(
         Path | None,
         typer.Option("-o", "--out", help="Save the rows as a table (by suffix), or all as .json."),
     ] = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict further runs with a saved fit: values, intervals, and how far they extrapolate."""
@@ -69,7 +71,7 @@ def predict_command(
     writable(out, keep=fit_file if table is None else table)
     if out is not None and out.suffix.lower() != ".json":
         check_suffix(out)
-    fitted = load(fit_file)
+    fitted = load(fit_file, trust=trust)
     if not fitted.usable:
         complain(refusal(fitted))
         raise typer.Exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -11,8 +12,8 @@ from typing import Any, cast, get_args
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.errors import BadFormula, BadLaw, BadTable, reason
-from kleiber.files import land
+from kleiber.errors import BadFormula, BadLaw, BadTable, reason, shown
+from kleiber.files import check_ordinary, land
 from kleiber.fitting.components import describe_components, read_components
 from kleiber.fitting.group_document import pick_group
 from kleiber.fitting.intervals import check_level
@@ -26,6 +27,7 @@ from kleiber.law import Domain, Kind, Law, formula_law, law_from_file
 from kleiber.laws import catalogue
 from kleiber.version import __version__
 
+LARGEST = 2**30  # bytes of a document
 REQUIRED = ("law", "formula", "params", "status", "target")
 
 
@@ -102,13 +104,16 @@ def save(fit: Fit, path: str | Path) -> None:
         Path(temporary).write_text(text + "\n", encoding="utf-8")
 
 
-def load(path: str | Path, *, group: Any = None) -> Fit:
+def load(path: str | Path, *, group: Any = None, trust: bool = False) -> Fit:
     """Read a fit that ``save`` or ``kleiber fit -o`` wrote; of ``fit --group``, that of ``group``.
 
     A document with no more than the keys of ``fit --json`` is accepted too: without draws and
-    ranges its intervals are unknown. Raises BadTable for anything else.
+    ranges its intervals are unknown. A law that no formula expresses stands in a Python file, which
+    is run only with ``trust``. Raises BadTable for anything else, and for a document of a newer
+    version.
     """
     try:
+        check_ordinary(path, LARGEST)
         text = Path(path).read_text(encoding="utf-8")
         given = json.loads(text, parse_constant=_refuse_constant)
     except FileNotFoundError:
@@ -121,8 +126,11 @@ def load(path: str | Path, *, group: Any = None) -> Fit:
     missing = [key for key in REQUIRED if not isinstance(given, dict) or key not in given]
     if missing:
         raise BadTable(f"{path} is not a saved fit: it has no {', '.join(missing)}")
+    refuse_newer(given.get("version"), str(path))
     try:
-        return _fit_from(cast("Mapping[str, Any]", given))
+        fit = _fit_from(cast("Mapping[str, Any]", given), trust)
+        _check_whole(fit)
+        return fit
     except (BadTable, BadLaw, BadFormula) as error:
         raise BadTable(f"{path} is no fit that can be used: {error}") from None
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
@@ -130,13 +138,52 @@ def load(path: str | Path, *, group: Any = None) -> Fit:
         raise BadTable(f"{path} is not a saved fit: {what}") from None
 
 
-def _fit_from(given: Mapping[str, Any]) -> Fit:
+def refuse_newer(version: Any, path: str) -> None:
+    """BadTable for a document that a newer version has written, whose meaning may have changed."""
+    if version is None:
+        return
+    numbers = re.match(r"(\d{1,9})\.(\d{1,9})", str(version))
+    own = re.match(r"(\d+)\.(\d+)", __version__)
+    assert own is not None
+    if numbers is None:
+        raise BadTable(f"{path} names no version that can be read: {shown(version)}.")
+    if tuple(map(int, numbers.groups())) > tuple(map(int, own.groups())):
+        raise BadTable(
+            f"{path} was written by kleiber {version}, newer than this {__version__}; update "
+            "kleiber to read it."
+        )
+
+
+def _check_whole(fit: Fit) -> None:
+    """BadTable for numbers that no fit can hold."""
+    for name in fit.free:
+        domain, value = fit.law.domains[name], fit.params[name]
+        if not (domain.contains(value) or value in domain.bounds) or not math.isfinite(value):
+            raise BadTable(f"{name} = {value:g} lies outside its domain ({domain.kind})")
+        low, high = domain.bounds
+        drawn = fit.draws.get(name, np.empty(0))
+        if (drawn < low).any() or (drawn > high).any():
+            raise BadTable(f"draws of {name} lie outside its domain ({domain.kind})")
+    if fit.rows < 0 or fit.units < 0 or fit.units > max(fit.rows, 0):
+        raise BadTable(f"it has {fit.rows} rows in {fit.units} units")
+    if len(fit.residuals) not in (0, fit.rows) or not np.isfinite(fit.residuals).all():
+        raise BadTable(f"its residuals are not {fit.rows} finite numbers")
+    if fit.covariance is not None and not np.isfinite(fit.covariance).all():
+        raise BadTable("its covariance is not finite")
+    for name, (low, high) in fit.ranges.items():
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise BadTable(f"the range of {name}, {low:g} to {high:g}, is none")
+    if not set(fit.free) <= set(fit.params):
+        raise BadTable(f"its free parameters {', '.join(fit.free)} are not among its parameters")
+
+
+def _fit_from(given: Mapping[str, Any], trust: bool) -> Fit:
     unknown = tuple(given.get("unknown") or ())
     params = {
         name: ANY if name in unknown else float(item["value"])
         for name, item in given["params"].items()
     }
-    law = _law_from(given, tuple(params))
+    law = _law_from(given, tuple(params), trust)
     if set(law.params) != set(params):
         raise BadTable(f"law {law.name} has parameters {', '.join(law.params)}, not those saved")
     fixed, tied = _part(given, "fixed"), _part(given, "tied")
@@ -222,10 +269,11 @@ def _matrix_from(given: Any, size: int) -> Float[np.ndarray, "free free"] | None
     return matrix
 
 
-def _law_from(given: Mapping[str, Any], params: tuple[str, ...]) -> Law:
+def _law_from(given: Mapping[str, Any], params: tuple[str, ...], trust: bool) -> Law:
     """The law by its catalogue name when formula and domains agree, else from the formula.
 
-    Only a law that no formula can express is read again from its file, which runs that file.
+    Only a law that no formula can express is read again from its file, which runs that file, and
+    only with ``trust``.
     """
     known = catalogue().get(given["law"])
     domains = {name: _domain(item) for name, item in _part(given, "domains").items()}
@@ -237,6 +285,11 @@ def _law_from(given: Mapping[str, Any], params: tuple[str, ...]) -> Law:
     except BadFormula:
         expr = None
     if expr is None or given["formula"] in (given["law"], given.get("origin")):
+        if given.get("origin") and not trust:
+            raise BadTable(
+                f"its law stands in the Python file {shown(given['origin'])}, which loading would "
+                "run; if you trust that file, load with trust=True (--trust)"
+            )
         if given.get("origin"):
             return law_from_file(given["origin"])
         raise BadTable(
