@@ -258,7 +258,8 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
             )
     for item in rest:
         unused = [name for name in columns if name not in variables]
-        if len(item) > 3 and (near := difflib.get_close_matches(item, unused, 1, LIKE)):
+        near = difflib.get_close_matches(item, unused, 1, LIKE)
+        if len(item) > 3 and near and item.rstrip("_0123456789") != near[0]:
             raise BadLaw(
                 f"The formula uses {item!r}, which is no column of the table, but nearly the "
                 f"column {near[0]!r}, which it does not use. Write {near[0]!r}, or give the "

@@ -45,7 +45,7 @@ def top(
         raise typer.Exit
 
 
-app = typer.Typer(name="kleiber", add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(name="kleiber", pretty_exceptions_enable=False)
 app.callback(invoke_without_command=True)(top)
 app.command("fit")(fit_command)
 app.command("predict")(predict_command)
