@@ -186,7 +186,7 @@ def judge_tickets(
     solo = {n: judge_solo(item, inputs, target) for n, item in kept.items() if _halved(item)}
     tests = {item.name: item for item in found}
     taking = {n: median_of(item) for n, item in counts.items()}
-    words = tuple(_words(tests, matching, taking, growth))
+    words = (*_words(tests, matching, taking, growth), *predictions.notes)
     return TicketsVerdict(_overall(tests), tests, matching, taking, growth, solo, dropped, words)
 
 
