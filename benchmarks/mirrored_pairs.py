@@ -97,12 +97,14 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=200)
-    sets = parser.parse_args().sets
+    parser.add_argument("--only", choices=V, nargs="*", default=list(V))
+    given = parser.parse_args()
+    sets = given.sets
     start = time.process_time()
     print(f"{sets} sets a row; per cent read paired at {', '.join(map(str, TOLERANCES))}\n")
     print(f"{'nets':>9s} {'v':12s}{'':10s}" + "".join(f"{name:>22s}" for name in SCALES))
     for shape in ((8, 48), (24, 128)):
-        for kind in V:
+        for kind in given.only:
             for share, name in ((0.0, "unpaired"), (PAIRED, "paired")):
                 rng = np.random.default_rng(0)
                 some = sets if share == 0 else sets // 4

@@ -120,8 +120,8 @@ def judge_ensemble(
     )
     notes = [
         sentence
-        for width, errors in zip(widths, kept, strict=True)
-        for sentence in note_nets(width, errors)
+        for width, item, own in zip(widths, kept, moments, strict=True)
+        for sentence in note_nets(width, item, own)
     ]
     return EnsembleVerdict(parts, trades, _exponents(widths, moments), points, LEVEL, tuple(notes))
 
