@@ -23,7 +23,7 @@ from paper_figures import BLUE, FOLDER, GREY, RED, panel, write_figures
 from kleiber.claim import Context
 from kleiber.networks.tickets import mean_squares
 from kleiber.networks.tickets_shares import picture
-from kleiber.networks.tickets_subsets import extrapolate_subsets
+from kleiber.networks.tickets_subsets import extrapolate_neurons
 from kleiber.papers.keeping import keep_folder
 from kleiber.papers.lottery_tickets_ensembling import ensembles, kept
 from kleiber.papers.lottery_tickets_exponents import exponent_row
@@ -182,7 +182,7 @@ def _draw_shares(axes: Any, context: Context) -> None:
 
 
 def _draw_subsets(axes: Any, context: Context) -> None:
-    found = extrapolate_subsets(kept(context, "silu", 64), GRID, SQUARE, draws=4)
+    found = extrapolate_neurons(kept(context, "silu", 64), GRID, SQUARE, draws=4)
     n = np.array(found.sizes)
     scaled = np.array([e.value for e in found.scaled])
     axes.plot(n, scaled, "o-", color=BLUE, ms=4, label="scaled by N/n")

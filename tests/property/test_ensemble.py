@@ -87,3 +87,42 @@ def test_intervals_hold_the_truth_of_a_population_of_points() -> None:
     assert misses["bias drawn"] <= most
     assert misses["share drawn"] <= most
     assert misses["bias fixed"] > most  # a test set is no grid: what is fixed must be said
+
+
+def _one_mode(rng: np.random.Generator, n: int) -> np.ndarray:
+    return rng.standard_normal((n, 1)) * np.sqrt(2) * np.cos(np.pi * (np.arange(32) + 0.5) / 32)
+
+
+def test_intervals_hold_the_truth_of_one_random_mode() -> None:
+    rng, cases, misses = np.random.default_rng(3), 100, Counter[str]()
+    for case in range(cases):
+        errors = {width: _one_mode(rng, 10) for width in (8, 16)}
+        verdict = judge_ensemble(errors, np.zeros(32), members=(4,), seed=case)
+        part, (trade,) = verdict.widths[0], verdict.trades
+        for name, found, true in (
+            ("mse", part.mse, 1.0),
+            ("variance", part.variance, 1.0),
+            ("ensemble", part.ensembles[4], 0.25),
+            ("ratio", trade.ratio, 0.5),
+        ):
+            misses[name] += not found.low <= true <= found.high
+    assert max(misses.values()) <= stats.binom.isf(1e-4, cases, 0.05), misses
+
+
+def test_heavy_tails_and_dead_nets_come_with_a_note() -> None:
+    rng = np.random.default_rng(5)
+    words: Counter[str] = Counter()
+    for case in range(40):
+        alike = rng.standard_normal((16, 32))
+        heavy = alike / np.sqrt(rng.chisquare(3, (16, 1)))
+        dead = np.where(np.arange(16)[:, None] < 2, 20.0, alike)
+        for name, errors in (("alike", alike), ("heavy", heavy), ("dead", dead)):
+            notes = judge_ensemble({8: errors}, np.zeros(32), seed=case).notes
+            words[name] += bool(notes)
+            if name == "dead":
+                assert "2 of 16 nets err by more than 30 times the median" in notes[0]
+                assert "drop=30" in notes[0]
+                kept = judge_ensemble({8: errors}, np.zeros(32), drop=30, seed=case)
+                assert kept.notes == ()
+    assert words["alike"] == 0
+    assert words["heavy"] >= 30

@@ -197,6 +197,60 @@ def test_a_norm_that_falls_in_training_is_flagged() -> None:
     assert any("falls in 100% of the steps" in flag for flag in found.flags)
 
 
+def test_an_error_that_bends_along_n_data_is_flagged() -> None:
+    bent = curves().with_columns(pl.col("error") * (1 + 200 / pl.col("n_data")))
+    more = [curve(size) for size in (1600.0, 3200.0)]
+    more = [part.with_columns(pl.col("error") * (1 + 200 / pl.col("n_data"))) for part in more]
+    found = measure_collapse(pl.concat([bent, *more]), rule="robust")
+    (flag,) = (item for item in found.flags if "no power law of n_data" in item)
+    assert "over n_data 100 to 400 and" in flag
+    assert "over 800 to 3200; gamma_measured is" in flag
+    rng, false = np.random.default_rng(0), 0
+    for _ in range(100):
+        noisy = [
+            curve(size).with_columns(pl.col("error") * np.exp(0.05 * rng.normal()))
+            for size in (100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0)
+        ]
+        flags = measure_collapse(pl.concat(noisy), window=(0.02, 0.2)).flags
+        false += any("no power law" in item for item in flags)
+    assert false <= 5  # 1 in 100 by chance
+
+
+def test_n_data_without_points_in_the_window_enter_the_variant() -> None:
+    """As of ViT on MNIST: small n_data begin above the window, and the error bends."""
+    parts = [curve(size) for size in SIZES]
+    parts[0] = curve(100.0, X[X > 0.1]).with_columns(pl.col("error") * 2)
+    found = measure_collapse(pl.concat(parts), rule="robust", window=(0.015, 0.08))
+    assert list(found.measured) == [False, True, True, True]
+    assert found.estimates["gamma_measured"].value == pytest.approx(0.4, rel=1e-6)
+    varied = found.sensitivity["all n_data"]["gamma_measured"]
+    x = np.log(SIZES)
+    expected = -np.polyfit(x, -0.4 * x + np.log(2) * (x == x[0]), 1)[0]
+    assert varied == pytest.approx(expected, rel=0.02)
+
+
+def test_intervals_reach_from_the_mean_slope_to_the_steepest() -> None:
+    found = measure_collapse(curves(np.geomspace(1e-3, 10, 60)), rule="robust").estimates
+    for name, truth in (("gamma_1", 0.4), ("gamma_predicted", 0.4)):
+        one = found[name]
+        assert one.low <= one.value <= truth <= one.high
+        assert one.high - one.value > one.value - one.low  # the early law is steeper still
+
+
+def test_the_command_is_robust_unless_told() -> None:
+    made = collapse(curves())
+    (note,) = made.filter(pl.col("quantity") == "rule")["note"].to_list()
+    assert note.startswith("robust")
+    told = collapse(curves(), rule="authors")
+    (note,) = told.filter(pl.col("quantity") == "rule")["note"].to_list()
+    assert note.startswith("authors")
+    exact = measure_collapse(curves(), rule="robust").estimates["gamma_1"].value
+    assert made.filter(pl.col("quantity") == "gamma_1")["value"].to_list() == [exact]
+    assert measure_collapse(curves()).rule == "authors"
+    with pytest.raises(BadTable, match="Give the rule 'authors' with optima"):
+        collapse(curves(), optima="optima.csv")
+
+
 def test_min_data_leaves_out_small_runs() -> None:
     found = measure_collapse(curves(), rule="robust", min_data=200)
     assert list(found.early) == [False, True, True, True]

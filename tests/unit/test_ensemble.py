@@ -145,6 +145,16 @@ def test_the_command_has_it() -> None:
     assert reduce.find("ensemble") is ensemble
 
 
+def test_notes_are_rows_of_the_table() -> None:
+    predictions = nets(Tickets(), (8, 16), 12)
+    assert "note" not in ensemble(long_form(predictions, X**2), point="x")["quantity"].to_list()
+    predictions[8][0] = 50.0
+    made = ensemble(long_form(predictions, X**2), point="x").filter(pl.col("quantity") == "note")
+    assert made["width"].to_list() == [None]
+    assert made["value"].to_list() == [None]
+    assert "Width 8: 1 of 12 nets" in made["reading"][0]
+
+
 def test_a_table_of_logits() -> None:
     rows = [
         {"width": 64, "seed": s, "point": p, "y": int(LABELS[p])}

@@ -43,6 +43,7 @@ from kleiber.networks.tickets_shares import (
 )
 from kleiber.networks.tickets_subsets import (
     cancellation,
+    extrapolate_neurons,
     extrapolate_subsets,
     prune,
     random_features,
@@ -238,6 +239,36 @@ def test_chance_is_not_read_as_pairing() -> None:
     assert share > 0.1  # with no pairing at all
 
 
+HEAVY: dict[str, Any] = {
+    "Pareto": lambda rng, shape: (1 + rng.pareto(1.5, shape)) * rng.choice([-1.0, 1.0], shape),
+    "Cauchy": lambda rng, shape: rng.standard_cauchy(shape),
+    "log-normal": lambda rng, shape: np.exp(2 * rng.standard_normal(shape)),
+    "nets differ": lambda rng, shape: (
+        rng.standard_normal(shape) * np.exp(rng.standard_normal((shape[0], 1)))
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HEAVY)
+def test_heavy_tails_are_not_read_as_pairing(kind: str) -> None:
+    rng, shape = np.random.default_rng(7), (16, 64)
+    words: list[str] = []
+    for _ in range(16):
+        w, b = rng.uniform(-1, 1, shape), rng.uniform(-1, 1, shape)
+        nets = make_nets(w, b, HEAVY[kind](rng, shape))
+        words += judge_pairs(nets, tolerances=(0.1, 0.2, 0.5)).reading
+    assert words.count("paired") <= 5  # 2.5% of 48, and what chance adds (4 in a thousand)
+
+
+def test_dead_neurons_do_not_set_the_scale() -> None:
+    nets = scattered(48, 8, 5)
+    w, b = (np.concatenate([a, a], 1) for a in (nets.w, nets.b))
+    v = np.concatenate([3 * nets.v, 0 * nets.v], 1)
+    once, grown = (pair_shares(make_nets(w, b, size * v), (0.1,)) for size in (1, 100))
+    assert (once == grown).all()
+    assert np.isfinite(pair_shares(make_nets(w, b, 0 * v), (0.1,))).all()
+
+
 def test_pairing_is_found_in_noise() -> None:
     nets = scattered(48, 8, 5)
     half = [np.abs(nets.w[:, :24]), nets.b[:, :24], nets.v[:, :24]]
@@ -270,7 +301,7 @@ def test_matching_is_the_best_assignment() -> None:
     nets = draw_nets(6, 1)
     pairs = match_neurons(nets)
     left, right = np.nonzero(nets.w[0] < 0)[0], np.nonzero(nets.w[0] >= 0)[0]
-    v = nets.v[0] / np.sqrt((nets.v[0] ** 2).mean())
+    v = nets.v[0] / np.quantile(np.abs(nets.v[0]), 2 / 3)
     points = np.stack([np.abs(nets.w[0]), nets.b[0], v], -1)
     few, many = sorted((left, right), key=len)
     best = min(
@@ -344,8 +375,57 @@ def test_scaled_subsets_are_an_identity() -> None:
         assert np.mean(each, axis=0) == pytest.approx(scaled_curve(nets, X, Y, [size])[:, 0])
 
 
+def test_subsets_of_an_exact_ensemble_go_on_to_the_whole_net() -> None:
+    for width in (8, 16, 32):
+        found = extrapolate_subsets(tickets(width, 64, seed=width), X, Y, draws=2)
+        assert found.sizes[-1] == width // 2
+        assert found.unit == "ticket"
+        assert found.drop.low < 2 < found.drop.high < 3
+        assert found.slope.low < -1 < found.slope.high + 0.1
+        neurons = extrapolate_neurons(tickets(width, 64, seed=width), X, Y, draws=2)
+        assert neurons.unit == "neuron"
+        assert neurons.drop.low > 1000  # half of a pair is no ticket
+
+
+def test_subsets_of_tickets_that_cancel_fall_off_a_cliff() -> None:
+    nets = tickets(32, 200, seed=1)
+    errors = mean_squares(nets, X, Y)
+    together = keep_nets(nets, errors < np.quantile(errors, 0.1))  # as many of each sign
+    assert extrapolate_subsets(together, X, Y, draws=2).drop.low > 10
+    solved = random_features(16, X, Y, seeds=12)
+    assert extrapolate_subsets(solved, X, Y, draws=2).drop.low > 1e6
+
+
+def test_scaled_tickets_are_an_identity() -> None:
+    nets = draw_nets(8, 4)
+    pairs = match_neurons(nets)
+    found = extrapolate_subsets(nets, X, Y, sizes=(2, 4), draws=2, pairs=pairs)
+    errors: list[list[float]] = []
+    parts = nets.v[:, :, None] * BENDS["silu"](nets.w[:, :, None] * X + nets.b[:, :, None])
+    for own, left, right in zip(parts, pairs.left, pairs.right, strict=True):
+        alone = np.setdiff1d(np.arange(8), np.concatenate([left, right]))
+        units = np.concatenate([own[left] + own[right], own[alone]])
+        units, count = units - units.mean(1, keepdims=True), len(units)
+        target = Y - Y.mean()
+        means = {
+            n: np.mean(
+                [
+                    ((count / n * units[list(rows)].sum(0) - target) ** 2).mean()
+                    for rows in itertools.combinations(range(count), n)
+                ]
+            )
+            for n in (1, count // 2, count)
+        }
+        last = means[count]
+        spread = (means[1] - last) / (count - 1)
+        halved = spread * (count / (count // 2) - 1)
+        assert means[count // 2] == pytest.approx(last + halved)
+        errors.append([float(last + spread * (4 / n - 1)) for n in (2, 4)])
+    assert np.array([e.value for e in found.scaled]) == pytest.approx(np.median(errors, axis=0))
+
+
 def test_extrapolation_and_refits() -> None:
-    found = extrapolate_subsets(tickets(16, 8), X, Y, draws=4)
+    found = extrapolate_neurons(tickets(16, 8), X, Y, draws=4)
     assert found.sizes == (1, 2, 4, 8, 16)
     for scaled, refitted, solved in zip(found.scaled, found.refitted, found.solved, strict=True):
         assert solved is not None

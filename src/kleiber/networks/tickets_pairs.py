@@ -2,7 +2,12 @@
 
 A neuron (w, b, v) with w < 0 is compared with (-w, b, v), its mirror image about x = 0, and matched
 one to one with the neurons of w >= 0 so that the distances sum to the least (the assignment problem
-of Kuhn 1955). The distance is Euclidean in w, b and v over the root mean square of v in that net.
+of Kuhn 1955). The distance is Euclidean in w, b and v over that net's scale of v, the |v| which two
+thirds of its neurons do not exceed (for Gaussian v nearly its root mean square). A root mean square
+hangs on the few largest v: it shrinks the others by a factor that both halves of a net share and
+halves of different nets do not, which passes for pairing; so does one scale for all nets where nets
+differ in theirs (`benchmarks/mirrored_pairs.py`).
+
 Of bend(z) - bend(-z) = z (SiLU, ReLU, GELU; leaky ReLU up to a factor) it follows that (w, b, v),
 (-w, -b, v) differ by a straight line only, which others can cancel: `modulo_line` matches up to
 lines, those whose bend is at x < 0 with those where it is at x >= 0. Tanh is odd, and there (w, b,
@@ -33,6 +38,7 @@ from kleiber.networks.tickets_intervals import FEWEST, mean_of, median_of
 TOLERANCES = (0.02, 0.05, 0.1, 0.2, 0.5)
 SHIFTS = 4  # other nets with which the halves of a net are compared
 GOOD = 0.99  # R^2 of a good ticket
+SHARE = 2 / 3  # of the neurons whose |v| is at most the scale of v
 UP_TO_LINES = ("relu", "leaky_relu", "silu", "gelu", "identity")
 
 Half = Float[np.ndarray, "_ 3"]
@@ -183,8 +189,7 @@ def _halves(nets: Nets, modulo_line: bool) -> list[tuple[Half, Half]]:
             f"Two {nets.activation} neurons (w, b) and (-w, -b) do not differ by a line; "
             f"modulo_line is for {', '.join(UP_TO_LINES)} and tanh."
         )
-    scale = np.sqrt((nets.v**2).mean(1, keepdims=True))
-    v = nets.v / np.maximum(scale, np.finfo(float).tiny)
+    v = nets.v / _scales(nets.v)
     b, left = nets.b, _is_left(nets, modulo_line)
     if modulo_line:
         b = np.abs(b)  # w > 0 and b of either sign; the mirror image has the other sign
@@ -192,6 +197,12 @@ def _halves(nets: Nets, modulo_line: bool) -> list[tuple[Half, Half]]:
             v = v * np.sign(nets.b + (nets.b == 0))
     points = np.stack([np.abs(nets.w), b, v], axis=-1)
     return [(own[side], own[~side]) for own, side in zip(points, left, strict=True)]
+
+
+def _scales(v: Float[np.ndarray, "seeds width"]) -> Float[np.ndarray, "seeds 1"]:
+    """The |v| that two thirds of a net's neurons do not exceed; neurons with v = 0 do not count."""
+    live = [size[size > 0] for size in np.abs(v)]
+    return np.array([[np.quantile(size, SHARE) if len(size) else 1.0] for size in live])
 
 
 def _match(

@@ -7,9 +7,7 @@ give error_opt ~ n_data^-(gamma_1 gamma_2) (D'Amico, Bocchi and Negri 2025, arXi
 
 By the rule "authors" this is their notebook's protocol, so that their numbers come out to the
 digit; by "robust" it is ours: the least error from a parabola through the bottom of the mean curve,
-the same n_data for all three exponents, errors by a bootstrap over seeds where there are several
-(or from the fits, if those are larger), to which that of gamma_1 adds how far the slope varies in
-the window, and Student's intervals.
+the same n_data for all three exponents, and the intervals of `collapse_errors`.
 """
 
 from __future__ import annotations
@@ -21,30 +19,29 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.claim import Estimate, estimate, student
+from kleiber.claim import Estimate
 from kleiber.errors import BadTable, nearest
-from kleiber.maths.seeds import stream
 from kleiber.reduce.collapse_curves import (
     LABELS,
     Curves,
     find_lowest,
+    find_optima,
     find_optimum,
     read_curves,
     rescale,
 )
-from kleiber.reduce.collapse_fit import (
-    Exponents,
-    Goodness,
-    fit_exponents,
-    judge_fit,
-    redraw,
+from kleiber.reduce.collapse_errors import (
+    authors_estimates,
+    bootstrap,
+    four_values,
+    robust_estimates,
 )
-from kleiber.reduce.collapse_record import NAMES, Collapse, find_flags
+from kleiber.reduce.collapse_fit import Exponents, Goodness, fit_exponents, judge_fit
+from kleiber.reduce.collapse_record import Collapse, find_flags
 from kleiber.reduce.collapse_window import Window, choose_window, upper_half
 from kleiber.table import as_frame, numbers, read_table, require
 
 RULES = ("authors", "robust")
-DRAWS = 200
 Sizes = Float[np.ndarray, "sizes"]
 
 
@@ -95,18 +92,14 @@ def measure_collapse(
             f"min_data = {min_data:g} leaves fewer than 2 of the {len(curves.n_data)} n_data, "
             f"which go up to {curves.n_data[-1]:g}."
         )
-    best = _optima(curves, robust)
+    best = find_optima(curves, robust)
     positions = best[:, 0] if robust else _positions(curves, best, optima)
     chosen = choose_window(curves, best, window, least=min_data, rule=rule)
     chosen, fit = _fitted(curves, best, positions, chosen, robust, window is None)
     goodness = judge_fit(curves, best, chosen, fit)
-    errors = _bootstrap(curves, chosen, fit, seed) if robust else {}
-    return _record(curves, rule, chosen, (best, positions), (fit, goodness), errors)
-
-
-def _optima(curves: Curves, robust: bool) -> Float[np.ndarray, "sizes 2"]:
-    find = find_optimum if robust else find_lowest
-    return np.array([find(item) for item in curves.items])
+    drawn = bootstrap(curves, chosen, fit, seed) if robust else None
+    estimates = robust_estimates(fit, drawn) if robust else authors_estimates(fit)
+    return _record(curves, rule, chosen, (best, positions), (fit, goodness), estimates)
 
 
 def _positions(curves: Curves, best: Float[np.ndarray, "sizes 2"], optima: object) -> Sizes:
@@ -167,63 +160,15 @@ def _fitted(
     )
 
 
-def _four(fit: Exponents) -> dict[str, float]:
-    values = fit.gamma_1, fit.optimum.slope, fit.predicted, -fit.errors.slope
-    return dict(zip(NAMES, values, strict=True))
-
-
-def _bootstrap(curves: Curves, window: Window, fit: Exponents, seed: int) -> dict[str, float]:
-    """Standard errors from seeds drawn anew at each n_data, the window kept; {} without seeds."""
-    fewest = min(item.n_seeds if item.parts is not None else 1 for item in curves.items)
-    if fewest < 2:
-        return {}
-    rng = stream(seed, "collapse")
-    drawn: list[list[float]] = []
-    for _ in range(DRAWS):
-        again = redraw(curves, rng)
-        best = _optima(again, robust=True)
-        made = fit_exponents(again, best, best[:, 0], window, same=True)
-        if made is not None and (made.early == fit.early).all():
-            drawn.append(list(_four(made).values()))
-    if len(drawn) < DRAWS // 2:
-        return {}
-    spread = np.std(drawn, axis=0, ddof=1) * np.sqrt(fewest / (fewest - 1))
-    return dict(zip(NAMES, map(float, spread), strict=True))
-
-
-def _estimates(fit: Exponents, rule: str, errors: Mapping[str, float]) -> dict[str, Estimate]:
-    """The four exponents; by the authors' rule value +- 2 stderr, else Student's intervals."""
-    n, values = len(fit.slopes), _four(fit)
-    own = float(np.sqrt((fit.slope_errors**2).sum() / n))
-    if rule == "robust":
-        scatter = float(fit.slopes.std(ddof=1) / np.sqrt(n))
-        own = max(scatter, own / np.sqrt(n))
-    stderr = {"gamma_1": own, "gamma_2": fit.optimum.stderr, "gamma_measured": fit.errors.stderr}
-    stderr = {name: _larger(value, errors.get(name)) for name, value in stderr.items()}
-    if rule == "robust":
-        stderr["gamma_1"] = float(np.hypot(stderr["gamma_1"], fit.bend))
-    both = np.hypot(values["gamma_1"] * stderr["gamma_2"], values["gamma_2"] * stderr["gamma_1"])
-    stderr["gamma_predicted"] = _larger(float(both), errors.get("gamma_predicted"))
-    if rule == "authors":
-        return {name: estimate(values[name], stderr[name]) for name in NAMES}
-    freedom = {name: n - 2 for name in NAMES} | {"gamma_1": n - 1}
-    return {name: student(values[name], stderr[name], freedom[name]) for name in NAMES}
-
-
-def _larger(own: float, other: float | None) -> float:
-    return own if other is None else float(np.fmax(own, other))
-
-
 def _record(
     curves: Curves,
     rule: str,
     window: Window,
     at: tuple[Float[np.ndarray, "sizes 2"], Sizes],
     made: tuple[Exponents, Goodness],
-    errors: Mapping[str, float],
+    estimates: Mapping[str, Estimate],
 ) -> Collapse:
     (best, positions), (fit, goodness) = at, made
-    estimates = _estimates(fit, rule, errors)
     elbow = np.full(len(curves.items), np.nan)
     elbow[fit.early] = goodness.elbows
     ends = [int(np.argmin(item.log_error)) == len(item.log_error) - 1 for item in curves.items]
@@ -261,7 +206,8 @@ def _sensitivity(
     fit: Exponents,
     rule: str,
 ) -> dict[str, dict[str, float]]:
-    """The exponents with half the window, with a wider one, and with other n_data."""
+    """The exponents with half the window, with a wider one, and with other n_data; with all n_data
+    those enter gamma_2 and gamma_measured too that have too few points in the window."""
     starts = np.array([item.log_norm[0] for item in curves.items]) - best[:, 0]
     low, high = window.logs
     low = max(low, float(np.median(starts[fit.early])))
@@ -282,9 +228,9 @@ def _sensitivity(
     trials["all n_data"] = replace(window, least_early=0.0, least_optimum=0.0)
     found: dict[str, dict[str, float]] = {}
     for name, trial in trials.items():
-        same = rule == "robust" or name.endswith("n_data")
+        same = name == "large n_data" or (rule == "robust" and name != "all n_data")
         if made := fit_exponents(curves, best, positions, trial, same=same):
-            found[name] = _four(made)
+            found[name] = four_values(made)
     return found
 
 
@@ -307,6 +253,6 @@ def average_rescaled(
 ) -> Float[np.ndarray, "points"]:
     """The mean over the early curves of log(error/error_opt) at log(norm/norm_opt) = grid, NaN
     where one of them has no value."""
-    best = _optima(found.curves, found.rule == "robust")[found.early]
+    best = find_optima(found.curves, found.rule == "robust")[found.early]
     items = [item for item, row in zip(found.curves.items, found.early, strict=True) if row]
     return rescale(items, best, grid).mean(0)

@@ -195,6 +195,13 @@ def find_optimum(curve: Curve) -> tuple[float, float]:
     return float(u[at]), float(y[at])
 
 
+def find_optima(curves: Curves, smooth: bool) -> Float[np.ndarray, "sizes 2"]:
+    """Log norm and log error of the optimum of each curve: by a parabola if ``smooth``, else the
+    least point."""
+    find = find_optimum if smooth else find_lowest
+    return np.array([find(item) for item in curves.items])
+
+
 def rescale(
     items: Sequence[Curve], optima: Float[np.ndarray, "sizes 2"], grid: Grid
 ) -> Float[np.ndarray, "sizes points"]:

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import special
 
 from kleiber.claim import Estimate
 from kleiber.reduce.collapse_curves import Curves
+from kleiber.reduce.collapse_fit import fit_line
 from kleiber.reduce.collapse_window import Window
 
 NAMES = ("gamma_1", "gamma_2", "gamma_predicted", "gamma_measured")
 OVERLAP = 0.1  # relative spread of raw curves early in training that is too much
 QUALITY = 0.05  # relative spread of rescaled curves late in training that is too much
+BENT = 0.1  # relative change of the exponent of error_opt from the least n_data to the largest
+SURE = 0.01  # two-sided chance of a bend in a power law with scatter
 FEW = 4  # sizes from which on a law along n_data is worth its name
 
 Sizes = Float[np.ndarray, "sizes"]
@@ -58,11 +62,7 @@ class Collapse:
 
 def find_flags(found: Collapse) -> tuple[str, ...]:
     """What to know before using the exponents, one sentence each."""
-    return tuple(
-        sentence
-        for check in (_ends, _short, _ranges, _dropped, _falling, _apart, _spread_late, _few)
-        if (sentence := check(found))
-    )
+    return tuple(sentence for check in CHECKS if (sentence := check(found)))
 
 
 def _sizes(sizes: Float[np.ndarray, "some"]) -> str:
@@ -138,6 +138,33 @@ def _spread_late(found: Collapse) -> str:
     )
 
 
+def _bent(found: Collapse) -> str:
+    """Whether log error_opt bends along log n_data: Student's test of a quadratic term."""
+    x, y = np.log(found.curves.n_data), found.log_error_opt
+    n = len(x)
+    if n < FEW + 1:
+        return ""
+    z = 2 * (x - x[0]) / (x[-1] - x[0]) - 1
+    design = np.column_stack([np.ones(n), z, z**2])
+    weights = np.asarray(np.linalg.pinv(design), float)
+    _, slope, bend = (float(item) for item in weights @ y)
+    rest = y - design @ (weights @ y)
+    error = float(np.sqrt(rest @ rest / (n - 3) * (weights[2] @ weights[2])))
+    sure = float(special.stdtrit(n - 3, 1 - SURE / 2)) * error
+    if abs(bend) <= max(sure, BENT * abs(slope) / 4):  # the slope goes from -2 bend to 2 bend
+        return ""
+    half = n // 2
+    parts = (slice(None, half + n % 2), slice(half, None))
+    low, high = (fit_line(x[part], y[part]).fall.value for part in parts)
+    sizes, measured = found.curves.n_data, found.estimates["gamma_measured"].value
+    own = sizes[found.measured]
+    return (
+        f"error_opt is no power law of n_data: its exponent is {low:.2g} over n_data {sizes[0]:g} "
+        f"to {sizes[parts[0]][-1]:g} and {high:.2g} over {sizes[half]:g} to {sizes[-1]:g}; "
+        f"gamma_measured is {measured:.2g}, over {own[0]:g} to {own[-1]:g}"
+    )
+
+
 def _few(found: Collapse) -> str:
     counts = {name: int(getattr(found, name).sum()) for name in ("early", "late", "measured")}
     fewest = min(counts.values())
@@ -145,3 +172,6 @@ def _few(found: Collapse) -> str:
         return ""
     unknown = ", so that gamma_2 has no standard error" if counts["late"] < 3 else ""
     return f"only {fewest} n_data enter one of the exponents{unknown}"
+
+
+CHECKS = (_ends, _short, _ranges, _dropped, _falling, _apart, _spread_late, _bent, _few)

@@ -9,18 +9,23 @@ import numpy as np
 import polars as pl
 
 from kleiber.claim import Estimate
+from kleiber.errors import BadTable
 from kleiber.reduce.collapse import measure_collapse, rescale_curves
 from kleiber.reduce.collapse_curves import LABELS
 from kleiber.reduce.collapse_record import Collapse
 from kleiber.table import as_frame, read_table
 
 NUMBERS = ("value", "stderr", "low", "high")
+RULE_NOTES = {
+    "robust": "robust, kleiber's own (authors is the protocol of D'Amico et al. 2025)",
+    "authors": "authors, the protocol of D'Amico et al. 2025 (robust is kleiber's own)",
+}
 
 
 def collapse(
     table: object,
     *,
-    rule: str = "authors",
+    rule: str = "robust",
     window: Sequence[float] | None = None,
     min_data: float | None = None,
     optima: str | None = None,
@@ -29,12 +34,19 @@ def collapse(
 ) -> pl.DataFrame:
     """The two laws of the learning curves of each model and data set in a table.
 
-    Columns and arguments as for `measure_collapse`; ``optima`` is the file of such a table. The
-    result has columns model and dataset (where the table has them), n_data (of quantities that have
-    one), quantity, value, stderr, low, high, and note: the sentence of a row "flag", the other
-    window or n_data of a row "gamma_1_varied". With ``curves`` it holds the rescaled curves
+    Columns and arguments as for `measure_collapse`, but the rule is "robust" unless given (the
+    authors' intervals do not hold the truth of planted curves), which the row "rule" says;
+    ``optima`` is the file of such a table, for the rule "authors". The result has columns model and
+    dataset (where the table has them), n_data (of quantities that have one), quantity, value,
+    stderr, low, high, and note: the rule, the sentence of a row "flag", the other window or n_data
+    of a row "gamma_1_varied". With ``curves`` it holds the rescaled curves
     instead: n_data, norm, error, x = norm/norm_opt and y = error/error_opt. Raises BadTable.
     """
+    if optima is not None and rule == "robust":
+        raise BadTable(
+            "optima replace norm_opt by the rule 'authors' only; the rule 'robust' takes it from "
+            "the curves. Give the rule 'authors' with optima, or leave optima out."
+        )
     frame = as_frame(table)
     known = None if optima is None else read_table(optima)
     keys = [name for name in LABELS if name in frame.columns]
@@ -52,6 +64,7 @@ def as_rows(found: Collapse) -> pl.DataFrame:
     rows: list[tuple[float | None, str, Estimate, str | None]] = [
         (None, name, item, None) for name, item in found.estimates.items()
     ]
+    rows += [(None, "rule", _bare(math.nan), RULE_NOTES[found.rule])]
     low, high = (end / math.log(10) for end in found.window.logs)
     single = {
         "sigma": found.sigma,

@@ -15,6 +15,7 @@ which splits in the same way. Noise of the targets counts as bias.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from kleiber.claim import Estimate
 from kleiber.errors import BadTable
 from kleiber.maths.seeds import stream
 from kleiber.reduce.ensemble_draws import Moments, draw_moments
+from kleiber.reduce.ensemble_notes import note_nets
 from kleiber.reduce.ensemble_table import read_ensembles
 
 MEMBERS = (2, 4, 8, 16)
@@ -70,13 +72,15 @@ class Trade:
 @dataclass(frozen=True)
 class EnsembleVerdict:
     """Widths ascending, every trade that can be read off them, and with two widths or more the
-    exponents of N of "mse" and, where they are surely positive, of "variance" and "bias"."""
+    exponents of N of "mse" and, where they are surely positive, of "variance" and "bias". `notes`
+    are sentences on widths whose intervals rest on few nets."""
 
     widths: tuple[WidthParts, ...]
     trades: tuple[Trade, ...]
     exponents: Mapping[str, Estimate]
     points: str
     level: float
+    notes: tuple[str, ...] = ()
 
 
 def judge_ensemble(
@@ -94,8 +98,9 @@ def judge_ensemble(
     `predictions` are arrays [seeds, points] or [seeds, points, outputs] by width, at least 4 seeds
     each; `target` is [points] or [points, outputs]. With `logits` the outputs are logits of classes
     and the target class numbers from 0, or probabilities. Intervals (95%) come from a bootstrap
-    over seeds, and over points too if these are "drawn" (a test set), not "fixed" (a grid). `drop`
-    leaves out nets with an error above so many times their width's median. Raises BadTable.
+    over seeds, and over points too if these are "drawn" (a test set), not "fixed" (a grid), with
+    as many degrees of freedom as nets make the variance, less one. `drop` leaves out nets with an
+    error above so many times their width's median. Raises BadTable.
     """
     _check_options(points, members, drop)
     widths, errors = _errors(predictions, target, logits)
@@ -113,7 +118,12 @@ def judge_ensemble(
         for wide, b in zip(widths, moments, strict=True)
         if wide > width and wide / width % 1 == 0
     )
-    return EnsembleVerdict(parts, trades, _exponents(widths, moments), points, LEVEL)
+    notes = [
+        sentence
+        for width, item, own in zip(widths, kept, moments, strict=True)
+        for sentence in note_nets(width, item, own)
+    ]
+    return EnsembleVerdict(parts, trades, _exponents(widths, moments), points, LEVEL, tuple(notes))
 
 
 def ensemble(
@@ -134,7 +144,7 @@ def ensemble(
     of predictions for each output, or logit of a class, and the target in as many columns (one,
     the class number, with logits). The result has the columns quantity (mse, bias, variance,
     bias_share, ensemble, ratio, exponent_mse ...), width, members (K), value, stderr, low, high and
-    reading. Raises BadTable.
+    reading; a row "note" has its sentence there. Raises BadTable.
     """
     predictions, truth = read_ensembles(table, prediction, target, point)
     verdict = judge_ensemble(
@@ -166,11 +176,19 @@ def as_rows(verdict: EnsembleVerdict) -> pl.DataFrame:
     rows += [
         (f"exponent_{name}", None, None, item, None) for name, item in verdict.exponents.items()
     ]
+    unknown = Estimate(math.nan, math.nan, math.nan, math.nan)
+    rows += [("note", None, None, unknown, sentence) for sentence in verdict.notes]
     kinds = {"quantity": pl.String, "width": pl.Float64, "members": pl.Int64}
     kinds |= dict.fromkeys(["value", "stderr", "low", "high"], pl.Float64)
     kinds["reading"] = pl.String
-    flat = [(*head, e.value, e.stderr, e.low, e.high, word) for *head, e, word in rows]
+    flat = [(*head, *_known(item), word) for *head, item, word in rows]
     return pl.DataFrame(flat, schema=kinds, orient="row")
+
+
+def _known(item: Estimate) -> list[float | None]:
+    """The numbers of an estimate, None where there is none."""
+    numbers = item.value, item.stderr, item.low, item.high
+    return [None if math.isnan(number) else number for number in numbers]
 
 
 def _width_parts(width: float, dropped: int, own: Moments, members: Sequence[int]) -> WidthParts:
@@ -192,7 +210,7 @@ def _trade(width: float, members: int, wider: float, a: Moments, b: Moments) -> 
     """MSE_K(N)/MSE_1(K N); seeds of the two widths are independent, points are the same."""
     value = (a.mse - a.variance * (1 - 1 / members)) / b.mse
     drawn = (a.mse_drawn - a.variance_drawn * (1 - 1 / members)) / b.mse_drawn
-    ratio = _interval(value, drawn, min(a.n_seeds, b.n_seeds) - 1, log=True)
+    ratio = _interval(value, drawn, (a, b), log=True)
     return Trade(width, members, wider, ratio, _word(ratio, 1.0, "wider", "ensemble"))
 
 
@@ -202,29 +220,29 @@ def _exponents(widths: Sequence[float], moments: Sequence[Moments]) -> dict[str,
         return {}
     log_n = np.log(widths)
     weights = (log_n - log_n.mean()) / ((log_n - log_n.mean()) ** 2).sum()
-    freedom = min(item.n_seeds for item in moments) - 1
     found: dict[str, Estimate] = {}
     for name, a, b in (("mse", 1, 0), ("variance", 0, 1), ("bias", 1, -1)):
         values = np.array([a * item.mse + b * item.variance for item in moments])
         drawn = np.stack([a * item.mse_drawn + b * item.variance_drawn for item in moments])
         if (values > 0).all() and (drawn > 0).all():
             slopes = -weights @ np.log(drawn)
-            found[name] = _interval(-float(weights @ np.log(values)), slopes, freedom, log=False)
+            found[name] = _interval(-float(weights @ np.log(values)), slopes, moments, log=False)
     return found
 
 
 def _estimate(of: Callable[[Any, Any], Any], own: Moments, *, log: bool = True) -> Estimate:
     """A function of MSE and V with its interval."""
     drawn = of(own.mse_drawn, own.variance_drawn)
-    return _interval(float(of(own.mse, own.variance)), drawn, own.n_seeds - 1, log=log)
+    return _interval(float(of(own.mse, own.variance)), drawn, (own,), log=log)
 
 
-def _interval(value: float, drawn: Part, freedom: int, *, log: bool) -> Estimate:
+def _interval(value: float, drawn: Part, moments: Sequence[Moments], *, log: bool) -> Estimate:
     """Student's interval with the spread of the draws, of the logarithm where all are positive.
 
     The spread is stretched by sqrt(S/(S - 1)), which a bootstrap of S seeds lacks.
     """
-    lacking = (1 + 1 / freedom) ** 0.5
+    lacking = (1 + 1 / (min(item.n_seeds for item in moments) - 1)) ** 0.5
+    freedom = min(item.freedom for item in moments)
     factor = float(special.stdtrit(freedom, 0.5 + LEVEL / 2)) * lacking
     stderr = float(drawn.std(ddof=1))
     if log and value > 0 and bool((drawn > 0).all()):

@@ -17,9 +17,16 @@ Drawn = Float[np.ndarray, "draws"]
 
 @dataclass(frozen=True)
 class Moments:
-    """The mean squared error of single nets and the variance over seeds, and draws of both."""
+    """The mean squared error of single nets and the variance over seeds, and draws of both.
+
+    ``freedom`` is n_eff - 1, at least 1, with n_eff = (sum_s d_s)^2/sum_s d_s^2 the number of nets
+    that make the variance, d_s the squared distance of net s from the mean net: of nets that differ
+    in one random mode a third of the seeds (d_s is a chi^2 of one degree of freedom), of nets whose
+    errors have many modes nearly all.
+    """
 
     n_seeds: int
+    freedom: float
     mse: float
     variance: float
     mse_drawn: Drawn
@@ -47,12 +54,16 @@ def _moments(
 ) -> Moments:
     seeds = len(errors)
     own = seeds / (seeds - 1)
+    apart = ((errors - errors.mean(0)) ** 2).sum((1, 2))
+    squares = float((apart**2).sum())
+    resting = float(apart.sum()) ** 2 / squares if squares > 0 else float(seeds)
     each, common = (float(item[0]) / seeds for item in _on_grid(errors, np.ones((1, seeds))))
     counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS).astype(float)
     sums = _on_grid(errors, counts) if drawn is None else _on_points(errors, counts, drawn)
     each_drawn, common_drawn = (item / seeds for item in sums)
     return Moments(
         seeds,
+        max(resting - 1, 1.0),
         each,
         max((each - common / seeds) * own, 0.0),
         each_drawn,

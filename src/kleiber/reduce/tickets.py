@@ -37,7 +37,8 @@ from kleiber.networks.tickets import (
 from kleiber.networks.tickets_intervals import FEWEST, median_of, ratio_of, slope_of
 from kleiber.networks.tickets_pairs import Matching, Solo, judge_pairs, judge_solo, match_neurons
 from kleiber.networks.tickets_shares import By, participation
-from kleiber.networks.tickets_subsets import POINTS_PER_NEURON, cancellation, solve_nets
+from kleiber.networks.tickets_solutions import POINTS_PER_NEURON
+from kleiber.networks.tickets_subsets import cancellation, solve_nets
 from kleiber.reduce.ensemble import EnsembleVerdict, judge_ensemble
 
 SAME = 1.25  # ratios within this factor of 1 are equal for T2
@@ -185,7 +186,7 @@ def judge_tickets(
     solo = {n: judge_solo(item, inputs, target) for n, item in kept.items() if _halved(item)}
     tests = {item.name: item for item in found}
     taking = {n: median_of(item) for n, item in counts.items()}
-    words = tuple(_words(tests, matching, taking, growth))
+    words = (*_words(tests, matching, taking, growth), *predictions.notes)
     return TicketsVerdict(_overall(tests), tests, matching, taking, growth, solo, dropped, words)
 
 
