@@ -298,7 +298,7 @@ NEXT = {
     "twice": (["--at", "n_params=1", "--at", "n_params=2"], r"--at names 'n_params' twice"),
     "nowhere": (["--at", "n_params=nan", "--at", "n_tokens=1"], r"at finite values"),
     "unaffordable": ([*AT, "--budget", "1e3"], r"No candidate run costs at most 1000 FLOPs"),
-    "no budget": ([*AT, "--budget", "0"], r"the budget must be a positive number, got 0"),
+    "no budget": ([*AT, "--budget", "0"], r"The budget must be a positive number, got 0"),
     "no runs": ([*AT, "--runs", "0"], r"number of runs must be a whole number from 1, got 0"),
     "unknown cost": ([*AT, "--cost", "5nd"], r"no cost named '5nd'"),
     "half a limit": ([*AT, "--limit", "n_params=1e9"], r"--limit takes NAME=LOW:HIGH, got '1e9'"),
@@ -340,7 +340,7 @@ def test_next_of_an_unusable_fit_exits_1(run: Run, saved: Path, tmp_path: Path) 
         else:
             assert said.code == 1
             assert said.out == ""
-            assert said.err.startswith("kleiber: this fit cannot support a plan")
+            assert said.err.startswith("kleiber: This fit cannot support a plan")
             assert said.err.count("\n") == 1
 
 

@@ -170,7 +170,7 @@ def test_nothing_solved_and_everything_solved_have_no_parameters() -> None:
     rates = made.pass_at(100)
     assert np.isnan(rates.value[:2]).all()
     assert "ever solved" in rates.reasons[0]
-    assert "every attempt" in rates.reasons[1]
+    assert "Every attempt" in rates.reasons[1]
     assert not made.usable
 
 

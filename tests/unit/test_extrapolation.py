@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from kleiber import laws
 from kleiber.cli import app
-from kleiber.errors import BadPlan
+from kleiber.errors import BadPlan, BadTable
 from kleiber.fitting.best import MOST, find_best_runs
 from kleiber.fitting.fit import fit
 from kleiber.fitting.record import Fit
@@ -196,13 +196,13 @@ def test_columns_of_logarithms_plan_nothing() -> None:
     product."""
     n, d = np.meshgrid([7.0, 7.7, 8.2, 8.6, 9.0], [9.0, 9.7, 10.2, 10.7])
     loss = laws.chinchilla(10**n, 10**d, **TRUTH).ravel()
-    made = fit(
-        "E + A*n_params**-a + B*n_tokens**-b",
-        {"n_params": n.ravel(), "n_tokens": d.ravel(), "loss": loss},
-        draws=0,
-    )
-    with pytest.raises(BadPlan, match=r"times the dearest measured run.*n_params reaches 9, n_tok"):
-        plan(made, 1e21)
+    table = {"n_params": n.ravel(), "n_tokens": d.ravel(), "loss": loss}
+    with pytest.raises(BadTable, match="look like logarithms to base 10"):
+        fit("E + A*n_params**-a + B*n_tokens**-b", table, draws=0)
+    # other columns of logarithms may pass a fit, but no plan
+    made = fit("E + A*x**-a + B*y**-b", {"x": n.ravel(), "y": d.ravel(), "loss": loss}, draws=0)
+    with pytest.raises(BadPlan, match="times the dearest measured run"):
+        plan(made, 1e21, "6*x*y")
 
 
 # Measured runs that are better

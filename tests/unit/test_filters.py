@@ -27,7 +27,8 @@ TABLE = pl.DataFrame(
     [
         ("6*n_params*n_params < 1e19", [1, 2]),
         ("n_params*n_params*n_params > 0", [0, 1, 2]),
-        ("batch*batch > 1e19", []),
+        ("batch*batch > 1e19", [0]),
+        ("batch*batch > 1e20", []),
         ("batch + batch > 5e9", [0]),
         ("small * 2 > 150", [0]),
         ("n_params % 2 = 1", [2]),

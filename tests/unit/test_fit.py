@@ -524,10 +524,14 @@ def test_terms_that_exact_data_do_not_need_go_to_their_bound(noise: Noise) -> No
 def test_all_parameters_may_go_to_their_bounds() -> None:
     x = np.linspace(1, 5, 20)
     table = {"n_data": x, "fall": -x + 0.01 * np.sin(9 * x)}
-    found = fit("a*n_data", table, target="fall", noise=Noise("linear"), draws=10)
-    assert found.status == "bound_hit"
+    line = Law(lambda n_data, *, a=positive(0.1, 10): a * n_data, name="line")
+    found = fit(line, table, target="fall", noise=Noise("linear"), draws=10)
+    assert found.status == "unfit"
     assert found.params == {"a": 0.0}
     assert found.interval("a").low == pytest.approx(0, abs=1e-300)
+    found = fit("a*n_data", table, target="fall", noise=Noise("linear"), draws=10)
+    assert found.status == "converged"
+    assert found.params["a"] == pytest.approx(-1, abs=0.01)
 
 
 @pytest.mark.parametrize("seed", [0, 25, 50])

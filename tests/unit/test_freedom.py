@@ -89,7 +89,8 @@ def test_draws_of_resampled_rows_have_no_such_limit(two_levels: Fit) -> None:
 
 def test_a_file_with_moments_of_another_law_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "fit.json"
-    table = {"n_data": [1.0, 2, 4, 8], "loss": [4.0, 3, 2.2, 1.6]}
+    x = np.geomspace(1, 1e4, 15)
+    table = {"n_data": x, "loss": 4 * x**-0.3 * (1 + 0.01 * np.sin(9 * x))}
     kleiber.save(fit("power_law", table, noise=Noise("log"), draws=20), path)
     document = json.loads(path.read_text())
     document["moments"]["fourth"].pop()

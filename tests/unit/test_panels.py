@@ -248,7 +248,7 @@ def test_fixed_and_tied_parameters_say_so() -> None:
 def test_a_bound_that_was_hit() -> None:
     x = np.geomspace(1e3, 1e7, 40)
     noise = np.exp(0.03 * np.random.default_rng(1).standard_normal(40))
-    table = pl.DataFrame({"n_data": x, "loss": 40 * x**-0.4 * (1 + x / 3e6) ** -0.3 * noise})
+    table = pl.DataFrame({"n_data": x, "loss": 40 * x**-0.4 * (1 + x / 3e7) ** -0.3 * noise})
     made = fit("power_law_floor", table, draws=20)
     assert made.status is Status.BOUND_HIT
     panels = fit_panels(made, table)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -197,13 +198,15 @@ def test_a_law_that_only_shares_a_name_with_the_catalogue_comes_back(
 
 
 @pytest.mark.parametrize("name", ["traced", "capped", "branching"])
-def test_a_law_from_a_file_comes_back(
-    name: str, tmp_path: Path, again: Callable[[Fit], Fit]
-) -> None:
+def test_a_law_from_a_file_comes_back(name: str, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(OWN)
     before = fit(f"{tmp_path}/own.py:{name}", runs(), draws=5)
     assert (before.law.expr is None) == (name == "branching")
-    after = again(before)
+    save(before, tmp_path / "fit.json")
+    if name != "traced":
+        with pytest.raises(BadTable, match="which loading would run; if you trust that file"):
+            load(tmp_path / "fit.json")
+    after = load(tmp_path / "fit.json", trust=name != "traced")
     assert after.law.formula == before.law.formula
     row = {"n_params": [1e11], "n_tokens": [1e12]}
     assert after.predict(row).equals(before.predict(row))
@@ -214,7 +217,52 @@ def test_a_law_from_a_file_comes_back(
         assert load(tmp_path / "fit.json").predict(row).equals(before.predict(row))
     else:
         with pytest.raises(BadTable, match=r"no file .*own.py"):
-            load(tmp_path / "fit.json")
+            load(tmp_path / "fit.json", trust=True)
+
+
+def test_an_untrusted_file_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    save(fit(f"{tmp_path}/own.py:branching", runs(), draws=2), tmp_path / "fit.json")
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n" + OWN)
+    with pytest.raises(BadTable, match="trust=True"):
+        load(tmp_path / "fit.json")
+    assert not (tmp_path / "ran").exists()
+    assert load(tmp_path / "fit.json", trust=True).usable
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": "9.0.0"}, "newer than this"),
+        ({"version": "soon"}, "names no version"),
+        ({"rows": -3}, "-3 rows"),
+        ({"residuals": [0.1]}, "its residuals are not"),
+        ({"ranges": {"n_params": [2.0, 1.0]}}, "the range of n_params"),
+    ],
+)
+def test_documents_are_checked_whole(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "fit.json"
+    save(fit("chinchilla", runs(), draws=2), path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(BadTable, match=message):
+        load(path)
+
+
+def test_a_value_outside_its_domain_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fit.json"
+    save(fit("chinchilla", runs(), draws=2), path)
+    document = json.loads(path.read_text())
+    document["params"]["alpha"]["value"] = -0.3
+    path.write_text(json.dumps(document))
+    with pytest.raises(BadTable, match=r"alpha = -0\.3 lies outside its domain"):
+        load(path)
+
+
+def test_a_pipe_is_no_document(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fit.json")
+    with pytest.raises(BadTable, match="a pipe or a device"):
+        load(tmp_path / "fit.json")
 
 
 def test_a_function_that_no_formula_expresses_is_asked_for_a_file(

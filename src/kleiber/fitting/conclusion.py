@@ -190,7 +190,7 @@ def _stderr(solved: Solved, values: np.ndarray, ask: Settings) -> dict[str, floa
     """
     problem, point, spread = solved.problem, solved.point, solved.spread
     plain = ask.noise.delta is None and ask.noise.dof is None and ask.by is None
-    with np.errstate(over="ignore"):  # of draws that ran off
+    with np.errstate(over="ignore", invalid="ignore"):  # of draws that ran off
         drawn = values.std(axis=0, ddof=1) if len(values) else np.full(len(point), np.nan)
     drawn[list(solved.idle)] = np.nan
     if len(values) and not plain and solved.made != "even":

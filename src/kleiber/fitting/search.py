@@ -154,22 +154,37 @@ def finish(problem: Problem, starts: Float[np.ndarray, "starts params"]) -> Opti
     """The lowest end of descents from ``starts``, followed until it settles."""
     weights = problem.weights[None]
     found, scale = minimise(problem, starts, weights, max_iterations=300, curved=is_curved(problem))
-    best = int(np.argmin(np.where(np.isfinite(found.objective), found.objective, np.inf)))
-    last, size = minimise(
-        problem,
-        found.point[best][None],
-        weights,
-        scale=scale[[best]].copy(),
-        max_iterations=2000,
-        exact=True,
-    )
-    return Optimum(
-        last.point[0],
-        float(last.objective[0]),
-        float(size[0]),
-        bool(last.converged[0]),
-        found.iterations + last.iterations,
-    )
+    order = np.argsort(np.where(np.isfinite(found.objective), found.objective, np.inf))
+    steps = found.iterations
+    for best in order[:FINISHED]:
+        last, size = minimise(
+            problem,
+            found.point[best][None],
+            weights,
+            scale=scale[[best]].copy(),
+            max_iterations=2000,
+            exact=True,
+        )
+        steps += last.iterations
+        if np.isfinite(last.objective[0]):
+            return Optimum(
+                last.point[0],
+                float(last.objective[0]),
+                float(size[0]),
+                bool(last.converged[0]),
+                steps,
+            )
+    return _best_start(problem, starts, steps)
+
+
+def _best_start(
+    problem: Problem, starts: Float[np.ndarray, "starts params"], steps: int
+) -> Optimum:
+    """The lowest start, where every descent has run off to where nothing is finite."""
+    kept = lowest(problem, starts, 1)
+    point = kept[0] if len(kept) else starts[0]
+    value = look(problem, point[None], problem.weights[None], np.ones(1), second=False).objective
+    return Optimum(point, float(value[0]), 1.0, False, steps)
 
 
 def lowest(

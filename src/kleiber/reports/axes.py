@@ -12,7 +12,7 @@ from jaxtyping import Float
 from kleiber.columns import COLUMNS
 
 DECADE = 10.0  # a range whose ends differ by more is drawn on a log axis
-LONGEST = 40  # characters of one name in a label
+LONGEST = 32  # characters of one name in a label
 LOG_STEPS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7))  # ticks in a decade, the first that do
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
