@@ -16,8 +16,9 @@ two laws' mean errors over the tables and how often the second, and the first, i
 Clopper-Pearson ends at 95%; at the end the equal pairs together (either called worse), and the
 unequal ones of 40 rows.
 
-The procedure was chosen on tables of seeds below 2,000; those here begin at 10,000 and were looked
-at once it stood.
+The procedure was chosen on tables of seeds below 2,000. A first version was tried on 60 tables of
+six equal cells from seed 10,000, after which Student's interval was widened for few rows before an
+origin; the seeds here begin at 20,000 and were first drawn when the procedure stood.
 
     python benchmarks/compare_calibration.py --trials 100
 """
@@ -37,7 +38,7 @@ from scipy import stats
 
 import kleiber
 
-FIRST_SEED = 10_000
+FIRST_SEED = 20_000
 FLOOR = "E + A*n**-alpha"
 Plant = Callable[[int, float, np.random.Generator], pl.DataFrame]
 
@@ -55,6 +56,13 @@ class World:
     noise: float = 0.01
     huber: bool = False
     share: float = 1.0  # of the trials: dear ones get fewer
+
+    @property
+    def title(self) -> str:
+        """What the cell's line begins with."""
+        loss = "Huber" if self.huber else "square"
+        pair = f"{self.kind} {self.name}"
+        return f"{pair:<18} {self.rows:>4} {self.noise:>5.0%}  {loss:<6}"
 
 
 def power(rows: int, noise: float, rng: np.random.Generator, floor: float = 1.8) -> pl.DataFrame:
@@ -132,9 +140,8 @@ def run(world: World, trials: int, pool: ProcessPoolExecutor) -> tuple[int, int]
     first, second = (sum(item[0] == law for item in found) for law in world.laws)
     one, two = np.mean([item[1:] for item in found], axis=0)
     print(
-        f"{world.kind + ' ' + world.name:<18} {world.rows:>4} {world.noise:>5.0%}  "
-        f"{'Huber' if world.huber else 'square':<6} {trials:>6} {two / one:>5.2f}  "
-        f"{share_of(second, trials)} {share_of(first, trials)}",
+        f"{world.title} {trials:>6} {two / one:>5.2f}  {share_of(second, trials)} "
+        f"{share_of(first, trials)}",
         flush=True,
     )
     return second, first
@@ -145,14 +152,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", default="", help="cells whose kind and name hold this text")
+    parser.add_argument("--only", default="", help="cells whose line begins with this text")
     ask = parser.parse_args()
     told, found = np.zeros(2, int), np.zeros(2, int)
     print("called worse: share of tables with its 95% Clopper-Pearson interval")
     print("pair               rows noise  loss   tables ratio  second               first")
     with ProcessPoolExecutor(ask.workers) as pool:
         for world in list_worlds():
-            if ask.only not in f"{world.kind} {world.name}":
+            if not " ".join(world.title.split()).startswith(ask.only):
                 continue
             trials = max(1, round(ask.trials * world.share))
             second, first = run(world, trials, pool)

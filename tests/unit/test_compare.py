@@ -116,7 +116,8 @@ def test_more_rivals_are_given_more_room() -> None:
     judges = np.mean([(table["n"] > cut).sum() for cut in (20.0, 60.0)])
     for width, pairs in zip(widths, (1, 6, 6, 6), strict=True):
         t = [stats.t.ppf(1 - 0.025 / pairs, n - 1) for n in (judges - 8, judges + 8)]
-        assert 2 * t[1] < width < 2 * t[0]
+        most = max(m / (m - 3) for m in [(table["n"] <= cut).sum() for cut in (20.0, 60.0)])
+        assert 2 * t[1] < width < 2 * t[0] * np.sqrt(most)
     assert min(widths[1:]) > max(widths[0], 2 * stats.norm.ppf(1 - 0.025 / 6))
 
 
@@ -222,7 +223,7 @@ def trial_of(logs: np.ndarray, points: np.ndarray, judges: float = 20.0) -> rati
     """Log errors of laws beyond origins, on resamples and on a table of 30 rows."""
     errors = Errors(np.exp(points), np.exp(logs))
     names = [f"law {k}" for k in range(len(logs))]
-    each = np.full(logs.shape[1], judges)
+    each = np.full((2, logs.shape[1]), [[1e9], [judges]])
     return ratios.weigh(names, [posed()] * len(logs), errors, None, each, ASKED)
 
 
@@ -279,6 +280,21 @@ def test_of_many_equal_laws_none_is_called_worse() -> None:
         best = int(np.argmin(trial.points))
         wrong += any(ratios.take_ratio(trial, k, best).low > 1 for k in range(6) if k != best)
     assert wrong <= 300 * 0.05 + 4 * np.sqrt(300 * 0.05 * 0.95)
+
+
+def test_few_rows_before_an_origin_widen_the_interval() -> None:
+    """By sqrt(m/(m - p)), weighed as the origins are: p = 2, with m of 4 and of 10."""
+    rng = np.random.default_rng(0)
+    apart = np.array([[0.2], [0.4]]) * rng.standard_normal((2, 1000))
+    logs = np.array([np.zeros((2, 1000)), apart])
+    errors = Errors(np.exp(np.zeros((2, 2))), np.exp(logs))
+    halves: list[float] = []
+    for train in ([1e9, 1e9], [4, 10]):
+        units = np.array([train, [20, 20]], float)
+        trial = ratios.weigh(["a", "b"], [posed()] * 2, errors, None, units, ASKED)
+        halves.append(float(np.log(ratios.take_ratio(trial, 1, 0).high)))
+    wanted = np.sqrt((4 * 4 / 2 + 10 / 8) / 5)
+    assert halves[1] / halves[0] == pytest.approx(wanted, rel=0.02)
 
 
 # Steps

@@ -22,7 +22,7 @@ from kleiber.fitting.noise import Noise
 from kleiber.fitting.origins import (
     Step,
     choose_origins,
-    count_judges,
+    count_units,
     measure_errors,
     plain_target,
 )
@@ -138,8 +138,7 @@ def compare_steps(
     x = numbers(frame, beyond)
     cuts = choose_origins(x, origins, max(len(p.law.params) for p in problems))
     errors = yield from measure_errors(problems, x, cuts, groups, ask.draws, seed)
-    judges = count_judges(x, cuts, groups)
-    trial = weigh(_names(found), problems, errors, groups, judges, ask)
+    trial = weigh(_names(found), problems, errors, groups, count_units(x, cuts, groups), ask)
     contenders = _rank(trial)
     notes = _notes(trial, cuts, origins)
     return Comparison(contenders, beyond, cuts, ask.level, _verdict(contenders), notes)

@@ -76,14 +76,15 @@ def choose_origins(
     return good
 
 
-def count_judges(
+def count_units(
     x: Float[np.ndarray, "rows"],
     cuts: Sequence[float],
     groups: Int[np.ndarray, "rows"] | None,
-) -> Float[np.ndarray, "origins"]:
-    """How many rows or groups lie beyond each origin."""
+) -> Float[np.ndarray, "sides origins"]:
+    """How many rows or groups lie up to each origin, and how many beyond."""
     units = np.arange(len(x)) if groups is None else groups
-    return np.array([len(np.unique(units[x > cut])) for cut in cuts], dtype=float)
+    sides = ([x <= cut for cut in cuts], [x > cut for cut in cuts])
+    return np.array([[len(np.unique(units[part])) for part in side] for side in sides], float)
 
 
 def measure_errors(

@@ -10,7 +10,8 @@ tells laws apart. Errors are positive and skewed, so laws are compared by the lo
 ratio. Rows beyond an origin share one fit, and origins share rows, so residuals are anything but
 independent; the spread of the log ratio therefore comes from resamples on which every fit was
 repeated. Its interval is Student's, with as many degrees of freedom as rows or groups judge, less
-one, or the percentiles where they reach farther.
+one, or the percentiles where they reach farther. Refits of m resampled rows spread by sqrt((m-p)/m)
+too little (Hesterberg 2015, section 5), which Student's interval makes good.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Trial:
     points: Float[np.ndarray, "laws"]
     groups: Int[np.ndarray, "rows"] | None
     judges: float  # rows or groups beyond an origin, on average
+    stretch: float  # sqrt(m/(m-p)), with m the rows or groups up to an origin, on average
     ask: Settings
 
     @property
@@ -56,19 +58,23 @@ class Trial:
     def level(self) -> float:
         """The level of each ratio's interval: the best law is chosen for its error, so that any
         pair of laws may err (Bonferroni). NaN where there is too little to resample."""
-        widest = max(len(p.law.params) for p in self.problems) if self.groups is None else 1
-        return _each(self.ask.level, len(self.names)) if self.units > widest else math.nan
+        enough = self.units > _widest(self.problems, self.groups)
+        return _each(self.ask.level, len(self.names)) if enough else math.nan
 
     @property
     def read_at(self) -> float:
         """Where percentiles of one law's error are read."""
-        widest = max(len(p.law.params) for p in self.problems)
         each = _each(self.ask.level, len(self.names))
-        return float(draws_level(each, self.units, widest if self.groups is None else 1))
+        return float(draws_level(each, self.units, _widest(self.problems, self.groups)))
 
 
 def _each(level: float, laws: int) -> float:
     return 1 - (1 - level) / (laws * (laws - 1) / 2)
+
+
+def _widest(problems: Sequence[Problem], groups: Int[np.ndarray, "rows"] | None) -> int:
+    """Parameters of the largest law; a group is worth one degree of freedom, as in a fit."""
+    return max(len(p.law.params) for p in problems) if groups is None else 1
 
 
 def weigh(
@@ -76,7 +82,7 @@ def weigh(
     problems: Sequence[Problem],
     errors: Errors,
     groups: Int[np.ndarray, "rows"] | None,
-    judges: Float[np.ndarray, "origins"],
+    units: Float[np.ndarray, "sides origins"],
     ask: Settings,
 ) -> Trial:
     """Origins put together, by how well each tells laws apart."""
@@ -88,8 +94,11 @@ def weigh(
     whole = part.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = np.where(whole > 0, total.sum(axis=1) / whole, np.nan)
-    mean = float(share @ judges)
-    return Trial(tuple(names), tuple(problems), drawn, points @ share, groups, mean, ask)
+    train, judges = units
+    spare = np.maximum(train - _widest(problems, groups), 1.0)
+    mean, stretch = float(share @ judges), math.sqrt(share @ (train / spare))
+    score = points @ share
+    return Trial(tuple(names), tuple(problems), drawn, score, groups, mean, stretch, ask)
 
 
 def _shares(draws: Float[np.ndarray, "laws origins draws"]) -> Float[np.ndarray, "origins"]:
@@ -144,7 +153,8 @@ def take_ratio(trial: Trial, k: int, best: int) -> Estimate:
     spread = _deviation(gap)
     if math.isfinite(point + spread + level):
         t = float(special.stdtrit(max(trial.judges - 1, 1.0), 0.5 + level / 2))
-        low, high = min(low, point - t * spread), max(high, point + t * spread)
+        half = t * spread * trial.stretch
+        low, high = min(low, point - half), max(high, point + half)
     if not _exp(float(trial.points[k])) - _exp(float(trial.points[best])) > _resolved(trial):
         low = min(low, 0.0)  # equal, as far as refits can tell
     value = _exp(point)
