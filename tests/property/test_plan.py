@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from kleiber import laws
 from kleiber.formula import evaluate, parse
 from kleiber.law import Law, law_from_formula
 from kleiber.planning.allocate import allocate
-from kleiber.planning.cost import find_cost
+from kleiber.planning.constraint import read_inequality
+from kleiber.planning.cost import find_cost, six_nd
 from kleiber.planning.question import ask
 
 few = settings(max_examples=12, deadline=None)
@@ -242,3 +244,51 @@ def test_a_third_variable_is_split_off_as_well_as_can_be(
     found = best(law, params, budget, f"6*n_params*n_tokens + {price!r}*n_unique")
     assert found["predicted"] <= min(known.fun, loss(near)) * (1 + 1e-9)
     assert found["spent"] == pytest.approx(budget, rel=1e-9)
+
+
+@few
+@given(
+    chinchillas,
+    budgets,
+    st.floats(math.log(1e-3), math.log(1e5)).map(math.exp),
+    st.sampled_from(
+        ["n_tokens<={}*n_params", "n_tokens>={}*n_params", "n_tokens*{}>=n_params**1.5"]
+    ),
+)
+def test_no_point_that_meets_an_inequality_is_better(
+    p: dict[str, float], budget: float, ratio: float, text: str
+) -> None:
+    cost, most = read_inequality(text.format(ratio), ("n_params", "n_tokens"))
+    costs = [(find_cost("6nd"), budget), (cost, most)]
+    question = ask(laws.chinchilla, costs, limits={}, given={})
+    made = allocate(question, {name: np.array([value]) for name, value in p.items()})
+    found = {name: float(values[0]) for name, values in made.items()}
+    n = np.geomspace(1, budget / 6, 2001)
+    d = np.maximum(budget / 6 / n, 1.0)
+    if text.startswith("n_tokens<="):
+        d = np.minimum(d, ratio * n)
+    allowed = (evaluate(cost.expr, {"n_params": n, "n_tokens": d}) <= most) & (d >= 1)
+    assume(allowed.any())
+    columns = {name: found[name] for name in ("n_params", "n_tokens")}
+    assert float(evaluate(cost.expr, columns)) <= most * (1 + 1e-9)
+    assert found["spent"] <= budget * (1 + 1e-9)
+    assert found["predicted"] <= laws.chinchilla(n, d, **p)[allowed].min() * (1 + 1e-9)
+
+
+@few
+@given(chinchillas, budgets, st.booleans())
+def test_the_largest_is_where_the_smallest_of_its_negative_is(
+    p: dict[str, float], budget: float, reaching: bool
+) -> None:
+    """Maximised, minus the law is planned as the law is minimised, budgets and targets alike."""
+    text = "0 - (E + A*n_params**-alpha + B*n_tokens**-beta)"
+    mirror = law_from_formula(text, ["n_params", "n_tokens"])
+    single = {name: np.array([value]) for name, value in p.items()}
+    target = p["E"] + 0.3 * p["A"] ** 0.5 if reaching else None
+    falling = ask(laws.chinchilla, [(six_nd, budget)], limits={}, given={}, target=target)
+    minus = None if target is None else -target
+    rising = replace(ask(mirror, [(six_nd, budget)], limits={}, given={}, target=minus), sense=-1.0)
+    down, up = allocate(falling, single), allocate(rising, single)
+    for name in ("n_params", "n_tokens", "spent"):
+        np.testing.assert_allclose(up[name], down[name], rtol=1e-9)
+    np.testing.assert_allclose(up["predicted"], -down["predicted"], rtol=1e-12)
