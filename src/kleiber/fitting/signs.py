@@ -7,8 +7,9 @@ dispersion of the noise model,
 
     (Q_bound - Q_free)/tau > chi2(0.999; parameters freed)/2        (likelihood ratio, Wilks 1938)
 
-and large: the objective falls by a fifth or more (LARGE). A law of the catalogue whose shape bends
-a little too much or too little has its floor at 0 on many real tables; that is no contradiction.
+and large: the objective falls by a fifth or more (LARGE), at an optimum that the table determines.
+A law whose shape bends a little too much or too little has its floor at 0 on many real tables, and
+far below 0, with an exponent near 0, fits them better still; that is no contradiction.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from jaxtyping import Float
 from scipy import special
 
 from kleiber.errors import BadLaw
+from kleiber.fitting.covariance import measure_spread
 from kleiber.fitting.noise import Noise, charge
 from kleiber.fitting.posing import Settings
 from kleiber.fitting.problem import Problem, pose, residuals
@@ -141,7 +143,8 @@ def _free(
     end = finish(own, start)
     share = _share(problem.noise, end, best, float(problem.weights.sum()))
     trial = OtherSign(below, signed, own, end, share, clear=False)
-    return replace(trial, clear=_gain(trial, best, len(below)) < LARGE)
+    known = not measure_spread(own, end.point, end.scale, None, ()).lost
+    return replace(trial, clear=known and _gain(trial, best, len(below)) < LARGE)
 
 
 def _gain(trial: OtherSign, best: Optimum, freed: int) -> float:
@@ -189,9 +192,13 @@ def judge_bounds(
     if other is not None and other.clear:
         return Status.UNFIT, _contradiction(law, problem, point, other, ask)
     if gone := _vanished(problem, point):
+        want = ""
+        if other is not None and other.share < LARGE:
+            names_below = ", ".join(other.names)
+            want = f". With {names_below} below 0 (--real {','.join(other.names)}) it fits better"
         return Status.UNFIT, (
             f"{each}: no term that depends on {gone} is left, so that the law says nothing about "
-            f"{ask.target} but its level"
+            f"{ask.target} but its level{want}"
         )
     if other is not None and other.share < 1 - SLIGHT:
         want = ", ".join(other.names)
