@@ -12,7 +12,7 @@ from scipy import special, stats
 import kleiber
 from kleiber.errors import BadTable
 from kleiber.reduce.attempts import pass_at_k
-from kleiber.reduce.attempts_errors import mean_failure, share_interval
+from kleiber.reduce.attempts_errors import failure_of, mean_failure, share_interval
 from kleiber.reduce.attempts_table import read_counts
 
 RNG = np.random.default_rng(11)
@@ -187,22 +187,21 @@ def test_intervals_of_single_attempts_are_clopper_and_pearsons_with_students_t()
     made = mean_failure(np.ones(100), won, np.ones(1), 0.95)
     exact = stats.binomtest(70, 100).proportion_ci()
     assert (made.low[0], made.high[0]) == pytest.approx((exact.low, exact.high), abs=2e-3)
-    none = share_interval(np.zeros(1), np.zeros(1), 20, 0.9)
+    none = share_interval(np.zeros((20, 1)), 0.9)
     assert none[0][0] == 0
     assert none[1][0] == pytest.approx(1 - 0.05 ** (1 / 20))
 
 
-@pytest.mark.parametrize(("a", "b"), [(0.3, 10), (0.5, 0.5)])
+@pytest.mark.parametrize(("a", "b"), [(0.3, 10), (0.5, 0.5), (2, 2), (300, 300)])
 @pytest.mark.parametrize("problems", [5, 40])
-def test_intervals_cover(a: float, b: float, problems: int) -> None:
+@pytest.mark.parametrize("k", [1, 10])
+def test_intervals_cover(a: float, b: float, problems: int, k: int) -> None:
     rng = np.random.default_rng(problems)
-    truth = special.beta(a, b + 1) / special.beta(a, b)
-    inside = 0
-    for _ in range(400):
-        won = rng.binomial(20, rng.beta(a, b, problems)) * 1.0
-        made = mean_failure(np.full(problems, 20.0), won, np.ones(1), 0.95)
-        inside += bool(made.low[0] <= truth <= made.high[0])
-    assert inside / 400 > 0.92
+    truth = np.exp(special.betaln(a, b + k) - special.betaln(a, b))
+    won = rng.binomial(20, rng.beta(a, b, (problems, 400)))
+    each = failure_of(np.full(won.shape, 20.0), won * 1.0, np.full(won.shape, k * 1.0))
+    low, high = share_interval(each, 0.95)
+    assert ((low <= truth) & (truth <= high)).mean() > 0.92
 
 
 def test_levels_are_checked() -> None:

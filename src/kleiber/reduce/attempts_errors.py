@@ -76,7 +76,7 @@ def mean_failure(
         return Errors(mean, unknown, fixed, unknown, unknown, (ALONE,) * len(k))
     spread = each.std(0, ddof=1) / np.sqrt(m)
     equal = np.ptp(each, axis=0) == 0
-    low, high = share_interval(mean, spread, m, level)
+    low, high = share_interval(each, level)
     between = equal & (mean > 0) & (mean < 1)
     low[between], high[between] = np.nan, np.nan
     stderr = np.where(equal, np.nan, spread)
@@ -91,24 +91,28 @@ def check_level(level: float) -> None:
 
 
 def share_interval(
-    mean: Float[np.ndarray, "k"], stderr: Float[np.ndarray, "k"], problems: int, level: float
+    each: Float[np.ndarray, "problems k"], level: float
 ) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
-    """Interval of a mean of numbers from 0 to 1, after Korn and Graubard (1998).
+    """Interval of the mean of numbers from 0 to 1, two or more, after Korn and Graubard (1998).
 
     That of Clopper and Pearson (1934) for as many trials as would give the same standard error,
     fewer by (z/t)^2 for the degrees of freedom that the standard error has; for as many as there
-    are problems where all are 0 or all are 1.
+    are problems where all are 0 or all are 1. A mean that a few large numbers carry has a standard
+    error that is too small as often as not: with w = (sum x)^2/sum x^2 of them (x counted from 0 or
+    1, whichever is nearer) there are at most (w/2)^2 trials for each problem, and one at least.
     """
+    problems, mean = len(each), each.mean(0)
     t = float(special.stdtrit(problems - 1, 0.5 + level / 2))
     z = float(special.ndtri(0.5 + level / 2))
-    ends = (mean <= 0) | (mean >= 1)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        trials = np.where(ends, problems, mean * (1 - mean) / stderr**2 * (z / t) ** 2)
-    trials = np.clip(trials, 1e-9, 1e15)
-    hits = trials * mean
-    tail = (1 - level) / 2
-    low = special.betaincinv(np.maximum(hits, 1e-12), trials - hits + 1, tail)
-    high = special.betaincinv(hits + 1, np.maximum(trials - hits, 1e-12), 1 - tail)
-    low, high = (np.where(np.isfinite(end), end, mean) for end in (low, high))
-    low = np.where(mean <= 0, 0.0, np.minimum(low, mean))
-    return low, np.where(mean >= 1, 1.0, np.maximum(high, mean))
+    x = np.where(mean > 0.5, 1 - each, each)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        most = problems * np.maximum(x.sum(0) ** 2 / (x**2).sum(0) / 2, 1.0) ** 2
+        trials = mean * (1 - mean) / (each.var(0, ddof=1) / problems) * (z / t) ** 2
+    trials = np.where((mean <= 0) | (mean >= 1), problems, np.fmin(trials, most))
+    hits, tail = trials * mean, (1 - level) / 2
+    low, high = (
+        np.asarray(special.betaincinv(np.maximum(a, 1e-12), np.maximum(b, 1e-12), share), float)
+        for a, b, share in ((hits, trials - hits + 1, tail), (hits + 1, trials - hits, 1 - tail))
+    )
+    low, high = np.fmin(low, mean), np.fmax(high, mean)
+    return np.where(mean <= 0, 0.0, low), np.where(mean >= 1, 1.0, high)

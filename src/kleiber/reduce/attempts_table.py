@@ -114,7 +114,7 @@ def read_counts(
 
 def group_columns(frame: pl.DataFrame, by: str | Sequence[str] | None) -> list[str]:
     """The columns that make groups: ``by``, else ``model`` where the table has it."""
-    columns = [NAME] * (NAME in frame.columns) if by is None else _listed(by)
+    columns = [NAME] * (NAME in frame.columns) if by is None else list(dict.fromkeys(_listed(by)))
     require(frame, columns)
     return columns
 
@@ -134,11 +134,16 @@ def _checked(
     for name in (*named, *columns):
         if frame[name].null_count():
             raise BadTable(f"Column {name!r} has a missing value; each row needs one.")
-    if named == ["problem"]:
-        problem = frame["problem"]
-    else:
-        problem = frame.select(pl.concat_str(pl.col(named).cast(pl.String), separator=", "))
-        problem = problem.to_series().alias("problem")
+        if frame.schema[name].is_nested() or frame.schema[name] == pl.Object:
+            raise BadTable(
+                f"Column {name!r} tells rows apart, so it must hold numbers or text, but it holds "
+                f"{kind_of(frame[name])}."
+            )
+    problem = frame[named[0]]
+    if len(named) > 1:
+        keys, code = _coded(frame, named)
+        labels = [", ".join(str(x) for x in row) for row in keys.rows()]
+        problem = pl.Series("problem", labels, pl.String)[code]
     attempts = np.ones(frame.height)
     if "attempts" in frame.columns:
         attempts = _whole(frame, "attempts", problem)
@@ -201,9 +206,10 @@ def _add_up(rows: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
 
 def _added_apart(frame: pl.DataFrame, keys: list[str]) -> tuple[str, ...]:
     """A note on columns that usually make groups and differ within what is added up."""
+    keys = list(dict.fromkeys(keys))
     others = [name for name in APART if name in frame.columns and name not in keys]
     cells = frame.select(keys).n_unique()
-    mixed = [n for n in others if frame.select(list(dict.fromkeys([*keys, n]))).n_unique() > cells]
+    mixed = [name for name in others if frame.select(*keys, name).n_unique() > cells]
     if not mixed:
         return ()
     return (
