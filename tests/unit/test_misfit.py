@@ -306,7 +306,18 @@ def test_a_floor_above_measurements_is_said() -> None:
     assert floor.value == pytest.approx(0.55)
     assert 40 in floor.rows
     assert any("cannot go below 0.55" in note for note in made.notes)
+    assert "its floor, 0.55, lies above rows" in missed(made).sentence
     assert missed(fit("power_law_floor", {"n_data": x, "loss": y}, draws=0)).floor is None
+
+
+def test_a_floor_far_above_all_rows_is_an_alarm() -> None:
+    x = 2.0 ** np.arange(6)
+    table = {"n_data": x, "loss": [0.9, 0.8, 0.72, 0.66, 0.62, 0.59]}
+    got = missed(fit("power_law_floor", table, fixed={"E": 1.2}, draws=0))
+    assert got.alarm
+    assert got.floor is not None
+    assert got.floor.rows == (6, 5, 4, 3, 2, 1)
+    assert "a constant would lie closer" in got.sentence
 
 
 # The tests are those of the textbooks

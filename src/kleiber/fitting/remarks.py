@@ -14,24 +14,17 @@ from kleiber.fitting.posing import Settings
 ALARM = 0.01  # a misfit is said where noise alone shows as much in fewer tables than this
 MANY = 3.0  # times the repeats' error: what a law misses by that is not their noise
 NAMED = 3  # columns and rows that a sentence names
+WORSE = -0.2  # explained share below which a constant is closer than the law, noise aside
 WIDE = 1.2  # times too narrow: intervals of which that is said
 
 
 def remark(made: Misfit, *, spare: int, tested: bool) -> Misfit:
     """The misfit with its sentence, and with an alarm where a trend or lack of fit is beyond
-    noise. ``spare`` degrees of freedom are left; ``tested`` is false of residuals that are none."""
-    said = [item for item in made.trends if item.p < ALARM and item.chosen]
-    lack = made.lack_of_fit
-    lacking = lack is not None and lack.p < ALARM
-    if said or lacking:
-        reasons = [f"residuals depend on {_trends(said)}"] if said else []
-        if lack is not None and lacking:
-            reasons.append(
-                f"repeated runs differ by {per_cent(lack.repeat_error)} only"
-                if made.typical_error > MANY * lack.repeat_error
-                else "the means of repeated runs lie further off than the runs differ"
-            )
-            reasons[-1] += f" ({probability(lack.p)})"
+    noise, the floor lies above several rows, or a constant lies closer to them.
+
+    ``spare`` degrees of freedom are left; ``tested`` is false of residuals that are rounding.
+    """
+    if reasons := _reasons(made) if spare > 0 else []:
         sentence = f"The law misses the table: {'; '.join(reasons)}; {_errors(made)}."
         return replace(made, alarm=True, sentence=sentence)
     if spare <= 0:
@@ -44,6 +37,25 @@ def remark(made: Misfit, *, spare: int, tested: bool) -> Misfit:
     else:
         sentence = f"Residuals show no trend: {_errors(made)}."
     return replace(made, sentence=sentence)
+
+
+def _reasons(made: Misfit) -> list[str]:
+    """Why the law misses the table by more than noise, most telling first."""
+    said = [item for item in made.trends if item.p < ALARM and item.chosen]
+    reasons = [f"residuals depend on {_trends(said)}"] if said else []
+    lack, floor = made.lack_of_fit, made.floor
+    if lack is not None and lack.p < ALARM:
+        reasons.append(
+            f"repeated runs differ by {per_cent(lack.repeat_error)} only"
+            if made.typical_error > MANY * lack.repeat_error
+            else "the means of repeated runs lie further off than the runs differ"
+        )
+        reasons[-1] += f" ({probability(lack.p)})"
+    if floor is not None and len(floor.rows) > 1:
+        reasons.append(f"its floor, {floor.value:.4g}, lies above {rows_named(floor.rows)}")
+    if made.explained is not None and made.explained < WORSE:
+        reasons.append("a constant would lie closer to the rows")
+    return reasons
 
 
 def _trends(said: Sequence[Trend]) -> str:
