@@ -145,8 +145,9 @@ def _without_end(curve: Curve, dimension: float) -> Curve:
         log_a = float((alpha * (found.log_size - one) + found.log_x).mean())
         log_end = log_a - alpha * np.log(dimension + 0.5)
         end = np.exp(log_end - curve.log_x)
-        modes = betainc(1 - 1 / alpha, 1 / alpha, end / (1 + end))
-        power = betainc(np.clip(beta, 0.01, 2.99), 3 - np.clip(beta, 0.01, 2.99), end / (1 + end))
+        near, part = min(max(beta, 0.01), 2.99), end / (1 + end)
+        modes: Points = np.asarray(betainc(1 - 1 / alpha, 1 / alpha, part))
+        power: Points = np.asarray(betainc(near, 3 - near, part))
         new = Curve(
             curve.log_x,
             curve.log_size - np.log1p(-modes),

@@ -132,8 +132,8 @@ def modes_of(
     if dimension is None:
         few = found.rank < 0.9 * n
         features = math.inf if samples.kind == "gram" else samples.given.shape[1]
-        dimension = min(features, found.rank if few else math.inf)
-        dimension = dimension if math.isinf(width) else math.inf
+        ends = min(features, found.rank if few else math.inf)
+        dimension = float(ends) if math.isinf(width) else math.inf
     return replace(found, dimension=float(dimension))
 
 

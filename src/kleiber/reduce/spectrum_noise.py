@@ -88,7 +88,7 @@ def fit_source(
 
 def _measure(modes: Modes, curve: Curve) -> _Left:
     """The power left over the window."""
-    log_kappa = np.linspace(curve.log_x[0], curve.log_x[-1], PLACES)
+    log_kappa = np.linspace(float(curve.log_x[0]), float(curve.log_x[-1]), PLACES)
     weights = _weights(raise_ridges(modes), log_kappa)
     seen = weights @ np.append(modes.powers, modes.rest_power)
     capacity = max(curve.exponents()[0], 1.0)
