@@ -86,20 +86,25 @@ def broken(x, *, a, b, c0, **rest):
     return a + product
 
 
-def bottleneck(t, N, *, A, W, T, alpha, beta, rich, add=0):
+def bottleneck(t, N, D=1, B=1, *, A, W, alpha, beta, rich, F=0, S=0):
     m = 2 / (1 + beta) if rich and beta < 1 else 1
-    floor = N ** (-alpha * beta) if beta < 1 else N ** (-alpha)
-    return A / t ** (beta * m) + W * floor + T / N * t ** (m / alpha - m) + add
+    noise = S / B / t ** (m * min(beta, 2 - 1 / alpha))
+    if beta >= 1:
+        data = F / D ** (alpha * min(beta, 2))
+        return A / t**beta + W / N**alpha + data + noise
+    ridges = (A ** (1 / beta) / t**m, W ** (1 / beta) / N**alpha, F ** (1 / beta) / D**alpha)
+    return sum(ridges) ** beta + noise
 
 
-def bottleneck_data(t, N, D, *, F, alpha, beta, **rest):
-    floor = F / D ** (alpha * beta) if beta < 2 else F / D ** (2 * alpha)
-    return bottleneck(t, N, alpha=alpha, beta=beta, add=floor, **rest)
+def bottleneck_easy(t, N, D=1, B=1, *, A, W, T, alpha, beta, F=0, S=0):
+    data = F / D ** (alpha * beta if beta < 2 else 2 * alpha)
+    noise = S / B / t ** min(beta, 2 - 1 / alpha)
+    return A / t**beta + W / N**alpha + T / N * t ** (1 / alpha - 1) + data + noise
 
 
-def bottleneck_batch(t, N, B, *, S, alpha, beta, rich, **rest):
-    power = min(beta, 2 - 1 / alpha) * (2 / (1 + beta) if rich and beta < 1 else 1)
-    return bottleneck(t, N, alpha=alpha, beta=beta, rich=rich, add=S / B / t**power, **rest)
+def with_batches(function, **options):
+    """The third column is the batch, not the data."""
+    return lambda t, N, B, **rest: function(t, N, 1, B, **options, **rest)
 
 
 PAPERS: Mapping[str, Callable[..., Any]] = {
@@ -111,10 +116,13 @@ PAPERS: Mapping[str, Callable[..., Any]] = {
     "bottleneck": lambda t, N, *, A, W, T, p, q, s: A / t**p + W / N**q + T / (N * t**s),
     "bottleneck_lazy": functools.partial(bottleneck, rich=False),
     "bottleneck_rich": functools.partial(bottleneck, rich=True),
-    "bottleneck_data_lazy": functools.partial(bottleneck_data, rich=False),
-    "bottleneck_data_rich": functools.partial(bottleneck_data, rich=True),
-    "bottleneck_batch_lazy": functools.partial(bottleneck_batch, rich=False),
-    "bottleneck_batch_rich": functools.partial(bottleneck_batch, rich=True),
+    "bottleneck_easy": bottleneck_easy,
+    "bottleneck_data_lazy": functools.partial(bottleneck, rich=False),
+    "bottleneck_data_rich": functools.partial(bottleneck, rich=True),
+    "bottleneck_data_easy": bottleneck_easy,
+    "bottleneck_batch_lazy": with_batches(bottleneck, rich=False),
+    "bottleneck_batch_rich": with_batches(bottleneck, rich=True),
+    "bottleneck_batch_easy": with_batches(bottleneck_easy),
     "broken_1": broken,
     "broken_2": broken,
     "broken_3": broken,

@@ -42,12 +42,13 @@ def test_the_laws_have_the_exponents(rich: bool, beta: float) -> None:
     """The minimum of the law along C = N t falls and moves as the exponents say."""
     alpha = 1.6
     exponents = bottleneck_exponents(alpha, beta, rich=rich, batches=False)
-    law = laws.bottleneck_rich if rich else laws.bottleneck_lazy
+    hard = laws.bottleneck_rich if rich else laws.bottleneck_lazy
+    law, task = (hard, {}) if beta < 1 else (laws.bottleneck_easy, {"T": 1.0})
     compute = np.array([1e24, 1e26])
     width = np.geomspace(1, 1e26, 20_001)
     best, loss = [], []
     for each in compute:
-        values = law(each / width, width, A=1.0, W=1.0, T=1.0, alpha=alpha, beta=beta)
+        values = law(each / width, width, A=1.0, W=1.0, alpha=alpha, beta=beta, **task)
         best.append(width[np.argmin(values)])
         loss.append(values.min())
     per = np.log(compute[1] / compute[0])
@@ -76,13 +77,13 @@ def test_a_known_capacity_tells_rich_from_lazy_and_changes_the_plan() -> None:
     step, width = (
         item.ravel() for item in np.meshgrid(np.geomspace(10, 1e4, 9), np.geomspace(16, 1024, 7))
     )
-    true = {"A": 2.0, "W": 3.0, "T": 0.5, "alpha": 1.6, "beta": 0.5}
+    true = {"A": 2.0, "W": 3.0, "alpha": 1.6, "beta": 0.5}
     rng = np.random.default_rng(0)
     loss = laws.bottleneck_rich(step, width, **true) * np.exp(0.01 * rng.standard_normal(63))
     table = pl.DataFrame({"step": step, "width": width, "loss": loss})
     found = {}
     for name in ("lazy", "rich"):
-        law = restrict(getattr(laws, f"bottleneck_{name}"), fixed={"alpha": 1.6, "T": 0.5})
+        law = restrict(getattr(laws, f"bottleneck_{name}"), fixed={"alpha": 1.6})
         found[name] = fit(law, table, draws=60, noise=Noise("log", delta=None))
     assert found["rich"].objective < found["lazy"].objective / 3
     low, high = found["rich"].interval("beta")
@@ -104,3 +105,40 @@ def test_the_theory_has_the_same_exponents(source: float, richness: float) -> No
     same |= {"best_width": "compute_width", "best_time": "compute_time"}
     for name, there in same.items():
         assert float(law[name]) == pytest.approx(theory[there], rel=1e-12), name
+
+
+GRID = {"time": np.geomspace(100, 1e5, 10), "width": np.round(np.geomspace(30, 2000, 7))}
+
+
+@pytest.mark.parametrize(
+    ("capacity", "source", "richness"),
+    [(2.0, 0.5, 10.0), (2.0, 0.5, 0.0), (1.5, 0.5, 0.0), (1.6, 0.3, 0.0)],
+)
+def test_the_theory_s_hard_curves_give_their_capacity_back(
+    capacity: float, source: float, richness: float
+) -> None:
+    """Noise-free: with a free transient and a sum of terms alpha came out as 0.98 for 2."""
+    model = FeatureLearning(capacity=capacity, source=source, richness=richness)
+    table = model.solve(GRID).rename({"time": "step"}).select("step", "width", "loss")
+    name = "bottleneck_rich" if richness else "bottleneck_lazy"
+    found = fit(getattr(laws, name), table, draws=0)
+    assert found.status == "converged"
+    assert found.params["alpha"] == pytest.approx(capacity, rel=0.05)
+    assert found.params["beta"] == pytest.approx(source, rel=0.05)
+    error = np.abs(np.log(found.predict(table)["predicted"] / table["loss"]).to_numpy())
+    assert error.max() < 0.13
+
+
+def test_hard_laws_have_no_transient_and_easy_ones_do() -> None:
+    known = laws.catalogue()
+    for kind in ("", "_data", "_batch"):
+        assert "T" in known[f"bottleneck{kind}_easy"].params
+        for name in (f"bottleneck{kind}_lazy", f"bottleneck{kind}_rich"):
+            assert "T" not in known[name].params
+    values = {"A": 1.3, "W": 0.7, "alpha": 1.6}
+    easy = laws.bottleneck_easy(50.0, 30.0, **values, T=0.0, beta=1.4)
+    for name in ("lazy", "rich"):  # at beta = 1 and beyond, the sum
+        law = getattr(laws, f"bottleneck_{name}")
+        assert float(law(50.0, 30.0, **values, beta=1.4)) == pytest.approx(float(easy), rel=1e-12)
+        near = [float(law(50.0, 30.0, **values, beta=b)) for b in (1 - 1e-9, 1 + 1e-9)]
+        assert near[0] == pytest.approx(near[1], rel=1e-6)

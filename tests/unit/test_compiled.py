@@ -31,9 +31,13 @@ from kleiber.maths.seeds import stream
 
 BREAKS = {"c1": 0.3, "d1": 1e4, "f1": 0.3, "c2": 0.4, "d2": 1e7, "f2": 0.3}
 HOFFMANN = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
-TASK = {"A": 0.8, "W": 1.5, "T": 0.3, "alpha": 1.6, "beta": 0.5}
+TASK = {"A": 0.8, "W": 1.5, "alpha": 1.6, "beta": 0.5}
+EASY = {**TASK, "T": 0.3, "beta": 1.3}
 TRUTH: dict[str, dict[str, float]] = {
     "bottleneck": {"A": 0.8, "W": 1.5, "T": 0.3, "p": 0.6, "q": 0.9, "s": 0.4},
+    "bottleneck_easy": EASY,
+    "bottleneck_data_easy": {**EASY, "F": 2.0},
+    "bottleneck_batch_easy": {**EASY, "S": 0.5},
     "bottleneck_lazy": TASK,
     "bottleneck_rich": TASK,
     "bottleneck_data_lazy": {**TASK, "F": 2.0},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -34,6 +35,10 @@ OLD = {"biases": True, "layer_norm": True, "learned_positions": True}  # as GPT-
 GPT2 = Shape(768, 12, 50257, 1024, heads=12, **OLD)
 LLAMA2 = Shape(4096, 32, 32000, 4096, feed_forward=11008, heads=32, gated=True, tied=False)
 GPT3 = Shape(12288, 96, 50257, 2048, heads=96, **OLD)
+NEW = {"gated": True, "tied": False}
+MIXTRAL = Shape(
+    4096, 32, 32000, 32768, 14336, heads=32, key_heads=8, experts=8, active_experts=2, **NEW
+)
 
 # Parameters of released weights, as their publishers' files and cards give them.
 PUBLIC = {
@@ -53,6 +58,26 @@ PUBLIC = {
     "Mistral 7B": (
         Shape(4096, 32, 32000, 8192, 14336, heads=32, key_heads=8, gated=True, tied=False),
         7_241_732_096,
+    ),
+    "Mixtral 8x7B": (MIXTRAL, 46_702_792_704),
+    "Qwen2.5 72B": (
+        Shape(8192, 80, 152064, 32768, 29568, heads=64, key_heads=8, qkv_biases=True, **NEW),
+        72_706_203_648,
+    ),
+    "Qwen3 4B": (
+        Shape(
+            2560,
+            36,
+            151936,
+            40960,
+            9728,
+            heads=32,
+            key_heads=8,
+            head_size=128,
+            gated=True,
+            qk_norms=True,
+        ),
+        4_022_468_096,
     ),
     "Pythia 70M": (
         Shape(512, 6, 50304, 2048, heads=8, biases=True, layer_norm=True, tied=False),
@@ -113,7 +138,8 @@ def test_gpt2_by_hand() -> None:
 def test_kaplan_is_six_times_its_parameters() -> None:
     for shape, _ in PUBLIC.values():
         for rule in (kaplan, last_layer):
-            assert count_training(shape, rule).total == 6 * count_params(shape, rule).total
+            n = count_params(shape, rule, active=True).total
+            assert count_training(shape, rule).total == 6 * n
     # table 1 of Kaplan et al. 2020: N = 2 width depth (2 attention + feed-forward), and
     # C_forward = 2 N + 2 depth context width, which is the scores at their customary half
     n = 2 * 768 * 12 * (2 * 768 + 4 * 768)
@@ -195,6 +221,7 @@ class Counter:
     params: dict[str, int] = field(default_factory=dict)
     flops: dict[str, float] = field(default_factory=dict)
     term: str = ""
+    window: int = 0
 
     def weight(self, *size: int) -> np.ndarray:
         self.params[self.term] = self.params.get(self.term, 0) + int(np.prod(size))
@@ -212,12 +239,18 @@ class Counter:
         self.count(x.size)
         return x
 
-    def linear(self, x: np.ndarray, units: int) -> np.ndarray:
+    def linear(self, x: np.ndarray, units: int, biased: bool = False) -> np.ndarray:
         y = self.product(x, self.weight(x.shape[1], units))
-        return self.each(y + self.weight(units)) if self.shape.biases else y
+        return self.each(y + self.weight(units)) if self.shape.biases or biased else y
 
-    def norm(self, x: np.ndarray) -> np.ndarray:
+    def norm(self, x: np.ndarray, heads: int = 0) -> np.ndarray:
+        """Of the whole, or of every one of so many heads with gains that they share."""
         before, self.term = self.term, "norms"
+        if heads:
+            x, whole = x.reshape(len(x) * heads, -1), x.shape
+            y = self.norm(x).reshape(whole)
+            self.term = before
+            return y
         if self.shape.layer_norm:
             self.count(x.size)  # the sum of the mean
             x = self.each(x - x.mean(axis=1, keepdims=True))
@@ -232,27 +265,48 @@ class Counter:
     def attention(self, x: np.ndarray, heads: int, keys: int, size: int) -> np.ndarray:
         self.term = "attention_projections"
         y = self.norm(x)
-        q, k, v = (self.linear(y, n * size) for n in (heads, keys, keys))
+        biased = self.shape.qkv_biases
+        q, k, v = (self.linear(y, n * size, biased) for n in (heads, keys, keys))
+        if self.shape.qk_norms:
+            q, k = self.norm(q, heads), self.norm(k, keys)
         out = np.zeros_like(q)
         self.term = "attention_scores"
         for head in range(heads):
             own, shared = slice(head * size, (head + 1) * size), head * keys // heads
             theirs = slice(shared * size, (shared + 1) * size)
-            for i in range(len(x)):  # below the causal mask only
-                score = self.each(np.exp(self.product(q[i : i + 1, own], k[: i + 1, theirs].T)))
+            for i in range(len(x)):  # below the causal mask only, and in the window
+                seen = slice(max(0, i + 1 - self.window), i + 1)
+                score = self.each(np.exp(self.product(q[i : i + 1, own], k[seen, theirs].T)))
                 self.count(score.size)  # the sum
                 share = self.each(score / score.sum())
-                out[i, own] = self.product(share, v[: i + 1, theirs])[0]
+                out[i, own] = self.product(share, v[seen, theirs])[0]
         self.term = "attention_projections"
         return self.each(x + self.linear(out, x.shape[1]))
 
     def feed_forward(self, x: np.ndarray, hidden: int) -> np.ndarray:
         self.term = "feed_forward"
         y = self.norm(x)
+        if self.shape.experts is None:
+            return self.each(x + self.expert(y, hidden))
+        self.term = "router"
+        score = self.product(y, self.weight(x.shape[1], self.shape.experts))
+        self.term = "feed_forward"
+        chosen = range(self.shape.active_experts)
+        parts = [self.each(score[:, [k]] * self.expert(y, hidden)) for k in chosen]
+        out = parts[0]
+        for part in parts[1:]:
+            out = self.each(out + part)
+        before = dict(self.flops)
+        for _ in range(self.shape.experts - len(chosen)):  # there, but no token passes them
+            self.expert(y, hidden)
+        self.flops = before
+        return self.each(x + out)
+
+    def expert(self, y: np.ndarray, hidden: int) -> np.ndarray:
         inner = self.each(np.tanh(self.linear(y, hidden)))
         if self.shape.gated:
             inner = self.each(inner * self.linear(y, hidden))
-        return self.each(x + self.linear(inner, x.shape[1]))
+        return self.linear(inner, y.shape[1])
 
     def run(self, heads: int, keys: int, size: int, hidden: int) -> None:
         """One full context, forward."""
@@ -261,7 +315,9 @@ class Counter:
         x = table[np.arange(shape.context) % shape.vocabulary]
         if shape.learned_positions:
             x = self.each(x + self.weight(shape.context, shape.width))
-        for _ in range(shape.depth):
+        for layer in range(shape.depth):
+            slides = layer < shape.window_share * shape.depth
+            self.window = int((shape.window if slides else None) or shape.context)
             x = self.feed_forward(self.attention(x, heads, keys, size), hidden)
         x = self.norm(x)
         self.term = "unembedding"
@@ -275,6 +331,13 @@ class Counter:
         (OLD, 4, 4, 6, 96),
         ({"gated": True, "tied": False, "feed_forward": 40, "key_heads": 2}, 4, 2, 6, 40),
         ({**OLD, "gated": True, "head_size": 10, "key_heads": 1}, 4, 1, 10, 64),
+        ({"experts": 5, "active_experts": 2, "gated": True}, 4, 4, 6, 64),
+        ({**OLD, "experts": 3, "active_experts": 1}, 4, 4, 6, 96),
+        ({"qkv_biases": True, "qk_norms": True, "key_heads": 2}, 4, 2, 6, 96),
+        ({**OLD, "qk_norms": True, "head_size": 10}, 4, 4, 10, 96),
+        ({"window": 3}, 4, 4, 6, 96),
+        ({"window": 70}, 4, 4, 6, 96),
+        ({"window": 2, "window_share": 1 / 3}, 4, 4, 6, 96),
     ],
 )
 def test_a_model_that_counts_itself(
@@ -308,13 +371,69 @@ def test_tokens_multiply() -> None:
     assert many.attention_scores == pytest.approx(3e9 * one.attention_scores, rel=1e-15)
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint16, np.float32, list, object])
+def test_integers_of_any_width_do_not_wrap(kind: type) -> None:
+    """3e11 tokens times 8e8 FLOPs is beyond 2^63: 2.398065048e20, as of Python's integers."""
+    sizes = {"width": 768, "depth": 12, "vocabulary": 50257, "context": 1024, "heads": 12}
+    alone = count_training(Shape(**sizes, **OLD), n_tokens=300_000_000_000)
+    assert alone.total == pytest.approx(2.398065048e20, rel=1e-9)
+    made = {name: [n] if kind is list else np.array([n], dtype=kind) for name, n in sizes.items()}
+    many = Shape(**made, **OLD)
+    for tokens in (300_000_000_000, np.array([300_000_000_000]), [300_000_000_000]):
+        found = count_training(many, n_tokens=tokens)
+        assert found.total == pytest.approx([alone.total], rel=1e-12)
+        assert isinstance(found.total, np.ndarray)
+    assert count_params(many).total == pytest.approx([124_439_808])
+    large = Shape(np.array([2**17]), np.array([4096]), np.array([10**6]), np.array([2**20]))
+    assert (count_memory(large).total > 0).all()
+
+
+def test_scalars_of_numpy_are_numbers_of_python() -> None:
+    shape = Shape(np.int32(8192), np.int16(80), np.uint32(152064), np.int64(32768), np.int32(29568))
+    assert isinstance(shape.width, int)
+    assert count_training(shape, n_tokens=np.int64(10**13)).total > 1e24
+    assert isinstance(shape_at(ShapeRule(), np.arange(1, 4) * 4096).width, np.ndarray)
+
+
+def test_active_parameters_of_experts() -> None:
+    # 12.9 billion (Jiang et al. 2024, arXiv 2401.04088, section 2): all but 6 of 8 experts
+    assert count_params(MIXTRAL, active=True).total == 12_879_925_248
+    apart = 6 * 32 * 3 * 4096 * 14336
+    assert count_params(MIXTRAL).total - count_params(MIXTRAL, active=True).total == apart
+    for label in conventions():
+        assert count_params(LLAMA2, label) == count_params(LLAMA2, label, active=True)
+    one = replace(MIXTRAL, experts=1, active_experts=1)
+    dense = replace(MIXTRAL, experts=None, active_experts=None)
+    more = {name: getattr(count_params(one), name) for name in vars(count_params(dense))}
+    assert more.pop("router") == 32 * 4096
+    assert more == {k: v for k, v in vars(count_params(dense)).items() if k != "router"}
+
+
+def test_a_window_as_long_as_the_context_is_none() -> None:
+    for label in conventions():
+        for rule in (find_convention(label), replace(find_convention(label), causal=0.5)):
+            whole = count_forward(LLAMA2, rule)
+            for window in (4096, 10**6):
+                near = count_forward(replace(LLAMA2, window=window), rule)
+                assert near.total == pytest.approx(whole.total, rel=1e-15)
+    # of 4096 the last 256: 256 - 256 * 255 / 2 / 4096 on average; half of a mask without direction
+    short = replace(LLAMA2, window=256)
+    bare = replace(exact, softmax_flops=False)
+    seen = 256 - 256 * 255 / 8192
+    assert count_forward(short, bare).attention_scores == 4 * 32 * 4096 * seen
+    half = count_forward(short, replace(bare, causal=0.5)).attention_scores
+    assert half == 4 * 32 * 4096 * (256 - 128 / 16)
+    some = count_forward(replace(short, window_share=0.5), bare).attention_scores
+    assert some == 2 * 32 * 4096 * (seen + 2048.5)
+
+
 def test_arrays_and_expressions_count_like_numbers() -> None:
     widths = np.array([64.0, 768.0, 4096.0])
-    many = shape_at(ShapeRule(), widths)
-    traced = shape_at(ShapeRule(), symbol("width"))
-    for label in conventions():
+    new = ShapeRule(experts=8, active_experts=2, window=100, qkv_biases=True, qk_norms=True)
+    for rule, label in itertools.product((ShapeRule(), new), conventions()):
+        many, traced = shape_at(rule, widths), shape_at(rule, symbol("width"))
         for count in (count_params, count_forward, count_training):
-            alone = [count(shape_at(ShapeRule(), w), label).total for w in widths.tolist()]
+            alone = [count(shape_at(rule, w), label).total for w in widths.tolist()]
             assert count(many, label).total == pytest.approx(alone, rel=1e-15)
             written = evaluate(count(traced, label).total, {"width": widths})
             assert written == pytest.approx(alone, rel=1e-15)
@@ -332,16 +451,27 @@ RULES = st.builds(
     biases=st.booleans(),
     layer_norm=st.booleans(),
     learned_positions=st.booleans(),
+    window=st.none() | st.floats(16, 1e5),
+    window_share=st.floats(0.1, 1),
+    qkv_biases=st.booleans(),
+    qk_norms=st.booleans(),
+)
+EXPERTS = st.sampled_from(
+    [{}, {"experts": 8, "active_experts": 2}, {"experts": 128.0, "active_experts": 8}]
 )
 BARE = replace(exact, name="bare", embedding_params=False, last_layer_params=False)
 
 
 @given(
     RULES,
+    EXPERTS,
     st.sampled_from([*conventions().values(), BARE]),
     st.floats(1e2, 1e14),
 )
-def test_the_width_is_solved(rule: ShapeRule, convention: Convention, n_params: float) -> None:
+def test_the_width_is_solved(
+    rule: ShapeRule, experts: dict[str, float], convention: Convention, n_params: float
+) -> None:
+    rule = replace(rule, **experts)
     width = solve_width(rule, n_params, convention)
     assert width > 0
     again = count_params(shape_at(rule, width), convention).total
@@ -387,6 +517,18 @@ def test_memory_of_adam() -> None:
         ({"context": "2048"}, "context must be a number, got '2048'"),
         ({"depth": True}, "depth must be a number, got True"),
         ({"heads": 7}, "width 768 is not a multiple of heads 7; give head_size"),
+        ({"width": True}, "width must be a number, got True"),
+        ({"width": np.array([True])}, "width must be a number"),
+        ({"width": 10**400}, "width must"),
+        ({"depth": np.array(["2"])}, "depth must be a number"),
+        ({"depth": [2, "x"]}, "depth must be a number"),
+        ({"depth": [2, {}]}, "depth must hold numbers"),
+        ({"width": None}, "width must be a number, got None"),
+        ({"experts": 8}, "are given together"),
+        ({"active_experts": 2}, "are given together"),
+        ({"experts": 8, "active_experts": 9}, "passes 9 experts of only 8"),
+        ({"window": 0}, "window must be positive"),
+        ({"window": 9, "window_share": 1.5}, "a share of the layers, up to 1, got 1.5"),
         ({"heads": 12, "key_heads": 5}, "heads 12 is not a multiple of key_heads 5"),
     ],
 )

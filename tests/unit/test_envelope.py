@@ -82,9 +82,31 @@ def test_what_is_no_set_of_curves_is_refused() -> None:
         envelope(table.filter(pl.col("width") == 16))
     with pytest.raises(BadTable, match="no seeds of one another"):
         envelope(pl.concat([table, table]))
-    with pytest.raises(BadTable, match="one of them has the lowest loss everywhere"):
+    always = "wherever two values of 'width' were measured at the same 'flops', the "
+    with pytest.raises(BadTable, match=always + "smaller one has the lower 'loss'"):
         envelope(table.with_columns(loss=pl.col("loss") * pl.col("width") ** 2))
+    with pytest.raises(BadTable, match=always + "larger one has the lower 'loss'"):
+        envelope(table.with_columns(loss=pl.col("loss") / pl.col("width") ** 2))
+    turned = table.with_columns(width=1 / pl.col("width"))
+    with pytest.raises(BadTable, match="the smaller one wins at larger 'flops'"):
+        envelope(turned)
     with pytest.raises(BadTable, match="needs 3 crossings"):
         envelope_exponents(table)
     with pytest.raises(BadTable, match="compute"):
         envelope(table, x="compute")
+
+
+@pytest.mark.parametrize("shared", [0, 1])
+def test_a_table_of_isoflop_budgets_is_told_what_it_is(shared: int) -> None:
+    """Three budgets with sizes of their own: no size has a curve, so nothing can cross."""
+    rows: list[dict[str, float]] = []
+    for budget in (1e18, 1e19, 1e20):
+        sizes = (0.3 * np.sqrt(budget / 120)) * 1.71 ** np.arange(7.0)
+        for size in [*sizes, *([1e8] * shared)]:
+            loss = 1.7 + 482 * size**-0.35 + 2085 * (budget / 6 / size) ** -0.37
+            rows.append({"flops": budget, "n_params": float(size), "loss": float(loss)})
+    with pytest.raises(BadTable) as caught:
+        envelope(pl.DataFrame(rows), size="n_params")
+    assert "measured over a common range of 'flops'" in str(caught.value)
+    assert "everywhere" not in str(caught.value)
+    assert str(caught.value).endswith("the minimum of 'loss' over the sizes there.")

@@ -18,8 +18,9 @@ from kleiber.law import Law, restrict
 from kleiber.maths.graph import Graph, partials
 
 NAMES = [
-    "bottleneck", "bottleneck_batch_lazy", "bottleneck_batch_rich", "bottleneck_data_lazy",
-    "bottleneck_data_rich", "bottleneck_lazy", "bottleneck_rich", "broken_1", "broken_2",
+    "bottleneck", "bottleneck_batch_easy", "bottleneck_batch_lazy", "bottleneck_batch_rich",
+    "bottleneck_data_easy", "bottleneck_data_lazy", "bottleneck_data_rich", "bottleneck_easy",
+    "bottleneck_lazy", "bottleneck_rich", "broken_1", "broken_2",
     "broken_3", "chinchilla", "chinchilla_tied", "data_constrained", "early_norm",
     "exponent_saturating", "failure_gamma", "failure_power", "failure_two_tails", "kaplan", "m2",
     "m3", "m4", "neg_log_pass_power", "optimal_norm", "over_training", "power_law",

@@ -172,8 +172,7 @@ def test_nothing_overflows_in_log_space() -> None:
 def jacobian(weight: Any, shape: tuple[int, ...]) -> np.ndarray:
     count = math.prod(shape)
     eye = torch.eye(count, dtype=weight.layer.weight.dtype).reshape(count, *shape)
-    kernel = weight.scale * weight.layer.weight.detach()
-    return weight.act(eye, kernel).flatten(1).numpy().T
+    return weight.act(eye, weight.kernel).flatten(1).numpy().T
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -380,3 +379,216 @@ def test_a_run_resumed_measures_the_same_bits() -> None:
     other.restore(state)
     other.advance(10, 15)
     assert measure(other, data, 15, 0.0) == wanted
+
+
+def test_half_precision_is_measured_as_float32() -> None:
+    """bfloat16 stopped at QR, which torch has for whole floats alone."""
+    for name in NETS:
+        module, shape = drawn(name)
+        module.to(torch.bfloat16)
+        wide = copy.deepcopy(module).float()
+        found, wanted = measure_norms(module, shape=shape), measure_norms(wide, shape=shape)
+        assert found.keys() == wanted.keys()
+        for key, value in wanted.items():
+            assert found[key] == pytest.approx(value, abs=2e-3), (name, key)
+    large = nn.Linear(300, 200).to(torch.bfloat16)
+    exact = math.log(float(torch.linalg.svdvals(large.weight.detach().double())[0]))
+    assert measure_norms(large)["log_spectral_product"] == pytest.approx(exact, abs=1e-5)
+
+
+class Reordered(nn.Module):
+    """Registers the readout before the layers that it follows, as many nets do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(6, 3)
+        self.second = nn.Linear(7, 6)
+        self.first = nn.Linear(5, 7)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.second(torch.relu(self.first(x)))))
+
+
+def test_layers_count_in_the_order_in_which_they_run() -> None:
+    torch.manual_seed(0)
+    module = Reordered().double()
+    chain = nn.Sequential(module.first, nn.ReLU(), module.second, nn.ReLU(), module.head)
+    wanted, found = measure_norms(chain, shape=(5,)), measure_norms(module, shape=(5,))
+    for name in ("log_fc_complexity", "log_tail_complexity", "log_spectral_complexity"):
+        assert found[name] == pytest.approx(wanted[name], abs=1e-12), name
+    names = [weight.name for weight in find_weights(module, shape=(5,))]
+    assert names == ["first", "second", "head"]
+    assert [weight.name for weight in find_weights(module)] == ["head", "second", "first"]
+    unsure = measure_norms(module)
+    assert not {"log_fc_complexity", "log_tail_complexity"} & set(unsure)
+    assert unsure["log_spectral_product"] == pytest.approx(found["log_spectral_product"])
+    with pytest.raises(ValueError, match=r"forward pass of Reordered decides; give the shape"):
+        measure_norms(module, names=["log_fc_complexity"])
+    with pytest.raises(ValueError, match=r"does not run on an input of shape \(4,\)"):
+        measure_norms(module, shape=(4,))
+    assert not module.training or all(part.training for part in module.modules())
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_our_own_nets_run_in_the_order_of_registration(name: str) -> None:
+    module, shape = drawn(name)
+
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = module
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x)
+
+    traced = [w.name.removeprefix("net.") for w in find_weights(Wrapped(), shape=shape)]
+    assert traced == [weight.name for weight in find_weights(module)]
+    assert measure_norms(Wrapped(), shape=shape, names=NORMS[:5]) == pytest.approx(
+        measure_norms(module, shape=shape, names=NORMS[:5]), abs=1e-9
+    )
+
+
+class Recurrent(nn.Module):
+    """One convolution three times, on images that shrink."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1, bias=False)
+        self.aside = nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for _ in range(3):
+            x = nn.functional.max_pool2d(torch.relu(self.conv(x)), 2)
+        return x.flatten(1)
+
+
+def test_a_layer_counts_as_often_as_it_runs() -> None:
+    torch.manual_seed(0)
+    once = nn.Linear(6, 6, bias=False).double()
+    shared = nn.Sequential(once, nn.ReLU(), once)
+    copied = nn.Sequential(once, nn.ReLU(), copy.deepcopy(once))
+    for shape in (None, (6,)):
+        found, wanted = measure_norms(shared, shape=shape), measure_norms(copied, shape=shape)
+        for name in set(wanted) - {"log_l1", "log_frobenius"}:
+            assert found[name] == pytest.approx(wanted[name], abs=1e-12), (name, shape)
+        assert found["log_l1"] == pytest.approx(wanted["log_l1"] - math.log(2))
+    tied = nn.Sequential(nn.Linear(6, 6, bias=False), nn.ReLU(), nn.Linear(6, 6, bias=False))
+    tied[2].weight = tied[0].weight
+    apart = copy.deepcopy(tied)
+    apart[2].weight = nn.Parameter(tied[0].weight.detach().clone())
+    assert measure_norms(tied, shape=(6,))["log_path"] == pytest.approx(
+        measure_norms(apart, shape=(6,))["log_path"], abs=1e-9
+    )
+    module = Recurrent()
+    with pytest.raises(ValueError, match=r"aside: not called as a layer for an input of shape"):
+        measure_norms(module, shape=(2, 16, 16))
+    weights = find_weights(module, "leave", (2, 16, 16))
+    assert [weight.name for weight in weights] == ["conv", "conv (call 2)", "conv (call 3)"]
+    assert [weight.shape for weight in weights] == [(2, 16, 16), (2, 8, 8), (2, 4, 4)]
+    total = sum(math.log(convolution_norm(weights[0], weight.shape or ())) for weight in weights)
+    found = measure_norms(module, shape=(2, 16, 16), unknown="leave")
+    assert found["log_operator_product"] == pytest.approx(total, abs=1e-4)
+    assert found["log_spectral_product"] == pytest.approx(
+        3 * measure_norms(module.conv)["log_spectral_product"], abs=1e-9
+    )
+
+
+def test_a_parametrised_layer_counts_with_the_weight_that_it_computes() -> None:
+    from torch.nn.utils import parametrizations
+
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        parametrizations.weight_norm(nn.Linear(5, 8)),
+        nn.ReLU(),
+        parametrizations.spectral_norm(nn.Linear(8, 6)),
+        nn.ReLU(),
+        parametrizations.orthogonal(nn.Linear(6, 6)),
+    ).double()
+    module.train()
+    state = copy.deepcopy(module.state_dict())
+    plain = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 6))
+    module.eval()
+    with torch.no_grad():
+        for k in (0, 2, 4):
+            plain[k].weight = nn.Parameter(module[k].weight.detach().clone())
+            plain[k].bias = nn.Parameter(module[k].bias.detach().clone())
+    module.train()
+    found, wanted = measure_norms(module, shape=(5,)), measure_norms(plain, shape=(5,))
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        assert found[name] == pytest.approx(value, abs=1e-9), name
+    assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
+    assert all(part.training for part in module.modules())
+    assert set(left_out(module)) == {f"{k}.bias" for k in (0, 2, 4)}
+    conv = parametrizations.weight_norm(nn.Conv2d(2, 3, 3, padding=1)).double()
+    (weight,) = find_weights(conv)
+    exact = np.linalg.norm(jacobian(weight, (2, 6, 6)), 2)
+    assert convolution_norm(weight, (2, 6, 6)) == pytest.approx(exact, rel=1e-3)
+
+
+class TokenViT(nn.Module):
+    """A transformer of torch's own layers that reads a class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(8, 3)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, 8))
+        self.pos_embedding = nn.Parameter(torch.randn(1, 5, 8))
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.patches = nn.Conv2d(1, 8, 4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.class_token.expand(len(x), -1, -1), x], 1) + self.pos_embedding
+        return self.head(self.layer(x)[:, 0])
+
+
+def test_class_tokens_and_positions_are_no_matrices() -> None:
+    torch.manual_seed(0)
+    module = TokenViT()
+    for _ in range(2):  # training, then evaluation, in which torch runs layers without calling them
+        found = measure_norms(module, shape=(1, 8, 8))
+        names = [weight.name for weight in find_weights(module, shape=(1, 8, 8))]
+        assert names == [
+            "patches", "layer.self_attn.queries", "layer.self_attn.keys", "layer.self_attn.values",
+            "layer.self_attn.out_proj", "layer.linear1", "layer.linear2", "head",
+        ]  # fmt: skip
+        a = module.head.weight.detach().double().numpy()
+        last = math.log(np.linalg.norm(a, 2) * np.linalg.norm(a, axis=0).sum())
+        assert found["log_fc_complexity"] == pytest.approx(last, abs=1e-5)
+        module.eval()
+    assert {"class_token", "pos_embedding"} <= set(left_out(module))
+    module.mixing = nn.Parameter(torch.randn(8, 8))
+    with pytest.raises(ValueError, match=r"mixing \(TokenViT\): no matrix norm"):
+        measure_norms(module, shape=(1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("pool", "size"),
+    [
+        (nn.AvgPool2d(2), 6),
+        (nn.AvgPool2d(3, stride=2, padding=1), 6),
+        (nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False), 6),
+        (nn.AvgPool2d(3, stride=2, ceil_mode=True), 6),
+        (nn.AvgPool2d(2, divisor_override=3), 6),
+        (nn.AdaptiveAvgPool2d(1), 6),
+        (nn.AdaptiveAvgPool2d((4, 3)), 6),
+    ],
+)
+def test_a_mean_has_weights_of_its_own_on_a_path(pool: Any, size: int) -> None:
+    """The sum over paths, by the squares of the matrices of the layers."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(1, 2, 3, padding=1, bias=False).double()
+    with torch.no_grad():
+        out = pool(conv(torch.zeros(1, 1, size, size, dtype=torch.float64)))
+    last = nn.Linear(out.numel(), 2, bias=False).double()
+    eye = torch.eye(2 * size * size, dtype=torch.float64)
+    means = pool(eye.reshape(-1, 2, size, size)).flatten(1).detach().numpy().T
+    (weight,) = find_weights(conv)
+    parts = [jacobian(weight, (1, size, size)), means, last.weight.detach().numpy()]
+    total = np.ones(size * size)
+    for part in parts:
+        total = part**2 @ total
+    module = nn.Sequential(conv, nn.ReLU(), pool, nn.Flatten(), last)
+    found = measure_norms(module, shape=(1, size, size), names=["log_path"])["log_path"]
+    assert found == pytest.approx(0.5 * math.log(total.sum()), abs=1e-12)

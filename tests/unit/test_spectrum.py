@@ -51,6 +51,112 @@ def test_exponents_of_a_planted_spectrum(alpha: float, beta: float, regime: str)
         assert found.estimates[f"{name}_rich"].value == pytest.approx(float(rich[name]))
 
 
+def noisy(samples: int, alpha: float, beta: float, share: float, seed: int) -> Any:
+    """A planted Gram matrix and targets of Gaussian coefficients with noise of that share, and the
+    variance of the noise."""
+    gram, y = planted(samples, alpha, beta, seed, modes=1000, drawn=True)
+    noise = share * float(zeta(alpha * beta + 1, 1))
+    return (
+        gram,
+        y + np.sqrt(noise) * np.random.default_rng(seed + 99).standard_normal(samples),
+        noise,
+    )
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.1])
+def test_label_noise_is_told_from_a_small_source(share: float) -> None:
+    """A source of 0.8 with noise of 1% read as 0.14, with 10% as 0.02 [-0.03, 0.08]."""
+    for seed in range(3):
+        gram, y, noise = noisy(400, 1.5, 0.8, share, seed)
+        found = estimate_spectrum(gram, y, draws=2)
+        source, seen = found.estimates["source"], found.estimates["noise"]
+        assert source.low <= 0.8 <= source.high
+        assert seen.low <= noise <= seen.high
+        assert found.estimates["noise_share"].value == pytest.approx(
+            seen.value / (y**2).mean(), rel=1e-6
+        )
+        known = estimate_spectrum(gram, y, draws=16, noise=noise).estimates
+        assert known["source"].low <= 0.8 <= known["source"].high
+        if share:
+            assert known["noise"].value == known["noise"].low == known["noise"].high == noise
+            assert abs(seen.value / noise - 1) < 0.35
+            wide = source.high - source.low
+            assert known["source"].high - known["source"].low < wide
+            assert found.estimates["capacity"].stderr < 0.02  # the kernel's own
+
+
+def test_the_slope_alone_would_take_the_noise_for_the_target() -> None:
+    gram, y, _ = noisy(400, 1.5, 0.8, 0.1, 0)
+    assert estimate_spectrum(gram, y, draws=2, noise=0.0).estimates["source"].high < 0.2
+
+
+def test_a_source_that_noise_hides_is_unknown_and_said_to_be() -> None:
+    """At a source of 1.5 and a capacity of 2.5 noise of 10% is above all modes of the window."""
+    gram, y, noise = noisy(300, 2.5, 1.5, 0.1, 0)
+    found = estimate_spectrum(gram, y, draws=2)
+    source = found.estimates["source"]
+    assert np.isnan(source.value)
+    assert (source.low, source.high) == (0.0, np.inf)
+    for name in ("tail", "time_lazy", "time_rich", "compute_gain"):
+        assert np.isnan(found.estimates[name].value)
+    assert np.isfinite(found.estimates["capacity"].value)
+    assert found.regime == "undecided"
+    assert "the source cannot be determined" in found.notes[0]
+    assert found.estimates["noise"].low <= noise <= found.estimates["noise"].high
+    pure = estimate_spectrum(gram, np.random.default_rng(0).standard_normal(300), draws=2)
+    assert "the source" in pure.notes[0]
+    assert pure.estimates["noise"].low <= 1 <= pure.estimates["noise"].high
+
+
+@pytest.mark.parametrize(("alpha", "samples", "dimension"), [(1.3, 500, 150), (1.5, 200, 400)])
+def test_features_that_end_are_seen_to_end(alpha: float, samples: int, dimension: int) -> None:
+    """The last modes of a law that ends bend its spectrum long before: 1.3 reads as 1.6."""
+    rng = np.random.default_rng(5)
+    k = np.arange(1.0, dimension + 1)
+    x = rng.standard_normal((samples, dimension)) * k ** (-alpha / 2)
+    y = x @ k ** (alpha / 2 - alpha * 0.25 - 0.5) + 0.1 * rng.standard_normal(samples)
+    found = estimate_spectrum(x, y, kind="features", dimension=dimension, draws=4).estimates
+    assert found["capacity"].value == pytest.approx(alpha, abs=0.03)
+    assert found["capacity"].low < alpha < found["capacity"].high
+    assert found["source"].low < 0.5 < found["source"].high
+    endless = estimate_spectrum(x, y, kind="features", dimension=np.inf, draws=4).estimates
+    assert endless["capacity"].value > alpha + 0.1
+    if dimension < samples:  # the rank of a Gram matrix says as much
+        gram = estimate_spectrum(x @ x.T, y, draws=4)
+        assert gram.dimension == dimension
+        assert gram.estimates["capacity"].value == pytest.approx(found["capacity"].value, rel=1e-6)
+
+
+def test_powers_measured_on_samples_are_noted() -> None:
+    rng = np.random.default_rng(0)
+    k = np.arange(1.0, 301)
+    exact = estimate_spectrum(k**-1.5, k**-1.75, draws=4)
+    drawn = estimate_spectrum(k**-1.5, k**-1.75 * rng.chisquare(1, 300), draws=4)
+    rng = np.random.default_rng(0)
+    noisy_powers = (k**-0.875 * rng.standard_normal(300) + 0.1 * rng.standard_normal(300)) ** 2
+    flat = estimate_spectrum(k**-1.5, noisy_powers, draws=4)
+    assert not any("stops falling" in note for note in (*exact.notes, *drawn.notes))
+    assert any("stops falling" in note for note in flat.notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("alpha", "beta", "share"),
+    [(1.3, 0.3, 0.01), (1.8, 0.8, 0.01), (2.5, 0.3, 0.1), (1.5, 0.5, 0.1)],
+)
+def test_intervals_of_source_and_noise_hold_the_truth(
+    alpha: float, beta: float, share: float
+) -> None:
+    """95% intervals of 60 planted targets with noise."""
+    inside = np.zeros(2)
+    for seed in range(60):
+        gram, y, noise = noisy(300, alpha, beta, share, seed)
+        made = estimate_spectrum(gram, y, draws=2, seed=seed).estimates
+        for i, (name, true) in enumerate((("source", beta), ("noise", noise))):
+            inside[i] += made[name].low <= true <= made[name].high
+    assert (inside / 60 >= 0.88).all()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("alpha", "beta"), [(1.5, 0.5), (1.2, 0.25), (2.0, 1.4)])
 @pytest.mark.parametrize("drawn", [False, True])
@@ -123,11 +229,16 @@ def test_random_features_are_seen_through_to_their_kernel(samples: int, width: i
     through = estimate_spectrum(psi @ mixed, y, kind="features", width=width, draws=8)
     as_they_are = estimate_spectrum(psi @ mixed, y, kind="features", draws=8)
     assert through.estimates["capacity"].value == pytest.approx(1.5, abs=0.06)  # 4000 modes: 1.54
-    assert as_they_are.estimates["capacity"].value > 1.56
-    assert through.estimates["source"].low < 0.5 < through.estimates["source"].high
-    if samples > width:
-        assert "width=250" in as_they_are.notes[0]
-        assert through.notes == ()
+    for made in (through, as_they_are):
+        assert made.estimates["source"].low < 0.5 < made.estimates["source"].high
+    # taken for all there is, or for random ones: the interval allows for both, and a note says so
+    capacity = as_they_are.estimates["capacity"]
+    assert capacity.low < 1.5 < capacity.high
+    assert capacity.stderr > 2 * through.estimates["capacity"].stderr
+    assert f"width={width}" in as_they_are.notes[0]
+    assert through.notes == ()
+    sure = estimate_spectrum(psi @ mixed, y, kind="features", dimension=width, draws=8)
+    assert sure.estimates["capacity"].stderr < capacity.stderr / 3
 
 
 def test_the_largest_modes_are_enough_for_the_exponents() -> None:
@@ -192,6 +303,10 @@ def test_a_table_of_modes_or_of_samples(tmp_path: Path) -> None:
         (SCREE[:40] ** -1.5, SCREE[:40] ** -2, {}, "too little of the spectrum"),
         (SCREE**-1.5, SCREE**-2, {"draws": 1}, "2 draws"),
         (np.full((9, 9), np.nan), np.ones(9), {}, "finite"),
+        (np.eye(60), np.zeros(60), {}, "nothing to learn"),
+        (np.eye(60), np.ones(60), {"noise": -1.0}, "label noise is a number from 0"),
+        (np.eye(60), np.ones(60), {"dimension": 0.5}, "a number from 1"),
+        (np.eye(60), np.ones(60), {"dimension": 9.0, "width": 9.0}, "not both"),
     ],
 )
 def test_bad_input_is_one_sentence(

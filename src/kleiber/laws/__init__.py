@@ -9,10 +9,13 @@ from collections.abc import Collection
 from kleiber.errors import BadLaw, nearest
 from kleiber.law import Law, law_from_file, law_from_formula
 from kleiber.laws.bottleneck import bottleneck as bottleneck
+from kleiber.laws.bottleneck import bottleneck_batch_easy as bottleneck_batch_easy
 from kleiber.laws.bottleneck import bottleneck_batch_lazy as bottleneck_batch_lazy
 from kleiber.laws.bottleneck import bottleneck_batch_rich as bottleneck_batch_rich
+from kleiber.laws.bottleneck import bottleneck_data_easy as bottleneck_data_easy
 from kleiber.laws.bottleneck import bottleneck_data_lazy as bottleneck_data_lazy
 from kleiber.laws.bottleneck import bottleneck_data_rich as bottleneck_data_rich
+from kleiber.laws.bottleneck import bottleneck_easy as bottleneck_easy
 from kleiber.laws.bottleneck import bottleneck_exponents as bottleneck_exponents
 from kleiber.laws.bottleneck import bottleneck_lazy as bottleneck_lazy
 from kleiber.laws.bottleneck import bottleneck_rich as bottleneck_rich

@@ -16,12 +16,13 @@ output units), c_i that of the columns of A_i:
     log_l1, log_frobenius     log sum |w| and log (sum w^2)^(1/2) of all parameters, whatever layer
     log_path                  log (sum over paths of the product of squared weights)^(1/2)
 
-The references M_i are 0 unless given. A norm of zero has the log -inf.
+A layer that runs twice enters products and sums over layers twice, `log_l1` and `log_frobenius`
+once; of a layer with parametrisations all of them see the weight that it computes. The references
+M_i are 0 unless given. A norm of zero has the log -inf.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Collection, Mapping
 from typing import Literal
@@ -29,22 +30,21 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kleiber.errors import nearest
+from kleiber.errors import listed, nearest
 from kleiber.experiment import NORMS
-from kleiber.networks.image_nets import Block, Dropout, Scaled
-from kleiber.networks.net import TORCH_BENDS, Bend
+from kleiber.networks.paths import path_norm, without_path
 from kleiber.networks.singular import Warm, leading, spectral_norm
-from kleiber.networks.weights import Weight, find_weights, input_sizes
+from kleiber.networks.weights import (
+    Weight,
+    effective_parameters,
+    find_weights,
+    input_sizes,
+    knows_order,
+)
 
 Norms = dict[str, float]
+ORDERED = frozenset({"log_tail_complexity", "log_fc_complexity"})  # of one layer after another
 SPECTRAL = frozenset(NORMS[:4])  # what needs the flattened matrices' largest singular values
-HOMOGENEOUS = (
-    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.modules.batchnorm._BatchNorm, nn.ReLU,
-    nn.LeakyReLU, nn.Identity, nn.Flatten, nn.Dropout, nn.MaxPool2d, nn.AvgPool2d,
-    nn.AdaptiveAvgPool2d, Bend, Dropout,
-)  # fmt: skip
-HOLDING = (nn.Sequential, Block, Scaled)  # modules that only join those
-RECTIFIERS = tuple(TORCH_BENDS[name] for name in ("relu", "leaky_relu", "identity"))
 
 
 def measure_norms(
@@ -58,8 +58,10 @@ def measure_norms(
 ) -> Norms:
     """The logs of a module's norms by name, all that there are or those named.
 
-    `shape` is that of one input, needed by log_operator_product where there are convolutions and by
-    log_path; without it, or for layers without path norm, these are left out unless named. The
+    `shape` is that of one input. It is needed by log_operator_product where there are convolutions,
+    by log_path, and by log_tail_complexity and log_fc_complexity where a module's own forward
+    decides in which order its layers run; without it, or for layers without path norm, these are
+    left out unless named. Such a module is run on one input of zeros to see the order. The
     rows of `reference` (the module at its start, say) are subtracted in log_spectral_complexity.
     With a dict as `warm`, iterations start from the vectors of the last call, as they should from
     one checkpoint to the next. Parameters that are not finite make every norm NaN.
@@ -69,15 +71,21 @@ def measure_norms(
     wanted = set(NORMS if names is None else names)
     for name in sorted(wanted - set(NORMS)):
         raise ValueError(f"no norm is called {name!r}.{nearest(name, NORMS)} {', '.join(NORMS)}.")
-    weights = find_weights(module, unknown)
+    weights = find_weights(module, unknown, shape)
+    ordered = shape is not None or knows_order(module)
     if names is None:
-        wanted -= _not_to_be_had(module, shape, weights)
+        wanted -= _not_to_be_had(module, shape, weights) | (set() if ordered else ORDERED)
+    elif not ordered and wanted & ORDERED:
+        raise ValueError(
+            f"{listed(sorted(wanted & ORDERED))} depends on the order in which layers run, which "
+            f"the forward pass of {type(module).__name__} decides; give the shape of one input"
+        )
     if not all(torch.isfinite(value).all() for value in module.parameters()):
         return dict.fromkeys((name for name in NORMS if name in wanted), math.nan)
     found: Norms = {}
     tops: dict[str, float] = {}
     if wanted & (SPECTRAL | {"log_21"}):
-        base = None if reference is None else find_weights(reference, unknown)
+        base = None if reference is None else find_weights(reference, unknown, shape)
         tops = {weight.name: spectral_norm(weight.matrix, warm, weight.name) for weight in weights}
         found |= complexities(weights, tops, base)
     if "log_operator_product" in wanted:
@@ -175,7 +183,7 @@ def convolution_norm(weight: Weight, shape: tuple[int, ...], warm: Warm | None =
     """
     layer = weight.layer
     assert layer is not None
-    kernel, count = weight.scale * layer.weight.detach(), math.prod(shape)
+    kernel, count = weight.kernel, math.prod(shape)
     if is_circular(weight):
         return circular_norm(kernel, shape[1:])
     size = float(kernel.abs().max())
@@ -217,65 +225,10 @@ def circular_norm(kernel: Tensor, sides: tuple[int, ...]) -> float:
 
 def entrywise(module: nn.Module) -> Norms:
     """l1 and Frobenius norm of all parameters together."""
-    values = [value.detach() for value in module.parameters()]
+    values = effective_parameters(module)
     one = sum(float(value.abs().sum(dtype=torch.float64)) for value in values)
     two = [float(torch.linalg.vector_norm(value, dtype=torch.float64)) for value in values]
     return {"log_l1": log(one), "log_frobenius": log(math.hypot(*two))}
-
-
-def path_norm(module: nn.Module, shape: tuple[int, ...] | None) -> float:
-    """log of the root of the sum over paths, input to output, of squared weights.
-
-    Neyshabur et al. 2015 (arXiv 1506.02617), by one forward pass of ones through the squared
-    weights, biases 0. A batch norm is its scale in use, gamma^2/var; pooling stays what it is, so
-    that of the paths through a maximum the heaviest counts. For rectifiers only.
-    """
-    if shape is None:
-        raise ValueError("log_path needs the shape of one input of the module")
-    if strange := _without_path(module):
-        raise ValueError(
-            f"log_path is for linear, convolution and batch norm layers with rectifiers; "
-            f"{strange} is none"
-        )
-    squared = copy.deepcopy(module).double().eval()
-    for part in squared.modules():
-        _square(part)
-    steps = squared.children() if type(squared) is nn.Sequential else (squared,)
-    total, x = 0.0, torch.ones((1, *shape), dtype=torch.float64)
-    with torch.no_grad():
-        for step in steps:  # rescaled after each, as products of many layers overflow
-            x = step(x.to(next(squared.parameters()).device))
-            size = float(x.max())
-            if size <= 0:
-                return -math.inf
-            total, x = total + math.log(size), x / size
-    return 0.5 * (total + math.log(float(x.sum())))
-
-
-def _square(part: nn.Module) -> None:
-    """Make a layer of a copy the one whose weights are squared, without biases."""
-    with torch.no_grad():
-        for name, value in part.named_parameters(recurse=False):
-            value.copy_(torch.zeros_like(value) if "bias" in name else value.square())
-        if isinstance(part, Scaled):
-            part.scale = part.scale**2
-        if isinstance(part, Bend):
-            part.swell = part.swell**2
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_var is not None:
-            assert part.running_mean is not None
-            part.running_mean.zero_()
-            part.running_var.add_(part.eps).square_().sub_(part.eps)
-
-
-def _without_path(module: nn.Module) -> str:
-    """The kind of a layer that has no path norm, "" if there is none."""
-    for part in module.modules():
-        if isinstance(part, Bend) and part.bend not in RECTIFIERS:
-            return "another activation"
-        statistics = getattr(part, "track_running_stats", True)
-        if not isinstance(part, (*HOMOGENEOUS, *HOLDING)) or not statistics:
-            return type(part).__name__
-    return ""
 
 
 def _not_to_be_had(
@@ -285,7 +238,7 @@ def _not_to_be_had(
     without: set[str] = set()
     if shape is None and any(weight.layer is not None for weight in weights):
         without.add("log_operator_product")
-    if shape is None or _without_path(module):
+    if shape is None or without_path(module):
         without.add("log_path")
     return without
 

@@ -5,23 +5,31 @@
 - Convolution: [channels out, channels in x window], flattened; beside it how it acts on an image.
 - MultiheadAttention and our Attention: queries, keys and values (the input projection split in
   three), then the output projection.
-- Batch, layer, group and instance norms, biases and positions enter no matrix norm.
+- A layer with `torch.nn.utils.parametrize` (weight, spectral or orthogonal normalisation): the
+  weight that it computes.
+- Batch, layer, group and instance norms, biases, class tokens and positions (parameters of shape
+  [1, 1, d], or named so) enter no matrix norm.
 
-The order is that in which modules were registered, which is that of the forward pass in our nets.
+The order is that in which layers run, and a layer that runs twice is there twice. Of modules that
+only chain others it is known; of others it is found by running them on an input of a given `shape`,
+without which the order is that in which layers were registered (`knows_order`).
+Weights in half precision are taken as float32.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional, grad
+from torch.nn.utils import parametrize
 
 from kleiber.errors import listed
+from kleiber.networks.calls import evaluating, is_chain, trace_calls
 from kleiber.networks.image_nets import Attention, Patches, Scaled
 
 Kind = Literal["linear", "convolution", "attention"]
@@ -46,13 +54,21 @@ ADJOINT: dict[int, Callable[..., Tensor]] = {
 
 @dataclass(frozen=True, eq=False)
 class Weight:
-    """One matrix [outputs, inputs]; of a convolution also its layer and what scales its kernel."""
+    """One matrix [outputs, inputs]; of a convolution also its layer, what scales its kernel, and
+    the shape of one of its inputs, where the module was run."""
 
     name: str
     kind: Kind
     matrix: Tensor
     layer: Convolution | None = None
     scale: float = 1.0
+    shape: tuple[int, ...] | None = None
+
+    @property
+    def kernel(self) -> Tensor:
+        """The kernel of a convolution, times its scale: the matrix in its shape."""
+        assert self.layer is not None
+        return self.matrix.reshape(self.layer.out_channels, -1, *self.layer.kernel_size)
 
     def act(self, x: Tensor, kernel: Tensor) -> Tensor:
         """The layer's convolution of inputs [k, channels, ...] with that kernel, without bias."""
@@ -80,107 +96,193 @@ class Weight:
             return torch.autograd.grad(0.5 * self.act(x, kernel).square().sum(), x)[0]
 
 
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A layer that has matrices: the parameters that they are made of, and the matrices."""
+
+    layer: nn.Module
+    owners: tuple[Tensor, ...]
+    weights: tuple[Weight, ...]
+
+
 def find_weights(
-    module: nn.Module, unknown: Literal["refuse", "leave"] = "refuse"
+    module: nn.Module,
+    unknown: Literal["refuse", "leave"] = "refuse",
+    shape: tuple[int, ...] | None = None,
 ) -> tuple[Weight, ...]:
-    """The matrices of a module, in order.
+    """The matrices of a module, in the order in which they act (see above).
 
     A layer with a matrix that is none of those above is refused with ValueError, or with
-    unknown="leave" left out; `left_out` names what enters no matrix norm.
+    unknown="leave" left out, and so is one that does not run on an input of `shape`; `left_out`
+    names what enters no matrix norm.
     """
-    found, strange = list(_walk(module)), list[str]()
+    found = _walk(module)
     if unknown == "refuse":
         strange = [name for name, value in _others(module, found) if value.ndim > 1]
-    if strange:
-        raise ValueError(
-            f"{listed(strange)}: no matrix norm is known for such weights; norms are those of "
-            'linear, convolution and attention layers (unknown="leave" leaves the others out)'
-        )
+        if strange:
+            raise ValueError(
+                f"{listed(strange)}: no matrix norm is known for such weights; norms are those of "
+                'linear, convolution and attention layers (unknown="leave" leaves the others out)'
+            )
     if not found:
         raise ValueError("the module has no linear, convolution or attention layer to measure")
-    return tuple(weight for _, weights in found for weight in weights)
+    if shape is not None and not (_is_known(module, found) and _runs_once(found)):
+        return _in_order(module, shape, _walk(module, twice=False), unknown)
+    if not _is_known(module, found):
+        found = _walk(module, twice=False)
+    return tuple(weight for item in found for weight in item.weights)
+
+
+def knows_order(module: nn.Module) -> bool:
+    """Whether the order in which layers run is known without running the module."""
+    return _is_known(module, _walk(module))
+
+
+def _is_known(module: nn.Module, found: list[_Found]) -> bool:
+    return is_chain(module, [item.layer for item in found])
+
+
+def _runs_once(found: list[_Found]) -> bool:
+    layers = [id(item.layer) for item in found]
+    return len(set(layers)) == len(layers)
+
+
+def _in_order(
+    module: nn.Module, shape: tuple[int, ...], found: list[_Found], unknown: str
+) -> tuple[Weight, ...]:
+    """The matrices of the layers that run on one input, as often as they do."""
+    weights: dict[int, list[Weight]] = {}
+    inside: dict[int, nn.Module] = {}  # a projection that its attention applies without calling it
+    for item in found:
+        if isinstance(item.layer, nn.MultiheadAttention):
+            inside[id(item.layer.out_proj)] = item.layer
+        layer = inside.get(id(item.layer), item.layer)
+        weights.setdefault(id(layer), []).extend(item.weights)
+    layers = {id(item.layer): item.layer for item in found if id(item.layer) in weights}
+    made, seen = list[Weight](), dict[int, int]()
+    for call in trace_calls(module, shape, layers.values()):
+        count = seen[id(call.layer)] = seen.get(id(call.layer), 0) + 1
+        again = f" (call {count})" if count > 1 else ""
+        made += [
+            replace(each, name=each.name + again, shape=call.shape if each.layer else None)
+            for each in weights[id(call.layer)]
+        ]
+    idle = [each.name for key, rest in weights.items() if key not in seen for each in rest]
+    if idle and unknown == "refuse":
+        raise ValueError(
+            f"{listed(idle)}: not called as a layer for an input of shape {shape}, so that its "
+            'place in the module is not known (unknown="leave" leaves such layers out)'
+        )
+    if not made:
+        raise ValueError(f"no layer of the module runs on an input of shape {shape}")
+    return tuple(made)
 
 
 def left_out(module: nn.Module) -> tuple[str, ...]:
     """The parameters that enter no matrix norm: biases, norms, positions, unknown layers."""
-    found = list(_walk(module))
-    taken = {id(value) for owners, _ in found for value in owners}
+    taken = {id(value) for item in _walk(module) for value in item.owners}
     return tuple(name for name, value in module.named_parameters() if id(value) not in taken)
 
 
-def _others(
-    module: nn.Module, found: list[tuple[list[Tensor], list[Weight]]]
-) -> Iterator[tuple[str, Tensor]]:
+def effective_parameters(module: nn.Module) -> list[Tensor]:
+    """Every parameter once; in the place of those that a weight is computed from, the weight."""
+    computed, taken = list[Tensor](), set[int]()
+    with evaluating(module):
+        for part in module.modules():
+            for name in cast("Any", getattr(part, "parametrizations", ())):
+                taken |= {id(value) for value in _owners(part, name)}
+                computed.append(_read(getattr(part, name)))
+    rest = [_read(value) for value in module.parameters() if id(value) not in taken]
+    return computed + rest
+
+
+def _others(module: nn.Module, found: list[_Found]) -> Iterator[tuple[str, Tensor]]:
     """Parameters that enter nothing and belong to no layer of which that is known."""
-    taken = {id(value) for owners, _ in found for value in owners}
+    taken = {id(value) for item in found for value in item.owners}
     for name, part in module.named_modules():
         if isinstance(part, (*NORMS, Patches)):
             continue
-        for short, value in part.named_parameters(name, recurse=False):
-            if id(value) not in taken and "bias" not in short:
-                yield f"{short} ({type(part).__name__})", value
+        for own, value in part.named_parameters(recurse=False):
+            if id(value) in taken or "bias" in own or is_token(own, value):
+                continue
+            yield f"{name}.{own} ({type(part).__name__})".removeprefix("."), value
 
 
-def _walk(module: nn.Module) -> Iterator[tuple[list[Tensor], list[Weight]]]:
-    """For each layer its parameters that are matrices, and the matrices."""
+def is_token(name: str, value: Tensor) -> bool:
+    """Whether a parameter is a class token or positions, added to others or put beside them."""
+    vector = value.ndim > 2 and math.prod(value.shape[:-1]) == 1
+    return vector or any(word in name.lower() for word in ("token", "pos_emb", "position"))
+
+
+def _walk(module: nn.Module, *, twice: bool = True) -> list[_Found]:
+    """The layers that have matrices, as registered; those registered twice also twice."""
     scales: dict[int, float] = {}
     inside: set[int] = set()
-    for name, part in module.named_modules():
-        if isinstance(part, Scaled):
-            scales[id(part.layer)] = part.scale
-        elif isinstance(part, Attention):
-            inside |= {id(part.into)}
-            yield [part.into.weight], _split(name, part.into.weight)
-        elif isinstance(part, nn.MultiheadAttention):
-            if part.in_proj_weight is not None:
-                yield [part.in_proj_weight], _split(name, part.in_proj_weight)
-            else:
-                each = (part.q_proj_weight, part.k_proj_weight, part.v_proj_weight)
-                yield list(each), _named(name, each)
-        elif isinstance(part, Convolution):
-            scale = scales.get(id(part), 1.0)
-            matrix = scale * part.weight.detach().flatten(1)
-            yield [part.weight], [Weight(name, "convolution", matrix, part, scale)]
-        elif isinstance(part, nn.Linear) and id(part) not in inside:
-            matrix = scales.get(id(part), 1.0) * part.weight.detach()
-            yield [part.weight], [Weight(name, "linear", matrix)]
+    found = list[_Found]()
+    with evaluating(module):
+        for name, part in module.named_modules(remove_duplicate=not twice):
+            if isinstance(part, Scaled):
+                scales[id(part.layer)] = part.scale
+            elif isinstance(part, Attention):
+                inside |= {id(part.into)}
+                matrix = _read(part.into.weight)
+                found.append(_Found(part, _owners(part.into, "weight"), _split(name, matrix)))
+            elif isinstance(part, nn.MultiheadAttention):
+                found.append(_of_attention(name, part))
+            elif isinstance(part, Convolution):
+                scale = scales.get(id(part), 1.0)
+                matrix = scale * _read(part.weight).flatten(1)
+                weight = Weight(name, "convolution", matrix, part, scale)
+                found.append(_Found(part, _owners(part, "weight"), (weight,)))
+            elif isinstance(part, nn.Linear) and id(part) not in inside:
+                matrix = scales.get(id(part), 1.0) * _read(part.weight)
+                weight = Weight(name, "linear", matrix)
+                found.append(_Found(part, _owners(part, "weight"), (weight,)))
+    return found
 
 
-def _split(name: str, stacked: Tensor) -> list[Weight]:
-    return _named(name, stacked.detach().chunk(3))
+def _of_attention(name: str, part: nn.MultiheadAttention) -> _Found:
+    if part.in_proj_weight is not None:
+        own = _owners(part, "in_proj_weight")
+        return _Found(part, own, _split(name, _read(part.in_proj_weight)))
+    names = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
+    owners = tuple(value for each in names for value in _owners(part, each))
+    return _Found(part, owners, _named(name, [_read(getattr(part, each)) for each in names]))
 
 
-def _named(name: str, matrices: Any) -> list[Weight]:
+def _read(weight: Tensor) -> Tensor:
+    """A weight outside the graph, in float32 where it is in half precision."""
+    value = weight.detach()
+    return value.float() if value.dtype in (torch.bfloat16, torch.float16) else value
+
+
+def _owners(layer: nn.Module, name: str) -> tuple[Tensor, ...]:
+    """The parameters that a weight is, or is computed from."""
+    if parametrize.is_parametrized(layer, name):
+        return tuple(cast("Any", layer.parametrizations)[name].parameters())
+    return (getattr(layer, name),)
+
+
+def _split(name: str, stacked: Tensor) -> tuple[Weight, ...]:
+    return _named(name, stacked.chunk(3))
+
+
+def _named(name: str, matrices: Any) -> tuple[Weight, ...]:
     stem = f"{name}." if name else ""
-    return [
-        Weight(f"{stem}{part}", "attention", cast("Tensor", matrix).detach())
+    return tuple(
+        Weight(f"{stem}{part}", "attention", cast("Tensor", matrix))
         for part, matrix in zip(("queries", "keys", "values"), matrices, strict=True)
-    ]
+    )
 
 
 def input_sizes(
     module: nn.Module, shape: tuple[int, ...], weights: tuple[Weight, ...]
 ) -> dict[str, tuple[int, ...]]:
     """The shape of one input of each convolution, when the module is given one input of `shape`."""
-    sizes: dict[str, tuple[int, ...]] = {}
-
-    def note(name: str, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        sizes[name] = tuple(inputs[0].shape[1:])
-
-    hooks = [
-        weight.layer.register_forward_pre_hook(partial(note, weight.name))
-        for weight in weights
-        if weight.layer is not None
-    ]
-    modes = {part: part.training for part in module.modules()}
-    first = next(module.parameters())
-    module.eval()
-    try:
-        with torch.no_grad():
-            module(torch.zeros((1, *shape), dtype=first.dtype, device=first.device))
-    finally:
-        for part, training in modes.items():
-            part.training = training
-        for hook in hooks:
-            hook.remove()
+    sizes = {weight.name: weight.shape for weight in weights if weight.shape is not None}
+    rest = {id(w.layer): w for w in weights if w.layer is not None and w.name not in sizes}
+    if rest:
+        layers = [cast("nn.Module", weight.layer) for weight in rest.values()]
+        for call in trace_calls(module, shape, layers):
+            sizes[rest[id(call.layer)].name] = call.shape
     return sizes

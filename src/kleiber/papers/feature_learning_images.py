@@ -91,7 +91,8 @@ def forecast(context: Context, dataset: str) -> Spectrum:
         assert data.train is not None
         x, y = (part[:SAMPLE] for part in data.train)
         gram = initial_ntk(spec, data.prepare(x), seed=spec.seeds[0], data=data)
-        return estimate_spectrum(gram, y - y.mean(axis=0), kind="gram", seed=context.seed)
+        labels = y - y.mean(axis=0)  # without noise
+        return estimate_spectrum(gram, labels, kind="gram", noise=0.0, seed=context.seed)
 
     return context.share(f"spectrum {dataset}", estimate)
 

@@ -373,6 +373,10 @@ def _describe(rule: ShapeRule) -> str:
         f"{'tied' if rule.tied else 'untied'} embeddings",
     ]
     words += [f"{rule.group:g} query heads per key head"] * (rule.group != 1)
+    if rule.experts is not None:
+        words.append(f"{rule.experts:g} experts of which a token passes {rule.active_experts:g}")
+    if rule.window is not None:
+        words.append(f"a window of {rule.window:g} in {rule.window_share:.0%} of the layers")
     return ", ".join(words)
 
 

@@ -66,7 +66,7 @@ def envelope(
     that are not positive, for rows that are no seeds of one another, and where no two sizes cross.
     """
     curves = _read(table, x, y, size)
-    found = _cross(curves, [values.mean(axis=0) for values in curves.losses])
+    found = _cross(curves, [values.mean(axis=0) for values in curves.losses], (x, y, size))
     drawn = _draw(curves, found.pairs, draws, seed)
     rows: list[tuple[float | None, ...]] = []
     for k, (a, b) in enumerate(found.pairs):
@@ -99,7 +99,7 @@ def envelope_exponents(
     BadTable for fewer than three crossings.
     """
     curves = _read(table, x, y, size)
-    found = _cross(curves, [values.mean(axis=0) for values in curves.losses])
+    found = _cross(curves, [values.mean(axis=0) for values in curves.losses], (x, y, size))
     if len(found.pairs) < FEWEST:
         raise BadTable(
             f"An exponent needs {FEWEST} crossings of the envelope, got {len(found.pairs)}; "
@@ -163,7 +163,9 @@ def _curve(
     return np.stack(rows)
 
 
-def _cross(curves: Curves, means: list[Float[np.ndarray, "places"]]) -> Crossings:
+def _cross(
+    curves: Curves, means: list[Float[np.ndarray, "places"]], names: tuple[str, str, str]
+) -> Crossings:
     """The winners in order of x, and where each hands over to the next larger one."""
     log_y = np.log(np.stack(means))
     known = np.isfinite(log_y).any(axis=0)
@@ -177,9 +179,33 @@ def _cross(curves: Curves, means: list[Float[np.ndarray, "places"]]) -> Crossing
             pairs.append((a, b))
             at.append(place)
     if not pairs:
-        raise BadTable("No two sizes cross: one of them has the lowest loss everywhere.")
+        raise BadTable(_why_none(log_y, *names))
     both = np.array(at)
     return Crossings(tuple(pairs), both[:, 0], both[:, 1])
+
+
+def _why_none(log_y: Float[np.ndarray, "sizes places"], x: str, y: str, size: str) -> str:
+    """Why no size overtakes another, in one sentence that is true of this table."""
+    gaps = [(a - b)[np.isfinite(a - b)] for k, a in enumerate(log_y) for b in log_y[k + 1 :]]
+    gaps = [gap for gap in gaps if gap.size > 1]
+    if not gaps:
+        return (
+            f"No two values of {size!r} were measured over a common range of {x!r}, so none is "
+            f"seen to overtake another: an envelope needs curves along {x!r} for each {size}, and "
+            "a table of isoFLOP budgets has one point of each; the best size of a budget is the "
+            f"minimum of {y!r} over the sizes there."
+        )
+    gap = np.concatenate(gaps)
+    if (gap <= 0).all() or (gap >= 0).all():
+        better = "smaller" if (gap <= 0).all() else "larger"
+        return (
+            f"No two sizes cross: wherever two values of {size!r} were measured at the same {x!r}, "
+            f"the {better} one has the lower {y!r}."
+        )
+    return (
+        f"No value of {size!r} overtakes the next smaller of those that are the best somewhere: "
+        f"they lie side by side, or the smaller one wins at larger {x!r}."
+    )
 
 
 def _crossing(

@@ -20,17 +20,17 @@ from numpy.typing import ArrayLike
 
 from kleiber.claim import Estimate
 from kleiber.errors import BadTable
-from kleiber.laws.bottleneck import bottleneck_exponents
 from kleiber.maths.seeds import stream
 from kleiber.reduce.spectrum_fit import Curve, default_window, resolved_curve, tail_curve
+from kleiber.reduce.spectrum_forecast import forecast_exponents
 from kleiber.reduce.spectrum_modes import Kind, Modes, Samples, modes_of, read_samples
+from kleiber.reduce.spectrum_noise import Source, draw_sources, fit_source
+from kleiber.reduce.spectrum_notes import write_notes
 from kleiber.table import as_frame, numbers, require
 
 Rule = Literal["resolved", "tails"]
 HALVES = 24  # halves of the samples, drawn at random
 SPREAD = 4000  # draws of both exponents, from which forecasts get their intervals
-SATURATED = 2.7  # a source beyond which the estimate, at most 3, bends
-REGIMES = ("hard", "easy", "super_easy")
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,13 @@ class Spectrum:
     """A spectrum, its exponents and what follows from them.
 
     `estimates` are capacity, source and tail (their product), the exponents of the loss time_lazy,
-    time_rich, compute_lazy and compute_rich, and time_gain and compute_gain, rich over lazy.
-    `regime` is hard, easy or super_easy where at least the level of the draws (`chances`) agree,
-    else undecided. `windows` are the exponents by other windows and the other rule.
+    time_rich, compute_lazy and compute_rich, and time_gain and compute_gain, rich over lazy; with
+    the source by the rule "resolved" also noise, the variance of the labels' noise with the power
+    that no mode carries, and noise_share, it over the target's mean square. A value is NaN where
+    the samples cannot tell, an end of an interval 0 or infinite where nothing bounds it.
+    `dimension` is that of features with which the spectrum ends. `regime` is hard, easy or
+    super_easy where at least the level of the draws (`chances`) agree, else undecided.
+    `windows` are the exponents by other windows and the other rule.
     """
 
     eigenvalues: Float[np.ndarray, "modes"]
@@ -55,6 +59,7 @@ class Spectrum:
     windows: pl.DataFrame
     level: float
     notes: tuple[str, ...] = ()
+    dimension: float = np.inf
 
 
 def estimate_spectrum(
@@ -66,25 +71,60 @@ def estimate_spectrum(
     window: Sequence[float] | None = None,
     modes: int | None = None,
     width: float = np.inf,
+    dimension: float | None = None,
+    noise: float | None = None,
     draws: int = HALVES,
     level: float = 0.95,
     seed: int = 0,
 ) -> Spectrum:
-    """Capacity and source of a kernel and a target, with intervals, and the forecast they make.
+    """Capacity, source and label noise of a kernel and a target, and the forecast they make.
 
-    `given` is a Gram matrix with targets of its samples (one column or several), features with a
-    row for each sample, or eigenvalues with the targets' power along each (see `kind`). With
-    samples the rule is "resolved" (see `reduce.spectrum_fit`), else "tails"; windows are those of
-    `default_window`. Beyond 4000 samples only the largest `modes` (500) are computed. `width` is
-    the number of random features that make the kernel, if it is not far above that of the samples:
-    the exponents are then those of infinitely many such features.
+    The standard error of the capacity joins the spread over halves of the samples and half the
+    difference between the two halves of the window; source and noise are those of
+    `reduce.spectrum_noise`. With the noise known to be 0, or by the rule "tails", the source is a
+    slope too, and its error that of the capacity and the spread over targets of the same power law
+    with Gaussian coefficients.
 
-    The standard error joins three parts: the spread over `draws` halves of the samples (eigenvalues
-    given as such count as exact); that over targets of the same power law with Gaussian
-    coefficients; and half the difference between the two halves of the window. Raises BadTable.
+    Parameters
+    ----------
+    given, targets
+        A Gram matrix with targets of its samples (one column or several), features with a row for
+        each sample, or eigenvalues with the target's power along each (see `kind`).
+    kind
+        "gram", "features" or "eigenvalues"; by default what the shape says.
+    rule
+        "resolved" (the default with samples, see `reduce.spectrum_fit`) or "tails".
+    window
+        Modes from which to which exponents are taken; those of `default_window`.
+    modes
+        How many are computed: all up to 4000 samples, the 500 largest beyond.
+    width
+        Number of random features that make the kernel, if it is not far above that of the samples;
+        the exponents are then those of infinitely many.
+    dimension
+        Number of dimensions of features with which the spectrum ends, infinite for a kernel without
+        end; by default the number of features given, or the rank of a Gram matrix.
+    noise
+        Variance of the label noise where it is known, 0 for none; by default it is fitted.
+    draws, level, seed
+        Halves of the samples that are drawn; level of the intervals; seed of the draws.
+
+    Returns
+    -------
+    Spectrum
+        Estimates and what they rest on; NaN where the samples cannot tell, and a note says why.
+
+    Raises
+    ------
+    BadTable
+        For arrays that are none of these, and windows with too few modes.
     """
     read = read_samples(given, targets, kind)
-    found = read if isinstance(read, Modes) else modes_of(read, modes, seed, width)
+    _check_known(width, dimension, noise)
+    if isinstance(read, Modes):
+        found = read
+    else:
+        found = modes_of(read, modes, seed, width, dimension)
     chosen: Rule = rule or ("resolved" if found.n_data else "tails")
     if chosen not in ("resolved", "tails") or (chosen == "resolved" and not found.n_data):
         raise BadTable(
@@ -94,21 +134,80 @@ def estimate_spectrum(
     if draws < 2 or not 0 < level < 1:
         raise BadTable(f"Take 2 draws or more and a level within 0 and 1, got {draws}, {level:g}.")
     ends = _ends(window, default_window(found, chosen))
-    curve = _curve(found, chosen, ends)
-    value = np.array(curve.exponents())
-    spread = _over_targets(found, chosen, ends, draws, seed)
-    if isinstance(read, Samples):
-        spread = spread + _over_samples(read, found, chosen, ends, curve, draws, seed)
-    half = _halves(curve)
-    covariance = spread + np.diag(((half[1] - half[0]) / 2) ** 2)
-    drawn = stream(seed, "spectrum forecast").multivariate_normal(value, covariance, SPREAD)
-    estimates, chances = _forecast(value, drawn, level)
+    curves = _curves(found, chosen, ends, dimension is None)
+    best = np.array(curves[0][1].exponents())
+    covariance = _covariance(read, curves, chosen, ends, draws, seed)
+    drawn = stream(seed, "spectrum forecast").multivariate_normal(best, covariance, SPREAD)
+    fitted = chosen == "resolved" and noise != 0
+    source = fit_source(curves, noise, level) if fitted else None
+    if source is not None:
+        best[1] = source.source.value
+        drawn[:, 1] = draw_sources(source, SPREAD, stream(seed, "spectrum source"))
+    estimates, chances = forecast_exponents(best, drawn, level)
+    if source is not None:
+        estimates |= _with_noise(source, found)
     likely = max(chances, key=lambda name: chances[name])
     return Spectrum(
         found.eigenvalues, found.powers, found.rest_power, found.n_data, chosen, ends, estimates,
         likely if chances[likely] >= level else "undecided", chances,
-        _windows(found, ends, chosen), level, _notes(value, chosen, found),
+        _windows(found, ends, chosen, noise, level), level,
+        write_notes(estimates, chosen, [m for m, _ in curves], source is not None), found.dimension,
     )  # fmt: skip
+
+
+def _check_known(width: float, dimension: float | None, noise: float | None) -> None:
+    if dimension is not None and not dimension >= 1:
+        raise BadTable(f"The dimension of features is a number from 1, got {dimension:g}.")
+    if dimension is not None and np.isfinite(dimension) and np.isfinite(width):
+        raise BadTable(
+            "Features are random ones of a wider kernel (width) or end with their dimension, not "
+            "both."
+        )
+    if noise is not None and not 0 <= noise < np.inf:
+        raise BadTable(f"The variance of label noise is a number from 0, got {noise:g}.")
+
+
+def _curves(
+    found: Modes, rule: str, window: tuple[float, float], assumed: bool
+) -> list[tuple[Modes, Curve]]:
+    """The curve, and where features are only assumed to be all there are, that which they make as
+    random ones of a wider kernel."""
+    curves = [(found, _curve(found, rule, window))]
+    if rule == "resolved" and assumed and np.isfinite(found.dimension):
+        other = replace(found, width=found.dimension, dimension=np.inf)
+        curves.append((other, _curve(other, rule, window)))
+    return curves
+
+
+def _covariance(
+    read: Samples | Modes,
+    curves: list[tuple[Modes, Curve]],
+    rule: str,
+    window: tuple[float, float],
+    draws: int,
+    seed: int,
+) -> Float[np.ndarray, "2 2"]:
+    """That of alpha and beta as slopes: over targets, over samples, over the window, and of what
+    the features are."""
+    found, curve = curves[0]
+    spread = _over_targets(found, rule, window, draws, seed)
+    if isinstance(read, Samples):
+        spread = spread + _over_samples(read, found, rule, window, curve, draws, seed)
+    low, high = _halves(curve)
+    spread = spread + np.diag(((high - low) / 2) ** 2)
+    for _, other in curves[1:]:
+        apart = np.subtract(other.exponents(), curve.exponents())
+        spread = spread + np.outer(apart, apart) / 4
+    return spread
+
+
+def _with_noise(source: Source, modes: Modes) -> dict[str, Estimate]:
+    """Source and noise as fitted, and the noise as a share of the target's mean square."""
+    whole = float(modes.powers.sum()) + modes.rest_power
+    noise = source.noise
+    parts = (noise.value, noise.stderr, noise.low, noise.high)
+    share = Estimate(*(part / whole for part in parts))
+    return {"source": source.source, "noise": noise, "noise_share": share}
 
 
 def spectrum(
@@ -121,6 +220,8 @@ def spectrum(
     window: Sequence[float] | None = None,
     modes: int | None = None,
     width: float = np.inf,
+    dimension: float | None = None,
+    noise: float | None = None,
     draws: int = HALVES,
     level: float = 0.95,
     seed: int = 0,
@@ -147,8 +248,8 @@ def spectrum(
         wanted = np.stack([numbers(frame, name) for name in names], axis=1)
         kind = "features"
     found = estimate_spectrum(
-        given, wanted, kind=kind, rule=rule, window=window, modes=modes, width=width, draws=draws,
-        level=level, seed=seed,
+        given, wanted, kind=kind, rule=rule, window=window, modes=modes, width=width,
+        dimension=dimension, noise=noise, draws=draws, level=level, seed=seed,
     )  # fmt: skip
     rows = [
         (name, item.value, item.stderr, item.low, item.high)
@@ -215,7 +316,7 @@ def _over_samples(
     drawn = list[tuple[float, float]]()
     for _ in range(draws):
         rows = np.sort(rng.permutation(n)[: n // 2])
-        half = modes_of(read.part(rows), top, seed, found.width)
+        half = modes_of(read.part(rows), top, seed, found.width, found.dimension)
         drawn.append(_same_range(half, rule, window, ends).exponents())
     return np.cov(np.array(drawn).T)
 
@@ -248,34 +349,9 @@ def _same_range(
     return wide.cut(max(ends[0], wide.log_x[0]), ends[1])
 
 
-def _forecast(
-    value: Float[np.ndarray, "2"], drawn: Float[np.ndarray, "draws 2"], level: float
-) -> tuple[dict[str, Estimate], dict[str, float]]:
-    """Estimates by name, and the share of the draws in each regime."""
-
-    alpha, beta = np.vstack([value, drawn]).T
-    named = {"capacity": alpha, "source": beta, "tail": alpha * beta}
-    least = 1 + 1e-6, 1e-6  # below these there is no forecast, and a note says so
-    capacity, source = np.maximum(alpha, least[0]), np.maximum(beta, least[1])
-    lazy = bottleneck_exponents(capacity, source, rich=False)
-    rich = bottleneck_exponents(capacity, source, rich=True)
-    for n in ("time", "compute"):
-        named |= {f"{n}_lazy": lazy[n], f"{n}_rich": rich[n], f"{n}_gain": rich[n] / lazy[n]}
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    estimates = {
-        name: Estimate(
-            float(values[0]),
-            float(values[1:].std()),
-            *(float(end) for end in np.quantile(values[1:], ends)),
-        )
-        for name, values in named.items()
-    }
-    hard, above = source[1:] < 1, source[1:] > 2 - 1 / capacity[1:]
-    shares = (hard.mean(), (~hard & ~above).mean(), (~hard & above).mean())
-    return estimates, {name: float(share) for name, share in zip(REGIMES, shares, strict=True)}
-
-
-def _windows(modes: Modes, window: tuple[float, float], rule: str) -> pl.DataFrame:
+def _windows(
+    modes: Modes, window: tuple[float, float], rule: str, noise: float | None, level: float
+) -> pl.DataFrame:
     """The exponents by both rules over the window, its halves, and one begun lower."""
     low, high = window
     middle = float(np.sqrt(low * high))
@@ -284,31 +360,11 @@ def _windows(modes: Modes, window: tuple[float, float], rule: str) -> pl.DataFra
         ends = default_window(modes, each) if each != rule else window
         for part in (ends, (low, middle), (middle, ends[1]), (low / 2, ends[1])):
             try:
-                rows.append((each, *part, *_curve(modes, each, part).exponents()))
+                curve = _curve(modes, each, part)
             except BadTable:
                 continue
+            alpha, beta = curve.exponents()
+            if each == "resolved" and noise != 0:
+                beta = fit_source([(modes, curve)], noise, level).source.value
+            rows.append((each, *part, alpha, beta))
     return pl.DataFrame(rows, schema=["rule", "low", "high", "capacity", "source"], orient="row")
-
-
-def _notes(value: Float[np.ndarray, "2"], rule: str, modes: Modes) -> tuple[str, ...]:
-    notes = list[str]()
-    if value[0] <= 1:
-        notes.append(
-            f"the capacity comes out as {value[0]:.3g}, not above 1: over this window the kernel's "
-            "trace does not converge, and forecasts take it as 1"
-        )
-    if value[1] <= 0:
-        notes.append("the target has no power left to learn beyond the window: no source")
-    if rule == "resolved" and modes.rank < 0.9 * min(modes.n_data, modes.width):
-        notes.append(
-            f"the features end at {modes.rank}, which bends the spectrum before; if they are so "
-            f"many random features of a wider kernel, width={modes.rank} allows for that"
-        )
-    if rule == "resolved" and value[1] > SATURATED:
-        notes.append("a source near 3 or above reads as 3 by this rule: it is a lower bound")
-    if rule == "tails" and modes.n_data:
-        notes.append(
-            "both tails are those of the sample, whose end is no tail of the population; the rule "
-            "'resolved' allows for that"
-        )
-    return tuple(notes)

@@ -19,6 +19,11 @@ For a power law
 (the half is what a sum from 1 lacks of its integral). N is the number of random features that the
 kernel is made of, if that is small (`width`), else infinite. The window is one of df. The modes at
 the end of an empirical spectrum are no modes of the population; here they only set kappa.
+
+Features of D dimensions end the spectrum of the population at D (`dimension`), where a power law
+goes on. Of df + 1/2 it then lacks the share I(1 - 1/alpha, 1/alpha), of the power left that of
+I(beta, 3 - beta), I the regularised incomplete beta function at lam_D/(lam_D + kappa); both are put
+back with the exponents found, until these stay. Label noise: `reduce.spectrum_noise`.
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 from scipy.optimize import brentq
+from scipy.special import betainc
 
 from kleiber.errors import BadTable
 from kleiber.maths.slopes import window_slope
@@ -38,22 +44,37 @@ Points = Float[np.ndarray, "points"]
 POINTS = 60  # evenly spaced in the logarithm, to which slopes are fitted
 FEWEST = 8  # modes in a window
 GRID, SMALLEST = 800, 1e-12  # ridges, from the largest eigenvalue down to this part of it
+ROUNDS, SETTLED = 60, 1e-7  # of putting back what ends with the features; change of an exponent
+
+
+@dataclass(frozen=True)
+class Ridges:
+    """log kappa of rising ridges with df, 1/(lam_i + z) of every mode, the last standing for those
+    not computed, and 1 - df/N."""
+
+    log_kappa: Float[np.ndarray, "ridges"]
+    df: Float[np.ndarray, "ridges"]
+    shares: Float[np.ndarray, "ridges modes"]
+    short: Float[np.ndarray, "ridges"]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Two curves whose slopes against log x are -1/alpha and beta, or -alpha and -alpha beta."""
+    """Two curves whose slopes against log x are -1/alpha and beta, or -alpha and -alpha beta;
+    `log_end` is that of the last eigenvalue that the features have."""
 
     log_x: Points
     log_size: Points
     log_power: Points
     resolved: bool
+    log_end: float = -np.inf
 
     def cut(self, low: float, high: float) -> Curve:
         """The part between two values of log x."""
         x = np.linspace(low, high, POINTS)
         size = np.interp(x, self.log_x, self.log_size)
-        return Curve(x, size, np.interp(x, self.log_x, self.log_power), self.resolved)
+        power = np.interp(x, self.log_x, self.log_power)
+        return Curve(x, size, power, self.resolved, self.log_end)
 
     def exponents(self) -> tuple[float, float]:
         """alpha and beta."""
@@ -63,21 +84,21 @@ class Curve:
 
 
 def default_window(modes: Modes, rule: str) -> tuple[float, float]:
-    """From 10 modes to a tenth of them ("tails"), or ("resolved") to a third of the samples and of
-    the width, the modes computed, or a fifth of the rank where the features end before."""
+    """From 10 modes to a tenth of them ("tails"), or ("resolved") to a third of the samples, of the
+    width and of the dimension, the modes computed, or a fifth of the rank where the features end
+    although a kernel without end was asked for."""
     if rule == "tails":
         return 10.0, (modes.n_data or modes.eigenvalues.size) / 10
     computed = modes.eigenvalues.size if modes.rest_trace > 0 else np.inf
-    ends = modes.rank < 0.9 * min(modes.n_data, modes.width)
+    ends = modes.rank < 0.9 * min(modes.n_data, modes.width, modes.dimension)
     short = modes.rank / 5 if ends else np.inf
-    return 10.0, float(min(modes.n_data / 3, modes.width / 3, computed, short))
+    return 10.0, float(min(min(modes.n_data, modes.width, modes.dimension) / 3, computed, short))
 
 
-def resolved_curve(modes: Modes, window: tuple[float, float]) -> Curve:
-    """log (df + 1/2) and log left against log kappa, where df is in the window."""
+def raise_ridges(modes: Modes) -> Ridges:
+    """What ridges make of the modes, where kappa rises with them. Raises BadTable for too few."""
     many: Points = np.append(np.ones(modes.eigenvalues.size), modes.rest_count)
     lam: Points = np.append(modes.eigenvalues, modes.rest_trace / max(modes.rest_count, 1))
-    power: Points = np.append(modes.powers, modes.rest_power)
     z: Points = float(lam[0]) * np.geomspace(1.0, SMALLEST, GRID)[::-1]
     share = 1 / (lam + z[:, None])
     df = (share * lam) @ many
@@ -86,18 +107,58 @@ def resolved_curve(modes: Modes, window: tuple[float, float]) -> Curve:
     short = 1 - df / modes.width
     kappa = z / (short * (1 - df / modes.n_data))
     rises = kappa < np.append(np.minimum.accumulate(kappa[::-1])[::-1][1:], np.inf)
-    df, kappa = df[rises], kappa[rises]
-    if kappa.size < 2 * FEWEST:
-        raise BadTable(_too_short(modes, window))
-    along = CubicSpline(np.log(kappa), (share @ power * short)[rises])
-    left = kappa / 2 * (along(np.log(kappa), 2) - along(np.log(kappa), 1))
+    if rises.sum() < 2 * FEWEST:
+        raise BadTable(_too_short(modes, default_window(modes, "resolved")))
+    return Ridges(np.log(kappa[rises]), df[rises], share[rises], short[rises])
+
+
+def resolved_curve(modes: Modes, window: tuple[float, float]) -> Curve:
+    """log (df + 1/2) and log left against log kappa, where df is in the window."""
+    ridges = raise_ridges(modes)
+    df, log_kappa = ridges.df, ridges.log_kappa
+    powers = np.append(modes.powers, modes.rest_power)
+    along = CubicSpline(log_kappa, ridges.shares @ powers * ridges.short)
+    left = np.exp(log_kappa) / 2 * (along(log_kappa, 2) - along(log_kappa, 1))
     inside = (df > 0.5) & (df < window[1] + 1) & (left > 0)
-    x, size = np.log(kappa[inside]), np.log(df[inside])
-    ends = np.interp(np.log(window)[::-1], size[::-1], x[::-1])
+    x, size = log_kappa[inside], np.log(df[inside])
     if not (inside.sum() > FEWEST and window[1] >= 2 * window[0] and df.max() >= window[1]):
         raise BadTable(_too_short(modes, window))
+    ends = np.interp(np.log(window)[::-1], size[::-1], x[::-1])
     whole = Curve(x, np.log(df[inside] + 0.5), np.log(left[inside]), True)
-    return whole.cut(float(ends[0]), float(ends[1]))
+    return _without_end(whole.cut(float(ends[0]), float(ends[1])), modes.dimension)
+
+
+def _without_end(curve: Curve, dimension: float) -> Curve:
+    """A resolved curve as it would be if the power laws went on beyond the features' dimension.
+
+    Left as it is for a capacity up to 1, whose law cannot go on.
+    """
+    found = curve
+    if not np.isfinite(dimension):
+        return found
+    for _ in range(ROUNDS):
+        alpha, beta = found.exponents()
+        if alpha <= 1:
+            return curve
+        # df + 1/2 = (a/kappa)^(1/alpha) (pi/alpha)/sin(pi/alpha) for lam_k = a k^-alpha
+        one = np.log(np.pi / alpha / np.sin(np.pi / alpha))
+        log_a = float((alpha * (found.log_size - one) + found.log_x).mean())
+        log_end = log_a - alpha * np.log(dimension + 0.5)
+        end = np.exp(log_end - curve.log_x)
+        near, part = min(max(beta, 0.01), 2.99), end / (1 + end)
+        modes: Points = np.asarray(betainc(1 - 1 / alpha, 1 / alpha, part))
+        power: Points = np.asarray(betainc(near, 3 - near, part))
+        new = Curve(
+            curve.log_x,
+            curve.log_size - np.log1p(-modes),
+            curve.log_power - np.log1p(-power),
+            True,
+            float(log_end),
+        )
+        if np.abs(np.subtract(new.exponents(), (alpha, beta))).max() < SETTLED:
+            return new
+        found = new
+    return found
 
 
 def tail_curve(modes: Modes, window: tuple[float, float]) -> Curve:

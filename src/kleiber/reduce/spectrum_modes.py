@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
@@ -28,7 +28,8 @@ class Modes:
 
     With samples, these are the eigenvalues of K/P and the power (u_k . y)^2/P that the targets have
     along each, and `rest_*` sum up the modes that were not computed. `n_data` is 0 for modes that
-    are known in themselves, without samples; `width` is the number of random features, if small.
+    are known in themselves, without samples; `width` is the number of random features, if small;
+    `dimension` that of the features, beyond which the population has no modes.
     """
 
     eigenvalues: Vector
@@ -39,6 +40,7 @@ class Modes:
     rest_power: float = 0.0
     outputs: int = 1
     width: float = math.inf
+    dimension: float = math.inf
 
     @property
     def rank(self) -> int:
@@ -83,16 +85,26 @@ def read_samples(given: ArrayLike, targets: ArrayLike, kind: str | None) -> Samp
         )
     if found == "eigenvalues":
         return _modes_as_given(array, y)
+    if not y.any():
+        raise BadTable("The targets are all 0: there is nothing to learn.")
     if found == "gram" and not _symmetric(array):
         raise BadTable("A Gram matrix is square and symmetric.")
     return Samples(found, array, y.reshape(len(y), -1))
 
 
 def modes_of(
-    samples: Samples, top: int | None = None, seed: int = 0, width: float = math.inf
+    samples: Samples,
+    top: int | None = None,
+    seed: int = 0,
+    width: float = math.inf,
+    dimension: float | None = None,
 ) -> Modes:
     """The modes of K/P: all of them up to 4000 samples or features, else the `top` (500) largest,
-    by Lanczos iteration. Raises BadTable for a matrix with negative eigenvalues, NotConverged."""
+    by Lanczos iteration. Raises BadTable for a matrix with negative eigenvalues, NotConverged.
+
+    A `dimension` not given is the number of features, or the rank of a Gram matrix well below its
+    size; of random features (`width`) there is none.
+    """
     n, small = len(samples.targets), min(samples.given.shape)
     power = float((samples.targets**2).sum()) / n
     wanted = top if top is not None else (small if small <= ALL else TOP)
@@ -116,7 +128,13 @@ def modes_of(
     left = 0.0 if whole else max(trace - float(values.sum()), 0.0)
     rest = max(power - float(along.sum()), 0.0)
     outputs = samples.targets.shape[1]
-    return Modes(values, along, n, n - values.size, left, rest, outputs, width)
+    found = Modes(values, along, n, n - values.size, left, rest, outputs, width)
+    if dimension is None:
+        few = found.rank < 0.9 * n
+        features = math.inf if samples.kind == "gram" else samples.given.shape[1]
+        ends = min(features, found.rank if few else math.inf)
+        dimension = float(ends) if math.isinf(width) else math.inf
+    return replace(found, dimension=float(dimension))
 
 
 def _whole(samples: Samples, count: int, seed: int) -> tuple[Vector, Vector]:
