@@ -340,6 +340,8 @@ def test_a_law_without_an_interior_optimum_is_refused(other: Callable[..., Fit])
             assert f"--limit {name}={low:.3g}:{high:.3g}" in str(refused.value)
         with pytest.raises(BadPlan, match="no best split"):
             plan(made, 1e22, limits={name: (None, 1e12)})
+        with pytest.raises(BadPlan, match="no best split"):
+            sensitivity(made, 1e22)
         bounded = plan(made, 1e22, limits={name: (1e10, None)})
         assert bounded.allocation[name].value == 1e10
         assert f"{name} = 1e+10 sits at its limit." in bounded.notes

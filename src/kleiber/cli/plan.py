@@ -143,7 +143,7 @@ def plan_command(
         curve = trace_frontier(fitted, budgets, priced, **options, **asked)
         document["frontier"] = _rows(curve)
     if sensitive:
-        moved = sensitivity(fitted, budget, priced, reach=reach, **asked)
+        moved = sensitivity(fitted, budget, priced, reach=reach, far=far, **asked)
         document["sensitivity"] = _rows(moved)
     if out is not None:
         _save_plan(document, curve, out)

@@ -254,6 +254,8 @@ def find_cost(given: Cost | str, columns: Collection[str] = ()) -> Cost:
     """
     if isinstance(given, Cost):
         return derive(given, columns)
+    if not isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadPlan(f"A cost is a Cost, or text such as 6nd, got {shown(given)}.")
     text, known = given.strip(), costs()
     if text in known:
         return known[text]

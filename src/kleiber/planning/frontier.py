@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from kleiber.fitting.record import Fit, fill
 from kleiber.planning.allocate import allocate
 from kleiber.planning.constraint import Under
 from kleiber.planning.cost import Cost, six_nd
-from kleiber.planning.plan import check_support, plan, pose_question
+from kleiber.planning.plan import plan, pose_question
 from kleiber.planning.question import Ends
 
 
@@ -67,14 +68,17 @@ def sensitivity(
     under: Under | None = None,
     limits: Mapping[str, Ends] | None = None,
     given: Mapping[str, float] | None = None,
+    far: bool = False,
 ) -> pl.DataFrame:
     """How a plan moves with each free parameter: elasticities dlog(plan)/dlog(parameter).
 
     One row per free parameter: an elasticity of 2 in ``n_params`` says that a parameter one per
     cent larger makes the best model two per cent larger. ``shift`` columns multiply it by the
     parameter's relative standard error: how far that parameter's own uncertainty moves the plan.
+    The arguments are those of ``plan``. Raises BadPlan where there is no plan to move.
     """
-    check_support(fit)
+    asked: dict[str, Any] = {"reach": reach, "under": under, "limits": limits, "given": given}
+    plan(replace(fit, draws={}), budget, cost, **asked, far=far)
     question = pose_question(fit, budget, cost, reach, under, limits, None, given)
     step = 1e-3
     moved = [
