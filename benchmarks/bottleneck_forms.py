@@ -38,7 +38,8 @@ def curves(capacity: float, source: float, richness: float) -> pl.DataFrame:
 def describe(law: Law, table: pl.DataFrame) -> str:
     """Capacity, source and the root mean square of the log residuals."""
     found = kleiber.fit(law, table, draws=0)
-    off = np.log(found.predict(table)["predicted"] / table["loss"]).to_numpy()
+    made = found.predict(table)["predicted"].to_numpy()
+    off = np.log(made / table["loss"].to_numpy())
     values = f"{found.params['alpha']:.3g}, {found.params['beta']:.3g}"
     return f"{values} ({np.sqrt(np.mean(off**2)):.1%})"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 from dataclasses import replace
@@ -291,6 +292,36 @@ def test_what_tells_measurements_apart_makes_no_twins() -> None:
     table = pl.DataFrame({"run": [1, 1, 1], "x": [1.0, 1.0, 2.0], "task": ["a", "b", "a"]})
     assert find_twins(table, ["x"], "run") == ()
     assert find_twins(table.drop("task"), ["x"], "run") == ((1, 2),)
+
+
+def test_groups_that_are_no_runs_have_no_twins() -> None:
+    table = runs(40, copies=2).with_columns(model=pl.Series(["a", "b", "c", "d"] * 10).sort())
+    assert missed(fit("chinchilla", table, by="model", draws=0)).repeated == ()
+
+
+@pytest.mark.parametrize(
+    "run", [[float("nan"), *[1.0] * 39], [None, *["a"] * 39], [[1, 2]] * 40, [True, False] * 20]
+)
+def test_a_run_column_that_names_no_runs_is_let_be(run: list[Any]) -> None:
+    made = fit("chinchilla", runs().with_columns(run=pl.Series(run)), draws=0)
+    assert not any("--by" in note for note in made.notes)
+
+
+def test_columns_of_any_kind_pass_through() -> None:
+    table = runs().with_columns(
+        pl.lit(None).alias("nothing"),
+        pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 2, 9)).alias("day"),
+        pl.Series("gaps", [None, *range(39)]),
+        pl.Series("mixed", ["a", None] * 20),
+        pl.Series("truth", [True, False] * 20),
+        pl.lit(math.inf).alias("endless"),
+        pl.lit(1).alias("one"),
+        *(pl.lit(k).alias(f"c{k}") * pl.col("loss") for k in range(80)),
+    )
+    got = missed(fit("chinchilla", table, draws=0))
+    names = [item.column for item in got.trends]
+    assert {"mixed", "truth"} <= set(names)
+    assert not {"nothing", "day", "gaps", "endless", "one"} & set(names)
 
 
 # The floor

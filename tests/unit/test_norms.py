@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from torch import nn  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 from kleiber.errors import BadExperiment, NotConverged  # noqa: E402
 from kleiber.experiment import CNN, Experiment, ResNet, ViT  # noqa: E402
@@ -405,7 +405,7 @@ class Reordered(nn.Module):
         self.second = nn.Linear(7, 6)
         self.first = nn.Linear(5, 7)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.head(torch.relu(self.second(torch.relu(self.first(x)))))
 
 
@@ -438,7 +438,7 @@ def test_our_own_nets_run_in_the_order_of_registration(name: str) -> None:
             super().__init__()
             self.net = module
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x: Tensor) -> Tensor:
             return self.net(x)
 
     traced = [w.name.removeprefix("net.") for w in find_weights(Wrapped(), shape=shape)]
@@ -456,7 +456,7 @@ class Recurrent(nn.Module):
         self.conv = nn.Conv2d(2, 2, 3, padding=1, bias=False)
         self.aside = nn.Linear(3, 3)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         for _ in range(3):
             x = nn.functional.max_pool2d(torch.relu(self.conv(x)), 2)
         return x.flatten(1)
@@ -472,7 +472,7 @@ def test_a_layer_counts_as_often_as_it_runs() -> None:
         for name in set(wanted) - {"log_l1", "log_frobenius"}:
             assert found[name] == pytest.approx(wanted[name], abs=1e-12), (name, shape)
         assert found["log_l1"] == pytest.approx(wanted["log_l1"] - math.log(2))
-    tied = nn.Sequential(nn.Linear(6, 6, bias=False), nn.ReLU(), nn.Linear(6, 6, bias=False))
+    tied: Any = nn.Sequential(nn.Linear(6, 6, bias=False), nn.ReLU(), nn.Linear(6, 6, bias=False))
     tied[2].weight = tied[0].weight
     apart = copy.deepcopy(tied)
     apart[2].weight = nn.Parameter(tied[0].weight.detach().clone())
@@ -497,7 +497,7 @@ def test_a_parametrised_layer_counts_with_the_weight_that_it_computes() -> None:
     from torch.nn.utils import parametrizations
 
     torch.manual_seed(0)
-    module = nn.Sequential(
+    module: Any = nn.Sequential(
         parametrizations.weight_norm(nn.Linear(5, 8)),
         nn.ReLU(),
         parametrizations.spectral_norm(nn.Linear(8, 6)),
@@ -506,7 +506,9 @@ def test_a_parametrised_layer_counts_with_the_weight_that_it_computes() -> None:
     ).double()
     module.train()
     state = copy.deepcopy(module.state_dict())
-    plain = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 6))
+    plain: Any = nn.Sequential(
+        nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 6)
+    )
     module.eval()
     with torch.no_grad():
         for k in (0, 2, 4):
@@ -537,7 +539,7 @@ class TokenViT(nn.Module):
         self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
         self.patches = nn.Conv2d(1, 8, 4, 4)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.class_token.expand(len(x), -1, -1), x], 1) + self.pos_embedding
         return self.head(self.layer(x)[:, 0])

@@ -26,6 +26,7 @@ from kleiber.fitting.repeats import (
     TYPICAL,
     find_twins,
     judge_repeats,
+    names_run,
     number_cells,
     run_column,
     widening,
@@ -66,7 +67,7 @@ def inspect_fit(
         lack_of_fit=lack,
         worst=_worst(seen, tangent),
         floor=_find_floor(seen, law, params, tangent, ask.noise.scale == "log"),
-        repeated=() if run is None else find_twins(frame, law.variables, run),
+        repeated=find_twins(frame, law.variables, run) if run and names_run(run) else (),
     )
     made = remark(made, spare=len(seen.rows) - seen.jacobian.shape[1], tested=tangent is not None)
     wide = 1.0

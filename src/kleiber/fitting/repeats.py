@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from kleiber.fitting.misfit import LackOfFit
 from kleiber.fitting.trends import Tangent, f_probability
-from kleiber.table import kind_of
+from kleiber.table import floats, kind_of
 
 TYPICAL = 0.6827  # the share of normal errors that lie within one standard deviation
 RUNS = ("run", "run_id", "run_name")  # columns that name the run that a row was measured in
@@ -63,11 +63,20 @@ def judge_repeats(
 
 def run_column(frame: pl.DataFrame) -> str | None:
     """The column that names runs of several rows each, if there is one."""
-    for name in frame.columns:
-        if name.casefold() in RUNS and not frame[name].null_count():
+    for name in filter(names_run, frame.columns):
+        kind = kind_of(frame[name])
+        gaps = frame[name].null_count() or (
+            kind == "numbers" and np.isnan(floats(frame, name)).any()
+        )
+        if kind in ("numbers", "text") and not gaps:
             if 2 <= frame[name].n_unique() <= len(frame) / 2:
                 return name
     return None
+
+
+def names_run(name: str) -> bool:
+    """Whether a column's name says that it names runs."""
+    return name.casefold() in RUNS
 
 
 def find_twins(
@@ -75,8 +84,10 @@ def find_twins(
 ) -> tuple[tuple[int, int], ...]:
     """Numbers, from 1, of rows that one run holds twice: the same run, the same values of the
     law's variables and of all that tells measurements apart, each with its first such row."""
-    texts = [name for name in frame.columns if kind_of(frame[name]) == "text"]
-    names = dict.fromkeys([run, *variables, *texts, *(n for n in OTHERWISE if n in frame.columns)])
+    kinds = {name: kind_of(frame[name]) for name in frame.columns}
+    texts = [name for name, kind in kinds.items() if kind == "text"]
+    others = [name for name in OTHERWISE if kinds.get(name) == "numbers"]
+    names = dict.fromkeys([run, *variables, *texts, *others])
     _, first, which = np.unique(
         np.stack([frame[name].rank("dense").fill_null(0).to_numpy() for name in names], axis=1),
         axis=0, return_index=True, return_inverse=True,

@@ -21,6 +21,7 @@ from kleiber.fitting.trends import (
 )
 from kleiber.table import floats, kind_of
 
+MANY = 60  # columns beyond the law's own that are looked at, the first of the table
 BINS = 8  # of a column, in which the law's gap is looked at
 MEASURES = frozenset(  # words in the names of columns that are measured, not chosen: the noise
     # of a run moves them with its target
@@ -77,9 +78,9 @@ def find_suspects(seen: Seen, skipped: tuple[str | None, ...]) -> dict[str, Susp
     both = [_numbers(seen.frame, name) for name in ("n_params", "n_tokens")]
     if both[0] is not None and both[1] is not None and "flops" not in seen.frame.columns:
         add(COMPUTE, Suspect(Question(both[0] * both[1])))
-    for name in seen.frame.columns:
-        if name in found or name in seen.variables or name in skipped or is_measure(name):
-            continue
+    taken = {*found, *seen.variables, *skipped}
+    others = [name for name in seen.frame.columns if name not in taken and not is_measure(name)]
+    for name in others[:MANY]:
         values = _numbers(seen.frame, name)
         if values is not None:
             add(name, Suspect(Question(values), _chosen(name, values)))

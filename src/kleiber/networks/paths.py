@@ -91,7 +91,7 @@ def _computed(module: nn.Module) -> nn.Module:
     for part in module.modules():
         if parametrize.is_parametrized(part):
             base = type(part).__bases__[0]
-            plain = made[id(part)] = base.__new__(base)
+            plain = made[id(part)] = base.__new__(base)  # pyright: ignore
             plain.__dict__.update(part.__dict__)
             plain._parameters = dict(part._parameters)
             plain._modules = {k: v for k, v in part._modules.items() if k != "parametrizations"}

@@ -29,6 +29,7 @@ back with the exponents found, until these stay. Label noise: `reduce.spectrum_n
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float
@@ -146,8 +147,8 @@ def _without_end(curve: Curve, dimension: float) -> Curve:
         log_end = log_a - alpha * np.log(dimension + 0.5)
         end = np.exp(log_end - curve.log_x)
         near, part = min(max(beta, 0.01), 2.99), end / (1 + end)
-        modes: Points = np.asarray(betainc(1 - 1 / alpha, 1 / alpha, part))
-        power: Points = np.asarray(betainc(near, 3 - near, part))
+        modes = cast("Points", betainc(1 - 1 / alpha, 1 / alpha, part))
+        power = cast("Points", betainc(near, 3 - near, part))
         new = Curve(
             curve.log_x,
             curve.log_size - np.log1p(-modes),
