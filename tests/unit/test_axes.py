@@ -126,4 +126,4 @@ def test_labels_of_strange_names() -> None:
     assert axis_label("anything") == "anything"
     assert unit_of("anything") == ""
     assert short("two\nlines") == "two lines"
-    assert len(short("x" * 500)) == 40
+    assert len(short("x" * 500)) == 32

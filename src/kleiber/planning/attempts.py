@@ -21,7 +21,8 @@ from kleiber.claim import Estimate
 from kleiber.errors import BadPlan, shown
 from kleiber.fitting.intervals import Interval, check_level
 from kleiber.planning.advice import advise, estimate_of, standing
-from kleiber.planning.cost import Cost, check_budget, is_real
+from kleiber.planning.amounts import check_budget, is_real
+from kleiber.planning.cost import Cost
 from kleiber.planning.extrapolation import FAR, extrapolations
 from kleiber.planning.known import curve_of
 from kleiber.planning.plan import Plan, describe_plan

@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from kleiber.errors import BadFormula, BadPlan, shown
 from kleiber.formula import evaluate, number, symbols
-from kleiber.planning.cost import Cost, check_budget, find_cost
+from kleiber.planning.amounts import check_budget
+from kleiber.planning.cost import Cost, find_cost
 
 SIGN = re.compile(r"<=|>=|==|=|<|>|≤|≥")
 EXAMPLES = "such as n_params<=8e9, n_tokens>=20*n_params or 16*n_params<=8e10"

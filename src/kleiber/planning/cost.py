@@ -6,12 +6,10 @@ name of a cost is the text that builds it, and ``find_cost`` reads that text; no
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
-from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +24,7 @@ from kleiber.counting import (
 )
 from kleiber.errors import BadFormula, BadPlan, nearest, shown
 from kleiber.formula import Expr, number, parse, substitute, symbol, symbols, walk
+from kleiber.planning.amounts import check_positive, is_real
 from kleiber.planning.call import Form, build, form_of, read_call, write_call
 
 SLOWEST = 1e6  # FLOP/s of a device: fewer are TFLOP/s or GFLOP/s
@@ -78,10 +77,10 @@ def serve(*, tokens: float, queries: float = 1.0, k: float = 1.0, prompt: float 
     ``tokens`` are those of one answer, ``k`` answers are drawn for each query, and the ``prompt``
     is read once for all of them. The attention to earlier tokens is not counted.
     """
-    _positive(queries=queries, tokens=tokens, k=k)
+    check_positive(queries=queries, tokens=tokens, k=k)
     if not (is_real(prompt) and prompt >= 0):
         raise BadPlan(f"prompt must be zero or more tokens, got {shown(prompt)}")
-    _positive(all_tokens=queries * (prompt + k * tokens))
+    check_positive(all_tokens=queries * (prompt + k * tokens))
     each = f"{k:g} answers of {tokens:g} tokens" if k != 1 else f"an answer of {tokens:g} tokens"
     read = f" after a prompt of {prompt:g} tokens, read once" if prompt else ""
     return Cost(
@@ -134,8 +133,8 @@ def gpu_hours(cost: Cost | str, *, flops_per_second: float, utilisation: float) 
     if base.unit not in (FLOPS, OTHER):
         raise BadPlan(f"gpu_hours needs a cost in FLOPs, but {base.name} is in {base.unit}")
     rate = {"flops_per_second": flops_per_second, "utilisation": utilisation}
-    _positive(**rate)
-    _positive(flops_per_hour=flops_per_second * 3600 * utilisation)
+    check_positive(**rate)
+    check_positive(flops_per_hour=flops_per_second * 3600 * utilisation)
     if flops_per_second < SLOWEST:
         raise BadPlan(
             f"flops_per_second = {flops_per_second:g} is slower than any device: it counts single "
@@ -164,7 +163,7 @@ def money(
     A cost in FLOPs needs the peak and the utilisation of ``gpu_hours``; a cost in GPU-hours none.
     """
     base = hours = find_cost(cost)
-    _positive(price=price)
+    check_positive(price=price)
     if base.unit == GPU_HOURS:
         if flops_per_second is not None or utilisation is not None:
             raise BadPlan(f"{base.name} is in GPU-hours already; give the price alone")
@@ -308,37 +307,12 @@ def derive(cost: Cost, columns: Collection[str]) -> Cost:
     return replace(cost, formula=str(whole), convention=says)
 
 
-def check_budget(budget: float, what: str = "the budget") -> float:
-    """The budget as a float; BadPlan unless it is a finite and positive number."""
-    if not (is_real(budget) and budget > 0):
-        raise BadPlan(
-            f"{what[0].upper()}{what[1:]} must be a positive number, got {shown(budget)}."
-        )
-    return float(budget)
-
-
 def _forms() -> dict[str, Form]:
     shape = {field.name: str(field.type) for field in fields(ShapeRule)}
     flat = {name: kind for name, kind in shape.items() if name != "aspect"}
     return {
         name: form_of(make, flat if make is width_depth else shape) for name, make in MAKERS.items()
     }
-
-
-def _positive(**values: Any) -> None:
-    for name, value in values.items():
-        if not (is_real(value) and value > 0):
-            raise BadPlan(f"{name} must be a positive number, got {shown(value)}")
-
-
-def is_real(value: Any) -> bool:
-    """Whether this is a finite number, and no truth value."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number that no float holds
-        return False
 
 
 def _rule(rule: ShapeRule | None, options: Mapping[str, Any], *, without: str = "") -> ShapeRule:
@@ -375,10 +349,10 @@ def _describe(rule: ShapeRule) -> str:
         f"{'tied' if rule.tied else 'untied'} embeddings",
     ]
     words += [f"{rule.group:g} query heads per key head"] * (rule.group != 1)
-    if rule.experts is not None:
-        words.append(f"{rule.experts:g} experts of which a token passes {rule.active_experts:g}")
-    if rule.window is not None:
-        words.append(f"a window of {rule.window:g} in {rule.window_share:.0%} of the layers")
+    if rule.experts:
+        words += [f"{rule.experts:g} experts of which a token passes {rule.active_experts:g}"]
+    if rule.window:
+        words += [f"a window of {rule.window:g} in {rule.window_share:.0%} of the layers"]
     return ", ".join(words)
 
 

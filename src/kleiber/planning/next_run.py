@@ -22,7 +22,8 @@ from jaxtyping import Float
 from kleiber.errors import BadPlan, BadTable, listed, nearest
 from kleiber.fitting.record import Fit
 from kleiber.formula import calculate
-from kleiber.planning.cost import Cost, check_budget, find_cost, six_nd
+from kleiber.planning.amounts import check_budget
+from kleiber.planning.cost import Cost, find_cost, six_nd
 from kleiber.planning.plan import check_support
 from kleiber.table import as_frame, numbers
 

@@ -15,8 +15,9 @@ from kleiber.errors import BadPlan
 from kleiber.fitting.intervals import Interval, check_level
 from kleiber.fitting.record import Fit
 from kleiber.planning.allocate import allocate
+from kleiber.planning.amounts import check_budget
 from kleiber.planning.constraint import Under, read_constraints, say_constraint
-from kleiber.planning.cost import Cost, check_budget, find_cost, six_nd
+from kleiber.planning.cost import Cost, find_cost, six_nd
 from kleiber.planning.direction import find_sense
 from kleiber.planning.extrapolation import (
     check_spending,

@@ -18,7 +18,8 @@ from jaxtyping import Float
 from kleiber.errors import BadPlan, nearest, shown
 from kleiber.formula import calculate
 from kleiber.law import Law
-from kleiber.planning.cost import Cost, is_real
+from kleiber.planning.amounts import is_real
+from kleiber.planning.cost import Cost
 
 SMALLEST = 1.0  # of a parameter, token or step count, where no limit is given
 LARGEST = 1e99

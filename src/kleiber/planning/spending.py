@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from kleiber.errors import BadPlan, nearest, shown
 from kleiber.formula import calculate
-from kleiber.planning.cost import Cost, find_cost, is_real, total
+from kleiber.planning.amounts import is_real
+from kleiber.planning.cost import Cost, find_cost, total
 from kleiber.planning.curve import Curve
 from kleiber.planning.question import LARGEST, SMALLEST, Ends, read_ends
 from kleiber.planning.split import Values, Work
