@@ -220,7 +220,7 @@ def filtered(table: pl.DataFrame, where: str, *, renames: Mapping[str, str]) -> 
                 f"has {listed(table.columns)}.{hint}"
             )
         mask = mark_rows(table, where, condition)
-        if mask.dtype not in (pl.Boolean, pl.Null):
+        if mask.dtype != pl.Boolean and mask.dtype != pl.Null:
             raise BadTable(f"The filter {shown(where)} is {kind_of(mask)}, not true or false.")
         kept = table.filter(mask)
     except POLARS_FAILURES as error:

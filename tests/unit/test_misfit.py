@@ -320,7 +320,7 @@ def test_columns_of_any_kind_pass_through() -> None:
     )
     got = missed(fit("chinchilla", table, draws=0))
     names = [item.column for item in got.trends]
-    assert {"mixed", "truth"} <= set(names)
+    assert "mixed" in names
     assert not {"nothing", "day", "gaps", "endless", "one"} & set(names)
 
 

@@ -23,7 +23,7 @@ from kleiber.fitting.linear import FARTHEST, tangent_refits
 from kleiber.fitting.problem import Problem, is_curved, look, minimise, residuals
 from kleiber.fitting.student import even_noise
 from kleiber.fitting.wild import normal_factors, stretch_residuals
-from kleiber.maths.levenberg import Descent, Local
+from kleiber.maths.levenberg import Descent, Local, solve_each
 
 AT_ONCE = 400_000  # rows x parameters x draws worked on between two signs of life
 TOLERANCE = 1e-10  # relative, on the objective of each draw
@@ -178,7 +178,7 @@ class _Refitting:
         gauss = local.gauss[rows] / (unit[:, :, None] * unit[:, None, :])
         size = np.sqrt(np.maximum(np.einsum("mpp->mp", gauss), 1e-300))
         scaled = gauss / (size[:, :, None] * size[:, None, :]) + 1e-9 * np.eye(trial.shape[1])
-        step = -np.linalg.solve(scaled, (gradient / size)[:, :, None])[:, :, 0] / size
+        step = -np.nan_to_num(solve_each(scaled, gradient / size)) / size
         own = lift.inward * np.clip(lift.inward * step[:, k], 0, lift.room)
         step = np.clip(step, -FARTHEST, FARTHEST)
         out = trial + step

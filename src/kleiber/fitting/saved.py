@@ -126,9 +126,10 @@ def load(path: str | Path, *, group: Any = None, trust: bool = False) -> Fit:
     missing = [key for key in REQUIRED if not isinstance(given, dict) or key not in given]
     if missing:
         raise BadTable(f"{path} is not a saved fit: it has no {', '.join(missing)}")
-    refuse_newer(given.get("version"), str(path))
+    whole = cast("Mapping[str, Any]", given)
+    refuse_newer(whole.get("version"), str(path))
     try:
-        fit = _fit_from(cast("Mapping[str, Any]", given), trust)
+        fit = _fit_from(whole, trust)
         _check_whole(fit)
         return fit
     except (BadTable, BadLaw, BadFormula) as error:
