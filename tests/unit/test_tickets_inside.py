@@ -171,6 +171,10 @@ def test_doors() -> None:
         solve_nets(draw_nets(256, 4), X, Y)
     with pytest.raises(BadTable, match="differ by a line"):
         match_neurons(draw_nets(4, 4, activation="relu_squared"), modulo_line=True)
+    with pytest.raises(BadTable, match="pairs are of 3 nets of width 8"):
+        extrapolate_subsets(draw_nets(8, 4), X, Y, pairs=match_neurons(draw_nets(8, 3)))
+    with pytest.raises(BadTable, match="tickets must be whole and from 1 to 4"):
+        extrapolate_subsets(draw_nets(8, 4), X, Y, sizes=[5])
     with pytest.raises(BadTable, match="given as width 4"):
         judge_tickets({4: draw_nets(8, 4)}, X, Y)
 

@@ -9,12 +9,12 @@ whatever the net is (sampling without replacement). So the fall as 1/n says noth
 the drop at n = N, MSE(N/2)/MSE(N) = 1 + N <S^2>/MSE(N), which is 2 for an average of N independent
 parts without bias. A ticket is a mirrored pair, so that the parts of `extrapolate_subsets` are the
 matched pairs and the neurons without a partner, and the constant c, which all tickets share, is
-fitted again for every subset. Half of a pair is a line and half a ticket: neurons drawn one by one
+fitted again for every subset. Half of a pair is no ticket: neurons drawn one by one
 (`extrapolate_neurons`) drop by orders of magnitude in an exact ensemble of tickets too.
 
-Tickets' weights may differ. Let G_k be the outputs of the matched pairs and of
-neurons without a partner, E_k what is left of G_k when its parts along 1, x and the target are
-taken off. Then f errs by sum_k E_k, and
+Tickets' weights may differ. Let G_k be the outputs of the matched pairs and of neurons without a
+partner, E_k what is left of G_k when its parts along 1, x and the target are taken off. Then
+f errs by sum_k E_k, and
 
     synergy = sum_k <E_k^2>/<(sum_k E_k)^2>
 
@@ -178,8 +178,7 @@ def extrapolate_subsets(
                 found.append(np.array(each))
         return np.stack(found)
 
-    half, last = scaled([whole // 2, whole]).T
-    drop = ratio_of(half, np.maximum(last, np.finfo(float).tiny), seed=seed)
+    drop = ratio_of(ends.sum(1), np.maximum(ends[:, 0], np.finfo(float).tiny), seed=seed)
     count = _counted(sizes, whole, "tickets")
     most = inputs.size // (2 * POINTS_PER_NEURON)
     return _collect("ticket", count, whole, draws, (scaled, refitted), most, drop)
@@ -263,6 +262,11 @@ def _collect(
 
 def _memberships(nets: Nets, pairs: Pairs) -> list[Float[np.ndarray, "tickets width"]]:
     """Which neurons each ticket of each net has: the pairs, then those without a partner."""
+    if len(pairs.left) != len(nets.w) or pairs.width != nets.width:
+        raise BadTable(
+            f"The pairs are of {len(pairs.left)} nets of width {pairs.width}, and the nets given "
+            f"are {len(nets.w)} of width {nets.width}."
+        )
     each = np.eye(nets.width)
     found: list[Float[np.ndarray, "tickets width"]] = []
     for left, right in zip(pairs.left, pairs.right, strict=True):
