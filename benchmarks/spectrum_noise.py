@@ -27,7 +27,7 @@ from kleiber.reduce.spectrum_noise import fit_source
 Found = dict[str, Estimate]
 CAPACITIES, SOURCES, NOISES = (1.3, 1.8, 2.5), (0.3, 0.8, 1.5), (0.0, 0.01, 0.1)
 FINITE = ((1.3, 0.5, 0.01), (1.5, 0.5, 0.0), (1.5, 0.8, 0.1), (2.0, 0.5, 0.01), (2.0, 1.5, 0.0))
-SHAPES = ((600, 150), (300, 300), (300, 1000))  # samples, dimensions
+SHAPES = ((1000, 150), (300, 300), (300, 1000))  # samples, dimensions
 MODES = 1000
 DRAWS = 8
 
