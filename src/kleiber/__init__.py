@@ -4,36 +4,36 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from kleiber import laws, reduce, theory
-from kleiber.claim import Claim, Estimate, Verdict
-from kleiber.errors import BadExperiment, BadFormula, BadLaw, BadPlan, BadTable, NotConverged
-from kleiber.fitting.compare import Comparison, compare
-from kleiber.fitting.fit import fit
-from kleiber.fitting.groups import GroupFit, GroupFits, fit_groups
-from kleiber.fitting.intervals import Interval
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.posterior import sample_posterior
-from kleiber.fitting.prediction import Prediction, predict
-from kleiber.fitting.profile import profile
-from kleiber.fitting.record import Fit
-from kleiber.fitting.saved import load, save
-from kleiber.fitting.status import Status
-from kleiber.law import Domain, Law, fraction, law_from_formula, positive, real
-from kleiber.papers import check
-from kleiber.planning import cost
-from kleiber.planning.frontier import sensitivity, trace_frontier
-from kleiber.planning.next_run import next_run
-from kleiber.planning.plan import Plan, plan
-from kleiber.table import read_table, write_table
 from kleiber.version import __version__
 
 if TYPE_CHECKING:
+    from kleiber import laws, reduce, theory
+    from kleiber.claim import Claim, Estimate, Verdict
+    from kleiber.errors import BadExperiment, BadFormula, BadLaw, BadPlan, BadTable, NotConverged
     from kleiber.experiment import Experiment, read_experiment
+    from kleiber.fitting.compare import Comparison, compare
     from kleiber.fitting.counts.fit import fit_counts
+    from kleiber.fitting.fit import fit
     from kleiber.fitting.forecast import NormForecast, forecast_from_norm
+    from kleiber.fitting.groups import GroupFit, GroupFits, fit_groups
+    from kleiber.fitting.intervals import Interval
+    from kleiber.fitting.noise import Noise
+    from kleiber.fitting.posterior import sample_posterior
+    from kleiber.fitting.prediction import Prediction, predict
+    from kleiber.fitting.profile import profile
+    from kleiber.fitting.record import Fit
+    from kleiber.fitting.saved import load, save
+    from kleiber.fitting.status import Status
+    from kleiber.law import Domain, Law, fraction, law_from_formula, positive, real
     from kleiber.networks import train
+    from kleiber.papers import check
+    from kleiber.planning import cost
     from kleiber.planning.attempts import AttemptPlan, plan_attempts
+    from kleiber.planning.frontier import sensitivity, trace_frontier
+    from kleiber.planning.next_run import next_run
+    from kleiber.planning.plan import Plan, plan
     from kleiber.sweeps.run import sweep
+    from kleiber.table import read_table, write_table
 
 __all__ = [
     "AttemptPlan",
@@ -91,25 +91,67 @@ __all__ = [
     "write_table",
 ]
 
-_LATER = {  # loaded when first asked for, so that the import stays cheap
+_HOMES = {  # where each name is, loaded when it is first asked for: the import itself is quick
     "AttemptPlan": "planning.attempts",
+    "BadExperiment": "errors",
+    "BadFormula": "errors",
+    "BadLaw": "errors",
+    "BadPlan": "errors",
+    "BadTable": "errors",
+    "Claim": "claim",
+    "Comparison": "fitting.compare",
+    "Domain": "law",
+    "Estimate": "claim",
     "Experiment": "experiment",
+    "Fit": "fitting.record",
+    "GroupFit": "fitting.groups",
+    "GroupFits": "fitting.groups",
+    "Interval": "fitting.intervals",
+    "Law": "law",
+    "Noise": "fitting.noise",
     "NormForecast": "fitting.forecast",
+    "NotConverged": "errors",
+    "Plan": "planning.plan",
+    "Prediction": "fitting.prediction",
+    "Status": "fitting.status",
+    "Verdict": "claim",
+    "check": "papers",
+    "compare": "fitting.compare",
+    "cost": "planning.cost",
+    "fit": "fitting.fit",
     "fit_counts": "fitting.counts.fit",
+    "fit_groups": "fitting.groups",
     "forecast_from_norm": "fitting.forecast",
+    "fraction": "law",
+    "law_from_formula": "law",
+    "load": "fitting.saved",
+    "next_run": "planning.next_run",
+    "plan": "planning.plan",
     "plan_attempts": "planning.attempts",
+    "positive": "law",
+    "predict": "fitting.prediction",
+    "profile": "fitting.profile",
     "read_experiment": "experiment",
+    "read_table": "table",
+    "real": "law",
+    "sample_posterior": "fitting.posterior",
+    "save": "fitting.saved",
+    "sensitivity": "planning.frontier",
     "sweep": "sweeps.run",
+    "trace_frontier": "planning.frontier",
     "train": "networks",
+    "write_table": "table",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
-    if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}") is None:
+    home = _HOMES.get(name, name)
+    if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{home}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f"{__name__}.{name}")
+    module = importlib.import_module(f"{__name__}.{home}")
+    value = getattr(module, name) if name in _HOMES and name != "cost" else module
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

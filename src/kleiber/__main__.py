@@ -1,6 +1,27 @@
-"""``python -m kleiber``: the command line."""
+"""The command ``kleiber``, also as ``python -m kleiber``: the command line, loaded with care.
 
-from kleiber.cli import main
+What it needs takes a second to load. Ctrl-C in that second ends the process at once, as it ends
+any program that has not begun, instead of tracing through half-loaded modules: importing this
+module, which only the command does, gives the signal its default action, and ``main`` gives it back
+to Python.
+"""
+
+import signal
+import sys
+import threading
+
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def main() -> None:
+    """Load the command line and run it."""
+    from kleiber.cli import main as run
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()
+
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,10 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from jaxtyping import Int
 
 from kleiber.errors import BadTable, nearest, reason
 from kleiber.files import land
-from kleiber.lines import POLARS_FAILURES, named, read_csv, read_json_lines
+from kleiber.lines import (
+    POLARS_FAILURES,
+    csv_row_numbers,
+    json_row_numbers,
+    named,
+    read_csv,
+    read_json_lines,
+)
 
 HEAD = 4096  # bytes looked at to tell what a file is
 MAGIC = (  # first bytes of a file, and what they show it to be
@@ -61,6 +69,15 @@ def read_file(path: str | os.PathLike[str]) -> pl.DataFrame:
     if frame.height == 0 or frame.width == 0:
         raise BadTable(f"{named(file)} has column names but no rows; a table needs at least one.")
     return frame
+
+
+def number_rows(path: str | os.PathLike[str], frame: pl.DataFrame) -> Int[np.ndarray, "rows"]:
+    """Which row of its file each row of a frame is, from 1; a line of a text file is a row of it,
+    the header included."""
+    file = Path(path)
+    numberers = {".csv": csv_row_numbers, ".jsonl": json_row_numbers, ".ndjson": json_row_numbers}
+    numberer = numberers.get(file.suffix.lower())
+    return np.arange(frame.height) + 1 if numberer is None else numberer(file, frame)
 
 
 def check_file(file: Path) -> str:

@@ -5,6 +5,7 @@ A file is first scanned in pieces, so that one endless line is refused before it
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -14,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 import polars as pl
+from jaxtyping import Int
 
 from kleiber.errors import BadTable, reason, shown
 
@@ -87,9 +89,32 @@ def header(file: Path) -> list[str]:
     return names
 
 
+def csv_row_numbers(file: Path, frame: pl.DataFrame) -> Int[np.ndarray, "rows"]:
+    """The line of a CSV file on which each row of its frame ends, counted from 1."""
+    with file.open("rb") as handle:
+        breaks = sum(piece.count(b"\n") for piece in iter(lambda: handle.read(PIECE), b""))
+        handle.seek(-1, 2)
+        ended = handle.read() == b"\n"
+    if breaks + (not ended) == frame.height + 1:
+        return np.arange(frame.height) + 2
+    at: list[int] = []
+    with file.open(encoding="utf-8-sig", newline="") as handle, contextlib.suppress(csv.Error):
+        lines = csv.reader(handle)
+        at = [lines.line_num for cells in lines if cells][1:]
+    return np.array(at if len(at) == frame.height else range(2, frame.height + 2))
+
+
+def json_row_numbers(file: Path, frame: pl.DataFrame) -> Int[np.ndarray, "rows"]:
+    """The line of a JSON Lines file on which each row of its frame stands, counted from 1."""
+    with file.open("rb") as handle:
+        at = [number for number, line in enumerate(handle, start=1) if line.strip()]
+    return np.array(at if len(at) == frame.height else range(1, frame.height + 1))
+
+
 def check_names(names: Sequence[str], where: str) -> None:
     """Refuse column names that stand twice."""
-    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    seen = set[str]()
+    twice = next((name for name in names if name in seen or seen.add(name)), None)
     if twice is not None:
         raise BadTable(f"{where} has two columns called {twice!r}; names must differ.")
 

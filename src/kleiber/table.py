@@ -2,8 +2,8 @@
 
 `read_table` takes a file or any data frame and applies, in this order, rename, derive, where.
 Columns are checked when they are asked for as numbers, so columns nobody uses may hold anything.
-Rows are counted from 1 without the header. Every error is a BadTable (BadFormula for a derived
-column that cannot be parsed) with one sentence.
+Rows are counted from 1 without the header, or as the file's where the command line read it. Every
+error is a BadTable (BadFormula for a derived column that cannot be parsed) with one sentence.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.columns import COLUMNS
+from kleiber.columns import COLUMNS, FILE_ROW
 from kleiber.errors import BadTable, listed, nearest, reason, shown
 from kleiber.filters import check_condition, mark_missing, mark_rows, retype
-from kleiber.formats import read_file, write_file
+from kleiber.formats import number_rows, read_file, write_file
 from kleiber.formula import evaluate, parse, symbols
 from kleiber.lines import POLARS_FAILURES, check_names, series_of
+from kleiber.rows import given_columns, name_row
 
 
 def read_table(
@@ -36,17 +37,22 @@ def read_table(
     derive: Mapping[str, str] | None = None,
     weights: str | None = None,
     skip_missing: str | Sequence[str] = (),
+    keep_rows: bool = False,
 ) -> pl.DataFrame:
     """Read a table from a file (.csv, .parquet, .jsonl, .ndjson, .npz) or from any data frame.
 
     `rename` is {old: new}; `derive` adds columns from formulas, {"flops": "6*n_params*n_tokens"};
     `where` keeps the rows for which a SQL expression such as "epoch_kept = true" holds; `weights`
     names a column that must hold usable weights; rows without a value in the columns
-    `skip_missing` are dropped, with a warning that says how many. Raises BadTable, or BadFormula
-    for `derive`.
+    `skip_missing` are dropped, with a warning that says how many; `keep_rows` adds the column
+    `file_row`, by which messages name a row as it is numbered in the file. Raises BadTable, or
+    BadFormula for `derive`.
     """
     if isinstance(source, str | os.PathLike):
-        table = read_file(cast("str | os.PathLike[str]", source))
+        place = cast("str | os.PathLike[str]", source)
+        table = read_file(place)
+        if keep_rows and FILE_ROW not in table.columns:
+            table = table.with_columns(pl.Series(FILE_ROW, number_rows(place, table)))
     else:
         table = as_frame(source)
     if table.height == 0 or table.width == 0:
@@ -174,10 +180,11 @@ def renamed(table: pl.DataFrame, rename: Mapping[str, str]) -> pl.DataFrame:
                 f"rename={{{new!r}: {old!r}}}, on the command line --rename {old}={_quoted(new)}."
             )
         if old not in table.columns:
+            known = given_columns(table)
             raise BadTable(
                 f"Cannot rename {old!r} to {new!r}: the table has no column {old!r}; it has "
-                f"{listed(table.columns)}.{nearest(old, table.columns)} (Renames read {{old: new}} "
-                "in Python, new=old on the command line.)"
+                f"{listed(known)}.{nearest(old, known)} (Renames read {{old: new}} in Python, "
+                "new=old on the command line.)"
             )
     after = [rename.get(name, name) for name in table.columns]
     for old, new in rename.items():
@@ -210,14 +217,14 @@ def filtered(table: pl.DataFrame, where: str, *, renames: Mapping[str, str]) -> 
         for name in condition.meta.root_names():
             if name in table.columns:
                 continue
-            hint = nearest(name, table.columns)
+            hint = nearest(name, given_columns(table))
             if name in renames:
                 hint = f" It was renamed to {renames[name]!r}."
             elif f'"{name}"' in where:
                 hint += f" Text values go in single quotes, '{name}'."
             raise BadTable(
                 f"The filter {shown(where)} uses the column {name!r}, which the table lacks; it "
-                f"has {listed(table.columns)}.{hint}"
+                f"has {listed(given_columns(table))}.{hint}"
             )
         mask = mark_rows(table, where, condition)
         if mask.dtype != pl.Boolean and mask.dtype != pl.Null:
@@ -256,12 +263,13 @@ def require(table: pl.DataFrame, columns: Iterable[str]) -> None:
     for name in columns:
         if name in table.columns:
             continue
+        given = given_columns(table)
         aliases = COLUMNS[name].aliases if name in COLUMNS else ()
-        known = next((alias for alias in aliases if alias in table.columns), None)
-        hint = f" Did you mean {known!r}?" if known else nearest(name, table.columns)
+        known = next((alias for alias in aliases if alias in given), None)
+        hint = f" Did you mean {known!r}?" if known else nearest(name, given)
         old = known or (hint.split("'")[1] if hint else "old")
         raise BadTable(
-            f"The table has no column {name!r}; it has {listed(table.columns)}.{hint} To rename, "
+            f"The table has no column {name!r}; it has {listed(given)}.{hint} To rename, "
             f"write rename={{{old!r}: {name!r}}} in Python, --rename {name}={_quoted(old)} on the "
             "command line."
         )
@@ -295,18 +303,13 @@ def floats(table: pl.DataFrame, column: str) -> Float[np.ndarray, "rows"]:
         wrong = (text.cast(pl.Float64, strict=False).is_null() & text.is_not_null()).arg_max() or 0
         raise BadTable(
             f"Column {column!r} must hold numbers but holds text: {shown(text[wrong])} in "
-            f"{_row(table, wrong)}."
+            f"{name_row(table, wrong)}."
         )
     if kind == "nothing":
         return np.full(table.height, np.nan)
     if kind != "numbers":
         raise BadTable(f"Column {column!r} must hold numbers but holds {kind}.")
     return series.cast(pl.Float64).to_numpy(writable=True)
-
-
-def _row(table: pl.DataFrame, index: int) -> str:
-    """Where a value stands, counted from 1 among the rows read (and kept by a filter)."""
-    return f"row {index + 1} of {table.height}"
 
 
 def numbers(
@@ -330,7 +333,7 @@ def numbers(
             why = "; its logarithm is needed" if positive and np.isfinite(values[row]) else ""
             if not np.isfinite(values[row]):
                 why = f" (to drop such rows: skip_missing={column!r}, --skip-missing)"
-            raise BadTable(f"Column {column!r} has {what}{value}, in {_row(table, row)}{why}.")
+            raise BadTable(f"Column {column!r} has {what}{value}, in {name_row(table, row)}{why}.")
     return values
 
 
@@ -339,7 +342,9 @@ def check_weights(table: pl.DataFrame, column: str) -> Float[np.ndarray, "rows"]
     values = numbers(table, column)
     if (values < 0).any():
         row = int(np.argmax(values < 0))
-        raise BadTable(f"Weight {values[row]:g} in {_row(table, row)} of {column!r} is negative.")
+        raise BadTable(
+            f"Weight {values[row]:g} in {name_row(table, row)} of {column!r} is negative."
+        )
     if not values.any():
         raise BadTable(f"All weights in column {column!r} are zero.")
     return values
@@ -371,7 +376,7 @@ def digest(table: pl.DataFrame) -> str:
     Numbers count as float64, so 1 and 1.0 are the same; the order of the rows matters.
     """
     total = hashlib.sha256(str(table.height).encode())
-    for name in sorted(table.columns):
+    for name in sorted(given_columns(table)):
         series = table[name]
         kind = kind_of(series)
         missing = series.is_null().to_numpy()

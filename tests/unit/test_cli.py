@@ -356,12 +356,16 @@ ROWS = "".join(f"{10**k},{10**d},{3 / k + 4 / d}\n" for k in range(6, 9) for d i
 BAD_TABLES: dict[str, tuple[str, str, str]] = {  # name of the file, its text, what is said
     "missing column": ("t.csv", "n_parms,n_tokens,loss\n1,2,3\n", "Did you mean 'n_parms'?"),
     "known alias": ("t.csv", "N,D,loss\n1,2,3\n", "--rename n_params=N on the command line"),
-    "text": ("t.csv", GOOD + ROWS + "1e9,many,2\n", "holds text: 'many' in row 10 of 10"),
-    "NaN": ("t.csv", GOOD + ROWS + "1e9,1e9,nan\n", "not finite, nan, in row 10 of 10"),
-    "infinity": ("t.csv", GOOD + ROWS + "inf,1e9,2\n", "not finite, inf, in row 10 of 10"),
-    "missing value": ("t.csv", GOOD + ROWS + "1e9,,2\n", "a missing value, in row 10 of 10"),
-    "zero": ("t.csv", GOOD + ROWS + "0,1e9,2\n", "not positive, 0, in row 10 of 10; its logarithm"),
-    "negative": ("t.csv", GOOD + ROWS + "1e9,1e9,-2\n", "not positive, -2, in row 10 of 10"),
+    "text": ("t.csv", GOOD + ROWS + "1e9,many,2\n", "holds text: 'many' in row 11 of the file"),
+    "NaN": ("t.csv", GOOD + ROWS + "1e9,1e9,nan\n", "not finite, nan, in row 11 of the file"),
+    "infinity": ("t.csv", GOOD + ROWS + "inf,1e9,2\n", "not finite, inf, in row 11 of the file"),
+    "missing value": ("t.csv", GOOD + ROWS + "1e9,,2\n", "a missing value, in row 11 of the file"),
+    "zero": (
+        "t.csv",
+        GOOD + ROWS + "0,1e9,2\n",
+        "0, in row 11 of the file; its logarithm",
+    ),
+    "negative": ("t.csv", GOOD + ROWS + "1e9,1e9,-2\n", "not positive, -2, in row 11 of the file"),
     "empty": ("t.csv", "", "is empty"),
     "only a header": ("t.csv", GOOD, "names but no rows"),
     "few rows": ("t.csv", GOOD + "1e6,1e6,3\n2e6,1e7,2\n", "5 free parameters and the table has"),
@@ -673,3 +677,22 @@ def test_laws_are_compared_and_the_next_run_is_chosen(run: Run, saved: Path) -> 
     )  # fmt: skip
     assert (said.code, said.err) == (0, "")
     assert said.document
+
+
+def test_rows_are_named_as_the_file_numbers_them(run: Run, tmp_path: Path) -> None:
+    """After a filter, beneath a blank line and a cell of two lines, in CSV and in JSON Lines."""
+    (tmp_path / "t.csv").write_text('n_params,loss,note\n1,2,a\n\n2,-1,"b\nb"\n3,x,a\n4,1,a\n')
+    said = run("fit", "a*n_params**-b", "t.csv", "--where", "note <> 'a'")
+    assert "-1, in row 5 of the file" in said.err, said.err
+    said = run("fit", "a*n_params**-b", "t.csv", "--where", "n_params > 2")
+    assert "'x' in row 6 of the file" in said.err, said.err
+    lines = [{"n_params": n, "loss": loss} for n, loss in [(1, 2), (2, 1.5), (3, -1), (4, 1)]]
+    text = "\n\n".join(json.dumps(line) for line in lines)
+    (tmp_path / "t.jsonl").write_text(text)
+    said = run("fit", "a*n_params**-b", "t.jsonl", "--where", "n_params > 1")
+    assert "-1, in row 5 of the file" in said.err, said.err
+    said = run("counts", "t.jsonl", "--with", "attempts=n_params", "--with", "successes=n_params/2",
+               "--with", "problem=n_params", "--where", "n_params > 2")  # fmt: skip
+    assert "1.5, in row 5 of the file" in said.err, said.err
+    said = run("fit", "a*n_parms**-b", "t.jsonl")
+    assert "file_row" not in said.err

@@ -7,8 +7,10 @@ Exit 0: good; 1: the fit is unusable, a verdict is not the known one, or a run o
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Generator, Sequence
 from typing import Annotated, Any, cast
@@ -20,7 +22,7 @@ from kleiber.cli.counts import counts_command
 from kleiber.cli.data import data
 from kleiber.cli.decide import compare_command, next_command
 from kleiber.cli.fit import fit_command
-from kleiber.cli.options import complain, people
+from kleiber.cli.options import complain, cut, people
 from kleiber.cli.plan import plan_command
 from kleiber.cli.predict import predict_command
 from kleiber.cli.reduce import reduce_command
@@ -28,7 +30,7 @@ from kleiber.cli.sweep import sweep_command
 from kleiber.cli.tables import list_command, table_command
 from kleiber.cli.theories import simulate_command, solve_command
 from kleiber.cli.train import train_command
-from kleiber.errors import NotConverged
+from kleiber.errors import NotConverged, reason
 from kleiber.reports.grids import say
 from kleiber.version import __version__
 
@@ -70,7 +72,7 @@ def _plain_warnings() -> Generator[None]:
     """Warnings as one line on stderr."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        say(people(aside=True), f"warning: {message}")
+        say(people(aside=True), f"warning: {cut(str(message))}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default")
@@ -93,22 +95,57 @@ def spread(words: Sequence[str]) -> list[str]:
 
 
 def main() -> None:
-    """The console script."""
+    """Run a command; any error ends it with one sentence."""
+    if sys.stdout is None or sys.stderr is None:
+        sys.exit(_refuse_closed())
     try:
         with _plain_warnings():
             words = spread(sys.argv[1:])
             code = app(words or ["--help"], standalone_mode=False) or (0 if words else 2)
             sys.stdout.flush()
-    except NotConverged as error:
-        complain(error)
-        code = 1
-    except UsageError as error:
-        where = error.ctx.command_path if error.ctx else "kleiber"
-        complain(f"{error.format_message()} See: {where} --help")
-        code = 2
-    except (ValueError, OSError, ImportError) as error:
-        complain(error)
-        code = 2
+    except BrokenPipeError:
+        code = _leave_pipe()
     except (typer.Abort, KeyboardInterrupt):
         code = 130
+    except BaseException as error:  # polars' panics are no Exceptions
+        if isinstance(error, SystemExit | GeneratorExit):
+            raise
+        if os.environ.get("KLEIBER_TRACEBACK"):
+            traceback.print_exc()
+        complain(word_failure(error))
+        code = 1 if isinstance(error, NotConverged) else 2
     sys.exit(code)
+
+
+def word_failure(error: BaseException) -> str:
+    """An error as the sentence that a user gets."""
+    if isinstance(error, UsageError):
+        where = error.ctx.command_path if error.ctx else "kleiber"
+        return f"{error.format_message()} See: {where} --help"
+    if isinstance(error, MemoryError):
+        return (
+            "There is not enough memory for this; ask for fewer rows, points, draws or units "
+            f"({reason(error)})."
+        )
+    if isinstance(error, RecursionError):
+        return "This is nested too deeply to be read; write it with fewer levels."
+    if isinstance(error, NotConverged | ValueError | OSError | ImportError):
+        return str(error)
+    return (
+        f"kleiber could not do this, which is a fault of its own: {type(error).__name__}, "
+        f"{reason(error)}; KLEIBER_TRACEBACK=1 before the command shows where."
+    )
+
+
+def _leave_pipe() -> int:
+    """End as a program does whose reader has gone (``| head``): in silence."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + 13  # as a shell calls a death by SIGPIPE
+
+
+def _refuse_closed() -> int:
+    """Refuse to work for a standard output or error that is closed."""
+    if sys.stderr is not None:
+        sys.stderr.write("kleiber: Standard output is closed; send it to a file or /dev/null.\n")
+    return 2

@@ -153,7 +153,9 @@ def next_command(
         budget,
         find_cost(cost),
         runs=runs,
-        candidates=None if candidates is None else read_frame(candidates, None, None, None),
+        candidates=None
+        if candidates is None
+        else read_frame(candidates, None, None, None, keep_rows=False),
         per_cost=per_cost,
         limits={k: _limits(v) for k, v in read_pairs(limit, "limit", "NAME=LOW:HIGH").items()},
     )

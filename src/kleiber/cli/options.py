@@ -20,6 +20,8 @@ from kleiber.sweeps.runs import is_store
 from kleiber.sweeps.store import Folder
 from kleiber.table import read_table, read_tables, write_table
 
+LONGEST = 600  # characters of a message
+
 Rename = Annotated[
     list[str] | None,
     typer.Option("--rename", metavar="NEW=OLD", help="Give column OLD the name NEW; repeatable."),
@@ -62,7 +64,9 @@ def read_frame(
     derive: Sequence[str] | None,
     weights: str | None = None,
     skip_missing: Sequence[str] = (),
+    keep_rows: bool = True,
 ) -> pl.DataFrame:
+    """The table of a command, with the numbers of its rows in the file."""
     renames = read_pairs(rename, "rename", 'NEW=OLD, e.g. n_params="Model Size"')
     twice = [old for old in renames.values() if list(renames.values()).count(old) > 1]
     if twice:
@@ -75,6 +79,7 @@ def read_frame(
         derive=read_pairs(derive, "with", "NAME=FORMULA, e.g. flops=6*n_params*n_tokens"),
         weights=weights,
         skip_missing=skip_missing,
+        keep_rows=keep_rows,
     )
 
 
@@ -108,7 +113,12 @@ def writable(*paths: Path | None, keep: Path | None = None) -> None:
 
 def complain(error: Exception | str) -> None:
     """One line on stderr, whatever the message holds."""
-    say(people(aside=True), "kleiber: " + " ".join(str(error).split()))
+    say(people(aside=True), "kleiber: " + cut(" ".join(str(error).split())))
+
+
+def cut(text: str) -> str:
+    """A message of at most LONGEST characters: what is too long loses its middle."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 203]} … {text[-200:]}"
 
 
 def read_noise(huber: float | None, least: bool, student: float | None, linear: bool) -> Noise:

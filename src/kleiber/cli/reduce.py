@@ -46,7 +46,9 @@ def reduce_command(
         check_suffix(out)
     function = reduce.find(name)
     given = read_arguments(_pairs(options or []), parameters_of(function, skip=1), name)
-    frame = _as_frame(_called(function, read_frame(source, rename, where, derive), given, name))
+    frame = _as_frame(
+        _called(function, read_frame(source, rename, where, derive, keep_rows=False), given, name)
+    )
     hand_over(frame, out, as_json, name)
 
 

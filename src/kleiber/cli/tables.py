@@ -36,7 +36,7 @@ def table_command(
     writable(out)
     if out is not None:
         check_suffix(out)
-    frame = read_frame(source, rename, where, derive)
+    frame = read_frame(source, rename, where, derive, keep_rows=False)
     if out is None:
         show_frame(people(), frame, str(source))
     else:

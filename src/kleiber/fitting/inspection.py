@@ -34,6 +34,7 @@ from kleiber.fitting.repeats import (
 from kleiber.fitting.suspects import Seen, find_suspects, find_trends
 from kleiber.fitting.trends import MAD, Tangent, group_means, refit_tangent, smallest_of
 from kleiber.law import Law
+from kleiber.rows import row_numbers
 
 EXACT = 1e-7  # typical relative residuals that are rounding, in which no trend is looked for
 LISTED = 5  # worst rows that are listed
@@ -162,9 +163,10 @@ def _explained(seen: Seen) -> float | None:
 def _worst(seen: Seen, tangent: Tangent | None) -> tuple[FarRow, ...]:
     scaled = seen.r * np.sqrt(seen.weights)
     order = np.argsort(-np.abs(scaled), kind="stable")[:LISTED]
+    numbers = row_numbers(seen.frame)
     return tuple(
         FarRow(
-            int(seen.rows[k]) + 1,
+            numbers[seen.rows[k]],
             float(seen.gap[k]),
             None if tangent is None else float(scaled[k] / tangent.scale),
         )
@@ -199,7 +201,8 @@ def _find_floor(
     many = len(below) > n / 2 + special.ndtri(1 - 0.005) * np.sqrt(n) / 2
     rows = below if many else np.intersect1d(below, np.flatnonzero(alone))
     order = rows[np.argsort(seen.measured[rows], kind="stable")]
-    return Floor(far, tuple(int(seen.rows[k]) + 1 for k in order)) if len(rows) else None
+    numbers = row_numbers(seen.frame)
+    return Floor(far, tuple(numbers[seen.rows[k]] for k in order)) if len(rows) else None
 
 
 def _local_scale(seen: Seen) -> float:

@@ -11,12 +11,14 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.columns import FILE_ROW
 from kleiber.errors import BadLaw, BadTable, listed
 from kleiber.fitting.components import VarianceComponents, describe_components, deviation_interval
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.record import Fit
 from kleiber.fitting.status import Status
+from kleiber.rows import name_row
 from kleiber.table import as_frame, numbers
 
 FAR = 10.0  # columns and costs beyond this multiple of what was measured are warned of
@@ -96,14 +98,16 @@ def predict(fit: Fit, table: Any, *, level: float = 0.95) -> Prediction:
     columns = {name: numbers(frame, name) for name in fit.law.variables}
     for name in positive_columns(fit.law):
         numbers(frame, name, positive=True)
-    _check_values(fit, columns, len(frame))
+    _check_values(fit, columns, frame)
     mean, new = _intervals(fit, frame, level)
     further = {f"extrapolation_{name}": _factor(fit, name, x) for name, x in columns.items()}
     if all(name in columns for name in SIZE_AND_DATA):
         further["extrapolation"] = _cost_factor(fit, columns)
     beside = {"predicted": mean[0], "low": mean[1], "high": mean[2]}
     beside |= {"new_low": new[0], "new_high": new[1]} | further
-    found = frame.with_columns(pl.Series(name, values) for name, values in beside.items())
+    found = frame.drop(FILE_ROW, strict=False).with_columns(
+        pl.Series(name, values) for name, values in beside.items()
+    )
     return Prediction(
         found,
         fit.law.variables,
@@ -121,10 +125,10 @@ def refusal(fit: Fit) -> str:
     return f"This fit cannot support a prediction: {fit.status}, {fit.reason}."
 
 
-def _check_values(fit: Fit, columns: Mapping[str, np.ndarray], rows: int) -> None:
+def _check_values(fit: Fit, columns: Mapping[str, np.ndarray], frame: pl.DataFrame) -> None:
     """BadTable for the first row in which the law has no value that could be measured."""
     with np.errstate(all="ignore"):
-        value = np.broadcast_to(np.asarray(fit.law(**columns, **fit.params), float), (rows,))
+        value = np.broadcast_to(np.asarray(fit.law(**columns, **fit.params), float), (len(frame),))
     lost = ~np.isfinite(value)
     wrong = lost | (value <= 0 if fit.noise.scale == "log" else lost)
     if not wrong.any():
@@ -133,7 +137,7 @@ def _check_values(fit: Fit, columns: Mapping[str, np.ndarray], rows: int) -> Non
     where = listed(f"{name} = {x[k]:.6g}" for name, x in columns.items())
     said = f"gives {fit.target} = {value[k]:.4g}, which is not positive," * (not lost[k])
     said = said or f"has no finite value for {fit.target}"
-    raise BadTable(f"Law {fit.law.name} {said} in row {k + 1} of {rows} ({where}).")
+    raise BadTable(f"Law {fit.law.name} {said} in {name_row(frame, k)} ({where}).")
 
 
 def _intervals(

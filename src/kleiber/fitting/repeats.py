@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 
 from kleiber.fitting.misfit import LackOfFit
 from kleiber.fitting.trends import Tangent, f_probability
+from kleiber.rows import row_numbers
 from kleiber.table import floats, kind_of
 
 TYPICAL = 0.6827  # the share of normal errors that lie within one standard deviation
@@ -82,7 +83,7 @@ def names_run(name: str) -> bool:
 def find_twins(
     frame: pl.DataFrame, variables: Sequence[str], run: str
 ) -> tuple[tuple[int, int], ...]:
-    """Numbers, from 1, of rows that one run holds twice: the same run, the same values of the
+    """Numbers of rows that one run holds twice: the same run, the same values of the
     law's variables and of all that tells measurements apart, each with its first such row."""
     kinds = {name: kind_of(frame[name]) for name in frame.columns}
     texts = [name for name, kind in kinds.items() if kind == "text"]
@@ -94,7 +95,8 @@ def find_twins(
     )  # fmt: skip
     origin = first[which.ravel()]
     again = np.flatnonzero(origin != np.arange(len(frame)))
-    return tuple((int(origin[row]) + 1, int(row) + 1) for row in again[:MOST])
+    numbers = row_numbers(frame)
+    return tuple((numbers[origin[row]], numbers[row]) for row in again[:MOST])
 
 
 def widening(values: Float[np.ndarray, "rows"], groups: Int[np.ndarray, "rows"]) -> float:

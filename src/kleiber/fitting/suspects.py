@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from kleiber.columns import COLUMNS
+from kleiber.columns import COLUMNS, FILE_ROW
 from kleiber.fitting.misfit import COMPUTE, PREDICTION, Trend
 from kleiber.fitting.trends import (
     SIGNED,
@@ -78,7 +78,7 @@ def find_suspects(seen: Seen, skipped: tuple[str | None, ...]) -> dict[str, Susp
     both = [_numbers(seen.frame, name) for name in ("n_params", "n_tokens")]
     if both[0] is not None and both[1] is not None and "flops" not in seen.frame.columns:
         add(COMPUTE, Suspect(Question(both[0] * both[1])))
-    taken = {*found, *seen.variables, *skipped}
+    taken = {*found, *seen.variables, *skipped, FILE_ROW}
     others = [name for name in seen.frame.columns if name not in taken and not is_measure(name)]
     for name in others[:MANY]:
         values = _numbers(seen.frame, name)

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from kleiber.columns import COLUMNS
 from kleiber.errors import BadTable, listed, shown
+from kleiber.rows import name_row
 from kleiber.table import as_frame, kind_of, numbers, require
 
 NAME = "model"  # groups a table by default where there is such a column
@@ -153,7 +154,7 @@ def _checked(
         (successes < 0, "successes are negative", successes),
         (successes > attempts, "there are more successes than attempts", successes),
     ):
-        _refuse(wrong, what, problem, values, attempts)
+        _refuse(wrong, what, frame, problem, values, attempts)
     return pl.DataFrame(
         [
             *(frame[name] for name in columns),
@@ -192,7 +193,7 @@ def _outcomes(frame: pl.DataFrame, problem: pl.Series) -> Float[np.ndarray, "row
         if words.is_in(list(TRUTHS)).any():
             raise BadTable(
                 "Column 'successes' must hold numbers, or true and false for single attempts; it "
-                f"holds {shown(series[wrong])} in row {wrong + 1} of {frame.height}."
+                f"holds {shown(series[wrong])} in {name_row(frame, wrong)}."
             )
     return _whole(frame, "successes", problem)
 
@@ -230,14 +231,17 @@ def _coded(frame: pl.DataFrame, columns: list[str]) -> tuple[pl.DataFrame, Int[n
 
 def _whole(frame: pl.DataFrame, name: str, problem: pl.Series) -> Float[np.ndarray, "rows"]:
     values = numbers(frame, name)
-    _refuse(values != np.round(values), f"{name} are not a whole number", problem, values)
-    _refuse(np.abs(values) > 2.0**53, f"{name} are beyond 2^53, and not exact", problem, values)
+    _refuse(values != np.round(values), f"{name} are not a whole number", frame, problem, values)
+    _refuse(
+        np.abs(values) > 2.0**53, f"{name} are beyond 2^53, and not exact", frame, problem, values
+    )
     return values
 
 
 def _refuse(
     wrong: np.ndarray,
     what: str,
+    frame: pl.DataFrame,
     problem: pl.Series,
     values: np.ndarray,
     attempts: np.ndarray | None = None,
@@ -247,7 +251,7 @@ def _refuse(
         among = "" if attempts is None else f" of {attempts[row]:g} attempts"
         raise BadTable(
             f"For problem {shown(problem[row])} {what}: {values[row]:g}{among}, "
-            f"in row {row + 1} of {len(problem)}."
+            f"in {name_row(frame, row)}."
         )
 
 
