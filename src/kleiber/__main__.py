@@ -10,7 +10,12 @@ import signal
 import sys
 import threading
 
-if threading.current_thread() is threading.main_thread():
+# (a shell has the interrupts of a background job ignored, which stays so)
+OURS = (
+    threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+)
+if OURS:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -18,7 +23,7 @@ def main() -> None:
     """Load the command line and run it."""
     from kleiber.cli import main as run
 
-    if threading.current_thread() is threading.main_thread():
+    if OURS:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     run()
 

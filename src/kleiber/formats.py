@@ -17,7 +17,7 @@ import polars as pl
 from jaxtyping import Int
 
 from kleiber.errors import BadTable, nearest, reason
-from kleiber.files import land
+from kleiber.files import land, memory
 from kleiber.lines import (
     POLARS_FAILURES,
     csv_row_numbers,
@@ -82,6 +82,8 @@ def number_rows(path: str | os.PathLike[str], frame: pl.DataFrame) -> Int[np.nda
 
 def check_file(file: Path) -> str:
     """The lower-case suffix of a readable, non-empty table file whose content fits it."""
+    if not file.exists() and file.is_symlink():
+        raise BadTable(f"{named(file)} is a link to a file that does not exist, or to itself.")
     if not file.exists():
         siblings = [item.name for item in file.parent.iterdir()] if file.parent.is_dir() else []
         raise BadTable(f"There is no file {named(file)}.{nearest(file.name, siblings)}")
@@ -140,11 +142,23 @@ def read_parquet(file: Path) -> pl.DataFrame:
         handle.seek(max(size - 4, 0))
         if size < 12 or handle.read() != b"PAR1":
             raise BadTable(f"{named(file)} is a truncated Parquet file; copy or write it again.")
-        handle.seek(0)
         try:
+            fields = pl.scan_parquet(file)
+            width = len(fields.collect_schema())
+            check_memory(file, 8 * width * fields.select(pl.len()).collect().item())
+            handle.seek(0)
             return pl.read_parquet(handle, memory_map=False)
         except POLARS_FAILURES as error:
             raise BadTable(f"{named(file)} is a damaged Parquet file: {reason(error)}.") from error
+
+
+def check_memory(file: Path, bytes_needed: int) -> None:
+    """BadTable for a file that says it holds more numbers than half of the memory has room for."""
+    if bytes_needed > memory() / 2:
+        raise BadTable(
+            f"{named(file)} says that it holds {bytes_needed / 2**30:,.1f} GiB of numbers, which "
+            f"the memory ({memory() / 2**30:,.1f} GiB) has no room for."
+        )
 
 
 def read_npz(file: Path) -> pl.DataFrame:
@@ -152,8 +166,11 @@ def read_npz(file: Path) -> pl.DataFrame:
     arrays: dict[str, np.ndarray] = {}
     try:
         with file.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
+            check_memory(file, sum(item.file_size for item in archive.zip.infolist()))
             for name in archive.files:
                 arrays[name] = np.asarray(archive[name])
+    except BadTable:
+        raise
     except NPZ_FAILURES as error:
         if "allow_pickle" in str(error):
             raise BadTable(f"{named(file)} holds Python objects, not arrays of numbers.") from error

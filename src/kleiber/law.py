@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.errors import BadFormula, BadLaw, nearest
+from kleiber.errors import BadFormula, BadLaw, listed, nearest
 from kleiber.formula import (
     Expr,
     calculate,
@@ -254,7 +254,7 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
         if item in UNMISTAKABLE:
             raise BadLaw(
                 f"the formula uses the column {item!r}, which the table does not have; its columns "
-                f"are {', '.join(columns)} (rename one to {item!r})"
+                f"are {listed(columns)} (rename one to {item!r})"
             )
     for item in rest:
         unused = [name for name in columns if name not in variables]
@@ -268,7 +268,7 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
     if not variables:
         raise BadLaw(
             f"no symbol of {text!r} is a column of the table; "
-            f"its columns are {', '.join(columns)}.{nearest(found[0] if found else '', columns)}"
+            f"its columns are {listed(columns)}.{nearest(found[0] if found else '', columns)}"
         )
     if not rest:
         raise BadLaw(f"{text!r} leaves no parameter to fit: every symbol is a column")

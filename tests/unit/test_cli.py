@@ -7,6 +7,7 @@ import math
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import pytest
 
 from kleiber.cli import main
 from kleiber.columns import COLUMNS
+from kleiber.errors import BadTable
 from kleiber.fitting.saved import load
 from kleiber.laws import catalogue
 from kleiber.lines import LONGEST_LINE
@@ -696,3 +698,70 @@ def test_rows_are_named_as_the_file_numbers_them(run: Run, tmp_path: Path) -> No
     assert "1.5, in row 5 of the file" in said.err, said.err
     said = run("fit", "a*n_parms**-b", "t.jsonl")
     assert "file_row" not in said.err
+
+
+COMMAND = [sys.executable, "-m", "kleiber"]
+
+
+def test_a_reader_that_has_gone() -> None:
+    """``| head``: no word about it, and the code of a death by SIGPIPE."""
+    words = [*COMMAND, "list", "laws", "--json"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
+
+
+def test_closed_output() -> None:
+    code = f"{shlex.join([*COMMAND, 'list', 'laws'])} >&-"
+    done = subprocess.run(["sh", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "kleiber: Standard output is closed; send it to a file or /dev/null.\n"
+
+
+def test_ctrl_c_while_the_command_loads() -> None:
+    """It ends the process as it ends one that has not begun; a background job stays deaf to it."""
+    code = "import os, signal, kleiber.__main__; os.kill(os.getpid(), signal.SIGINT); print('on')"
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+    deaf = ["sh", "-c", f"trap '' INT; exec {shlex.join(words)}"]
+    done = subprocess.run(deaf, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "on\n", "")
+
+
+ODD = {
+    "MemoryError": (MemoryError("Unable to allocate 3 TiB"), "not enough memory"),
+    "RecursionError": (RecursionError("maximum recursion depth"), "nested too deeply"),
+    "TypeError": (TypeError("'NoneType' object"), "fault of its own: TypeError"),
+    "ZeroDivisionError": (ZeroDivisionError("division by zero"), "fault of its own: ZeroDiv"),
+    "panic": (pl.exceptions.PanicException("index out of bounds"), "fault of its own: Panic"),
+    "long": (BadTable("The table is wrong: " + "x" * 5000 + " Do this."), "Do this."),
+    "terminal": (BadTable("The text \x1b[31m\x07 is odd."), r"The text \x1b[31m\x07 is odd."),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_any_error_is_one_sentence(name: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    error, words = ODD[name]
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("kleiber.cli.tables.list_laws", fail)
+    said = run("list", "laws")
+    assert said.code == 2
+    assert words in said.err
+    assert said.err.count("\n") == 1
+    assert len(said.err) <= 620
+
+
+def test_no_cell_steers_the_terminal(run: Run, tmp_path: Path) -> None:
+    write_table(pl.DataFrame({"a\x1b[1m": ["\x1b]0;title\x07", "b"]}), tmp_path / "t.parquet")
+    said = run("table", "t.parquet")
+    assert said.code == 0
+    assert "\x1b" not in said.out
+    assert r"a\x1b[1m" in said.out
+    assert r"\x1b]0;title" in said.out

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from kleiber.errors import BadTable
-from kleiber.lines import LONGEST_LINE
+from kleiber.lines import LONGEST_LINE, check_names
 from kleiber.table import as_frame, numbers, read_table, read_tables, write_table
 
 SUFFIXES = (".csv", ".parquet", ".jsonl", ".ndjson", ".npz")
@@ -435,3 +435,37 @@ def test_json_text_of_a_table_is_json(tmp_path: Path) -> None:
     write_table(RUNS, tmp_path / "runs.jsonl")
     lines = (tmp_path / "runs.jsonl").read_text().splitlines()
     assert [json.loads(line)["model"] for line in lines] == RUNS["model"].to_list()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npz"])
+def test_a_file_that_promises_more_than_memory(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few kB that hold three million equal numbers: said before anything is allocated."""
+    file = tmp_path / f"t{suffix}"
+    ones = np.ones(3_000_000)
+    if suffix == ".npz":
+        np.savez_compressed(file, a=ones)
+    else:
+        pl.DataFrame({"a": ones}).write_parquet(file)
+    assert file.stat().st_size < 50_000
+    assert read_table(file).height == len(ones)
+    monkeypatch.setattr("kleiber.formats.memory", lambda: 2**25)
+    with pytest.raises(BadTable, match=r"holds 0.0 GiB of numbers, which the memory .* no room"):
+        read_table(file)
+
+
+def test_a_hundred_thousand_columns(tmp_path: Path) -> None:
+    file = tmp_path / "wide.csv"
+    names = ",".join(f"c{k}" for k in range(100_000))
+    file.write_text(f"{names}\n{','.join(['1'] * 100_000)}\n")
+    assert read_table(file).width == 100_000
+    with pytest.raises(BadTable, match="two columns called 'c7'"):
+        check_names([*names.split(","), "c7"], "it")
+
+
+def test_a_link_to_itself(tmp_path: Path) -> None:
+    file = tmp_path / "loop.csv"
+    file.symlink_to(file)
+    with pytest.raises(BadTable, match="link to a file that does not exist, or to itself"):
+        read_table(file)

@@ -108,6 +108,8 @@ def main() -> None:
     except (typer.Abort, KeyboardInterrupt):
         code = 130
     except BaseException as error:  # polars' panics are no Exceptions
+        if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
+            sys.exit(_leave_pipe())  # click has met it, and says 1
         if isinstance(error, SystemExit | GeneratorExit):
             raise
         if os.environ.get("KLEIBER_TRACEBACK"):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from kleiber.claim import Estimate
-from kleiber.errors import BadTable, nearest, shown
+from kleiber.errors import BadTable, listed, nearest, shown
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.origins import (
@@ -34,6 +34,7 @@ from kleiber.fitting.search import search
 from kleiber.fitting.starts import start_ranges
 from kleiber.law import Law
 from kleiber.laws import find
+from kleiber.rows import given_columns
 from kleiber.table import as_frame, numbers
 
 DRAWS = 100
@@ -127,9 +128,9 @@ def compare_steps(
     if beyond not in frame.columns:
         raise BadTable(
             f"There is no column {beyond!r} to extrapolate along; the table has "
-            f"{', '.join(frame.columns)}.{nearest(beyond, frame.columns)}"
+            f"{listed(given_columns(frame))}.{nearest(beyond, given_columns(frame))}"
         )
-    known = [name for name in frame.columns if name != target]
+    known = [name for name in given_columns(frame) if name != target]
     found = [find(law, known) if isinstance(law, str) else law for law in laws]
     charge = noise or Noise("log", delta=1e-3)
     ask = Settings(target, charge, int(draws), check_level(level), by, None, {}, {}, None, seed)

@@ -26,6 +26,7 @@ from kleiber.fitting.units import refuse_logarithms
 from kleiber.law import Law
 from kleiber.laws import find
 from kleiber.maths.seeds import stream
+from kleiber.rows import given_columns
 from kleiber.table import as_frame
 
 DEFAULT_NOISE = Noise("log", delta=1e-3)  # the field's convention since Hoffmann et al. 2022
@@ -107,7 +108,7 @@ def fit_steps(
     """``fit`` in steps, for callers that show progress: yields after every run of draws."""
     frame = as_frame(table)
     if isinstance(law, str):
-        law = find(law, [name for name in frame.columns if name != target])
+        law = find(law, [name for name in given_columns(frame) if name != target])
     if isinstance(draws, bool) or draws != int(draws) or draws < 0 or draws == 1:
         raise ValueError(f"draws must be 0 (none) or at least 2, got {draws}")
     if resample not in ("auto", "rows", "wild"):

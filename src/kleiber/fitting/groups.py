@@ -21,6 +21,7 @@ from kleiber.fitting.status import Status
 from kleiber.law import Law, restrict
 from kleiber.laws import find
 from kleiber.lines import is_number
+from kleiber.rows import given_columns
 from kleiber.table import as_frame, require
 
 REFUSED = "refused"  # instead of a status, where a group's rows cannot be fitted
@@ -95,7 +96,7 @@ def group_steps(
     """``fit_groups`` in steps, for callers that show progress."""
     frame, target = as_frame(table), str(options.get("target", "loss"))
     if isinstance(law, str):
-        law = find(law, [name for name in frame.columns if name != target])
+        law = find(law, [name for name in given_columns(frame) if name != target])
     number_groups(frame, group)
     named = [options.get(key) for key in ("by", "weights")]
     require(frame, [*law.variables, target, *(name for name in named if name)])

@@ -9,12 +9,13 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from kleiber.errors import BadLaw, BadTable, nearest, reason
+from kleiber.errors import BadLaw, BadTable, listed, nearest, reason
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.problem import Problem, pose
 from kleiber.formula import walk
 from kleiber.law import Law, restrict
 from kleiber.maths.seeds import stream
+from kleiber.rows import given_columns
 from kleiber.table import check_weights, numbers, warn_duplicates
 
 
@@ -83,8 +84,8 @@ def number_groups(frame: pl.DataFrame, by: str) -> Int[np.ndarray, "rows"]:
     """The number, from 0, of each row's group: its value in the column ``by``."""
     if by not in frame.columns:
         raise BadTable(
-            f"no column {by!r} to group by; the table has {', '.join(frame.columns)}."
-            f"{nearest(by, frame.columns)}"
+            f"no column {by!r} to group by; the table has {listed(given_columns(frame))}."
+            f"{nearest(by, given_columns(frame))}"
         )
     series = frame[by]
     missing = series.is_null() | (series.is_nan() if series.dtype.is_float() else False)

@@ -24,7 +24,7 @@ from kleiber.fitting.compare import Comparison
 from kleiber.fitting.record import Fit
 from kleiber.planning.plan import Plan
 
-LONGEST = 50  # rows of a table, and characters of a word in it, that are shown
+LONGEST = 50  # rows and columns of a table, and characters of a word in it, that are shown
 UNLIMITED = 100_000  # characters of a line
 
 
@@ -149,12 +149,14 @@ def show_comparison(console: Console, made: Comparison) -> None:
 def show_frame(console: Console, frame: pl.DataFrame, title: str) -> None:
     """The first rows of a table."""
     say(console, Text(title, style="bold"))
-    grid = _grid(*frame.columns)
-    for row in frame.head(LONGEST).iter_rows():
+    grid = _grid(*frame.columns[:LONGEST])
+    for row in frame[:, :LONGEST].head(LONGEST).iter_rows():
         _add(grid, *(figure(x, 6) if isinstance(x, float) else _word(x) for x in row))
     show(console, grid)
     if len(frame) > LONGEST:
         say(console, f"... {len(frame) - LONGEST} more rows")
+    if frame.width > LONGEST:
+        say(console, f"... {frame.width - LONGEST} more columns")
 
 
 def show_list(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
