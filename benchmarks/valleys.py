@@ -45,7 +45,8 @@ def plant(seed: int, rows: int, *, both: bool) -> tuple[str, pl.DataFrame, dict[
         truth["h"] = float(rng.uniform(0.3, 0.6))
         truth["g"] = float(np.log(4e5) - truth["h"] * np.log(1e10))
     formula = f"{FORMULA} + {BATCH}" if both else FORMULA
-    loss = kleiber.law_from_formula(formula, list(columns))(**columns, **truth)
+    law = kleiber.law_from_formula(formula, list(columns))
+    loss = law(**{name: columns[name] for name in law.variables}, **truth)
     loss = loss * np.exp(0.005 * rng.standard_normal(len(loss)))
     return formula, pl.DataFrame({**columns, "loss": loss}), truth
 

@@ -18,6 +18,7 @@ import polars as pl
 from jaxtyping import Float, Int
 from scipy import special
 
+from kleiber.columns import FILE_ROW
 from kleiber.fitting.misfit import FarRow, Floor, LackOfFit, Misfit, Trend
 from kleiber.fitting.posing import Settings, number_groups
 from kleiber.fitting.problem import Problem
@@ -163,16 +164,23 @@ def _explained(seen: Seen) -> float | None:
 def _worst(seen: Seen, tangent: Tangent | None) -> tuple[FarRow, ...]:
     scaled = seen.r * np.sqrt(seen.weights)
     order = np.argsort(-np.abs(scaled), kind="stable")[:LISTED]
-    numbers = row_numbers(seen.frame)
+    numbers = _number_rows(seen)
     return tuple(
         FarRow(
-            numbers[seen.rows[k]],
+            numbers[k],
             float(seen.gap[k]),
             None if tangent is None else float(scaled[k] / tangent.scale),
         )
         for k in order
         if seen.gap[k]
     )
+
+
+def _number_rows(seen: Seen) -> list[int]:
+    """The numbers of the rows that count: in their file, or in the table."""
+    if FILE_ROW in seen.frame.columns:
+        return row_numbers(seen.frame)
+    return [int(row) + 1 for row in seen.rows]
 
 
 def _find_floor(
@@ -201,8 +209,8 @@ def _find_floor(
     many = len(below) > n / 2 + special.ndtri(1 - 0.005) * np.sqrt(n) / 2
     rows = below if many else np.intersect1d(below, np.flatnonzero(alone))
     order = rows[np.argsort(seen.measured[rows], kind="stable")]
-    numbers = row_numbers(seen.frame)
-    return Floor(far, tuple(numbers[seen.rows[k]] for k in order)) if len(rows) else None
+    numbers = _number_rows(seen)
+    return Floor(far, tuple(numbers[k] for k in order)) if len(rows) else None
 
 
 def _local_scale(seen: Seen) -> float:

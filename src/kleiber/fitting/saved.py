@@ -15,6 +15,7 @@ from jaxtyping import Float
 from kleiber.errors import BadFormula, BadLaw, BadTable, reason, shown
 from kleiber.files import check_ordinary, land
 from kleiber.fitting.components import describe_components, read_components
+from kleiber.fitting.entries import check_entries
 from kleiber.fitting.group_document import pick_group
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.misfit import describe_misfit, misfit_from
@@ -129,6 +130,7 @@ def load(path: str | Path, *, group: Any = None, trust: bool = False) -> Fit:
     whole = cast("Mapping[str, Any]", given)
     refuse_newer(whole.get("version"), str(path))
     try:
+        check_entries(whole)
         fit = _fit_from(whole, trust)
         _check_whole(fit)
         return fit
@@ -174,11 +176,30 @@ def _check_whole(fit: Fit) -> None:
     for name, (low, high) in fit.ranges.items():
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
             raise BadTable(f"the range of {name}, {low:g} to {high:g}, is none")
-    if not set(fit.free) <= set(fit.params):
-        raise BadTable(f"its free parameters {', '.join(fit.free)} are not among its parameters")
+    _check_runs(fit)
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    """BadTable for names of parameters that are none, or that stand twice."""
+    for entry in ("free", "unknown", "fixed", "tied", "priors", "draws"):
+        names = list(given.get(entry) or ())
+        strange = [name for name in names if name not in given["params"]]
+        if strange or len(set(names)) < len(names):
+            raise BadTable(f"its entry {entry!r} does not name some of its parameters, each once")
+
+
+def _check_runs(fit: Fit) -> None:
+    """BadTable for draws without units, and measured runs that lack a variable of the law."""
+    if fit.n_draws and not fit.units:
+        raise BadTable("it has draws, but no units that they could be of")
+    for run in (*fit.outermost, *fit.best_runs):
+        lost = [name for name in fit.law.variables if name not in run]
+        if lost:
+            raise BadTable(f"one of its measured runs has no {lost[0]!r}")
 
 
 def _fit_from(given: Mapping[str, Any], trust: bool) -> Fit:
+    _check_names(given)
     unknown = tuple(given.get("unknown") or ())
     params = {
         name: ANY if name in unknown else float(item["value"])
