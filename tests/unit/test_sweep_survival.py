@@ -67,8 +67,8 @@ def command(pid: int) -> bytes:
 
 
 def files(store: Folder) -> dict[str, bytes]:
-    """What the run files of a store hold."""
-    return {file.name: file.read_bytes() for file in store.path.glob("*.parquet")}
+    """What the run files of a store hold; a killed sweep leaves hidden files of half a run."""
+    return {file.name: file.read_bytes() for file in store.path.glob("[!.]*.parquet")}
 
 
 def undisturbed(folder: Path, count: int, seconds: float) -> dict[str, bytes]:

@@ -114,7 +114,7 @@ class Folder:
         return self._file(key).is_file()
 
     def claim(self, key: str) -> Release | None:
-        """A lock file in .claims/ under flock(2)."""
+        """A lock file in .claims/."""
         place = self.path / ".claims"
         try:
             place.mkdir(parents=True, exist_ok=True)
