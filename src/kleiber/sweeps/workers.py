@@ -56,13 +56,21 @@ class Outcome:
 
 
 def attempt(run: Run, spec: Spec) -> Outcome:
-    """Make one run; whatever it raises becomes an Outcome, so that the others go on."""
+    """Make one run; whatever it raises becomes an Outcome, so that the others go on.
+
+    That holds for SystemExit and for polars' panics too, of which none may end a sweep as if all
+    were well; only an interrupt does.
+    """
     start = time.monotonic()
     try:
         table = run(spec)
         if not isinstance(cast(Any, table), pl.DataFrame) or not table.height or not table.width:
             raise TypeError(f"a run must return a polars table with rows, got {_kind(table)}")
-    except Exception as error:
+        if pl.Object in table.dtypes:  # it could neither be sent nor kept
+            raise TypeError("a run must return a polars table, got one of Python objects")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         step = getattr(error, "step", None)
         return Outcome(
             None,
@@ -199,7 +207,7 @@ def serve(pipe: Connection) -> None:
             return
         try:
             run, spec = pickle.loads(message)
-        except Exception as error:  # the module of the run or of the spec cannot be imported
+        except BaseException as error:  # the run's or the spec's module cannot be imported
             text = f"the worker cannot read the run: {type(error).__name__}: {error}"
             pipe.send(Outcome(None, error=text, traceback=traceback.format_exc()))
             continue
