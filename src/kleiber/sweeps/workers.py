@@ -25,6 +25,7 @@ from typing import Any, cast
 import polars as pl
 
 from kleiber.errors import reason
+from kleiber.sweeps.interrupts import unheard
 from kleiber.sweeps.runs import Spec
 
 Run = Callable[[Any], pl.DataFrame]  # of an Experiment
@@ -135,7 +136,8 @@ class Workers:
             here, there = context.Pipe()
             worker = Worker(context.Process(target=serve, args=(there,), daemon=True), here)
             with self.lock, _environment(ONE_THREAD), contextlib.suppress(BrokenPipeError):
-                worker.process.start()  # the pipe breaks if it is killed while it starts
+                with unheard():  # we end it, and it need not say that it was interrupted
+                    worker.process.start()  # the pipe breaks if it is killed while it starts
                 self.alive.append(worker)
             there.close()
             if self.stopped.is_set():
@@ -196,7 +198,7 @@ def received(pipe: Connection) -> Any:
 
 def serve(pipe: Connection) -> None:
     """The life of a worker: runs in, outcomes out, until the pipe or the parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it is heard; the parent ends us
     os.dup2(2, 1)  # what a library prints must not mix with --json
     threading.Thread(target=_die_with_parent, daemon=True).start()
     pipe.send("ready")
