@@ -57,7 +57,7 @@ __all__ = [
     "rate_factor",
     "read_experiment",
 ]
-MOST_SEEDS = 1_000_000  # of one Experiment
+MOST_SEEDS = 100_000  # of one Experiment
 KEY_LENGTH = 24  # hexadecimal digits: 96 bits
 RECTIFIED = ("relu", "leaky_relu", "identity", "resnet")  # homogeneous: a path norm makes sense
 Measure: TypeAlias = Literal[

@@ -23,7 +23,7 @@ def check_memory(spec: Experiment) -> None:
     """
     there = physical_memory()
     parts = {
-        "the nets' parameters": net_bytes(spec),
+        "the nets' parameters and gradients": net_bytes(spec),
         "the task's data": data_bytes(spec),
         "the measures": row_bytes(spec),
     }
@@ -44,10 +44,10 @@ def physical_memory() -> float:
 
 
 def net_bytes(spec: Experiment) -> int:
-    """Bytes of the parameters of all seeds, once."""
+    """Bytes of the parameters of all seeds, which are kept, and of one seed's gradient."""
     inputs, outputs = math.prod(task_shape(spec.task)), task_outputs(spec.task)
     each = _itemsize(spec) * least_params(spec.net, inputs, outputs) + LAYER * _layers(spec.net)
-    return len(spec.seeds) * each
+    return (len(spec.seeds) + 1) * each
 
 
 def least_params(net: Net, inputs: int, outputs: int) -> int:
@@ -59,7 +59,7 @@ def least_params(net: Net, inputs: int, outputs: int) -> int:
             kernels = sum(9 * a * b for a, b in pairwise(channels))
             return kernels + sum(a * b for a, b in pairwise(hidden))
         case ResNet(width=wide, blocks=blocks):  # 2**60 channels are too many in any case
-            return sum(18 * n * (wide << min(k, 60)) ** 2 for k, n in enumerate(blocks))
+            return sum(9 * (2 * n - 1) * (wide << min(k, 60)) ** 2 for k, n in enumerate(blocks))
         case ViT(width=wide, depth=depth):
             return depth * wide * (4 * wide + 2 * round(wide * min(net.ratio, 1e9)))
 
@@ -97,4 +97,4 @@ def _itemsize(spec: Experiment) -> int:
 
 def _shown(count: float) -> str:
     """A number of bytes in GB."""
-    return f"{count / 1e9:,.0f} GB" if count < 1e21 else "more than 1e12 GB"
+    return f"{count / 1e9:,.0f} GB" if count < 1e21 else "1e12 GB"

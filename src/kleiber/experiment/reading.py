@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from kleiber.files import check_ordinary
 
 MOST_BYTES = 4_000_000  # of a spec file
 DEEPEST = 16  # tables within tables of a spec
+LONG_NAME = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}""")
 LARGEST = 2**63 - 1  # an integer of a column
 
 
@@ -26,7 +28,10 @@ def read_toml(source: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(source)
     try:
         check_ordinary(path, MOST_BYTES)
-        fields = tomllib.loads(path.read_bytes().decode("utf-8"))
+        text = path.read_bytes().decode("utf-8-sig")
+        if LONG_NAME.search(text):  # it takes tomllib minutes
+            raise RecursionError
+        fields = tomllib.loads(text)
     except OSError as error:
         raise BadExperiment(f"cannot read {str(path)!r}: {error.strerror or error}") from None
     except RecursionError:
@@ -46,6 +51,8 @@ def check_fields(fields: Mapping[str, Any], most: int | None = None) -> None:
     count = len(fields)
     waiting: list[tuple[str, int, Any]] = [(str(name), 1, value) for name, value in fields.items()]
     while waiting:
+        if most is not None and count > most:
+            raise BadExperiment(f"a spec has at most {most} fields.")
         name, depth, value = waiting.pop()
         if value is None or isinstance(value, str | bool):
             continue
@@ -58,8 +65,6 @@ def check_fields(fields: Mapping[str, Any], most: int | None = None) -> None:
                 waiting += [(f"{name}.{key}", depth + 1, item) for key, item in inner.items()]
             else:
                 waiting += [(name, depth + 1, item) for item in inner]
-            if most is not None and count > most:
-                raise BadExperiment(f"a spec has at most {most} fields.")
         elif isinstance(value, int) and not -LARGEST - 1 <= value <= LARGEST:
             raise BadExperiment(
                 f"{name}: an integer has at most 64 bits, {-LARGEST - 1} to {LARGEST}, got one of "

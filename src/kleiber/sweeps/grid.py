@@ -30,7 +30,7 @@ from kleiber.experiment.reading import check_fields, read_toml
 
 PARTS = ("base", "grid", "zip")
 MOST = 1_000_000  # Experiments of one file
-MOST_SEEDS = 100 * MOST  # of all of them
+MOST_SEEDS = 10 * MOST  # of all of them
 MOST_AXES = 100
 
 
@@ -68,24 +68,30 @@ def expand(sweep: Mapping[str, Any]) -> list[Experiment]:
     for name, times in Counter(name for axis in axes for name in axis[0]).items():
         if times > 1:
             raise BadExperiment(f"{name!r} varies along two axes")
-    check_size(axes)
-    made: dict[str, Experiment] = {}
-    seeds = 0
-    for item in crossed(base, axes):
-        made[item.key()] = item
-        if (seeds := seeds + len(item.seeds)) > MOST_SEEDS:
-            raise BadExperiment(f"the Experiments have more than {MOST_SEEDS} seeds in all")
+    check_size(base, axes)
+    made = {item.key(): item for item in crossed(base, axes)}
     return list(made.values())
 
 
-def check_size(axes: Sequence[list[dict[str, Any]]]) -> None:
-    """BadExperiment if the axes make more Experiments than are taken; none is laid out."""
+def check_size(base: Mapping[str, Any], axes: Sequence[list[dict[str, Any]]]) -> None:
+    """BadExperiment if there are more Experiments or seeds than are taken; none is laid out."""
     if len(axes) > MOST_AXES:
         raise BadExperiment(f"a sweep has at most {MOST_AXES} axes, got {len(axes)}")
     size = math.prod(len(axis) for axis in axes)
     if size > MOST:
         many = str(size) if size < 10**18 else f"1e{math.floor(math.log10(size))}"
         raise BadExperiment(f"the axes make {many} Experiments; at most {MOST} are taken")
+    places = next((axis for axis in axes if "seeds" in axis[0]), [base])
+    seeds = size // len(places) * sum(_seeds(place.get("seeds")) for place in places)
+    if seeds > MOST_SEEDS:
+        raise BadExperiment(f"the Experiments have {seeds} seeds; at most {MOST_SEEDS} are taken")
+
+
+def _seeds(given: Any) -> int:
+    """How many seeds a field stands for, before it is checked."""
+    if isinstance(given, list | tuple):
+        return len(cast("list[Any]", given))
+    return max(given, 1) if isinstance(given, int) else 1
 
 
 def crossed(base: Mapping[str, Any], axes: Sequence[list[dict[str, Any]]]) -> Iterator[Experiment]:
@@ -99,6 +105,7 @@ def crossed(base: Mapping[str, Any], axes: Sequence[list[dict[str, Any]]]) -> It
             yield read_experiment(fields)
         except BadExperiment as error:
             at = ", ".join(f"{name} = {shown(value)}" for name, value in chosen.items())
+            at = at if len(at) <= 200 else f"{at[:199]}…"
             raise BadExperiment(f"{error} (at {at})" if at else str(error)) from None
 
 

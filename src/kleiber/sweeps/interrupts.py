@@ -1,4 +1,4 @@
-"""Interrupts: Ctrl-C reaches all processes of a terminal; only the one that sweeps shall act on it."""
+"""Interrupts: Ctrl-C reaches all processes of a terminal, and only the sweep shall act on it."""
 
 from __future__ import annotations
 
