@@ -29,7 +29,8 @@ class Fake:
         return f"fake-{self.do}-{self.n_data:04d}"
 
     def model_dump_json(self) -> str:
-        return json.dumps({"task": asdict(self), "seeds": [0, 1]})
+        number = float("nan") if self.do == "nan" else self.n_data
+        return json.dumps({"task": {**asdict(self), "n_data": number}, "seeds": [0, 1]})
 
 
 class Stopped(Exception):
@@ -50,6 +51,14 @@ def fake_run(spec: Fake) -> pl.DataFrame:
         raise Stopped(7)
     if spec.do == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if spec.do == "exit":
+        raise SystemExit(0)
+    if spec.do == "panic":
+        raise pl.exceptions.PanicException("it panicked")
+    if spec.do == "objects":
+        return pl.DataFrame({"loss": [object()]}, schema={"loss": pl.Object})
+    if spec.do == "unkept":
+        return pl.DataFrame({"_file_": [1.0]})
     if spec.do == "nothing":
         return None  # pyright: ignore[reportReturnType]
     if spec.do == "print":

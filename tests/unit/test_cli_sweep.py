@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from io import StringIO
@@ -37,6 +38,16 @@ rate = {rate}
 [grid]
 "net.width" = [4, 8, 16]
 "task.n_data" = [32, 64]
+"""
+TRAINED = """
+steps = 20
+[task]
+kind = "teacher"
+n_data = 8
+n_test = 8
+[net]
+kind = "mlp"
+width = 4
 """
 Run = Callable[..., tuple[int, str, str]]
 
@@ -182,6 +193,77 @@ def test_bad_input_is_refused_in_one_line(run: Run, file: Path, tmp_path: Path) 
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("command", ["sweep", "train"])
+def test_somebodys_folder_is_refused_before_anything_is_done(
+    run: Run, file: Path, tmp_path: Path, command: str
+) -> None:
+    store = tmp_path / "data"
+    store.mkdir()
+    (store / "mine.parquet").write_text("not a table")
+    if command == "train":
+        file.write_text(TRAINED)
+    code, out, err = run(command, file, "-o", store)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "holds 1 Parquet file and no run of kleiber" in err
+    assert "--adopt" in err
+    assert [item.name for item in store.iterdir()] == ["mine.parquet"]
+    code, out, err = run(command, file, "-o", store, "--adopt", "--json")
+    assert code == 0
+    assert ("mine.parquet' is set aside" in err) == (command == "sweep")  # train looks at one file
+    assert run(command, file, "-o", store)[0] == 0
+
+
+def test_what_no_memory_holds_is_refused_before_anything_is_done(
+    run: Run, file: Path, tmp_path: Path
+) -> None:
+    file.write_text(file.read_text().replace("[4, 8, 16]", "[4, 100000000000]"))
+    spec = tmp_path / "spec.toml"
+    spec.write_text(TRAINED.replace("width = 4", "width = 100000000000"))
+    for words in (("sweep", file), ("train", spec)):
+        code, out, err = run(*words, "-o", tmp_path / "runs")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "The Experiment needs at least" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_allocation_that_fails_is_one_sentence(
+    run: Run, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(TRAINED)
+    for error in (MemoryError("Unable to allocate"), RuntimeError("can't allocate memory: 9 TB")):
+
+        def fail(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        monkeypatch.setattr("kleiber.cli.train.train", fail)
+        code, out, err = run("train", file, "-o", tmp_path / "runs")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "The memory does not suffice to train this Experiment: " in err
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "half"])
+def test_train_sets_aside_what_has_the_name_of_its_run(
+    run: Run, file: Path, tmp_path: Path, kind: str
+) -> None:
+    file.write_text(TRAINED)
+    store = tmp_path / "runs"
+    assert run("train", file, "-o", store)[0] == 0
+    (landed,) = store.glob("*.parquet")
+    content = landed.read_bytes()
+    landed.unlink()
+    if kind == "folder":
+        landed.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(landed)
+    else:
+        landed.write_bytes(content[:-50])
+    code, _, err = run("train", file, "-o", store)
+    assert code == 0
+    assert f"{landed.name}' is set aside" in err
+    assert landed.read_bytes() == content
+    assert (store / "aside" / landed.name).exists()
+
+
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     text = StringIO()
@@ -220,15 +302,51 @@ def test_an_interrupt_is_said_in_one_line(
     assert run("sweep", file, "-o", tmp_path / "runs") == (130, "", said)
 
 
+class Malicious:
+    """A pickle that would make a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize(
+    "kind", ["nonsense", "folder", "pipe", "pickle", "other run", "list", "parts", "shapes"]
+)
 def test_a_damaged_state_is_set_aside_and_its_run_made(
-    run: Run, file: Path, tmp_path: Path
+    run: Run, file: Path, tmp_path: Path, kind: str
 ) -> None:
+    import torch
+
     states = tmp_path / "runs" / ".states"
     states.mkdir(parents=True)
-    state = states / f"{read_sweep(file)[0].key()}.pt"
-    state.write_bytes(b"nonsense")
+    key = read_sweep(file)[0].key()
+    state = states / f"{key}.pt"
+    done = {"step": 50, "measured": 0, "seconds": 1.0, "rows": []}
+    parts = {"params": {}, "buffers": {}, "optimiser": {}, "died": {}}
+    held = {"format": 1, "key": key, "stacks": {0: {"done": done, "state": parts}}}
+    if kind == "folder":
+        state.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(state)
+    elif kind == "nonsense":
+        state.write_bytes(b"nonsense")
+    else:
+        if kind == "shapes":
+            names = ("0.weight", "0.bias", "1.weight", "1.bias")
+            parts["params"] = {name: torch.zeros(1) for name in names}
+            parts["optimiser"] = {"first": torch.zeros(1), "second": torch.zeros(1)}
+        whole: dict[str, Any] = {
+            "pickle": {**held, "stacks": Malicious(tmp_path / "touched")},
+            "other run": {**held, "key": "another"},
+            "list": [held],
+        }
+        torch.save(whole.get(kind, held), state)
     code, out, err = run("sweep", file, "-o", tmp_path / "runs")
     assert (code, err.count("\n")) == (0, 1)
     assert out.startswith("6 of 6 runs finished, ")
     assert "holds no state of a run" in err
     assert [item.name for item in states.iterdir()] == [f"{state.name}.unreadable"]
+    assert not (tmp_path / "touched").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -30,6 +31,8 @@ from kleiber.experiment import (
     rate_factor,
     read_experiment,
 )
+from kleiber.experiment.counts import measure_net
+from kleiber.experiment.memory import check_memory, least_params, physical_memory
 
 TASK = {"kind": "formula", "n_data": 64, "sampling": "grid"}
 PLAIN: dict[str, Any] = {"task": TASK, "net": {"kind": "mlp", "width": 8}}
@@ -167,6 +170,128 @@ def test_files_that_are_no_spec(tmp_path: Path) -> None:
     path.write_text(TOML.replace("width", "widht"))
     with pytest.raises(BadExperiment, match=r"spec\.toml: net: .*'width'"):
         read_experiment(path)
+
+
+UNREADABLE: dict[str, tuple[str, str]] = {  # what is put in front of a spec, and what is said
+    "deep arrays": ("a = " + "[" * 50_000 + "]" * 50_000, "nested too deeply"),
+    "deep tables": ("a = " + "{a=" * 20_000 + "1" + "}" * 20_000, "nested too deeply"),
+    "long name": (".".join("a" * 30_000) + " = 1", "nested too deeply"),
+    "long table": ("[" + ".".join("a" * 30_000) + "]", "nested too deeply"),
+    "long quoted name": ('."".'.join("a" * 3_000) + " = 1", "nested too deeply"),
+    "nested": (".".join("a" * 40) + " = 1", "a spec is nested at most 16 deep"),
+    "too many digits": ("batch = " + "9" * 5_000, "is not TOML: .*5000 digits"),
+    "hexadecimal": ("batch = 0x" + "f" * 5_000, "batch: an integer has at most 64 bits"),
+    "65 bits": ("batch = 9223372036854775808", "batch: an integer has at most 64 bits"),
+    "negative 65 bits": ("batch = -9223372036854775809", "batch: an integer has at most 64"),
+    "large seed": ("seeds = [1, 18446744073709551616]", "seeds: an integer has at most 64 bits"),
+    "negative seed": ("seeds = [-1]", "seeds.0: .*greater than or equal to 0, got -1"),
+    "many seeds": ("seeds = 1000000000000", "at most 100000 seeds are taken, got 1000000000000"),
+    "nan": ("batch = nan", "batch: a finite number is needed, got nan"),
+    "infinity": ("batch = -inf", "batch: a finite number is needed, got -inf"),
+    "1e400": ("batch = 1e400", "batch: a finite number is needed, got inf"),
+    "date": ("batch = 1979-05-27", "batch: .*valid integer, got datetime.date"),
+    "time": ("batch = 07:32:00", "batch: .*valid integer, got datetime.time"),
+    "array": ("batch = [4]", r"batch: .*valid integer, got \[4\]"),
+    "seeds as a date": ("seeds = 1979-05-27", "seeds: .*got datetime.date"),
+}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_file_that_nothing_can_hold_is_refused(tmp_path: Path, case: str) -> None:
+    first, sentence = UNREADABLE[case]
+    path = tmp_path / "spec.toml"
+    path.write_text(f"{first}\n{TOML.replace('seeds = 4', '')}")
+    with pytest.raises(BadExperiment, match=sentence) as caught:
+        read_experiment(path)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "number",
+    [2**63, -(2**63) - 1, 10**5000, float("nan"), float("-inf")],
+    ids=["64 bits", "negative", "5000 digits", "nan", "infinity"],
+)
+def test_fields_that_nothing_can_hold_are_refused(number: Any) -> None:
+    for change in (
+        {"seeds": [number]},
+        {"task": {**TASK, "data_seed": number}},
+        {"optimiser": {"kind": "adam", "rate": number}},
+    ):
+        with pytest.raises(BadExperiment, match=r"64 bits|finite number"):
+            Experiment(**{**PLAIN, **change})
+    assert Experiment(**{**PLAIN, "seeds": [2**63 - 1]}).seeds == (2**63 - 1,)
+
+
+def test_what_is_no_ordinary_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "spec.toml"
+    for make, sentence in (
+        (path.mkdir, "is a folder"),
+        (lambda: os.mkfifo(path), "is a pipe or a device"),
+        (lambda: path.symlink_to(path.name), "symbolic links"),
+        (lambda: path.write_bytes(TOML.encode("utf-16")), "is not TOML: 'utf-8' codec"),
+        (lambda: path.write_bytes(b"\0"), "is not TOML"),
+        (lambda: path.write_bytes(b"#" * 4_000_001), "has 4,000,001 bytes; at most 4,000,000 are"),
+    ):
+        make()
+        with pytest.raises(BadExperiment, match=sentence):
+            read_experiment(path)
+        path.rmdir() if path.is_dir() else path.unlink()
+    path.write_bytes(b"\xef\xbb\xbf" + TOML.encode())  # as some editors begin a file
+    assert len(read_experiment(path).seeds) == 4
+
+
+IMAGES = {"kind": "images"}
+TOO_LARGE: dict[str, dict[str, Any]] = {
+    "width": {"net": {"kind": "mlp", "width": 10**12}},
+    "depth": {"net": {"kind": "mlp", "width": 1, "depth": 10**12}},
+    "n_data": {"task": {"kind": "formula", "n_data": 10**14}},
+    "n_test": {"task": {"kind": "formula", "n_data": 8, "n_test": 10**14}},
+    "batch": {"task": {"kind": "formula"}, "batch": 10**14},
+    "points": {"task": {"kind": "circle", "n_data": 8, "points": 10**14}},
+    "inputs": {"task": {"kind": "teacher", "n_data": 8, "inputs": 10**14}},
+    "teacher": {"task": {"kind": "teacher", "n_data": 8, "width": 10**14}},
+    "teacher's depth": {"task": {"kind": "teacher", "n_data": 8, "depth": 10**14}},
+    "channels": {"task": IMAGES, "net": {"kind": "cnn", "channels": [10**9, 10**9, 8]}},
+    "hidden": {"task": IMAGES, "net": {"kind": "cnn", "hidden": [10**9, 10**9]}},
+    "blocks": {"task": IMAGES, "net": {"kind": "resnet", "blocks": [10**12]}},
+    "stages": {"task": IMAGES, "net": {"kind": "resnet", "blocks": [1] * 5000}},
+    "layers": {"task": IMAGES, "net": {"kind": "vit", "depth": 10**12}},
+    "ratio": {"task": IMAGES, "net": {"kind": "vit", "ratio": 1e308, "width": 10**6}},
+    "checkpoints": {"checkpoints": 10**14},
+    "seeds": {"seeds": 100_000, "net": {"kind": "mlp", "width": 10**9}},
+}
+
+
+@pytest.mark.parametrize("case", TOO_LARGE)
+def test_what_no_memory_holds_is_refused_from_the_spec(case: str) -> None:
+    spec = Experiment(**{**PLAIN, **TOO_LARGE[case]})
+    sentence = (
+        r"^The Experiment needs at least .* GB of memory, most of it for .*make it smaller\.$"
+    )
+    with pytest.raises(BadExperiment, match=sentence):
+        check_memory(spec)
+
+
+def test_what_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kleiber.experiment.memory.physical_memory", lambda: 1e8)
+    for net in (MLP(width=100, depth=3), CNN(), ResNet(), ViT()):
+        task = FormulaTask(n_data=1000) if isinstance(net, MLP) else ImageTask()
+        check_memory(Experiment(task=task, net=net, seeds=1))
+
+
+def test_the_memory_of_a_net_is_never_overestimated() -> None:
+    """The bound is from the largest layers: below what the exact count says, and near it."""
+    cnn = CNN(channels=(64, 64, 64), pool_after=(1, 2), hidden=(8,))
+    for net, inputs in ((MLP(width=50, depth=4), 3), (cnn, 64), (ResNet(), 64), (ViT(), 64)):
+        shape = (3,) if isinstance(net, MLP) else (1, 8, 8)
+        exact = measure_net(net, shape, 10).n_params
+        assert 0.8 * exact < least_params(net, inputs, 10) <= exact
+
+
+def test_without_sysconf_memory_is_unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert 1e8 < physical_memory() < 1e15
+    monkeypatch.delattr(os, "sysconf")
+    assert physical_memory() == float("inf")
 
 
 def test_a_spec_is_frozen() -> None:

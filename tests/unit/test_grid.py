@@ -90,6 +90,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"zip": {"steps": [1, 2], "net.width": [1]}}, "'steps' has 2, 'net.width' has 1"),
     ({"grid": {"steps": [1]}, "zip": {"steps": [1]}}, "'steps' varies along two axes"),
     ({"zip": [3]}, r"needs the table \[zip\], got 3"),
+    ({"zip": [{f"a{n}": [1, 2]} for n in range(90)]}, "1e27 Experiments; at most 1000000"),
+    ({"grid": {f"a{n}": [1] for n in range(101)}}, "at most 100 axes, got 101"),
+    ({"grid": {"net.width": [4, 2**64]}}, "grid.net.width: an integer has at most 64 bits"),
+    ({"grid": {"net.init_scale": [1.0, float("nan")]}}, "init_scale: a finite number is needed"),
+    ({"grid": {"seeds": [[1], [-1]]}}, r"seeds.0: .*got -1 \(at seeds = \[-1\]\)"),
+    ({"grid": {".".join(["net"] * 5000): [1]}}, "a spec is nested at most 16 deep"),
+    ({"grid": {"seeds": [100_000], "net.width": list(range(1, 200))}}, "19900000 seeds; at"),
+    ({"grid": {"seeds": [[1, 2], 3, 10**8]}}, "100000005 seeds; at most 10000000 are taken"),
     ({"grid": {"steps": list(range(1, 1002)), "net.width": list(range(1, 1001))}}, "1001000 Exp"),
 ]
 
@@ -115,6 +123,14 @@ def test_files_are_read_and_named_in_errors(tmp_path: Path) -> None:
     file.write_text('[base]\nnet.kind = "mpl"\ntask.kind = "teacher"\ntask.n_data = 5\n')
     with pytest.raises(BadExperiment, match=r"sweep.toml: net.kind: 'mpl'.*mean 'mlp'"):
         read_sweep(file)
+
+
+def test_a_trillion_runs_are_refused_before_they_are_laid_out(tmp_path: Path) -> None:
+    many = ",".join(map(str, range(1, 10_001)))
+    axes = "".join(f'"{name}" = [{many}]\n' for name in ("net.width", "task.n_data", "steps"))
+    (tmp_path / "sweep.toml").write_text(f"[base]\n[grid]\n{axes}")
+    with pytest.raises(BadExperiment, match="make 1000000000000 Experiments; at most 1000000 are"):
+        read_sweep(tmp_path / "sweep.toml")
 
 
 def test_the_example_has_forty_experiments() -> None:

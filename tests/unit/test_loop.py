@@ -3,6 +3,7 @@ resume bit for bit; the compiled loop is the loop in torch."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -339,6 +340,37 @@ def test_a_state_that_cannot_be_read_is_set_aside(tmp_path: Path) -> None:
     assert table.equals(train_nets(spec()).table)
     assert [file.name for file in tmp_path.iterdir()] == ["run.state.unreadable"]
     assert (tmp_path / "run.state.unreadable").read_text() == "nonsense"
+
+
+def test_a_state_that_cannot_be_restored_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was restored before the damage shows must not be in the run that starts afresh."""
+
+    def stop(done: int, of: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(loop, "STRIDE", 5)
+    for net in (SMALL, {**SMALL, "depth": 2}):
+        run, path = spec(net=net, checkpoints=1), tmp_path / "run.state"
+        with pytest.raises(KeyboardInterrupt):
+            train_nets(run, resume=path, progress=after_two(stop))
+        held = torch.load(path, weights_only=True)
+        undisturbed = train_nets(run).table
+        for place, value in (
+            (("state", "died"), 7),
+            (("state", "optimiser"), {}),
+            (("state", "params"), {}),
+            (("done", "step"), 10**9),
+            (("done", "step"), "x"),
+            (("done", "rows"), [1]),
+        ):
+            damaged = deepcopy(held)
+            damaged["stacks"][0][place[0]][place[1]] = value
+            torch.save(damaged, path)
+            with pytest.warns(UserWarning, match="holds no state of a run"):
+                assert train_nets(run, resume=path).table.equals(undisturbed)
 
 
 @pytest.mark.parametrize("device", ["banana", "cuda:999", "meta", ""])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +21,10 @@ import polars as pl
 import pytest
 
 from kleiber.errors import BadTable
+from kleiber.sweeps.claims import claim
 from kleiber.sweeps.runs import Spec, is_store, run_bytes, spec_table
 from kleiber.sweeps.store import Failure, Folder, Store
+from kleiber.table import read_tables
 
 sys.path.insert(0, str(Path(__file__).parent))
 from sweep_fakes import Fake, fake_run
@@ -309,6 +314,53 @@ def test_a_record_of_a_failure_that_cannot_be_read_is_none(filled: Folder) -> No
         assert list(filled.failures()) == ["good"]
 
 
+def test_a_lock_that_is_given_back_meanwhile_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last owner removes the file between our open and our lock: that file guards nothing."""
+    path, flock = tmp_path / "a", fcntl.flock
+    held = [claim(path)]
+
+    def late(handle: int, how: int) -> None:
+        if held and (release := held.pop()):
+            release()
+        flock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    release = claim(path)
+    assert release is not None
+    assert path.exists()
+    assert claim(path) is None
+    release()
+    assert not path.exists()
+
+
+def test_a_claim_holds_between_threads(tmp_path: Path) -> None:
+    release = claim(tmp_path / "a")
+    assert release is not None
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(claim, tmp_path / "a").result() is None
+        pool.submit(release).result()
+        again = pool.submit(claim, tmp_path / "a").result()
+    assert again is not None
+    again()
+
+
+def test_without_locks_every_claim_is_granted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="no file locks here"):
+            release = claim(tmp_path / "a")
+        assert release is not None
+        release()
+    assert names(tmp_path) == []
+
+
 def test_a_claim_ends_with_the_process_that_held_it(tmp_path: Path) -> None:
     store = Folder(tmp_path)
     code = (
@@ -353,6 +405,189 @@ def test_old_temporary_files_are_swept_up(filled: Folder) -> None:
     assert said(filled.finished) == []
     assert not old.exists()
     assert new.exists()
+
+
+def test_hidden_files_are_none_of_a_store(tmp_path: Path) -> None:
+    """A killed sweep leaves half a run under a hidden name; even a whole one is no run there."""
+    content = run_bytes(RUNS[0], fake_run(RUNS[0]))
+    (tmp_path / "failed").mkdir()
+    (tmp_path / ".kleiber-0123.parquet").write_bytes(content)
+    (tmp_path / f".{RUNS[0].key()}.parquet").write_bytes(content)
+    (tmp_path / "failed" / ".kleiber-0123.json").write_text("{")
+    store = Folder(tmp_path)
+    assert said(store.finished) == []
+    assert said(store.failures) == []
+    assert store.strangers() == 0
+    assert not is_store(tmp_path)
+    with pytest.raises(BadTable, match=r"holds no \.parquet files"):
+        read_tables(tmp_path)
+    store.keep(RUNS[1], fake_run(RUNS[1]))
+    assert store.finished() == {RUNS[1].key()}
+    assert set(store.read()["run"]) == {RUNS[1].key()}
+
+
+def label_of(**fields: Any) -> str:
+    """What a file says of its run, changed as given."""
+    return json.dumps({"key": "x", "schema": "s", "version": "0", "spec": {}, **fields})
+
+
+LABELS = {
+    "no JSON": "{",
+    "deep": "[" * 100_000,
+    "a list": "[]",
+    "a number": "1",
+    "no text": "\ud800".encode("utf-8", "surrogatepass").decode("utf-8", "replace"),
+    "key of digits": label_of(key=1),
+    "spec as a list": label_of(spec=[]),
+    "spec as text": label_of(spec="x"),
+    "schema as a list": label_of(schema=[1]),
+    "deep spec": label_of()[:-3] + '{"a":' * 200 + "1" + "}" * 202,
+    "deep list": label_of()[:-3] + '{"a":' + "[" * 200 + "]" * 200 + "}}",
+    "large integer": label_of(spec={"task": {"data_seed": 2**64}}),
+    "larger integer": label_of()[:-3] + '{"a":' + "9" * 5000 + "}}",
+    "no number": label_of(spec={"net": {"x": float("nan")}}),
+    "infinite": label_of()[:-3] + '{"a": 1e400}}',
+    "many fields": label_of(spec={str(n): n for n in range(5000)}),
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_a_file_with_a_label_that_is_none_is_left_out(filled: Folder, case: str) -> None:
+    file = filled.path / "x.parquet"
+    fake_run(RUNS[0]).write_parquet(file, metadata={"kleiber": LABELS[case]})
+    heard = said(filled.read)
+    assert len(heard) == 1
+    assert "x.parquet' is left out: " in heard[0]
+    assert len(heard[0]) < 400
+    with pytest.warns(UserWarning, match="left out"):
+        assert filled.read()["run"].n_unique() == len(RUNS)
+    assert not filled.holds("x")
+    assert [("x.parquet' is set aside" in line) for line in said(filled.finished)] == [True]
+
+
+def listen(path: Path) -> None:
+    """Leave a socket of that name."""
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))  # a name of a hundred bytes is too long for it
+
+
+ODD: dict[str, Callable[[Path], object]] = {  # what may have a file's name and is none
+    "folder": lambda path: path.mkdir(),
+    "pipe": os.mkfifo,
+    "loop": lambda path: path.symlink_to(path.name),
+    "link to nothing": lambda path: path.symlink_to("nowhere"),
+    "socket": listen,
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_is_no_file_is_set_aside_and_its_run_kept(filled: Folder, kind: str) -> None:
+    spec = Fake(50)
+    file = filled.path / f"{spec.key()}.parquet"
+    make = ODD[kind]
+    make(file)
+    assert len(said(filled.read)) == 1
+    assert not filled.holds(spec.key())
+    heard = said(lambda: filled.keep(spec, fake_run(spec)))  # as by train, which looks at one run
+    assert len(heard) == 1
+    assert "is set aside" in heard[0]
+    assert filled.holds(spec.key())
+    file.rename(filled.path / "kept")
+    make(file)
+    assert len(said(filled.finished)) == 1
+    assert not os.path.lexists(file)
+
+
+def test_keeping_never_replaces_what_is_no_run(filled: Folder) -> None:
+    spec = Fake(50)
+    file = filled.path / f"{spec.key()}.parquet"
+    file.write_text("somebody's only copy")
+    with pytest.warns(UserWarning, match="is set aside"):
+        filled.keep(spec, fake_run(spec))
+    assert (filled.path / "aside" / file.name).read_text() == "somebody's only copy"
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_what_is_no_record_gives_way_to_one(filled: Folder, kind: str) -> None:
+    file = filled.path / "failed" / "x.json"
+    file.parent.mkdir()
+    ODD[kind](file)
+    said(filled.failures)  # it ends
+    with pytest.warns(UserWarning, match="is set aside"):
+        filled.record(Failure("x", "it failed"))
+    assert filled.failures()["x"].error == "it failed"
+
+
+RECORDS: dict[str, Any] = {
+    "step": {"step": [1]},
+    "step as truth": {"step": True},
+    "error": {"error": None},
+    "traceback": {"traceback": 3},
+    "lost": {"lost": "yes"},
+    "when": {"when": "today"},
+    "spec": {"spec": []},
+    "key": {"key": "y"},
+    "unknown": {"more": 1},
+}
+
+
+@pytest.mark.parametrize("case", [*RECORDS, "deep", "bytes", "huge"])
+def test_a_record_of_wrong_types_is_none(filled: Folder, case: str) -> None:
+    file = filled.path / "failed" / "x.json"
+    file.parent.mkdir()
+    if case in RECORDS:
+        file.write_text(json.dumps({"key": "x", "error": "it failed", **RECORDS[case]}))
+    elif case == "deep":
+        file.write_text('{"key": "x", "error": "e", "spec": ' + "[" * 100_000)
+    elif case == "bytes":
+        file.write_bytes(b"\xff\xfe\x00")
+    else:
+        with file.open("wb") as handle:
+            handle.truncate(10**12)  # it takes no space
+    heard = said(filled.failures)
+    assert len(heard) == 1
+    assert "is no record of a failed run" in heard[0]
+    assert len(heard[0]) < 500
+
+
+def test_a_promise_of_more_rows_than_memory_is_left_out(
+    filled: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = Fake(50)
+    frame = pl.DataFrame({"loss": pl.repeat(None, 300_000, dtype=pl.Float64, eager=True)})
+    filled.keep(spec, frame)
+    assert (filled.path / f"{spec.key()}.parquet").stat().st_size < 5000
+    monkeypatch.setattr("kleiber.sweeps.runs.physical_memory", lambda: 1e6)
+    heard = said(filled.read)
+    assert len(heard) == 1
+    assert "do not fit into memory" in heard[0]
+
+
+def test_text_where_other_runs_have_numbers_is_left_out(filled: Folder) -> None:
+    filled.keep(Fake(50), pl.DataFrame({"loss": ["low"]}))
+    with pytest.warns(UserWarning, match="run fake-finish-0050 is left out: loss holds text"):
+        table = filled.read()
+    assert table["loss"].dtype == pl.Float64
+    assert filled.read([Fake(50).key()])["loss"].to_list() == ["low"]
+
+
+@pytest.mark.parametrize(
+    "x", [2**63, -(2**63) - 1, float("nan"), float("inf"), {str(n): n for n in range(5000)}]
+)
+def test_what_no_table_can_hold_is_not_kept(filled: Folder, x: Any) -> None:
+    with pytest.raises(BadTable, match=r"^The run x cannot be kept: .*\.$"):
+        filled.keep(Spoken("x", x), pl.DataFrame({"loss": [1.0]}))
+    assert said(filled.read) == []
+
+
+def test_a_table_that_cannot_be_written_is_not_kept(filled: Folder) -> None:
+    for frame in (
+        pl.DataFrame({"x": [object()]}, schema={"x": pl.Object}),
+        pl.DataFrame({"_file_": [1.0]}),
+    ):
+        with pytest.raises(BadTable, match=r"^The run fake-finish-0050 cannot be kept: .*\.$"):
+            filled.keep(Fake(50), frame)
+    assert said(filled.read) == []
 
 
 def test_a_key_cannot_leave_the_folder(filled: Folder) -> None:

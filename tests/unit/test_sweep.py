@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,6 +87,60 @@ def test_progress_is_told(store: Folder) -> None:
     assert told[0].left is None
     assert last.left == 0
     assert all(state.left is not None for state in told if state.finished + state.failed)
+
+
+HOPELESS = {
+    "exit": "SystemExit: 0",
+    "panic": "PanicException: it panicked",
+    "objects": "TypeError: a run must return a polars table, got one of Python objects",
+    "unkept": "BadTable: The run .* cannot be kept: a column may not be named '_file_'.",
+    "nan": "BadTable: The run .* cannot be kept: task.n_data: a finite number is needed, got nan.",
+}
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+def test_what_cannot_be_made_or_kept_fails_that_run_alone(
+    store: Folder, workers: int | None
+) -> None:
+    specs = [GOOD[0], *(Fake(9, do) for do in HOPELESS), GOOD[1]]
+    done = made(store, specs, workers=workers)
+    assert (done.progress.finished, done.progress.failed, done.progress.lost) == (2, 5, 0)
+    for do, sentence in HOPELESS.items():
+        assert re.fullmatch(sentence, done.failures[Fake(9, do).key()].error)
+    assert store.failures() == done.failures
+    assert store.read()["run"].n_unique() == 2
+
+
+def test_only_an_interrupt_ends_a_sweep(store: Folder) -> None:
+    def interrupted(spec: Fake) -> pl.DataFrame:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(GOOD, store, run=interrupted)
+    assert dict(store.failures()) == {}
+
+
+def test_a_folder_of_somebody_else_is_not_touched(store: Folder) -> None:
+    store.path.mkdir()
+    for name in ("a", "b"):
+        fake_run(GOOD[0]).write_parquet(store.path / f"{name}.parquet")
+    sentence = r"^The folder '.*' holds 2 Parquet files and no run of kleiber.*adopt=True.*\.$"
+    with pytest.raises(BadExperiment, match=sentence):
+        sweep(GOOD, store.path, run=fake_run)
+    assert sorted(item.name for item in store.path.iterdir()) == ["a.parquet", "b.parquet"]
+    with pytest.warns(UserWarning, match="is set aside") as heard:
+        assert sweep(GOOD, store.path, run=fake_run, adopt=True)["run"].n_unique() == 6
+    assert len(heard) == 2
+    fake_run(GOOD[0]).write_parquet(store.path / "c.parquet")
+    with pytest.warns(UserWarning, match="is set aside"):
+        sweep(GOOD, store.path, run=fake_run)
+
+
+def test_a_store_whose_runs_all_failed_is_ours(store: Folder) -> None:
+    made(store, [Fake(7, "fail")])
+    fake_run(GOOD[0]).write_parquet(store.path / "a.parquet")
+    with pytest.warns(UserWarning, match="is set aside"):
+        assert sweep(GOOD, store.path, run=fake_run)["run"].n_unique() == 6
 
 
 def test_a_failing_run_is_recorded_and_the_rest_goes_on(store: Folder, log: Path) -> None:

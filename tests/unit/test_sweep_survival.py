@@ -67,8 +67,8 @@ def command(pid: int) -> bytes:
 
 
 def files(store: Folder) -> dict[str, bytes]:
-    """What the run files of a store hold."""
-    return {file.name: file.read_bytes() for file in store.path.glob("*.parquet")}
+    """What the run files of a store hold; a killed sweep leaves hidden files of half a run."""
+    return {file.name: file.read_bytes() for file in store.path.glob("[!.]*.parquet")}
 
 
 def undisturbed(folder: Path, count: int, seconds: float) -> dict[str, bytes]:
@@ -255,3 +255,56 @@ def test_a_dask_worker_killed_in_a_run_costs_nothing(
     assert len(starts(log)) >= 22  # the killed one was made again
     (store.path / "fake-fail-0090.parquet").unlink(missing_ok=True)
     assert files(store) == undisturbed(tmp_path, 20, 0.2)
+
+
+INTERRUPTED = """
+import contextlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from sweep_fakes import Fake, fake_run
+from kleiber.sweeps.cluster import dask_executor
+from kleiber.sweeps.run import carry_out
+from kleiber.sweeps.store import Folder
+
+if __name__ == "__main__":
+    specs = [Fake(n, seconds=0.2) for n in range(4)] + [Fake(90, seconds=60.0)]
+    place = dask_executor("local", 1) if {dask} else contextlib.nullcontext()
+    try:
+        with place as executor:
+            workers = None if executor else 1
+            carry_out(specs, Folder(Path({store!r})), executor, workers=workers, run=fake_run)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("when", ["as workers start", "in a run"])
+@pytest.mark.parametrize("dask", [False, True])
+def test_an_interrupt_of_all_processes_ends_them_without_tracebacks(
+    dask: bool, when: str, store: Folder, log: Path, tmp_path: Path
+) -> None:
+    """As a terminal sends it: to the sweep and to all of its workers at once."""
+    if dask:
+        pytest.importorskip("distributed", reason="needs the extra cluster")
+    text = INTERRUPTED.format(here=HERE, store=str(store.path), dask=dask)
+    (tmp_path / "script.py").write_text(text)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_for(lambda: bool(workers_of(process)))
+    workers = workers_of(process)
+    if when == "in a run":
+        wait_for(lambda: store.path.exists() and len(files(store)) == 4)
+    else:
+        time.sleep(0.3)  # it imports its modules now
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "")
+    wait_for(lambda: not any(command(pid) for pid in workers), 10)
+    assert len(store.finished()) == (4 if when == "in a run" else 0)
+    assert store.failures() == {}

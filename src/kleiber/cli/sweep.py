@@ -17,10 +17,14 @@ from rich.text import Text
 from kleiber.cli.options import AsJson, as_text, complain, people
 from kleiber.reports.grids import say
 from kleiber.sweeps.cluster import dask_executor
+from kleiber.sweeps.doors import check_own
 from kleiber.sweeps.run import Progress, Swept, carry_out
 from kleiber.sweeps.store import Folder
 
 SHOWN = 5  # failures that are named one by one
+Adopt = Annotated[
+    bool, typer.Option("--adopt", help="Take a folder of other Parquet files; set those aside.")
+]
 
 
 def sweep_command(
@@ -38,18 +42,25 @@ def sweep_command(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what failed before.")
     ] = False,
+    adopt: Adopt = False,
     as_json: AsJson = False,
 ) -> None:
     """Train every run of a sweep that the store lacks; give the same command again to go on."""
-    from kleiber.sweeps.grid import read_sweep  # here: Experiments take a tenth of a second to load
+    from kleiber.experiment.memory import check_memory  # here: Experiments take a tenth of a second
+    from kleiber.sweeps.grid import read_sweep
 
-    specs = read_sweep(source)
+    specs, store = read_sweep(source), Folder(out)
+    if dask is None:  # other machines have memories of their own
+        for spec in specs:
+            check_memory(spec)
+    if not adopt:
+        check_own(store)
     place = contextlib.nullcontext() if dask is None else dask_executor(dask, workers)
     try:
         with place as executor, progress_bar(people(aside=True)) as show:
             done = carry_out(
                 specs,
-                Folder(out),
+                store,
                 executor,
                 workers=workers if dask is None else None,
                 retry_failed=retry_failed,

@@ -16,10 +16,13 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from kleiber.cli.options import AsJson, as_text, people
-from kleiber.errors import BadExperiment
+from kleiber.cli.sweep import Adopt
+from kleiber.errors import BadExperiment, reason
 from kleiber.experiment import Experiment, read_experiment
+from kleiber.experiment.memory import check_memory
 from kleiber.networks import check_device, train
 from kleiber.reports.grids import figure, say
+from kleiber.sweeps.doors import check_own
 from kleiber.sweeps.store import Folder
 
 
@@ -29,10 +32,13 @@ def train_command(
         Path, typer.Option("-o", "--out", metavar="FOLDER", help="The store; made if need be.")
     ],
     device: Annotated[str, typer.Option(help="Where torch computes: cpu, cuda.")] = "cpu",
+    adopt: Adopt = False,
     as_json: AsJson = False,
 ) -> None:
     """Train every seed of an Experiment; what is in the store already is not trained again."""
     spec, store = read_experiment(source), Folder(out)
+    if not adopt:
+        check_own(store)
     begun = time.monotonic()
     found = store.holds(spec.key())
     if not found:
@@ -51,6 +57,7 @@ def train_command(
 def _train(spec: Experiment, store: Folder, device: str) -> None:
     """Reserve the run, train it keeping its state, and land it."""
     check_device(device)
+    check_memory(spec)
     release = store.claim(spec.key())
     if release is None:
         raise BadExperiment(f"another process is training {spec.key()} into {str(store.path)!r}")
@@ -59,11 +66,26 @@ def _train(spec: Experiment, store: Folder, device: str) -> None:
         states.mkdir(parents=True, exist_ok=True)
         with _bar(people(aside=True)) as show:
             resume = states / f"{spec.key()}.pt"
-            store.keep(spec, train(spec, resume=resume, progress=show, device=device))
+            with _memory_plain():
+                table = train(spec, resume=resume, progress=show, device=device)
+            store.keep(spec, table)
         with contextlib.suppress(OSError):  # other runs have their states there
             states.rmdir()
     finally:
         release()
+
+
+@contextlib.contextmanager
+def _memory_plain() -> Generator[None]:
+    """An allocation that fails as one sentence: torch's are RuntimeErrors."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        raise BadExperiment(
+            f"The memory does not suffice to train this Experiment: {reason(error)}."
+        ) from error
 
 
 def describe_run(spec: Experiment, table: pl.DataFrame, store: Path) -> dict[str, Any]:

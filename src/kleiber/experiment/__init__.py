@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, get_args
@@ -19,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from kleiber.errors import BadExperiment, nearest, reason, shown
+from kleiber.errors import BadExperiment, nearest, shown
 from kleiber.experiment.fields import Count, Part, Whole
 from kleiber.experiment.nets import CNN, MLP, Net, ResNet, ViT
 from kleiber.experiment.optimisers import (
@@ -32,6 +31,7 @@ from kleiber.experiment.optimisers import (
     Stepped,
     rate_factor,
 )
+from kleiber.experiment.reading import check_fields, read_toml
 from kleiber.experiment.tasks import CircleTask, FormulaTask, ImageTask, Task, TeacherTask
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "rate_factor",
     "read_experiment",
 ]
+MOST_SEEDS = 100_000  # of one Experiment
 KEY_LENGTH = 24  # hexadecimal digits: 96 bits
 RECTIFIED = ("relu", "leaky_relu", "identity", "resnet")  # homogeneous: a path norm makes sense
 Measure: TypeAlias = Literal[
@@ -84,6 +85,8 @@ def _as_seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
             raise ValueError("there must be at least one seed")
+        if value > MOST_SEEDS:
+            raise ValueError(f"at most {MOST_SEEDS} seeds are taken, got {value}")
         return tuple(range(value))
     return value
 
@@ -110,6 +113,7 @@ class Experiment(Part):
     dtype: Literal["float32", "float64"] = "float32"
 
     def __init__(self, **fields: Any) -> None:
+        check_fields(fields)
         try:
             super().__init__(**fields)
         except ValidationError as error:
@@ -152,17 +156,11 @@ def read_experiment(source: str | os.PathLike[str] | Mapping[str, Any]) -> Exper
     """
     if isinstance(source, Mapping):
         return Experiment(**source)
-    path = Path(source)
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadExperiment(f"cannot read {str(path)!r}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadExperiment(f"{str(path)!r} is not TOML: {reason(error)}") from None
+    fields = read_toml(source)
     try:
         return Experiment(**fields)
     except BadExperiment as error:
-        raise BadExperiment(f"{path.name}: {error}") from None
+        raise BadExperiment(f"{Path(source).name}: {error}") from None
 
 
 def _stripped(part: BaseModel) -> dict[str, Any]:

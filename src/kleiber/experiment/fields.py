@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from kleiber.errors import listed, nearest
+from kleiber.experiment.reading import LARGEST
 
 Activation: TypeAlias = Literal[
     "relu", "leaky_relu", "silu", "tanh", "gelu", "relu_squared", "identity"
@@ -24,8 +25,8 @@ def as_list(value: Any) -> Any:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-Whole = Annotated[int, BeforeValidator(_plain), Field(ge=0)]
-Count = Annotated[int, BeforeValidator(_plain), Field(ge=1)]
+Whole = Annotated[int, BeforeValidator(_plain), Field(ge=0, le=LARGEST)]
+Count = Annotated[int, BeforeValidator(_plain), Field(ge=1, le=LARGEST)]
 Real = Annotated[float, BeforeValidator(_plain), Field(allow_inf_nan=False)]
 Positive = Annotated[float, BeforeValidator(_plain), Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, BeforeValidator(_plain), Field(ge=0, lt=1)]

@@ -17,6 +17,7 @@ from jaxtyping import Float, Shaped
 
 from kleiber.errors import BadExperiment, reason
 from kleiber.experiment import MLP, Experiment
+from kleiber.experiment.memory import check_memory
 from kleiber.networks.measure import as_table, measure
 from kleiber.networks.members import Members, make_members
 from kleiber.networks.resume import Saved, saved_at
@@ -75,6 +76,7 @@ def train_nets(
     """Train as kleiber.train does, and keep the nets; `watch(step, stack)` is called at each
     checkpoint. Without `compiled` two-layer nets are trained in torch too."""
     check_device(device)
+    check_memory(experiment)
     data = make_data(experiment)
     stacks: list[Members] = []
     rows: list[dict[str, Any]] = []

@@ -6,8 +6,10 @@ import logging
 import os
 from collections.abc import Generator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, cast
+
+from kleiber.sweeps.interrupts import uninterrupted
 
 LOCAL = "local"
 TIMEOUT = 10  # seconds to reach a scheduler
@@ -29,17 +31,10 @@ def dask_executor(address: str, workers: int | None = None) -> Generator[Executo
         ) from error
     dask = cast(Any, distributed)
     if address == LOCAL:
-        count = workers or os.cpu_count() or 1
-        with (
-            dask.LocalCluster(
-                n_workers=count,
-                threads_per_worker=1,
-                dashboard_address=None,
-                silence_logs=logging.ERROR,  # a worker that is slow to end is nobody's concern
-            ) as cluster,
-            dask.Client(cluster) as client,
-        ):
-            yield client.get_executor()
+        if workers is not None and workers < 1:
+            raise ValueError(f"a sweep needs at least one worker, got {workers}")
+        with _local(dask, workers or os.cpu_count() or 1) as executor:
+            yield executor
         return
     if "://" not in address:
         raise ValueError(f"Dask takes tcp://HOST:PORT or local, got {address!r}")
@@ -51,3 +46,23 @@ def dask_executor(address: str, workers: int | None = None) -> Generator[Executo
         raise OSError(f"no Dask scheduler answers at {address!r}: {error}") from error
     with client:
         yield client.get_executor()
+
+
+@contextmanager
+def _local(dask: Any, count: int) -> Generator[Executor]:
+    """The executor of a cluster on this machine; an interrupt ends it in good order."""
+    with ExitStack() as stack:
+        with uninterrupted():
+            cluster = dask.LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                dashboard_address=None,
+                silence_logs=logging.ERROR,  # a worker that is slow to end is nobody's concern
+            )
+            stack.enter_context(cluster)
+            client = stack.enter_context(dask.Client(cluster))
+        try:
+            yield client.get_executor()
+        finally:
+            with uninterrupted():
+                stack.close()

@@ -16,18 +16,22 @@ with the grid. The last axis varies fastest.
 from __future__ import annotations
 
 import itertools
+import math
 import os
-import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, cast
 
-from kleiber.errors import BadExperiment, listed, nearest, reason, shown
+from kleiber.errors import BadExperiment, listed, nearest, shown
 from kleiber.experiment import Experiment, read_experiment
+from kleiber.experiment.reading import check_fields, read_toml
 
 PARTS = ("base", "grid", "zip")
 MOST = 1_000_000  # Experiments of one file
+MOST_SEEDS = 10 * MOST  # of all of them
+MOST_AXES = 100
 
 
 def read_sweep(source: str | os.PathLike[str] | Mapping[str, Any]) -> list[Experiment]:
@@ -37,16 +41,13 @@ def read_sweep(source: str | os.PathLike[str] | Mapping[str, Any]) -> list[Exper
     the nearest), an axis that is no list, lists of different lengths side by side.
     """
     if isinstance(source, Mapping):
+        check_fields(source)
         return expand(source)
-    path = Path(source)
+    fields = read_toml(source)
     try:
-        return expand(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise BadExperiment(f"cannot read {str(path)!r}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadExperiment(f"{str(path)!r} is not TOML: {reason(error)}") from None
+        return expand(fields)
     except BadExperiment as error:
-        raise BadExperiment(f"{path.name}: {error}") from None
+        raise BadExperiment(f"{Path(source).name}: {error}") from None
 
 
 def expand(sweep: Mapping[str, Any]) -> list[Experiment]:
@@ -64,17 +65,33 @@ def expand(sweep: Mapping[str, Any]) -> list[Experiment]:
     together = [table_of(side, "zip") for side in listed_out(sides)]
     grid = table_of(sweep.get("grid", {}), "grid")
     axes = [side_by_side(side) for side in [{k: v} for k, v in grid.items()] + together if side]
-    taken = [name for axis in axes for name in axis[0]]
-    for name in taken:
-        if taken.count(name) > 1:
+    for name, times in Counter(name for axis in axes for name in axis[0]).items():
+        if times > 1:
             raise BadExperiment(f"{name!r} varies along two axes")
-    size = 1
-    for axis in axes:
-        size *= len(axis)
-    if size > MOST:
-        raise BadExperiment(f"the axes make {size} Experiments; at most {MOST} are taken")
+    check_size(base, axes)
     made = {item.key(): item for item in crossed(base, axes)}
     return list(made.values())
+
+
+def check_size(base: Mapping[str, Any], axes: Sequence[list[dict[str, Any]]]) -> None:
+    """BadExperiment if there are more Experiments or seeds than are taken; none is laid out."""
+    if len(axes) > MOST_AXES:
+        raise BadExperiment(f"a sweep has at most {MOST_AXES} axes, got {len(axes)}")
+    size = math.prod(len(axis) for axis in axes)
+    if size > MOST:
+        many = str(size) if size < 10**18 else f"1e{math.floor(math.log10(size))}"
+        raise BadExperiment(f"the axes make {many} Experiments; at most {MOST} are taken")
+    places = next((axis for axis in axes if "seeds" in axis[0]), [base])
+    seeds = size // len(places) * sum(_seeds(place.get("seeds")) for place in places)
+    if seeds > MOST_SEEDS:
+        raise BadExperiment(f"the Experiments have {seeds} seeds; at most {MOST_SEEDS} are taken")
+
+
+def _seeds(given: Any) -> int:
+    """How many seeds a field stands for, before it is checked."""
+    if isinstance(given, list | tuple):
+        return len(cast("list[Any]", given))
+    return max(given, 1) if isinstance(given, int) else 1
 
 
 def crossed(base: Mapping[str, Any], axes: Sequence[list[dict[str, Any]]]) -> Iterator[Experiment]:
@@ -88,6 +105,7 @@ def crossed(base: Mapping[str, Any], axes: Sequence[list[dict[str, Any]]]) -> It
             yield read_experiment(fields)
         except BadExperiment as error:
             at = ", ".join(f"{name} = {shown(value)}" for name, value in chosen.items())
+            at = at if len(at) <= 200 else f"{at[:199]}…"
             raise BadExperiment(f"{error} (at {at})" if at else str(error)) from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from collections import deque
@@ -20,20 +19,18 @@ from concurrent.futures import (
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import polars as pl
 
-from kleiber.errors import BadExperiment, shown
-from kleiber.experiment import read_experiment
+from kleiber.errors import BadTable
 from kleiber.sweeps.claims import Release, capacity
-from kleiber.sweeps.grid import read_sweep
-from kleiber.sweeps.runs import Spec, warn_of
+from kleiber.sweeps.doors import Given, check_executor, check_own, specs_of, store_of
+from kleiber.sweeps.runs import Spec, fields_of, warn_of
 from kleiber.sweeps.store import Failure, Folder, Store
 from kleiber.sweeps.workers import Outcome, Run, Workers, attempt
 
 POLL = 0.2  # seconds between looks at interrupts and at runs that another sweep works on
-Given: TypeAlias = Spec | Mapping[str, Any] | str | os.PathLike[str]
 Submit: TypeAlias = Callable[[Run, Spec], "Future[Outcome]"]
 
 
@@ -78,6 +75,7 @@ def sweep(
     workers: int | None = None,
     run: Run | None = None,
     retry_failed: bool = False,
+    adopt: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> pl.DataFrame:
     """Train every Experiment that the store does not hold yet; the table of all of them.
@@ -88,12 +86,16 @@ def sweep(
     concurrent.futures (for Dask, `Client(...).get_executor()`). A run that raises is recorded in
     the store and named in a warning, and the rest goes on; `retry_failed` tries those of an earlier
     sweep again. `run` makes a table of one spec, by default by training it. `progress` is called
-    with the state after every change. Raises BadExperiment for what is no spec, OSError when the
-    store cannot be written, BadTable when no run finished.
+    with the state after every change. A folder of Parquet files without a run of kleiber is
+    somebody else's and is refused, unless `adopt`, which sets those files aside. Raises
+    BadExperiment for what is no spec, OSError when the store cannot be written, BadTable when no
+    run finished.
     """
-    place = store_of(store)
+    place, wanted = store_of(store), specs_of(specs)
+    if not adopt:
+        check_own(place)
     done = carry_out(
-        specs_of(specs),
+        wanted,
         place,
         executor,
         workers=workers,
@@ -104,35 +106,6 @@ def sweep(
     if done.failures:
         warn_of(describe_failures(done))
     return place.read(done.keys)
-
-
-def specs_of(given: Any) -> list[Spec]:
-    """The specs of a sweep file or a mapping of its form, of one spec alone, or of each given."""
-    if isinstance(given, str | os.PathLike | Mapping):
-        return list(read_sweep(cast(Any, given)))
-    if isinstance(given, Spec) or not isinstance(given, Iterable):
-        return [spec_of(given)]
-    return [spec_of(item) for item in cast("Iterable[Any]", given)]
-
-
-def spec_of(given: Any) -> Spec:
-    """A spec as it is, or the Experiment of a TOML file or of a mapping; else BadExperiment."""
-    if isinstance(given, str | os.PathLike | Mapping):
-        return read_experiment(cast(Any, given))
-    if isinstance(given, Spec) and not isinstance(given, type):
-        return given
-    raise BadExperiment(
-        f"a sweep takes Experiments, their TOML files or their fields, got {shown(given)}"
-    )
-
-
-def store_of(store: Any) -> Store:
-    """A store as it is, or the folder of that name as one; BadExperiment for anything else."""
-    if isinstance(store, str | os.PathLike):
-        return Folder(Path(cast("str | os.PathLike[str]", store)))
-    if not callable(getattr(store, "finished", None)):
-        raise BadExperiment(f"a store is a folder's path or a Store, got {shown(store)}")
-    return store
 
 
 def describe_failures(done: Swept) -> str:
@@ -275,17 +248,27 @@ def end(board: Board, future: Future[Outcome]) -> None:
     """Land what a run has come to, then give up the claim on it."""
     spec, release = board.running.pop(future)
     try:
-        outcome = result_of(future, board)
+        outcome = kept(board.store, spec, result_of(future, board))
         if outcome.table is None:
             failure = failure_of(spec, outcome)
             board.store.record(failure)
             board.failures[spec.key()] = failure
             count(board, failed=1, lost=int(outcome.lost))
         else:
-            board.store.keep(spec, outcome.table)
             count(board, finished=1, diverged=int(has_diverged(outcome.table)))
     finally:
         release()
+
+
+def kept(store: Store, spec: Spec, outcome: Outcome) -> Outcome:
+    """The outcome once its table is in the store; a table that no store can hold is a failure."""
+    if outcome.table is None:
+        return outcome
+    try:
+        store.keep(spec, outcome.table)
+    except BadTable as error:
+        return replace(outcome, table=None, error=f"{type(error).__name__}: {error}")
+    return outcome
 
 
 def result_of(future: Future[Outcome], board: Board) -> Outcome:
@@ -323,7 +306,7 @@ def failure_of(spec: Spec, outcome: Outcome) -> Failure:
         outcome.traceback,
         outcome.lost,
         time.time(),
-        json.loads(spec.model_dump_json()),
+        fields_of(spec),
     )
 
 
@@ -376,14 +359,6 @@ def lane(executor: Executor | None, workers: int | None) -> Generator[Lane]:
         finally:
             pool.stop()
             threads.shutdown(cancel_futures=True)
-
-
-def check_executor(given: Any) -> None:
-    """BadExperiment unless runs can be submitted to it."""
-    if isinstance(given, type) or not callable(getattr(given, "submit", None)):
-        raise BadExperiment(
-            f"an executor has a method submit, as in concurrent.futures; got {shown(given)}"
-        )
 
 
 def _here(run: Run, spec: Spec) -> Future[Outcome]:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,11 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import polars as pl
 
-from kleiber.errors import BadTable, reason, shown
+from kleiber.errors import BadExperiment, BadTable, reason, shown
+from kleiber.experiment.memory import physical_memory
+from kleiber.experiment.reading import check_fields
 from kleiber.lines import POLARS_FAILURES
+from kleiber.table import kind_of
 from kleiber.version import __version__
 
 LABEL = "kleiber"  # the entry of a file's metadata: {"key", "spec", "schema", "version"} as JSON
@@ -33,6 +37,7 @@ NAMES = {  # what fields are called as columns; all others are joined by _, opti
     "schedule.kind": "schedule",
     "batch": "batch_size",
 }
+MOST_FIELDS = 1000  # of a spec
 LEFT_OUT = ("seeds", "measures", "checkpoints")  # they are the rows and columns of the run
 
 
@@ -55,15 +60,21 @@ class RunFile:
 
 
 def run_bytes(spec: Spec, table: pl.DataFrame) -> bytes:
-    """The Parquet file of a run: the same bytes for the same spec and table."""
-    label = {
-        "key": spec.key(),
-        "version": __version__,
-        "schema": _digest(table.schema),
-        "spec": json.loads(spec.model_dump_json()),
-    }
+    """The Parquet file of a run: the same bytes for the same spec and table.
+
+    Raises BadTable for what could not be read back beside other runs.
+    """
+    label = {"key": spec.key(), "version": __version__, "schema": _digest(table.schema)}
     buffer = io.BytesIO()
-    table.write_parquet(buffer, metadata={LABEL: json.dumps(label)}, statistics=False)
+    try:
+        label["spec"] = fields = json.loads(spec.model_dump_json())
+        check_fields(fields, MOST_FIELDS)
+        text = json.dumps(label, allow_nan=False)
+        table.write_parquet(buffer, metadata={LABEL: text}, statistics=False)
+        if FILE in table.columns:
+            raise ValueError(f"a column may not be named {FILE!r}")
+    except (*POLARS_FAILURES, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise BadTable(f"The run {spec.key()} cannot be kept: {reason(error)}.") from error
     return buffer.getvalue()
 
 
@@ -73,14 +84,14 @@ def _digest(schema: Mapping[str, Any]) -> str:
 
 def is_store(folder: Path) -> bool:
     """Whether a folder holds finished runs of a sweep (at least one among its Parquet files)."""
-    return any(isinstance(run_file(file), RunFile) for file in _parquets(folder))
+    return any(isinstance(run_file(file), RunFile) for file in parquets(folder))
 
 
 def survey(folder: Path) -> tuple[dict[str, RunFile], dict[Path, str]]:
     """The finished runs by key, and every other Parquet file with the reason it is none."""
     runs: dict[str, RunFile] = {}
     strangers: dict[Path, str] = {}
-    for file in _parquets(folder):
+    for file in parquets(folder):
         found = run_file(file)
         if isinstance(found, RunFile):
             runs[file.stem] = found
@@ -89,7 +100,7 @@ def survey(folder: Path) -> tuple[dict[str, RunFile], dict[Path, str]]:
     return runs, strangers
 
 
-def _parquets(folder: Path) -> list[Path]:
+def parquets(folder: Path) -> list[Path]:
     """The visible Parquet files of a folder, by name."""
     try:
         with os.scandir(folder) as items:
@@ -104,17 +115,25 @@ def _parquets(folder: Path) -> list[Path]:
 def run_file(file: Path) -> RunFile | str:
     """A finished run by the footer of its file, or the reason why it is none."""
     try:
+        if not file.is_file():  # opening a pipe would wait for ever
+            return "it is a folder, a pipe, a device or a link to nothing"
         label = json.loads(pl.read_parquet_metadata(file)[LABEL])
         key, spec, schema = label["key"], label["spec"], label["schema"]
     except POLARS_FAILURES:
         return "it is a truncated or damaged Parquet file"
     except OSError as error:
         return f"it cannot be read ({error.strerror or error})"
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return "it was not written by a sweep"
+    if not (isinstance(key, str) and isinstance(spec, dict) and isinstance(schema, str)):
         return "it was not written by a sweep"
     if key != file.stem:
         return f"it holds the run {shown(key)}, which is not its name"
-    return RunFile(file, spec, schema)
+    try:
+        check_fields(cast("dict[str, Any]", spec), MOST_FIELDS)
+    except BadExperiment as error:
+        return f"its spec cannot stand in a table ({reason(error)})"
+    return RunFile(file, cast("dict[str, Any]", spec), schema)
 
 
 def read_runs(runs: Sequence[RunFile]) -> pl.DataFrame:
@@ -129,13 +148,38 @@ def read_runs(runs: Sequence[RunFile]) -> pl.DataFrame:
     tables = [table for group in groups.values() for table in _scan(group)]
     if not tables:
         return pl.DataFrame()
-    try:
-        table = pl.concat(tables, how="diagonal_relaxed")
-    except POLARS_FAILURES as error:
-        raise BadTable(f"The runs cannot be joined into one table: {reason(error)}.") from error
+    table = _joined(tables)
     fields = spec_table([run.path.stem for run in runs], [run.spec for run in runs])
     fields = fields.select(name for name in fields.columns if name not in table.columns[1:])
     return fields.join(table, on="run", how="inner", maintain_order="left_right")
+
+
+def _joined(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The rows of tables of runs; runs with text where most have numbers are left out."""
+    votes: dict[str, Counter[str]] = {}
+    for table in tables:
+        for name, kind in _kinds(table).items():
+            votes.setdefault(name, Counter())[kind] += table["run"].n_unique()
+    usual = {name: kinds.most_common(1)[0][0] for name, kinds in votes.items()}
+    fitting: list[pl.DataFrame] = []
+    for table in tables:
+        other = next(((n, k) for n, k in _kinds(table).items() if k != usual[n]), None)
+        if other is None:
+            fitting.append(table)
+            continue
+        name, kind = other
+        for run in table["run"].unique(maintain_order=True):
+            warn_of(f"The run {run} is left out: {name} holds {kind}, elsewhere {usual[name]}.")
+    try:
+        return pl.concat(fitting, how="diagonal_relaxed") if fitting else pl.DataFrame()
+    except POLARS_FAILURES as error:
+        raise BadTable(f"The runs cannot be joined into one table: {reason(error)}.") from error
+
+
+def _kinds(table: pl.DataFrame) -> dict[str, str]:
+    """What the columns of a table hold, those without a value left out."""
+    kinds = {series.name: kind_of(series) for series in table.get_columns()}
+    return {name: kind for name, kind in kinds.items() if kind != "nothing"}
 
 
 def _scan(files: list[Path]) -> list[pl.DataFrame]:
@@ -143,6 +187,9 @@ def _scan(files: list[Path]) -> list[pl.DataFrame]:
     name = pl.col(FILE).str.extract(r"([^/\\]*)\.parquet$").alias("run")
     try:
         frame = pl.scan_parquet(files, include_file_paths=FILE, glob=False)
+        wide = len(frame.collect_schema()) * 8 * frame.select(pl.len()).collect().item()
+        if wide > physical_memory():  # a few bytes can promise any number of rows
+            raise pl.exceptions.ComputeError("its rows do not fit into memory")
         return [frame.select(name, pl.exclude(FILE, "run")).collect()]
     except POLARS_FAILURES as error:
         if len(files) > 1:  # one by one, to find which
@@ -175,6 +222,15 @@ def spec_table(keys: Sequence[str], specs: Sequence[Mapping[str, Any]]) -> pl.Da
     return pl.DataFrame([pl.Series("run", keys), *(_series(*item) for item in columns.items())])
 
 
+def fields_of(spec: Spec) -> dict[str, Any]:
+    """The fields of a spec as JSON has them, none where they cannot be written as JSON."""
+    try:
+        fields = json.loads(spec.model_dump_json())
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return cast("dict[str, Any]", fields) if isinstance(fields, dict) else {}
+
+
 def _series(name: str, values: list[Any]) -> pl.Series:
     """One field of all specs; what is of several kinds becomes text."""
     kinds: set[type] = {type(value) for value in values if value is not None}
@@ -191,7 +247,7 @@ def set_aside(file: Path, why: str) -> None:
     target, count = place / file.name, 0
     try:
         place.mkdir(exist_ok=True)
-        while target.exists():
+        while os.path.lexists(target):
             count += 1
             target = place / f"{file.stem}-{count}{file.suffix}"
         file.rename(target)

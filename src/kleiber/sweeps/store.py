@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -24,18 +25,32 @@ from typing import Any, Protocol, cast, runtime_checkable
 import polars as pl
 
 from kleiber.errors import BadTable, listed, reason, shown
-from kleiber.files import land
+from kleiber.files import check_ordinary, land
 from kleiber.sweeps.claims import Release, claim
 from kleiber.sweeps.runs import (
+    RunFile,
     Spec,
+    is_store,
+    parquets,
     read_runs,
     run_bytes,
+    run_file,
     set_aside,
     survey,
     warn_of,
 )
 
 FORGOTTEN = 3600.0  # seconds after which a temporary file is what a killed process left behind
+MOST_BYTES = 100_000_000  # of the record of a failure
+KINDS: Mapping[str, Any] = {  # what the fields of such a record are
+    "key": str,
+    "error": str,
+    "step": int | None,
+    "traceback": str,
+    "lost": bool,
+    "when": int | float,
+    "spec": dict,
+}
 KEY = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
@@ -109,12 +124,18 @@ class Folder:
         _sweep_up(self.path)
         return frozenset(runs)
 
+    def strangers(self) -> int:
+        """The number of Parquet files in a folder that no sweep has ever worked in, else 0."""
+        files = parquets(self.path)
+        ours = (self.path / ".claims").is_dir() or is_store(self.path)
+        return 0 if ours else len(files)
+
     def holds(self, key: str) -> bool:
         """Whether that run is finished, as of now."""
-        return self._file(key).is_file()
+        return isinstance(run_file(self._file(key)), RunFile)
 
     def claim(self, key: str) -> Release | None:
-        """A lock file in .claims/ under flock(2)."""
+        """A lock file in .claims/."""
         place = self.path / ".claims"
         try:
             place.mkdir(parents=True, exist_ok=True)
@@ -124,20 +145,25 @@ class Folder:
 
     def keep(self, spec: Spec, table: pl.DataFrame) -> None:
         """Write KEY.parquet; OSError with one sentence if it cannot land."""
-        content = run_bytes(spec, table)
+        content, file = run_bytes(spec, table), self._file(spec.key())
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with land(self._file(spec.key())) as temporary:
+            _make_room(file)
+            with land(file) as temporary:
                 temporary.write_bytes(content)
-            (self.path / "failed" / f"{spec.key()}.json").unlink(missing_ok=True)
         except OSError as error:
             raise self._unwritable(error) from error
+        with contextlib.suppress(OSError):  # a finished run has not failed, whatever is there
+            (self.path / "failed" / file.name).with_suffix(".json").unlink()
 
     def record(self, failure: Failure) -> None:
         """Write failed/KEY.json."""
         try:
-            (self.path / "failed").mkdir(parents=True, exist_ok=True)
-            with land(self.path / "failed" / f"{failure.key}.json") as temporary:
+            file = self.path / "failed" / f"{failure.key}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(file) and not file.is_file():
+                set_aside(file, "it is no record of a failed run")
+            with land(file) as temporary:
                 temporary.write_text(json.dumps(asdict(failure), indent=1) + "\n")
         except OSError as error:
             raise self._unwritable(error) from error
@@ -155,7 +181,7 @@ class Folder:
             return None if self.holds(key) else _failure(file)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             warn_of(f"{str(file)!r} is no record of a failed run: {reason(error)}.")
             return None
 
@@ -190,9 +216,15 @@ class Folder:
         return made
 
 
+def _make_room(file: Path) -> None:
+    """Set aside what has the name of a finished run and is none."""
+    if os.path.lexists(file) and isinstance(why := run_file(file), str):
+        set_aside(file, why)
+
+
 def _sweep_up(folder: Path) -> None:
     """Remove temporary files that a killed process left an hour ago or more."""
-    for place in (folder, folder / "failed"):
+    for place in (folder, folder / "failed", folder / ".states"):
         for file in place.glob(".kleiber-*"):
             with contextlib.suppress(OSError):
                 if time.time() - file.stat().st_mtime > FORGOTTEN:
@@ -201,11 +233,16 @@ def _sweep_up(folder: Path) -> None:
 
 def _failure(file: Path) -> Failure:
     """The record in a file; ValueError or TypeError if it is none."""
-    record = json.loads(file.read_text())
+    check_ordinary(file, MOST_BYTES)
+    record = json.loads(file.read_text(encoding="utf-8"))
     names = {item.name for item in fields(Failure)}
     if not isinstance(record, dict) or not names >= cast("dict[str, Any]", record).keys():
         raise ValueError(f"it must be an object with {listed(sorted(names))}")
     made = Failure(**cast("dict[str, Any]", record))
-    if made.key != file.stem or not isinstance(cast(Any, made.error), str):
+    for name, kinds in KINDS.items():
+        given: Any = getattr(made, name)
+        if not isinstance(given, kinds) or (isinstance(given, bool) and name != "lost"):
+            raise ValueError(f"its {name} is {shown(given)}")
+    if made.key != file.stem:
         raise ValueError(f"it is the record of {shown(made.key)}")
     return made

@@ -25,6 +25,7 @@ from typing import Any, cast
 import polars as pl
 
 from kleiber.errors import reason
+from kleiber.sweeps.interrupts import unheard
 from kleiber.sweeps.runs import Spec
 
 Run = Callable[[Any], pl.DataFrame]  # of an Experiment
@@ -56,13 +57,21 @@ class Outcome:
 
 
 def attempt(run: Run, spec: Spec) -> Outcome:
-    """Make one run; whatever it raises becomes an Outcome, so that the others go on."""
+    """Make one run; whatever it raises becomes an Outcome, so that the others go on.
+
+    That holds for SystemExit and for polars' panics too, of which none may end a sweep as if all
+    were well; only an interrupt does.
+    """
     start = time.monotonic()
     try:
         table = run(spec)
         if not isinstance(cast(Any, table), pl.DataFrame) or not table.height or not table.width:
             raise TypeError(f"a run must return a polars table with rows, got {_kind(table)}")
-    except Exception as error:
+        if pl.Object in table.dtypes:  # it could neither be sent nor kept
+            raise TypeError("a run must return a polars table, got one of Python objects")
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         step = getattr(error, "step", None)
         return Outcome(
             None,
@@ -127,7 +136,8 @@ class Workers:
             here, there = context.Pipe()
             worker = Worker(context.Process(target=serve, args=(there,), daemon=True), here)
             with self.lock, _environment(ONE_THREAD), contextlib.suppress(BrokenPipeError):
-                worker.process.start()  # the pipe breaks if it is killed while it starts
+                with unheard():  # we end it, and it need not say that it was interrupted
+                    worker.process.start()  # the pipe breaks if it is killed while it starts
                 self.alive.append(worker)
             there.close()
             if self.stopped.is_set():
@@ -188,7 +198,7 @@ def received(pipe: Connection) -> Any:
 
 def serve(pipe: Connection) -> None:
     """The life of a worker: runs in, outcomes out, until the pipe or the parent ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it is heard; the parent ends us
     os.dup2(2, 1)  # what a library prints must not mix with --json
     threading.Thread(target=_die_with_parent, daemon=True).start()
     pipe.send("ready")
@@ -199,7 +209,7 @@ def serve(pipe: Connection) -> None:
             return
         try:
             run, spec = pickle.loads(message)
-        except Exception as error:  # the module of the run or of the spec cannot be imported
+        except BaseException as error:  # the run's or the spec's module cannot be imported
             text = f"the worker cannot read the run: {type(error).__name__}: {error}"
             pipe.send(Outcome(None, error=text, traceback=traceback.format_exc()))
             continue
