@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from itertools import pairwise
 
 from kleiber.errors import BadExperiment
@@ -11,6 +10,7 @@ from kleiber.experiment import Experiment
 from kleiber.experiment.counts import task_outputs, task_shape
 from kleiber.experiment.nets import CNN, MLP, Net, ResNet, ViT
 from kleiber.experiment.tasks import CircleTask, ImageTask, TeacherTask
+from kleiber.files import memory
 
 LAYER = 1000  # bytes of the objects of one layer
 ROW = 100  # bytes of one seed's measures at one checkpoint
@@ -21,7 +21,7 @@ def check_memory(spec: Experiment) -> None:
 
     The estimate is a lower bound from the spec alone, so what passes may still be too large.
     """
-    there = physical_memory()
+    there = memory()
     parts = {
         "the nets' parameters and gradients": net_bytes(spec),
         "the task's data": data_bytes(spec),
@@ -33,14 +33,6 @@ def check_memory(spec: Experiment) -> None:
             f"The Experiment needs at least {_shown(sum(parts.values()))} of memory, most of it "
             f"for {what}, and this machine has {_shown(there)}; make it smaller."
         )
-
-
-def physical_memory() -> float:
-    """The machine's memory in bytes, infinite where the system does not say."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):
-        return math.inf
 
 
 def net_bytes(spec: Experiment) -> int:
