@@ -16,12 +16,22 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.errors import BadFormula, BadLaw, nearest
+from kleiber.arguments import (
+    check_call,
+    check_choice,
+    check_mapping,
+    check_number,
+    check_record,
+    check_text,
+    check_texts,
+    refuse,
+)
+from kleiber.errors import BadFormula, BadLaw, listed, nearest, shown
 from kleiber.formula import (
     Expr,
     calculate,
@@ -52,17 +62,21 @@ class Domain:
     high: float | None = None
 
     def __post_init__(self) -> None:
+        check_choice("kind", self.kind, get_args(Kind))
+        for name in ("low", "high"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), "a finite number or None", error=BadLaw)
         ends = (self.low, self.high)
         if (self.low is None) != (self.high is None):
-            raise BadLaw(f"a start range needs both ends, got {ends}")
+            raise BadLaw(f"A start range needs both ends, low and high, got {ends}.")
         if self.low is None or self.high is None:
             return
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
-            raise BadLaw(f"a start range goes from low to high, both finite, got {ends}")
+            raise BadLaw(f"A start range goes from low to high, both finite, got {ends}.")
         if self.kind in ("positive", "above") and self.low <= 0:
-            raise BadLaw(f"starts of a positive parameter must be above 0, got {ends}")
+            raise BadLaw(f"Starts of a positive parameter must be above 0, got low, high = {ends}.")
         if self.kind == "fraction" and not (self.low > 0 and self.high < 1):
-            raise BadLaw(f"starts of a fraction must lie inside 0 and 1, got {ends}")
+            raise BadLaw(f"Starts of a fraction must lie inside 0 and 1, got low, high = {ends}.")
 
     def inner(self, value: Any) -> Any:
         """The unbounded coordinate u of a value."""
@@ -156,6 +170,7 @@ class Law:
     open_signs: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        _check_law(self)
         if self.variables or self.domains:
             object.__setattr__(self, "domains", MappingProxyType(dict(self.domains)))
             return
@@ -204,6 +219,22 @@ class Law:
         return np.asarray(self.function(*first, **{n: given[n] for n in self.domains}))
 
 
+def _check_law(law: Law) -> None:
+    """BadArgument for a field that is not of its kind."""
+    check_call("function", law.function, "a function of columns and keyword-only parameters")
+    for name in ("name", "doc", "origin"):
+        check_text(name, getattr(law, name))
+    check_texts("open_signs", law.open_signs, "a frozenset of names")
+    if isinstance(law.variables, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise refuse("variables", "a tuple of names", law.variables)
+    check_texts("variables", law.variables, "a tuple of names")
+    accepted = "a mapping from parameters to Domains"
+    for domain in check_mapping("domains", law.domains, accepted).values():
+        check_record("domains", domain, Domain, accepted)
+    if law.expr is not None:
+        check_record("expr", law.expr, Expr, "an Expr of kleiber.formula or None")
+
+
 def _read_signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Domain]]:
     variables: list[str] = []
     domains: dict[str, Domain] = {}
@@ -246,6 +277,9 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
     Start ranges are left to the data's scale and stated in the fit. Raises BadFormula for text
     that is not a formula, BadLaw when no symbol is a column or nothing is left to fit.
     """
+    check_text("text", text, "a formula, as text")
+    columns = check_texts("columns", columns, "a list of column names")
+    check_text("name", name)
     expr = parse(text)
     found = sorted(symbols(expr), key=lambda item: (text.find(item), item))
     variables = tuple(item for item in found if item in columns)
@@ -253,8 +287,8 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
     for item in rest:
         if item in UNMISTAKABLE:
             raise BadLaw(
-                f"the formula uses the column {item!r}, which the table does not have; its columns "
-                f"are {', '.join(columns)} (rename one to {item!r})"
+                f"The formula uses the column {item!r}, which the table does not have; its columns "
+                f"are {listed(columns)} (rename one to {item!r})."
             )
     for item in rest:
         unused = [name for name in columns if name not in variables]
@@ -267,11 +301,14 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
             )
     if not variables:
         raise BadLaw(
-            f"no symbol of {text!r} is a column of the table; "
-            f"its columns are {', '.join(columns)}.{nearest(found[0] if found else '', columns)}"
+            f"No symbol of the text {shown(text)} is a column of the table; "
+            f"its columns are {listed(columns) or 'none'}."
+            f"{nearest(found[0] if found else '', columns)}"
         )
     if not rest:
-        raise BadLaw(f"{text!r} leaves no parameter to fit: every symbol is a column")
+        raise BadLaw(
+            f"The text {shown(text)} leaves no parameter to fit: every symbol is a column."
+        )
     domains = {item: Domain("positive") for item in rest}
     among = set(rest) - find_exponents(expr) - set(find_linear(expr, rest))
     for inside in find_insides(expr, rest, among):  # a place on an axis has no sign of its own
@@ -293,7 +330,7 @@ def formula_law(
 
 def law_from_file(spec: str) -> Law:
     """The law ``name`` of ``file.py:name``; the file is run as Python, as an import would."""
-    path_text, _, name = spec.rpartition(":")
+    path_text, _, name = check_text("spec", spec, "file.py:name").rpartition(":")
     path = Path(path_text)
     if not path.is_file():
         raise BadLaw(f"no file {path_text!r}; a law of your own is given as file.py:name")

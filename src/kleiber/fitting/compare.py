@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from kleiber.arguments import check_array, check_memory, check_text, check_whole
 from kleiber.claim import Estimate
-from kleiber.errors import BadTable, nearest, shown
+from kleiber.errors import BadTable, listed, nearest, shown
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.origins import (
@@ -33,7 +34,7 @@ from kleiber.fitting.ratios import Trial, take_error, take_ratio, weigh
 from kleiber.fitting.search import search
 from kleiber.fitting.starts import start_ranges
 from kleiber.law import Law
-from kleiber.laws import find
+from kleiber.laws import find_law
 from kleiber.table import as_frame, numbers
 
 DRAWS = 100
@@ -119,20 +120,22 @@ def compare_steps(
 ) -> Generator[Step, None, Comparison]:
     """``compare`` in steps, for callers that show progress: yields as fits are done."""
     frame = as_frame(table)
-    if isinstance(laws, str) or len(laws) < 2:
-        given = shown(laws) if isinstance(laws, str) else len(laws)
-        raise BadTable(f"A comparison needs a list of at least two laws, got {given}.")
-    if isinstance(draws, bool) or draws < 2 or draws % 1 != 0:
-        raise ValueError(f"The number of draws must be a whole number from 2, got {draws}.")
+    if isinstance(laws, str) or not isinstance(laws, Sequence) or len(laws) < 2:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadTable(f"A comparison needs a list of at least two laws, got {shown(laws)}.")
+    charge = Noise("log", delta=1e-3) if noise is None else noise
+    count = check_whole("draws", draws, low=2)
+    ask = Settings(target, charge, count, check_level(level), by, None, {}, {}, None, seed)
+    check_memory(f"a comparison with {count:,} draws", 8.0 * count * frame.height, "ask for fewer")
+    check_text("beyond", beyond, "the name of a column")
+    if origins is not None:
+        origins = check_array("origins", origins, "a list of thresholds or None").tolist()
     if beyond not in frame.columns:
         raise BadTable(
-            f"There is no column {beyond!r} to extrapolate along; the table has "
-            f"{', '.join(frame.columns)}.{nearest(beyond, frame.columns)}"
+            f"There is no column {shown(beyond)} to extrapolate along; the table has "
+            f"{listed(frame.columns)}.{nearest(beyond, frame.columns)}"
         )
     known = [name for name in frame.columns if name != target]
-    found = [find(law, known) if isinstance(law, str) else law for law in laws]
-    charge = noise or Noise("log", delta=1e-3)
-    ask = Settings(target, charge, int(draws), check_level(level), by, None, {}, {}, None, seed)
+    found = [find_law(law, known) for law in laws]
     problems = [pose_table(law, frame, ask)[0] for law in found]
     groups = None if by is None else number_groups(frame, by)
     x = numbers(frame, beyond)

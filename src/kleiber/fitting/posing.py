@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from kleiber.arguments import (
+    check_choice,
+    check_number,
+    check_record,
+    check_text,
+    check_whole,
+    refuse,
+)
 from kleiber.errors import BadLaw, BadTable, nearest, reason
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.problem import Problem, pose
 from kleiber.formula import walk
 from kleiber.law import Law, restrict
-from kleiber.maths.seeds import stream
 from kleiber.table import check_weights, numbers, warn_duplicates
 
 
@@ -45,7 +53,29 @@ class Settings:
         return self.resample == "wild" or (self.resample == "auto" and plain)
 
     def __post_init__(self) -> None:
-        stream(self.seed, "starts")  # refuses what is no seed before any work is done
+        check_text("target", self.target, "the name of a column")
+        check_record("noise", self.noise, Noise, "a kleiber.Noise")
+        for name in ("by", "weights"):
+            if (given := getattr(self, name)) is not None:
+                check_text(name, given, "the name of a column or None")
+        for name, value in self.fixed.items():
+            check_number(f"fixed[{name!r}]", value)
+        for name, value in self.tied.items():
+            check_text(f"tied[{name!r}]", value, "a formula of other parameters, as text")
+        for name, value in (self.start or {}).items():
+            check_number(f"start[{name!r}]", value)
+        for name, pair in self.priors.items():
+            _check_pair(f"priors[{name!r}]", pair)
+        check_choice("resample", self.resample, ("auto", "rows", "wild"))
+        object.__setattr__(self, "seed", check_whole("seed", self.seed))
+
+
+def _check_pair(name: str, pair: Any) -> None:
+    """BadArgument for what is no (value, spread)."""
+    if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(pair) != 2:
+        raise refuse(name, "a pair (value, spread)", pair)
+    for value in pair:
+        check_number(name, value, "a pair of finite numbers")
 
 
 def pose_table(

@@ -21,12 +21,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
+from kleiber.arguments import check_memory, check_text, check_whole
 from kleiber.errors import BadLaw, BadTable, NotConverged, nearest
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import charge
 from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.problem import Problem
-from kleiber.fitting.record import Fit
+from kleiber.fitting.record import Fit, check_fit
 from kleiber.maths.seeds import stream
 from kleiber.table import as_frame, digest
 
@@ -46,6 +47,7 @@ class Posterior:
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
         """Equal-tailed interval of a parameter. Raises BadLaw for a name that was not sampled."""
         level = check_level(level)
+        check_text("name", name, "the name of a parameter")
         if name not in self.samples:
             known = list(self.samples)
             raise BadLaw(
@@ -66,9 +68,11 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
         emcee: Any = importlib.import_module("emcee")
     except ModuleNotFoundError:
         raise ImportError("a posterior needs emcee: pip install 'kleiber[posterior]'") from None
-    if isinstance(steps, bool) or not steps >= FEWEST:
-        raise ValueError(f"steps must be a whole number from {FEWEST}, got {steps}")
+    fit, steps = check_fit(fit), check_whole("steps", steps, low=FEWEST)
     _check_fit(fit)
+    width = len(fit.free) + 1
+    size = 8 * steps * WALKERS_PER_PARAM * width * (width + 1)
+    check_memory(f"a chain of {steps:,} steps", size, "ask for fewer steps")
     frame = as_frame(table)
     if digest(frame) != fit.digest:
         raise BadTable("this is not the table of the fit: give the one it was fitted to")

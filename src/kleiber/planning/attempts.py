@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from kleiber.arguments import check_mapping, check_number, check_record
 from kleiber.claim import Estimate
 from kleiber.errors import BadPlan, shown
 from kleiber.fitting.intervals import Interval, check_level
+from kleiber.fitting.record import Fit
 from kleiber.planning.advice import advise, estimate_of, standing
 from kleiber.planning.amounts import check_budget, is_real
 from kleiber.planning.cost import Cost
@@ -103,8 +105,15 @@ def plan_attempts(
 
     Raises BadPlan for a question without an answer.
     """
+    if law is not None:
+        check_record("law", law, Fit, "a Fit of the loss or None")
     curve = curve_of(source, law)
-    asked = pose_spending(curve, cost, attempt, queries, weight, given or {}, limits or {})
+    given = check_mapping("given", given, "a mapping from columns to numbers or None")
+    limits = check_mapping("limits", limits, "a mapping from columns to (low, high) or None")
+    now = None if now is None else check_mapping("now", now, "a mapping to numbers or None")
+    for name, value in (now or {}).items():
+        check_number(f"now[{name!r}]", value, error=BadPlan)
+    asked = pose_spending(curve, cost, attempt, queries, weight, given, limits)
     level = check_level(level)
     if (budget is None) == (reach is None):
         raise BadPlan("A plan takes a budget, or a pass rate to reach, and not both.")

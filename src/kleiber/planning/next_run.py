@@ -19,8 +19,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.arguments import check_array, check_flag, check_mapping, check_number, check_whole
 from kleiber.errors import BadPlan, BadTable, listed, nearest
-from kleiber.fitting.record import Fit
+from kleiber.fitting.record import Fit, call_quantity, check_fit
 from kleiber.formula import calculate
 from kleiber.planning.amounts import check_budget
 from kleiber.planning.cost import Cost, find_cost, six_nd
@@ -63,17 +64,21 @@ def next_run(
     **Raises** BadPlan when no candidate is affordable or lies within the limits, and for a fit that
     cannot tell; BadTable for candidates that cannot be used.
     """
-    if fit.status != "flat":  # a flat fit is just what further runs are for
+    if check_fit(fit).status != "flat":  # a flat fit is just what further runs are for
         check_support(fit)
     if fit.n_draws < FEWEST:
         raise BadPlan(
             f"The next run needs a fit with at least {FEWEST} draws; this has {fit.n_draws}."
         )
-    if isinstance(runs, bool) or runs < 1 or runs % 1 != 0:
-        raise BadPlan(f"The number of runs must be a whole number from 1, got {runs}.")
+    runs = check_whole("runs", runs, low=1, error=BadPlan)
+    per_cost = check_flag("per_cost", per_cost)
+    given = check_mapping("given", given, "a mapping from columns to numbers or None")
+    for name, value in given.items():
+        check_number(f"given[{name!r}]", value, error=BadPlan)
+    limits = check_mapping("limits", limits, "a mapping from columns to (low, high) or None")
     priced, limit = find_cost(cost), check_budget(budget)
-    table = _candidates(fit, candidates, limits or {})
-    prices = _prices(table, priced, given or {})
+    table = _candidates(fit, candidates, limits)
+    prices = _prices(table, priced, given)
     wanted = _quantity(fit, quantity)
     seen = _predictions(fit, table)
     chosen, shares = _choose(wanted, seen, prices, limit, runs, _noise_variance(fit), per_cost)
@@ -110,7 +115,8 @@ def _candidates(
 
 
 def _check_limits(limits: Mapping[str, tuple[float, float]], known: Sequence[str]) -> None:
-    for name, (low, high) in limits.items():
+    for name, ends in limits.items():
+        low, high = check_array(f"limits[{name!r}]", ends, "a pair (low, high)", error=BadPlan)
         if name not in known:
             raise BadPlan(
                 f"The limits name {name!r}; the candidates have {listed(known)}."
@@ -167,7 +173,7 @@ def _quantity(
     """The quantity on every draw; positive ones as logarithms, so that widths are relative."""
     if isinstance(quantity, str) or callable(quantity):
         fit.interval(quantity)  # refuses an unknown name, and what gives no number
-        drawn = quantity(fit.draws) if callable(quantity) else fit.draws[quantity]
+        drawn = call_quantity(quantity, fit.draws) if callable(quantity) else fit.draws[quantity]
     else:
         drawn = _law_at(fit, quantity)
     values = np.asarray(drawn, dtype=float)
@@ -181,13 +187,15 @@ def _quantity(
 
 def _law_at(fit: Fit, columns: Mapping[str, float]) -> Float[np.ndarray, "..."]:
     """The law where it is to be predicted, on every draw."""
+    accepted = "a parameter, a function of them, or a mapping from columns to finite numbers"
+    columns = check_mapping("quantity", columns, accepted)
+    for name, value in columns.items():
+        check_number(f"quantity[{name!r}]", value, error=BadPlan)
     if set(columns) != set(fit.law.variables):
         raise BadPlan(
             f"A prediction is at values of {', '.join(fit.law.variables)}; given are "
             f"{', '.join(columns) or 'none'}."
         )
-    if not all(np.isfinite(value) for value in columns.values()):
-        raise BadPlan(f"A prediction is at finite values, got {dict(columns)}.")
     return fit.law(**columns, **fit.draws)
 
 
