@@ -29,7 +29,6 @@ from kleiber.arguments import (
     check_record,
     check_text,
     check_texts,
-    refuse,
 )
 from kleiber.errors import BadFormula, BadLaw, listed, nearest, shown
 from kleiber.formula import (
@@ -214,9 +213,25 @@ class Law:
                 f"{', '.join(self.domains)}; got {', '.join(given)}"
             )
         if self.expr is not None:
-            return evaluate(self.expr, given)
+            try:
+                return evaluate(self.expr, given)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise _refuse_values(self, given) from error
         first = [np.asarray(given[name]) for name in self.variables]
         return np.asarray(self.function(*first, **{n: given[n] for n in self.domains}))
+
+
+def _refuse_values(law: Law, given: Mapping[str, Any]) -> BadLaw:
+    """The error that says which value a law cannot be evaluated at."""
+    for name, value in given.items():
+        try:
+            np.asarray(value, dtype=float)
+        except (TypeError, ValueError, OverflowError):
+            return BadLaw(
+                f"Law {law.name} takes numbers or arrays of them, but {name} is {shown(value)}."
+            )
+    shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in given.items())
+    return BadLaw(f"Law {law.name} takes numbers or arrays of one shape, got {shapes}.")
 
 
 def _check_law(law: Law) -> None:
@@ -224,11 +239,11 @@ def _check_law(law: Law) -> None:
     check_call("function", law.function, "a function of columns and keyword-only parameters")
     for name in ("name", "doc", "origin"):
         check_text(name, getattr(law, name))
-    check_texts("open_signs", law.open_signs, "a frozenset of names")
-    if isinstance(law.variables, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise refuse("variables", "a tuple of names", law.variables)
-    check_texts("variables", law.variables, "a tuple of names")
     accepted = "a mapping from parameters to Domains"
+    for name, kind in (("open_signs", frozenset), ("variables", tuple), ("domains", Mapping)):
+        check_record(name, getattr(law, name), kind, f"a {kind.__name__.lower()} of names")
+    check_texts("open_signs", law.open_signs)
+    check_texts("variables", law.variables)
     for domain in check_mapping("domains", law.domains, accepted).values():
         check_record("domains", domain, Domain, accepted)
     if law.expr is not None:

@@ -14,17 +14,20 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from beartype import BeartypeConf
 from beartype.door import is_bearable
 from beartype.roar import BeartypeException
 
 import kleiber
 from kleiber import counting, laws, reduce, theory
+from kleiber.errors import shown
 from kleiber.papers import Paper
 from kleiber.planning import cost
 
 SOURCE = str(Path(kleiber.__file__).parent)
 SLOWEST = 20  # seconds of one call
 HUGE = 10**400
+TOWER = BeartypeConf(is_pep484_tower=True)  # an int is a float
 Good = tuple[Callable[..., Any], dict[str, Any]]
 
 
@@ -399,7 +402,9 @@ def names_it(message: str, argument: str, value: Any) -> bool:
     words |= {argument.removesuffix("s").casefold(), f"{type(value).__name__}".casefold()}
     if isinstance(value, dict):
         words |= {str(key).casefold() for key in value}
-    quoted = repr(value)[:20].casefold() if not isinstance(value, Odd) else "odd"
+    quoted = shown(value)[:12].casefold()
+    if isinstance(value, list) and value:
+        words.add(shown(value[0]).casefold())
     return any(word in text for word in words) or quoted in text or str(value)[:20] in message
 
 
@@ -439,10 +444,13 @@ def fits(value: Any, hint: Any) -> bool:
         return True
     if isinstance(value, bool) and not is_bearable(True, hint):
         return False
+    kinds = [value]
     if isinstance(value, float) and value.is_integer():  # a whole number, as JSON may have it
-        value = int(value)
+        kinds.append(int(value))
+    if isinstance(value, list):
+        kinds.append(tuple(value))
     try:
-        return is_bearable(value, hint) or (type(value) is int and is_bearable(0.5, hint))
+        return any(is_bearable(each, hint, conf=TOWER) for each in kinds)
     except BeartypeException:
         return True
 

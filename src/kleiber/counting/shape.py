@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -105,6 +105,8 @@ def read_quantity(name: str, value: Any, *, zero: bool = False) -> Quantity:
     if not bool(np.all(np.isfinite(array) & ((array >= 0) if zero else (array > 0)))):
         least = "zero or more" if zero else "positive"
         raise ValueError(f"The value of {name} must be {least} and finite, got {shown(value)}.")
+    if not array.size:
+        raise ValueError(f"The value of {name} must be a number, got an empty list.")
     if array.ndim:
         return array
     return value if type(value) in (int, float) else given.item()
@@ -118,7 +120,7 @@ def check_sizes(record: Any) -> None:
         if field.type == "bool":
             if not isinstance(value, bool):
                 raise ValueError(f"The value of {field.name} is true or false, got {shown(value)}.")
-        elif value is not None or field.default is MISSING:
+        elif value is not None or field.default is not None:
             object.__setattr__(record, field.name, read_quantity(field.name, value))
     experts, active, share = record.experts, record.active_experts, record.window_share
     if (experts is None) != (active is None):

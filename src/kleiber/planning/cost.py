@@ -120,7 +120,7 @@ def total(*costs: Cost | str) -> Cost:
     units = {part.unit for part in parts} - {OTHER} or {OTHER}
     if len(units) > 1:
         what = ", ".join(f"{part.name} in {part.unit}" for part in parts)
-        raise BadPlan(f"total adds costs of one unit, got {what}")
+        raise BadPlan(f"A total adds costs of one unit, got {what}.")
     whole = parts[0].expr
     for part in parts[1:]:
         whole = whole + part.expr
@@ -136,10 +136,16 @@ def gpu_hours(cost: Cost | str, *, flops_per_second: float, utilisation: float) 
     """
     base = find_cost(cost)
     if base.unit not in (FLOPS, OTHER):
-        raise BadPlan(f"gpu_hours needs a cost in FLOPs, but {base.name} is in {base.unit}")
+        raise BadPlan(
+            f"The verb gpu_hours needs a cost in FLOPs, but {base.name} is in {base.unit}."
+        )
     rate = {"flops_per_second": flops_per_second, "utilisation": utilisation}
     check_positive(**rate)
-    check_positive(flops_per_hour=flops_per_second * 3600 * utilisation)
+    if not is_real(flops_per_second * 3600 * utilisation):
+        raise BadPlan(
+            f"A flops_per_second of {flops_per_second:g} and a utilisation of {utilisation:g} are "
+            "too large."
+        )
     if flops_per_second < SLOWEST:
         raise BadPlan(
             f"The flops_per_second of {flops_per_second:g} are slower than any device: they are "
@@ -171,9 +177,9 @@ def money(
     check_positive(price=price)
     if base.unit == GPU_HOURS:
         if flops_per_second is not None or utilisation is not None:
-            raise BadPlan(f"{base.name} is in GPU-hours already; give the price alone")
+            raise BadPlan(f"The cost {base.name} is in GPU-hours already; give the price alone.")
     elif flops_per_second is None or utilisation is None:
-        raise BadPlan(f"money for {base.name} needs flops_per_second and utilisation")
+        raise BadPlan(f"The money for {base.name} needs flops_per_second and utilisation.")
     else:
         hours = gpu_hours(base, flops_per_second=flops_per_second, utilisation=utilisation)
     options = {"price": price, "flops_per_second": flops_per_second, "utilisation": utilisation}

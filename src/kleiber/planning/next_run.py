@@ -13,14 +13,14 @@ conditioned on each choice; no run is chosen twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.arguments import check_array, check_flag, check_mapping, check_number, check_whole
-from kleiber.errors import BadPlan, BadTable, listed, nearest
+from kleiber.arguments import check_flag, check_mapping, check_number, check_whole
+from kleiber.errors import BadPlan, BadTable, listed, nearest, shown
 from kleiber.fitting.record import Fit, call_quantity, check_fit
 from kleiber.formula import calculate
 from kleiber.planning.amounts import check_budget
@@ -75,6 +75,11 @@ def next_run(
     given = check_mapping("given", given, "a mapping from columns to numbers or None")
     for name, value in given.items():
         check_number(f"given[{name!r}]", value, error=BadPlan)
+        if name not in (known := find_cost(cost).variables):
+            raise BadPlan(
+                f"The given values name {shown(name)}, and the cost uses {listed(known)}."
+                f"{nearest(name, known)}"
+            )
     limits = check_mapping("limits", limits, "a mapping from columns to (low, high) or None")
     priced, limit = find_cost(cost), check_budget(budget)
     table = _candidates(fit, candidates, limits)
@@ -97,14 +102,13 @@ def _candidates(
 ) -> pl.DataFrame:
     """The runs to choose from, each once."""
     if candidates is None:
-        _check_limits(limits, fit.law.variables)
-        return _grid(fit, limits)
+        return _grid(fit, _check_limits(limits, fit.law.variables))
     frame = as_frame(candidates)
     if frame.is_empty():
         raise BadTable("The table of candidates has no rows.")
     for name in fit.law.variables:
         numbers(frame, name)
-    _check_limits(limits, frame.columns)
+    limits = _check_limits(limits, frame.columns)
     inside = np.ones(len(frame), dtype=bool)
     for name, (low, high) in limits.items():
         values = numbers(frame, name)
@@ -114,9 +118,20 @@ def _candidates(
     return frame.filter(pl.Series(inside)).unique(maintain_order=True)
 
 
-def _check_limits(limits: Mapping[str, tuple[float, float]], known: Sequence[str]) -> None:
+def _check_limits(
+    limits: Mapping[str, Any], known: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """The limits as pairs of numbers; BadPlan for what is none."""
+    made: dict[str, tuple[float, float]] = {}
     for name, ends in limits.items():
-        low, high = check_array(f"limits[{name!r}]", ends, "a pair (low, high)", error=BadPlan)
+        accepted = "a pair of numbers (low, high)"
+        if not isinstance(ends, Sequence) or isinstance(ends, str) or len(cast("Any", ends)) != 2:
+            raise BadPlan(f"The limits of {name} must be {accepted}, got {shown(ends)}.")
+        low, high = (
+            check_number(f"limits[{name!r}]", each, accepted, endless=True, error=BadPlan)
+            for each in cast("Sequence[Any]", ends)
+        )
+        made[name] = low, high
         if name not in known:
             raise BadPlan(
                 f"The limits name {name!r}; the candidates have {listed(known)}."
@@ -124,6 +139,7 @@ def _check_limits(limits: Mapping[str, tuple[float, float]], known: Sequence[str
             )
         if not 0 <= low <= high:
             raise BadPlan(f"The limits of {name} must be 0 <= low <= high, got {low:g}:{high:g}.")
+    return made
 
 
 def _grid(fit: Fit, limits: Mapping[str, tuple[float, float]]) -> pl.DataFrame:

@@ -362,6 +362,8 @@ def _finite(item: ArrayLike, what: str, ndims: tuple[int, int]) -> Float[np.ndar
 
 def _check_options(points: str, members: Sequence[int], drop: float | None) -> None:
     check_choice("points", points, ("fixed", "drawn"), error=BadTable)
+    if not isinstance(members, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadTable(f"The members must be a list of whole numbers from 1, got {shown(members)}.")
     numbers = check_array("members", members, "a list of whole numbers from 1", error=BadTable)
     if ((numbers < 1) | (numbers % 1 != 0)).any():
         raise BadTable(f"The members must be whole numbers from 1, got {shown(members)}.")

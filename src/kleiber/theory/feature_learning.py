@@ -51,6 +51,7 @@ from kleiber.theory import feature_learning_limits as limits
 from kleiber.theory.grid import check_rows, rows_of
 
 SOLVERS = ("reduced", "limits", "dmft")
+DEEPEST = 10**6  # layers
 COUNTS = ("width", "n_data", "batch_size", "modes")
 OVERRIDES = ("width", "n_data", "batch_size", "richness")  # parameters that a grid may have
 GRID = ("time", "step", *OVERRIDES)
@@ -263,7 +264,8 @@ def _check_number(name: str, value: Any) -> None:
         raise ValueError(f"The source must be positive, got {shown(value)}.")
     if name in ("richness", "step_size", "noise") and value < 0:
         raise ValueError(f"The {name} must not be negative, got {shown(value)}.")
-    if name == "depth" and (value < 2 or value % 1):
+    if name == "depth" and not (2 <= value <= DEEPEST and value % 1 == 0):
         raise ValueError(
-            f"The depth counts weight layers, a whole number from 2, got {shown(value)}."
+            f"The depth counts weight layers, a whole number from 2 to {DEEPEST:,}, got "
+            f"{shown(value)}."
         )

@@ -59,6 +59,7 @@ Points = Float[np.ndarray, "points"]
 WINDOW = (10.0, 1e3)  # attempts over which slopes are taken
 POINTS = 15  # of such a window, evenly spaced in log k
 LARGEST_K = 1e15
+LARGEST_RHO = 1e100  # its square is taken
 LARGEST_DRAW = 2 * 10**8  # numbers of one training set
 TRAINED = ("loss", "rho", "window_exponent", "crossover")
 TRIED = ("failure", "intrinsic", "bias", "local_exponent", "hard_share")
@@ -123,7 +124,7 @@ class HardTail:
 
         k from 1 to 1e15, real, one number or a list; rho one number from 0. Raises ValueError.
         """
-        rho = check_array("rho", rho, "one number from 0", low=0)
+        rho = _rhos(rho)
         attempts = check_array("k", k, "a number of attempts or a list of them")
         _check_attempts(attempts)
         if rho.size != 1:
@@ -142,6 +143,7 @@ class HardTail:
         The slope is taken at `points` values of k, evenly spaced in log k from low to high. Raises
         ValueError.
         """
+        low, high = check_number("low", low), check_number("high", high)
         _check_window((low, high))
         points = check_whole("points", points, low=2)
         check_memory(f"{points:,} points", 8 * points * np.size(rho), "ask for fewer points")
@@ -210,7 +212,7 @@ class HardTail:
         """
         fixed = self.precision == "fixed"
         intrinsic = np.inf if fixed else self.tail
-        spread = float(_rhos(rho)[0])
+        spread = check_number("rho", rho, "a number from 0", low=0)
         bias = np.inf if spread == 0 else 0.0 if self.precision == "gamma" else spread**-2
         found = {"intrinsic": intrinsic, "bias": bias, "inference": min(intrinsic, bias)}
         if fixed or self.tail > 2:
@@ -348,7 +350,10 @@ def _check_window(window: tuple[float, float]) -> None:
 
 def _rhos(rho: ArrayLike) -> Float[np.ndarray, "rhos"]:
     """rho as an array; ValueError unless finite and not negative."""
-    return check_array("rho", rho, "finite and not negative", low=0)
+    values = check_array("rho", rho, "finite and not negative", low=0)
+    if (values > LARGEST_RHO).any():
+        raise ValueError(f"The rho may be up to {LARGEST_RHO:g}, got {shown(rho)}.")
+    return values
 
 
 def _check_number(name: str, value: Any) -> None:
