@@ -11,26 +11,28 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import inspect
-import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from kleiber.arguments import (
     check_call,
-    check_choice,
     check_mapping,
-    check_number,
     check_record,
     check_text,
     check_texts,
 )
-from kleiber.errors import BadFormula, BadLaw, listed, nearest, shown
+from kleiber.domain import Domain as Domain
+from kleiber.domain import Kind as Kind
+from kleiber.domain import fraction as fraction
+from kleiber.domain import positive as positive
+from kleiber.domain import real as real
+from kleiber.errors import BadFormula, BadLaw, listed, nearest, reason, shown
 from kleiber.formula import (
     Expr,
     calculate,
@@ -49,105 +51,6 @@ LIKE = 0.85  # similarity from which a parameter's name is taken for a column ty
 UNMISTAKABLE = frozenset(  # names that can only mean a column, so that a missing one is said
     "n_params n_tokens n_data n_unique flops step width depth batch_size".split()
 )
-Kind = Literal["positive", "real", "fraction", "above"]
-
-
-@dataclass(frozen=True)
-class Domain:
-    """The set a parameter lives in and the range of its starts (None: from the data's scale)."""
-
-    kind: Kind
-    low: float | None = None
-    high: float | None = None
-
-    def __post_init__(self) -> None:
-        check_choice("kind", self.kind, get_args(Kind))
-        for name in ("low", "high"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), "a finite number or None", error=BadLaw)
-        ends = (self.low, self.high)
-        if (self.low is None) != (self.high is None):
-            raise BadLaw(f"A start range needs both ends, low and high, got {ends}.")
-        if self.low is None or self.high is None:
-            return
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
-            raise BadLaw(f"A start range goes from low to high, both finite, got {ends}.")
-        if self.kind in ("positive", "above") and self.low <= 0:
-            raise BadLaw(f"Starts of a positive parameter must be above 0, got low, high = {ends}.")
-        if self.kind == "fraction" and not (self.low > 0 and self.high < 1):
-            raise BadLaw(f"Starts of a fraction must lie inside 0 and 1, got low, high = {ends}.")
-
-    def inner(self, value: Any) -> Any:
-        """The unbounded coordinate u of a value."""
-        value = np.asarray(value, dtype=float)
-        with np.errstate(divide="ignore"):
-            if self.kind == "positive":
-                return np.log(value)
-            if self.kind == "fraction":
-                return np.log(value) - np.log1p(-value)
-        return value
-
-    def outer(self, u: Any) -> Any:
-        """The value at the unbounded coordinate u."""
-        u = np.asarray(u, dtype=float)
-        with np.errstate(over="ignore", under="ignore"):
-            if self.kind == "positive":
-                return np.exp(u)
-            if self.kind == "fraction":
-                return 1.0 / (1.0 + np.exp(-u))
-        return u
-
-    def stretch(self, u: Any) -> Any:
-        """Derivative of the value with respect to u."""
-        value = self.outer(u)
-        if self.kind == "positive":
-            return value
-        return value * (1 - value) if self.kind == "fraction" else np.ones_like(value)
-
-    def expression(self, u: Expr) -> Expr:
-        """The value as an expression of u."""
-        if self.kind == "positive":
-            return Expr("exp", (u,))
-        if self.kind == "fraction":
-            return number(1.0) / (number(1.0) + Expr("exp", (-u,)))
-        return u
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The ends of the set, which are not in it."""
-        above = (0.0, math.inf)
-        ends = {"positive": above, "above": above, "fraction": (0.0, 1.0)}
-        return ends.get(self.kind, (-math.inf, math.inf))
-
-    @property
-    def floor(self) -> float:
-        """The lower end of the coordinate u."""
-        return 0.0 if self.kind == "above" else -math.inf
-
-    def approach(self, bound: float) -> float:
-        """A coordinate where the value is the bound to rounding."""
-        if self.kind == "above":
-            return 0.0
-        return -700.0 if bound == 0 else 40.0
-
-    def contains(self, value: float) -> bool:
-        """Whether the value lies in the set."""
-        return math.isfinite(value) and self.bounds[0] < value < self.bounds[1]
-
-
-def positive(low: float | None = None, high: float | None = None) -> Any:
-    """A parameter above zero; starts are drawn log-uniformly between ``low`` and ``high``."""
-    return Domain("positive", low, high)
-
-
-def real(low: float | None = None, high: float | None = None) -> Any:
-    """Any number; starts are drawn uniformly between ``low`` and ``high``."""
-    return Domain("real", low, high)
-
-
-def fraction(low: float = 0.02, high: float = 0.98) -> Any:
-    """A number inside 0 and 1; starts are drawn uniformly from ``low`` to ``high``."""
-    return Domain("fraction", low, high)
 
 
 @dataclass(frozen=True)
@@ -218,7 +121,7 @@ class Law:
             except (TypeError, ValueError, OverflowError) as error:
                 raise _refuse_values(self, given) from error
         first = [np.asarray(given[name]) for name in self.variables]
-        return np.asarray(self.function(*first, **{n: given[n] for n in self.domains}))
+        return np.asarray(run_function(self, first, {n: given[n] for n in self.domains}))
 
 
 def _refuse_values(law: Law, given: Mapping[str, Any]) -> BadLaw:
@@ -282,7 +185,29 @@ def trace_law(
         first = [named.pop(name) for name in variables]
         return function(*first, **named)
 
-    return trace(call, values)
+    try:
+        return trace(call, values)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a law that leaves the program, say
+        raise BadLaw(f"A law's function failed: {describe_failure(error)}.") from error
+
+
+def run_function(law: Law, columns: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    """What a law's function gives; BadLaw for whatever it raises."""
+    try:
+        return law.function(*columns, **params)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's function raises is reported as such
+        raise BadLaw(
+            f"The function of law {law.name} failed: {describe_failure(error)}."
+        ) from error
+
+
+def describe_failure(error: BaseException) -> str:
+    """An error of the user's own code, with its kind."""
+    return f"{type(error).__name__}: {reason(error)}"
 
 
 def law_from_formula(text: str, columns: Collection[str], *, name: str = "formula") -> Law:
@@ -348,15 +273,21 @@ def law_from_file(spec: str) -> Law:
     path_text, _, name = check_text("spec", spec, "file.py:name").rpartition(":")
     path = Path(path_text)
     if not path.is_file():
-        raise BadLaw(f"no file {path_text!r}; a law of your own is given as file.py:name")
+        raise BadLaw(
+            f"There is no file {shown(path_text)}; a law of your own is given as file.py:name."
+        )
     module_spec = importlib.util.spec_from_file_location(f"kleiber_law_{path.stem}", path)
     if module_spec is None or module_spec.loader is None:
-        raise BadLaw(f"{path_text!r} is not a Python file; a law of your own is file.py:name")
+        raise BadLaw(
+            f"The file {shown(path_text)} is no Python file; a law of your own is file.py:name."
+        )
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the user's file raises is reported as such
-        raise BadLaw(f"{path_text} failed: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's file raises is reported as such
+        raise BadLaw(f"The file {path_text} failed: {describe_failure(error)}.") from error
     found = getattr(module, name, None)
     if not isinstance(found, Law):
         laws = [key for key, item in vars(module).items() if isinstance(item, Law)]

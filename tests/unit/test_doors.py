@@ -390,7 +390,7 @@ def good_calls() -> dict[str, Good]:
 ACCEPTED: dict[tuple[str, str], set[str]] = {}
 LAW = kleiber.law_from_formula("A*n_params**-alpha", ["n_params"])
 INTERNAL = (
-    "unsupported operand", "not supported between", "object has no", "'NoneType'", "ufunc",
+    "unsupported operand", "not supported between", "object has no", "'NoneType' object", "ufunc",
     "object is not", "has no len", "could not convert", "setting an array", "<lambda>",
 )  # fmt: skip
 

@@ -135,10 +135,12 @@ def try_function(law: Law, columns: Mapping[str, Float[np.ndarray, "rows"]]) -> 
         if value.dtype.kind not in "iuf":
             raise TypeError(f"it gives {value.dtype} rather than numbers")
         np.broadcast_to(value, (2, len(next(iter(columns.values())))))
-    except Exception as error:  # whatever the user's function raises is reported as such
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's function raises is reported as such
         raise BadLaw(
-            f"law {law.name} does not work elementwise on arrays of columns and parameters: "
-            f"{type(error).__name__}: {reason(error)}"
+            f"Law {law.name} does not work elementwise on arrays of columns and parameters: "
+            f"{type(error).__name__}: {reason(error)}."
         ) from error
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.arguments import check_call, check_flag, check_record
+from kleiber.arguments import check_call, check_flag, check_memory, check_record
 from kleiber.errors import BadLaw, BadTable, listed, nearest, reason, shown
 from kleiber.fitting.components import VarianceComponents, add_noise, noise_reach
 from kleiber.fitting.intervals import (
@@ -200,6 +200,8 @@ class Fit:
         level = check_level(level)
         reach = self._reach(level) if check_flag("new_run", new_run) else None
         frame = as_frame(table)
+        size = 16 * frame.height * max(self.n_draws, 1)
+        check_memory(f"a prediction of {frame.height:,} rows", size, "predict fewer rows at a time")
         positive = positive_columns(self.law)
         columns = {n: numbers(frame, n, positive=n in positive) for n in self.law.variables}
         predicted = np.broadcast_to(self.law(**columns, **self.params), (len(frame),))

@@ -6,10 +6,11 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import polars as pl
 
-from kleiber.arguments import check_array, check_columns
-from kleiber.errors import BadTable, listed
+from kleiber.arguments import check_array, check_columns, check_texts
+from kleiber.errors import BadTable, listed, shown
 from kleiber.table import as_frame, floats, numbers, require
 
 MEASURES = (  # what is averaged unless columns are named
@@ -44,7 +45,8 @@ def average(
     """
     frame = as_frame(table)
     measures = check_columns("value", value) or [name for name in MEASURES if name in frame.columns]
-    aside, apart = check_columns("over", over), check_columns("by", by)
+    aside = check_texts("over", over, "the name of a column or a list of them")
+    apart = check_columns("by", by)
     require(frame, [*measures, *aside])
     if not measures:
         raise BadTable(
@@ -72,7 +74,9 @@ def average(
 
 def _shares(quantiles: Any) -> list[float]:
     """Quantiles as a list, which may be empty."""
-    if isinstance(quantiles, Sequence) and not len(cast("Sequence[Any]", quantiles)):
+    if not isinstance(quantiles, Sequence | np.ndarray):
+        raise BadTable(f"The quantiles are a list of shares from 0 to 1, got {shown(quantiles)}.")
+    if not len(cast("Sequence[Any]", quantiles)):
         return []
     accepted = "a list of shares from 0 to 1"
     shares = check_array("quantiles", quantiles, accepted, low=0, error=BadTable)

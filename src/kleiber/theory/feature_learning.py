@@ -51,7 +51,11 @@ from kleiber.theory import feature_learning_limits as limits
 from kleiber.theory.grid import check_rows, rows_of
 
 SOLVERS = ("reduced", "limits", "dmft")
-DEEPEST = 10**6  # layers
+LARGEST_COMPUTE = 1e40  # of a frontier, whose widths are tried one by one
+DEEPEST = 100  # layers
+LARGEST_SIZE = 1e50
+MOST = {"capacity": 100.0, "source": 100.0, "richness": 1e30, "step_size": 1e30, "noise": 1e100}
+LATEST = 1e40  # time
 COUNTS = ("width", "n_data", "batch_size", "modes")
 OVERRIDES = ("width", "n_data", "batch_size", "richness")  # parameters that a grid may have
 GRID = ("time", "step", *OVERRIDES)
@@ -176,6 +180,8 @@ class FeatureLearning:
         ValueError.
         """
         values = check_array("compute", compute, "positive and finite", above=0)
+        if (values > LARGEST_COMPUTE).any():
+            raise ValueError(f"The compute may be up to {LARGEST_COMPUTE:g}, got {shown(compute)}.")
         if math.isfinite(self.width) or math.isfinite(self.n_data):
             raise ValueError(
                 "A frontier chooses the width itself and knows no limit of data, so both must be "
@@ -229,6 +235,8 @@ def _times(model: FeatureLearning, rows: pl.DataFrame) -> Float[np.ndarray, "row
         raise BadTable(
             f"Column {given[0]!r} must be finite and not negative, got {values.min():g}."
         )
+    if (latest := float(values.max())) > LATEST:
+        raise BadTable(f"Column {given[0]!r} may go up to {LATEST:g}, got {latest:g}.")
     if given[0] == "time":
         return values
     if model.step_size == 0:
@@ -252,9 +260,10 @@ def _check_number(name: str, value: Any) -> None:
         accepted = "a whole number from 1 or infinite"
         number = check_number(name, value, accepted, low=1, endless=True)
         if math.isfinite(number):
-            check_whole(name, value, accepted=accepted)
+            check_whole(name, value, 1, int(LARGEST_SIZE), accepted=accepted)
         return
-    check_number(name, value)
+    if check_number(name, value) > MOST.get(name, math.inf):
+        raise ValueError(f"The {name} may be up to {MOST[name]:g}, got {shown(value)}.")
     if name == "capacity" and value <= 1:
         raise ValueError(
             f"The capacity must be above 1, so that the features have a finite variance, got "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sized
 from typing import Any, cast
 
 import numpy as np
@@ -53,6 +53,11 @@ def crossed(grid: Mapping[str, Any], known: Collection[str]) -> pl.DataFrame:
                 f"{nearest(name, known)}"
             )
         accepted = f"Column {name!r} of the grid must be a value or a list of values"
+        if isinstance(values, Sized) and not isinstance(values, str) and len(values) > MOST_ROWS:
+            raise BadTable(
+                f"Column {name!r} of the grid has {len(values):,} values; it may have up to "
+                f"{MOST_ROWS:,}."
+            )
         try:
             columns[name] = np.atleast_1d(np.asarray(values))
         except (ValueError, TypeError):

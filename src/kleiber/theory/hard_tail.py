@@ -58,6 +58,8 @@ from kleiber.theory.hard_tail_draws import draw_losses, measure
 Points = Float[np.ndarray, "points"]
 WINDOW = (10.0, 1e3)  # attempts over which slopes are taken
 POINTS = 15  # of such a window, evenly spaced in log k
+LARGEST = 1e100  # of a parameter; its square is taken
+MOST = {"tail": 50.0, "capacity": 1000.0, "source": 1000.0}
 LARGEST_K = 1e15
 LARGEST_RHO = 1e100  # its square is taken
 LARGEST_DRAW = 2 * 10**8  # numbers of one training set
@@ -363,5 +365,9 @@ def _check_number(name: str, value: Any) -> None:
         check_memory(f"a dimension of {shown(value)}", 8 * 16 * check_whole(name, value, low=1))
     if name in ("tail", "noise", "tolerance", "signal") and value <= 0:
         raise ValueError(f"The {name} must be positive, got {shown(value)}.")
+    if abs(value) > (most := MOST.get(name, LARGEST)) or 0 < abs(value) < 1 / LARGEST:
+        raise ValueError(
+            f"The {name} may be 0 or from {1 / LARGEST:g} to {most:g}, got {shown(value)}."
+        )
     if name in ("ridge", "capacity", "source") and value < 0:
         raise ValueError(f"The {name} must not be negative, got {shown(value)}.")

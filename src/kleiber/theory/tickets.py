@@ -45,6 +45,7 @@ PREDICTED = ("n_tickets", "mse", "averaged", "local_exponent", "approximation", 
 POINTS = 64  # of the grid of x on which drawn nets are measured
 MODES = 8  # independent cosines that make one ticket's error
 SHARED_MODE = 2  # the cosine that makes b(x)
+LARGEST = 1e50  # of a parameter; its fourth power is taken
 LARGEST_DRAW = 10**7  # tickets of one net
 
 
@@ -222,6 +223,8 @@ def _check_number(name: str, value: Any) -> None:
     check_number(name, value)
     if name == "dimension":
         check_whole(name, value, low=1)
+    if name != "dimension" and abs(value) > LARGEST:
+        raise ValueError(f"The {name} may be up to {LARGEST:g}, got {shown(value)}.")
     if name in ("spread", "tickets", "radius") and value <= 0:
         raise ValueError(f"The {name} must be positive, got {shown(value)}.")
     if name == "bias" and value < 0:
