@@ -23,9 +23,13 @@ SHARE = 0.8  # of the machine's memory that one call may ask for
 FAULTS = (TypeError, ValueError, OverflowError)
 
 
-def refuse(name: str, accepted: str, value: object) -> BadArgument:
-    """The error that says what an argument takes instead of what was given."""
-    return BadArgument(f"The value of {name} must be {accepted}, got {shown(value)}.")
+def refuse(
+    name: str, accepted: str, value: object, error: type[ValueError] = ValueError
+) -> ValueError:
+    """The error that says what an argument takes instead of what was given: a BadArgument, but
+    where a verb has an error of its own."""
+    kind = BadArgument if error is ValueError else error
+    return kind(f"The value of {name} must be {accepted}, got {shown(value)}.")
 
 
 def check_number(
@@ -41,7 +45,7 @@ def check_number(
 ) -> float:
     """A real number from `low` (and more than `above`) to `high`, infinite only if `endless`."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        raise refuse(name, accepted, value)
+        raise refuse(name, accepted, value, error)
     try:
         number = float(value)
     except OverflowError:  # a whole number that no float holds
@@ -65,7 +69,7 @@ def check_whole(
     if not accepted:
         accepted = f"a whole number from {low}" + (f" to {high:,}" if high is not None else "")
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        raise refuse(name, accepted, value)
+        raise refuse(name, accepted, value, error)
     whole = isinstance(value, Integral) or (math.isfinite(value) and float(value).is_integer())
     if not whole or int(value) < low or (high is not None and int(value) > high):
         raise error(f"The value of {name} must be {accepted}, got {shown(value)}.")
@@ -119,7 +123,7 @@ def check_choice(
     """One of the texts that are known."""
     accepted = f"one of {', '.join(known)}"
     if not isinstance(value, str):
-        raise refuse(name, accepted, value)
+        raise refuse(name, accepted, value, error)
     if value not in known:
         hint = nearest(value[:80], known)
         raise error(f"The value of {name} must be {accepted}, got {shown(value)}.{hint}")
@@ -178,11 +182,11 @@ def check_array(
     """Finite numbers, one or several, from `low` and more than `above`, as one row."""
     kind = np.asarray(value, dtype=None if _even(value) else object).dtype.kind
     if kind not in "iufO" or isinstance(value, str | bytes | Mapping) or value is None:
-        raise refuse(name, accepted, value)
+        raise refuse(name, accepted, value, error)
     try:
         array = np.atleast_1d(np.asarray(value, dtype=float))
     except FAULTS as fault:
-        raise refuse(name, accepted, value) from fault
+        raise refuse(name, accepted, value, error) from fault
     inside = np.isfinite(array) & (array >= low) & ((array > above) | (above == -math.inf))
     if array.ndim > 1 or not array.size or not inside.all() or None in np.atleast_1d(value):
         raise error(f"The value of {name} must be {accepted}, got {shown(value)}.")

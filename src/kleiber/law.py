@@ -274,12 +274,13 @@ def law_from_file(spec: str) -> Law:
     path = Path(path_text)
     if not path.is_file():
         raise BadLaw(
-            f"There is no file {shown(path_text)}; a law of your own is given as file.py:name."
+            f"There is no file {shown(path_text, 200)}; a law of your own is given as file.py:name."
         )
     module_spec = importlib.util.spec_from_file_location(f"kleiber_law_{path.stem}", path)
     if module_spec is None or module_spec.loader is None:
         raise BadLaw(
-            f"The file {shown(path_text)} is no Python file; a law of your own is file.py:name."
+            f"The file {shown(path_text, 200)} is not a Python file; a law of your own is "
+            "file.py:name."
         )
     module = importlib.util.module_from_spec(module_spec)
     try:

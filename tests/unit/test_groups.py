@@ -79,7 +79,7 @@ def test_a_group_that_cannot_be_fitted_is_listed(made: GroupFits) -> None:
         ({"target": "los"}, BadTable, "no column 'los'"),
         ({"weights": "w"}, BadTable, "no column 'w'"),
         ({"fixed": {"q": 1.0}}, BadLaw, "no parameter 'q'"),
-        ({"law": "power_lw"}, BadLaw, "no law is called 'power_lw'"),
+        ({"law": "power_lw"}, BadLaw, "No law is called 'power_lw'"),
     ],
 )
 def test_what_is_wrong_whatever_the_group_is_refused(

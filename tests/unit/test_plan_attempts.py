@@ -157,7 +157,7 @@ def test_questions_without_an_answer(change: dict[str, Any], message: str) -> No
 
 
 def test_other_sources_are_refused() -> None:
-    with pytest.raises(BadPlan, match="takes a theory or a law of counts"):
+    with pytest.raises(BadPlan, match="a theory or a law of counts"):
         plan_attempts("hard_tail", 1e4, attempt=1.0)
     with pytest.raises(BadPlan, match="leave out the loss law"):
         plan_attempts(kleiber.theory.HardTail(), 1e4, attempt=1.0, law=object())

@@ -93,7 +93,7 @@ def find_convention(given: Convention | str) -> Convention:
     known = conventions()
     if check_text("convention", given, "a Convention or the name of one") not in known:
         raise ValueError(
-            f"There is no convention {shown(given)}; named are {', '.join(known)}."
+            f"There is no convention named {shown(given)}; named are {', '.join(known)}."
             f"{nearest(given, known)}"
         )
     return known[given]

@@ -121,14 +121,17 @@ def compare_steps(
     """``compare`` in steps, for callers that show progress: yields as fits are done."""
     frame = as_frame(table)
     if isinstance(laws, str) or not isinstance(laws, Sequence) or len(laws) < 2:  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise BadTable(f"A comparison needs a list of at least two laws, got {shown(laws)}.")
+        given = len(laws) if isinstance(laws, list | tuple) else shown(laws)
+        raise BadTable(f"A comparison needs a list of at least two laws, got {given}.")
     charge = Noise("log", delta=1e-3) if noise is None else noise
     count = check_whole("draws", draws, low=2)
     ask = Settings(target, charge, count, check_level(level), by, None, {}, {}, None, seed)
     check_memory(f"a comparison with {count:,} draws", 8.0 * count * frame.height, "ask for fewer")
     check_text("beyond", beyond, "the name of a column")
     if origins is not None:
-        origins = check_array("origins", origins, "a list of thresholds or None").tolist()
+        thresholds = "a list of thresholds or None"
+        if not isinstance(origins, Sequence | np.ndarray) or len(origins):
+            origins = check_array("origins", origins, thresholds).tolist()
     if beyond not in frame.columns:
         raise BadTable(
             f"There is no column {shown(beyond)} to extrapolate along; the table has "

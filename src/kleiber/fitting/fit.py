@@ -128,7 +128,7 @@ def fit_steps(
 
 def check_draws(draws: Any) -> int:
     """The number of draws: 0 for none, else at least 2."""
-    accepted = "0 (none) or a whole number from 2"
+    accepted = "0 (none) or at least 2"
     if (found := check_whole("draws", draws, accepted=accepted)) == 1:
         raise ValueError(f"The value of draws must be {accepted}, got {shown(draws)}.")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,8 @@ def _check_pair(name: str, pair: Any) -> None:
     if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(pair) != 2:
         raise refuse(name, "a pair (value, spread)", pair)
     for value in pair:
-        check_number(name, value, "a pair of finite numbers")
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise refuse(name, "a pair of numbers (value, spread)", pair)
 
 
 def pose_table(

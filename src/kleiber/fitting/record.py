@@ -355,8 +355,8 @@ def _one_number(given: Any) -> Float[np.ndarray, "..."]:
         values = np.full((1, 1), np.nan)
     if values.ndim > 1 or np.isnan(values).any():
         raise BadLaw(
-            "An interval is of a quantity that is one number and no NaN: the name of a parameter, "
-            "or a function of a mapping from parameters to values."
+            "An interval is of a quantity, the name of a parameter or a function of them, that "
+            "gives one number, and no NaN."
         )
     return values
 

@@ -77,7 +77,9 @@ def find(spec: str, columns: Collection[str]) -> Law:
     if spec in known:
         return known[spec]
     if spec.endswith(".py"):
-        raise BadLaw(f"{shown(spec)} is a file; say which of its laws is meant, as file.py:name.")
+        raise BadLaw(
+            f"{shown(spec)} is a file; say which of its laws is meant, as {spec[:60]}:name."
+        )
     if ":" in spec:
         return law_from_file(spec)
     if spec.isidentifier():

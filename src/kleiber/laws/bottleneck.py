@@ -208,7 +208,7 @@ def bottleneck_exponents(
     """
     above = {"capacity": 1, "source": 0}
     for name, value in (("capacity", capacity), ("source", source)):
-        check_array(name, np.ravel(value), f"numbers above {above[name]}", above=above[name])
+        check_array(name, np.ravel(value), f"above {above[name]}", above=above[name])
     rich, batches = check_flag("rich", rich), check_flag("batches", batches)
     alpha, beta = np.broadcast_arrays(np.asarray(capacity, float), np.asarray(source, float))
     m = np.maximum(2 / (1 + beta), 1) if rich else np.ones(alpha.shape)

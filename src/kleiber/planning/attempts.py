@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.arguments import check_mapping, check_number, check_record
+from kleiber.arguments import check_mapping, check_record
 from kleiber.claim import Estimate
 from kleiber.errors import BadPlan, shown
 from kleiber.fitting.intervals import Interval, check_level
@@ -112,7 +112,8 @@ def plan_attempts(
     limits = check_mapping("limits", limits, "a mapping from columns to (low, high) or None")
     now = None if now is None else check_mapping("now", now, "a mapping to numbers or None")
     for name, value in (now or {}).items():
-        check_number(f"now[{name!r}]", value, error=BadPlan)
+        if not (is_real(value) and value > 0):
+            raise BadPlan(f"The {name} now must be a positive number, got {shown(value)}.")
     asked = pose_spending(curve, cost, attempt, queries, weight, given, limits)
     level = check_level(level)
     if (budget is None) == (reach is None):

@@ -37,7 +37,7 @@ def trace_frontier(
     fixes are NaN. Raises BadPlan where one of the budgets has no plan.
     """
     accepted = "a list of positive numbers"
-    amounts = check_array("budgets", budgets, accepted, above=0, error=BadPlan).tolist()
+    amounts = check_array("budgets", budgets, accepted, error=BadPlan).tolist()
     rows: list[dict[str, Any]] = []
     for budget in amounts:
         each = plan(

@@ -206,7 +206,8 @@ def _law_at(fit: Fit, columns: Mapping[str, float]) -> Float[np.ndarray, "..."]:
     accepted = "a parameter, a function of them, or a mapping from columns to finite numbers"
     columns = check_mapping("quantity", columns, accepted)
     for name, value in columns.items():
-        check_number(f"quantity[{name!r}]", value, error=BadPlan)
+        wanted = "a finite number (a prediction is at finite values)"
+        check_number(f"quantity[{name!r}]", value, wanted, error=BadPlan)
     if set(columns) != set(fit.law.variables):
         raise BadPlan(
             f"A prediction is at values of {', '.join(fit.law.variables)}; given are "

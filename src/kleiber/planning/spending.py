@@ -94,9 +94,7 @@ def pose_spending(
         )
     _check_variables(curve, train, each, chosen, given)
     if not (is_real(queries) and 0 < queries <= LARGEST):
-        raise BadPlan(
-            f"The queries must be a positive number up to {LARGEST:g}, got {shown(queries)}."
-        )
+        raise BadPlan(f"The queries must be a positive number, got {shown(queries)}.")
     if not (is_real(weight) and weight >= 0):
         raise BadPlan(f"The weight must be zero or more, got {shown(weight)}.")
     if weight and curve.loss is None:

@@ -204,7 +204,7 @@ def _models(
         try:
             each = replace(model, **given)
         except ValueError as error:
-            raise BadTable(f"The grid cannot be solved: {error}") from error
+            raise BadTable(f"The grid cannot be solved. {error}") from error
         found.append((each, rows.drop("_row"), rows["_row"]))
     return found
 

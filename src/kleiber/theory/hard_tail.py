@@ -231,7 +231,7 @@ class HardTail:
         a training set, the loss is the mean over features and signs of the noise alone. Raises
         ValueError where it is infinite.
         """
-        n = check_array("n_data", n_data, "a finite number from 1 or a list of them", low=1)
+        n = check_array("n_data", n_data, "finite and from 1", low=1)
         if label_noise is not None:
             check_number("label_noise", label_noise, "a variance, a number from 0", low=0)
         variance = self.label_noise if label_noise is None else label_noise
@@ -283,7 +283,7 @@ class HardTail:
         try:
             return frame, np.sqrt(self.loss(each)) / self.noise, index
         except ValueError as error:
-            raise BadTable(f"The grid cannot be solved: {error}") from error
+            raise BadTable(f"The grid cannot be solved. {error}") from error
 
 
 def _tried(found: Failure, index: Any, at: Any) -> list[pl.Series]:
@@ -332,7 +332,7 @@ def _attempts(frame: pl.DataFrame) -> Float[np.ndarray, "rows"] | None:
     try:
         _check_attempts(k)
     except ValueError as error:
-        raise BadTable(f"Column 'k' cannot be used: {error}") from error
+        raise BadTable(f"Column 'k' of the grid: {error}") from error
     return k
 
 

@@ -167,7 +167,7 @@ class CountFit:
         times its attempts. Where attempts are too few for the law, whole k up to the fewest
         attempts get what was measured without it, and others no value.
         """
-        ks = check_array("k", k, "a number of attempts from 1 or several", low=1, error=BadTable)
+        ks = check_array("k", k, "one or more numbers from 1", low=1, error=BadTable)
 
         def passed(u: np.ndarray) -> np.ndarray:
             return np.clip(-np.expm1(self.family.log_failure(u, ks)), 0.0, 1.0)
