@@ -206,8 +206,8 @@ def check_memory(what: str, size: float, advice: str = "ask for less") -> None:
     """ValueError where so many bytes are more than this machine has."""
     if size > SHARE * (most := machine_memory()):
         raise ValueError(
-            f"{what[0].upper()}{what[1:]} would take {_in_bytes(size)} of memory, and this machine "
-            f"has {_in_bytes(most)}: {advice}."
+            f"The memory for {what} would be {_in_bytes(size)}, and this machine has "
+            f"{_in_bytes(most)}: {advice}."
         )
 
 

@@ -112,8 +112,8 @@ class Law:
         twice = set(self.variables[: len(columns)]) & set(named)
         if missing or twice or len(columns) > len(self.variables) or set(given) - set(wanted):
             raise BadLaw(
-                f"law {self.name} takes columns {', '.join(self.variables)} and parameters "
-                f"{', '.join(self.domains)}; got {', '.join(given)}"
+                f"Law {self.name} takes columns {', '.join(self.variables)} and parameters "
+                f"{', '.join(self.domains)}; got {', '.join(given)}."
             )
         if self.expr is not None:
             try:
@@ -160,18 +160,18 @@ def _read_signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict
         if item.kind is item.KEYWORD_ONLY:
             if not isinstance(item.default, Domain):
                 raise BadLaw(
-                    f"parameter {item.name!r} of law {function.__name__} needs a domain as its "
-                    "default: positive(low, high), real(low, high) or fraction(low, high)"
+                    f"Parameter {item.name!r} of law {function.__name__} needs a domain as its "
+                    "default: positive(low, high), real(low, high) or fraction(low, high)."
                 )
             domains[item.name] = item.default
         elif item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD):
             variables.append(item.name)
         else:
-            raise BadLaw(f"law {function.__name__} may not take *{item.name}")
+            raise BadLaw(f"Law {function.__name__} may not take *{item.name}.")
     if not variables or not domains:
         raise BadLaw(
-            f"law {function.__name__} needs positional arguments (columns) and keyword-only "
-            "arguments (parameters), for example: def law(n_params, *, A=positive(1, 100))"
+            f"Law {function.__name__} needs positional arguments (columns) and keyword-only "
+            "arguments (parameters), for example: def law(n_params, *, A=positive(1, 100))."
         )
     return tuple(variables), domains
 
@@ -274,7 +274,8 @@ def law_from_file(spec: str) -> Law:
     path = Path(path_text)
     if not path.is_file():
         raise BadLaw(
-            f"There is no file {shown(path_text, 200)}; a law of your own is given as file.py:name."
+            f"There is no file {shown(path_text or spec, 200)}; a law of your own is given as "
+            "file.py:name."
         )
     module_spec = importlib.util.spec_from_file_location(f"kleiber_law_{path.stem}", path)
     if module_spec is None or module_spec.loader is None:
@@ -293,7 +294,7 @@ def law_from_file(spec: str) -> Law:
     if not isinstance(found, Law):
         laws = [key for key, item in vars(module).items() if isinstance(item, Law)]
         state = "is not a Law (write @Law above it)" if found is not None else "does not exist"
-        raise BadLaw(f"{name!r} {state} in {path_text}; its laws: {', '.join(laws) or 'none'}")
+        raise BadLaw(f"{name!r} {state} in {path_text}; its laws: {', '.join(laws) or 'none'}.")
     return replace(found, origin=f"{path.resolve()}:{name}")
 
 
@@ -308,15 +309,15 @@ def restrict(
     for name in (*fixed, *tied):
         if name not in law.domains:
             raise BadLaw(
-                f"law {law.name} has no parameter {name!r}; it has {', '.join(law.params)}."
+                f"Law {law.name} has no parameter {name!r}; it has {', '.join(law.params)}."
                 f"{nearest(name, law.params)}"
             )
     free = {key: item for key, item in law.domains.items() if key not in fixed | tied}
     if set(fixed) & set(tied) or not free:
-        raise BadLaw("a parameter is fixed or tied, not both, and at least one must stay free")
+        raise BadLaw("A parameter is fixed or tied, not both, and at least one must stay free.")
     for name, value in fixed.items():
         if not law.domains[name].contains(float(value)) and float(value) != 0:
-            raise BadLaw(f"{name} = {value} lies outside its domain ({law.domains[name].kind})")
+            raise BadLaw(f"{name} = {value} lies outside its domain ({law.domains[name].kind}).")
     into: dict[str, Expr] = {key: number(float(value)) for key, value in fixed.items()}
     for name, text in tied.items():
         into[name] = parse(str(text))
@@ -324,7 +325,7 @@ def restrict(
         if strange:
             raise BadLaw(
                 f"{name} is tied to {text!r}, which uses {', '.join(sorted(strange))}; "
-                f"free parameters are {', '.join(free)}"
+                f"free parameters are {', '.join(free)}."
             )
     return _restricted(law, free, into)
 

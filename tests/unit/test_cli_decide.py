@@ -186,13 +186,13 @@ def test_a_person_who_watches_sees_counts_and_the_time_left(
 COMPARE = {
     "one law": ([FLOOR], r"A comparison needs a list of at least two laws, got 1"),
     "unknown law": ([FLOOR, "chinchila"], r"No law is called 'chinchila'. Did you mean"),
-    "no formula": ([FLOOR, "E +* n"], r"cannot read the formula 'E +* n'"),
+    "no formula": ([FLOOR, "E +* n"], r"Cannot read the formula 'E +* n'"),
     "unknown column": ([FLOOR, NO_FLOOR, "--beyond", "N"], r"no column 'N' to extrapolate along"),
     "text column": ([FLOOR, NO_FLOOR, "--beyond", "kind"], r"kind"),
     "no number": ([FLOOR, NO_FLOOR, "--beyond", "n=big"], r"--beyond takes a number, got 'big'"),
     "no origin": ([FLOOR, NO_FLOOR, "--beyond", "n="], r"--beyond takes a number, got ''"),
     "far origin": ([FLOOR, NO_FLOOR, "--beyond", "n=1e9"], r"no origin that leaves 5 rows to fit"),
-    "unknown group": ([FLOOR, NO_FLOOR, "--by", "seed"], r"no column 'seed' to group by"),
+    "unknown group": ([FLOOR, NO_FLOOR, "--by", "seed"], r"No column 'seed' to group by"),
     "unknown target": ([FLOOR, NO_FLOOR, "--target", "los"], r"los"),
     "one draw": ([FLOOR, NO_FLOOR, "--draws", "1"], r"draws must be a whole number from 2, got 1"),
     "no draws": (

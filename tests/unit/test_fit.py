@@ -280,7 +280,7 @@ def test_a_tie_may_be_a_formula_of_several() -> None:
         ({"fixed": HOFFMANN}, "at least one must stay free"),
         ({"tied": {"beta": "alpha", "alpha": "beta"}}, "free parameters are E, A, B"),
         ({"tied": {"beta": "gamma"}}, "uses gamma; free parameters are"),
-        ({"start": {"E": 1.0}}, "start gives no value for 'A'"),
+        ({"start": {"E": 1.0}}, "Start gives no value for 'A'"),
         ({"start": {**HOFFMANN, "alpha": -1.0}}, "alpha = -1.0 does not lie inside 0 and inf"),
         ({"start": {**HOFFMANN, "betta": 1.0}}, r"names 'betta'.*Did you mean 'beta'"),
     ],
@@ -446,7 +446,7 @@ def test_few_groups_under_a_huber_loss_are_noted(noise: Noise, runs: int, noted:
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ({"run": [1] * 60}, r"no column 'runs' to group by.*Did you mean 'run'"),
+        ({"run": [1] * 60}, r"No column 'runs' to group by.*Did you mean 'run'"),
         ({"runs": [None, *[1] * 59]}, "'runs' to group by has a missing value, in row 1 of 60"),
         ({"runs": [1.0] * 59 + [math.nan]}, "a missing value, in row 60 of 60"),
     ],

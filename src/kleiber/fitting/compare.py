@@ -143,7 +143,7 @@ def compare_steps(
     groups = None if by is None else number_groups(frame, by)
     x = numbers(frame, beyond)
     cuts = choose_origins(x, origins, max(len(p.law.params) for p in problems))
-    errors = yield from measure_errors(problems, x, cuts, groups, ask.draws, seed)
+    errors = yield from measure_errors(problems, x, cuts, groups, ask.draws, ask.seed)
     trial = weigh(_names(found), problems, errors, groups, count_units(x, cuts, groups), ask)
     contenders = _rank(trial)
     notes = _notes(trial, cuts, origins)

@@ -88,9 +88,9 @@ def pose_table(
     Raises BadTable for a table that cannot be fitted, BadLaw for what is fixed or tied wrongly.
     """
     if ask.target in law.variables:
-        raise BadTable(f"the target {ask.target!r} is also a variable of law {law.name}")
+        raise BadTable(f"The target {ask.target!r} is also a variable of law {law.name}.")
     if ask.target in law.params:
-        raise BadTable(f"the target {ask.target!r} is also a parameter of law {law.name}")
+        raise BadTable(f"The target {ask.target!r} is also a parameter of law {law.name}.")
     free = restrict(law, fixed=ask.fixed, tied=ask.tied) if ask.fixed or ask.tied else law
     columns = {name: numbers(frame, name) for name in law.variables}
     y = numbers(frame, ask.target, positive=ask.noise.scale == "log")
@@ -102,9 +102,9 @@ def pose_table(
     used = int((w > 0).sum())
     if used < len(free.params):
         raise BadTable(
-            f"law {law.name} has {len(free.params)} free parameters and the table has only "
+            f"Law {law.name} has {len(free.params)} free parameters and the table has only "
             f"{used} rows{' of positive weight' if ask.weights else ''}; "
-            "add runs, or fix or tie parameters"
+            "add runs, or fix or tie parameters."
         )
     warn_duplicates(frame, [*law.variables, ask.target])
     groups = None if ask.by is None else number_groups(frame, ask.by)
@@ -115,15 +115,15 @@ def number_groups(frame: pl.DataFrame, by: str) -> Int[np.ndarray, "rows"]:
     """The number, from 0, of each row's group: its value in the column ``by``."""
     if by not in frame.columns:
         raise BadTable(
-            f"no column {by!r} to group by; the table has {', '.join(frame.columns)}."
+            f"No column {by!r} to group by; the table has {', '.join(frame.columns)}."
             f"{nearest(by, frame.columns)}"
         )
     series = frame[by]
     missing = series.is_null() | (series.is_nan() if series.dtype.is_float() else False)
     if missing.any():
         raise BadTable(
-            f"column {by!r} to group by has a missing value, in row "
-            f"{(missing.arg_max() or 0) + 1} of {len(frame)}"
+            f"Column {by!r} to group by has a missing value, in row "
+            f"{(missing.arg_max() or 0) + 1} of {len(frame)}."
         )
     return series.rank("dense").to_numpy().astype(np.int64) - 1
 

@@ -50,11 +50,11 @@ def profile(fit: Fit, table: Any, name: str, level: float = 0.95) -> Interval:
         )
     frame = as_frame(table)
     if digest(frame) != fit.digest:
-        raise BadTable("this is not the table of the fit: give the one it was fitted to")
+        raise BadTable("This is not the table of the fit: give the one it was fitted to.")
     if fit.noise.dof is not None or fit.priors:
-        raise BadLaw("profile intervals are for Huber and least-squares fits without priors")
+        raise BadLaw("Profile intervals are for Huber and least-squares fits without priors.")
     if fit.by is not None:
-        raise BadLaw(f"profile intervals are of independent rows, not of groups by {fit.by!r}")
+        raise BadLaw(f"Profile intervals are of independent rows, not of groups by {fit.by!r}.")
     ask = Settings(
         fit.target, fit.noise, 0, level, None, fit.weights, fit.fixed, fit.tied, None, 0
     )  # fmt: skip

@@ -121,10 +121,13 @@ def load(path: str | Path, *, group: Any = None, trust: bool = False) -> Fit:
         given = json.loads(text, parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise BadTable(
-            f"no file {str(path)!r}; save a fit with: kleiber fit ... -o fit.json"
+            f"There is no file {shown(str(path), 200)}; save a fit with: "
+            "kleiber fit ... -o fit.json"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise BadTable(f"{path} is not a saved fit: {reason(error)}") from None
+        raise BadTable(
+            f"The file {shown(path, 200)} is not a saved fit: {reason(error)}."
+        ) from None
     given = pick_group(given, group, str(path))
     missing = [key for key in REQUIRED if not isinstance(given, dict) or key not in given]
     if missing:

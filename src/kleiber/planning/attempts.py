@@ -171,8 +171,8 @@ def _best(
         found = split(work, spent)
         if np.isnan(found["aim"][0]):
             raise BadPlan(
-                f"the budget {spent:g} does not pay for the least training and "
-                f"{asked.limits['k'][0]:g} attempts at each query"
+                f"The budget {spent:g} does not pay for the least training and "
+                f"{asked.limits['k'][0]:g} attempts at each query."
             )
         options = [_with_attempts(asked, found, k, spent) for k in _whole(asked, found)]
         affordable = [item for item in options if item is not None]
@@ -182,7 +182,7 @@ def _best(
     assert target is not None
     found = reach(work, 1 - target, starting_budget(asked))
     if np.isnan(found["aim"][0]):
-        raise BadPlan(f"a pass rate of {target:g} is out of reach within the limits")
+        raise BadPlan(f"A pass rate of {target:g} is out of reach within the limits.")
     options = [_just_enough(asked, found, k, 1 - target) for k in _whole(asked, found)]
     best = min(options, key=lambda item: spent_on(asked, item))
     return best, spent_on(asked, best)

@@ -90,10 +90,11 @@ def read_k(counts: Counts, k: Sequence[int] | int | None) -> Float[np.ndarray, "
     ks = check_array("k", k, "a whole number of attempts from 1, or several", error=BadTable)
     for item in ks:
         if not (item >= 1 and item == round(item)):
-            raise BadTable(f"k counts attempts, a whole number from 1; got {item:g}.")
+            raise BadTable(f"K counts attempts, a whole number from 1; got {item:g}.")
         if item > fewest:
             raise BadTable(
-                f"pass@{item:g} cannot be estimated without bias from {fewest} attempts, the "
+                f"The value pass@{item:g} at k = {item:g} cannot be "
+                f"estimated without bias from {fewest} attempts, the "
                 f"fewest of any problem; take k up to {fewest}, or extrapolate by a law: "
                 f"fit_counts(table).pass_at({item:g}), kleiber counts TABLE --k {item:g}."
             )

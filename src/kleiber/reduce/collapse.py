@@ -93,7 +93,7 @@ def measure_collapse(
     curves = read_curves(table, share=0.5 if robust else 0.0)
     if min_data is not None and (curves.n_data >= min_data).sum() < 2:
         raise BadTable(
-            f"min_data = {min_data:g} leaves fewer than 2 of the {len(curves.n_data)} n_data, "
+            f"The min_data of {min_data:g} leaves fewer than 2 of the {len(curves.n_data)} n_data, "
             f"which go up to {curves.n_data[-1]:g}."
         )
     best = find_optima(curves, robust)

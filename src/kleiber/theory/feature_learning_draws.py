@@ -93,7 +93,7 @@ def simulate(model: Model, grid: pl.DataFrame, seeds: int, seed: int) -> pl.Data
     if model.depth != 2:
         raise ValueError(f"Only depth 2 is simulated, got depth={model.depth}.")
     modes, units = sizes(model)
-    what = f"A system of {units:.3g} units and {modes:.3g} modes"
+    what = f"a system of {units:.3g} units and {modes:.3g} modes"
     data = model.n_data if np.isfinite(model.n_data) else 1
     size = 16 * (units + int(data)) * (modes + units)
     check_memory(what, size, "take a smaller width, n_data or modes")
