@@ -134,6 +134,12 @@ def fitted_line() -> Any:
 
 
 @cache
+def fitted_scale() -> Any:
+    """A fit of one parameter, whose chain is short."""
+    return kleiber.fit("A*n_params**-alpha", line(), draws=0, fixed={"alpha": 0.34})
+
+
+@cache
 def counted() -> Any:
     return kleiber.fit_counts(attempts(), by=[], along="n_tokens")
 
@@ -255,7 +261,7 @@ def good_calls() -> dict[str, Good]:
         "profile": (kleiber.profile, {"fit": fitted_line(), "table": line(), "name": "alpha"}),
         "sample_posterior": (
             kleiber.sample_posterior,
-            {"fit": fitted_line(), "table": line(), "steps": 1000},
+            {"fit": fitted_scale(), "table": line(), "steps": 1500},
         ),
         "save": (kleiber.save, {"fit": fitted_line(), "path": document()}),
         "load": (kleiber.load, {"path": document()}),

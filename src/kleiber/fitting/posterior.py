@@ -90,7 +90,7 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
     if not time * LONG <= steps:
         raise NotConverged(
             f"The chain of {steps} steps lasts only {steps / time:.0f} autocorrelation times, of "
-            f"the {LONG:.0f} needed; give more steps.",
+            f"the {LONG:.0f} needed; give more steps",
             residual=time,
             iterations=steps,
         )
