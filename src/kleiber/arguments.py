@@ -71,11 +71,12 @@ def check_whole(
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         raise refuse(name, accepted, value, error)
     whole = isinstance(value, Integral) or (math.isfinite(value) and float(value).is_integer())
-    if not whole or int(value) < low or (high is not None and int(value) > high):
-        raise error(f"The value of {name} must be {accepted}, got {shown(value)}.")
-    if int(value) > MOST and high is None and name != "seed":
-        raise error(f"The value of {name} may be at most {MOST:.0e}, got {shown(value)}.")
-    return int(value)
+    number = int(cast("Any", value)) if whole else -1
+    if not whole or number < low or (high is not None and number > high):
+        raise error(f"The value of {name} must be {accepted}, got {shown(cast('Any', value))}.")
+    if number > MOST and high is None and name != "seed":
+        raise error(f"The value of {name} may be at most {MOST:.0e}, got {shown(number)}.")
+    return number
 
 
 def check_level(level: Any, *, error: type[ValueError] = ValueError) -> float:

@@ -230,7 +230,7 @@ def trace(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Expr | 
     """
     try:
         return as_expr(function(**arguments))
-    except Exception:  # whatever a law that cannot be traced raises on symbols
+    except (TypeError, AttributeError, ValueError, LookupError, ArithmeticError, RecursionError):
         return None
 
 
