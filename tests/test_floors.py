@@ -10,8 +10,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "kleiber"
 FLOORS = {
-    0: "formula columns errors files filters lines formats rows table version",
-    1: "law maths claim",
+    0: "arguments formula columns errors files filters lines formats rows table version",
+    1: "domain law maths claim",
     2: "laws data counting experiment",
     3: "theory networks",
     4: "reduce sweeps",

@@ -24,7 +24,8 @@ from typing import Any
 
 from scipy import special
 
-from kleiber.errors import nearest, reason
+from kleiber.arguments import check_call, check_number, check_text, check_texts, refuse
+from kleiber.errors import nearest, reason, shown
 
 SCALES = ("quick", "laptop", "full")  # in CI; the numbers we quote; the papers' own sizes
 VERDICTS = ("holds", "fails", "inconclusive")
@@ -109,21 +110,36 @@ class Claim:
     needs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("where", "says", "why", "exact"):
+            check_text(name, getattr(self, name))
+        for name in ("expected", "within"):
+            check_number(name, getattr(self, name), endless=True)
+        check_call("compute", self.compute, "a function of a Context")
+        if not isinstance(self.needs, tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise refuse("needs", "a tuple of names of data sets", self.needs)
+        check_texts("needs", self.needs, "a tuple of names of data sets")
         for name, known in (("known", VERDICTS), ("scale", SCALES), ("side", tuple(SIDES))):
             given = getattr(self, name)
             if given not in known:
                 raise ValueError(
-                    f"the claim {self.says!r} has {name}={given!r}; it takes {', '.join(known)}."
+                    f"The claim {shown(self.says)} has {name}={shown(given)}; it takes "
+                    f"{', '.join(known)}."
                     f"{nearest(str(given), known)}"
                 )
         if not self.says.strip() or not self.where.strip():
-            raise ValueError(f"a claim says something and stands somewhere, got {self!r}")
+            raise ValueError(
+                f"A claim says something and stands somewhere, got says={shown(self.says)} "
+                f"and where={shown(self.where)}."
+            )
         if self.known != "holds" and not self.why.strip():
-            raise ValueError(f"the claim {self.says!r} is known={self.known!r}, so it needs a why")
+            raise ValueError(
+                f"The claim {shown(self.says)} is known={shown(self.known)}, so it needs a why."
+            )
         if not math.isfinite(self.expected) or not 0 <= self.within < math.inf:
             raise ValueError(
-                f"the claim {self.says!r} needs a finite expected value and within of at least 0, "
-                f"got {self.expected} and {self.within}"
+                f"The claim {shown(self.says)} needs a finite expected value and within of at "
+                f"least 0, "
+                f"got {self.expected} and {self.within}."
             )
 
     @property

@@ -5,24 +5,39 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+NAME = 60  # characters of a name that a message shows
+LONGEST = 600  # characters of a message
+LINE = 240  # characters of a list of names, or about
 
-class BadTable(ValueError):
+
+class _OneSentence(ValueError):
+    """An error whose message is short and on one line, whatever names the user has given."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), LONGEST)
+
+
+class BadArgument(TypeError, _OneSentence):
+    """An argument is of a kind that its verb does not take."""
+
+
+class BadTable(_OneSentence):
     """A table, a table file or a request to one (rename, filter, column) cannot be used."""
 
 
-class BadFormula(ValueError):
+class BadFormula(_OneSentence):
     """A formula's text cannot be parsed or uses something that is not allowed."""
 
 
-class BadLaw(ValueError):
+class BadLaw(_OneSentence):
     """A law is not well formed, or does not fit the table it is asked to describe."""
 
 
-class BadPlan(ValueError):
+class BadPlan(_OneSentence):
     """A plan cannot be made from this fit, budget and cost."""
 
 
-class BadExperiment(ValueError):
+class BadExperiment(_OneSentence):
     """A spec of a training run cannot be read, or asks for what does not exist."""
 
 
@@ -40,24 +55,49 @@ class NotConverged(RuntimeError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name most like `name` as " Did you mean 'n_params'?", or "" if none is close."""
-    folded = {item.casefold().replace(" ", "_"): item for item in reversed(list(known))}
-    found = difflib.get_close_matches(name.casefold().replace(" ", "_"), folded, n=1, cutoff=0.6)
-    return f" Did you mean {folded[found[0]]!r}?" if found else ""
+    folded = {_fold(item): item for item in reversed(list(known))}
+    found = difflib.get_close_matches(_fold(name), folded, n=1, cutoff=0.6)
+    return f" Did you mean {shown(folded[found[0]], NAME)}?" if found else ""
+
+
+def _fold(name: object) -> str:
+    """The beginning of a name as names are compared."""
+    return str(name)[: 2 * NAME].casefold().replace(" ", "_")
 
 
 def listed(names: Iterable[str], limit: int = 12) -> str:
     """Names joined by commas, at most `limit` of them, for the end of a sentence."""
-    items = list(names)
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
+    items = [printable(name, NAME) for name in names]
+    kept = items[:limit]
+    while len(kept) > 1 and sum(map(len, kept)) > LINE:
+        kept.pop()
+    more = f" and {len(items) - len(kept)} more" if len(items) > len(kept) else ""
+    return ", ".join(kept) + more
 
 
 def shown(value: object, width: int = 40) -> str:
     """A value as it is quoted in a message: its repr on one line, cut at `width` characters."""
-    text = repr(value)
+    if isinstance(value, int) and abs(value) >= 10**30:
+        digits = int(value.bit_length() * 0.30103) + 1
+        return f"{'-' * (value < 0)}1e{digits - 1} or so"
+    long = isinstance(value, str | bytes) and len(value) > width
+    try:
+        text = repr(value[:width] if isinstance(value, str | bytes) else value)
+    except Exception:  # somebody else's record that cannot be printed, or too long a number in it
+        text = f"a {type(value).__name__}"
+    text = " ".join(text.split()) if "\n" in text else text
+    return printable(text + "…" * long, width)
+
+
+def printable(name: object, width: int) -> str:
+    """A text without control characters, cut at `width` characters."""
+    text = str(name)[: width + 1]
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def reason(error: BaseException) -> str:
     """The first line of an error from a library underneath, without its full stop."""
-    return str(error).strip().split("\n", 1)[0].rstrip(".:")[:200] or type(error).__name__
+    first = str(error).strip().split("\n", 1)[0].rstrip(".:")
+    return printable(first, 200) or type(error).__name__

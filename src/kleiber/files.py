@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,14 +42,6 @@ def check_ordinary(path: str | os.PathLike[str], most: int) -> None:
         raise OSError(f"{str(path)!r} is a pipe or a device; give an ordinary file.")
     if found.st_size > most:
         raise OSError(f"{str(path)!r} has {found.st_size:,} bytes; at most {most:,} are read.")
-
-
-def memory() -> int:
-    """The bytes of this machine's memory; as good as endless where the system does not say."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return sys.maxsize
 
 
 def landing_place(path: str | os.PathLike[str]) -> Path:

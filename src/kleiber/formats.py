@@ -16,8 +16,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int
 
+from kleiber.arguments import machine_memory
 from kleiber.errors import BadTable, nearest, reason
-from kleiber.files import land, memory
+from kleiber.files import land
 from kleiber.lines import (
     POLARS_FAILURES,
     csv_row_numbers,
@@ -154,10 +155,10 @@ def read_parquet(file: Path) -> pl.DataFrame:
 
 def check_memory(file: Path, bytes_needed: int) -> None:
     """BadTable for a file that says it holds more numbers than half of the memory has room for."""
-    if bytes_needed > memory() / 2:
+    if bytes_needed > machine_memory() / 2:
         raise BadTable(
             f"{named(file)} says that it holds {bytes_needed / 2**30:,.1f} GiB of numbers, which "
-            f"the memory ({memory() / 2**30:,.1f} GiB) has no room for."
+            f"the memory ({machine_memory() / 2**30:,.1f} GiB) has no room for."
         )
 
 

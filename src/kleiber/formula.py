@@ -156,9 +156,9 @@ def parse(text: str) -> Expr:
     Raises BadFormula, which names what was refused.
     """
     if not text.strip():
-        raise BadFormula("the formula is empty; write for example 'E + A/n_params**alpha'")
+        raise BadFormula("The formula is empty; write for example 'E + A/n_params**alpha'.")
     if len(text) > LIMIT:
-        raise BadFormula(f"the formula has {len(text)} characters; at most {LIMIT} are read")
+        raise BadFormula(f"The formula has {len(text)} characters; at most {LIMIT} are read.")
     try:
         with warnings.catch_warnings():  # such as "invalid decimal literal"
             warnings.simplefilter("ignore")
@@ -166,24 +166,26 @@ def parse(text: str) -> Expr:
         return _from_ast(tree.body, text)
     except SyntaxError as error:
         where = f" at character {error.offset}" if error.offset else ""
-        raise BadFormula(f"cannot read the formula {text!r}{where}: {error.msg}") from None
+        raise BadFormula(f"Cannot read the formula {text!r}{where}: {error.msg}.") from None
     except (RecursionError, MemoryError, ValueError) as error:
         if isinstance(error, BadFormula):
             raise
-        raise BadFormula(f"cannot read the formula {text[:60]!r}: too deep or unreadable") from None
+        raise BadFormula(
+            f"Cannot read the formula {text[:60]!r}: too deep or unreadable."
+        ) from None
     except OverflowError:
-        raise BadFormula(f"a number in {text[:60]!r} is not finite") from None
+        raise BadFormula(f"A number in {text[:60]!r} is not finite.") from None
 
 
 def _from_ast(node: ast.AST, text: str) -> Expr:
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             if not math.isfinite(value):
-                raise BadFormula(f"the number {value} in {text!r} is not finite")
+                raise BadFormula(f"The number {value} in {text!r} is not finite.")
             return number(value)
         case ast.Name(id=name):
             if name in FUNCTIONS:
-                raise BadFormula(f"{name!r} is a function; write {name}(...)")
+                raise BadFormula(f"{name!r} is a function; write {name}(...).")
             return symbol(name)
         case ast.UnaryOp(op=ast.USub(), operand=operand):
             inner = _from_ast(operand, text)
@@ -199,7 +201,7 @@ def _from_ast(node: ast.AST, text: str) -> Expr:
         case _:
             names = ", ".join(f"{name}()" for name in FUNCTIONS)
             raise BadFormula(
-                f"{_refused(node)}; a formula has names, numbers, + - * / ** and {names}"
+                f"{_refused(node)}; a formula has names, numbers, + - * / ** and {names}."
             )
 
 
@@ -228,7 +230,7 @@ def trace(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Expr | 
     """
     try:
         return as_expr(function(**arguments))
-    except (TypeError, AttributeError, ValueError, LookupError):
+    except (TypeError, AttributeError, ValueError, LookupError, ArithmeticError, RecursionError):
         return None
 
 
@@ -296,7 +298,7 @@ def evaluate(expr: Expr, values: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
     used = symbols(expr)
     for name in used:
         if name not in values:
-            raise BadFormula(f"no value is given for {name!r}.{nearest(name, list(values))}")
+            raise BadFormula(f"No value is given for {name!r}.{nearest(name, list(values))}")
     result = calculate(expr, {name: np.asarray(values[name], dtype=float) for name in used})
     return np.asarray(result, dtype=float)
 
@@ -329,7 +331,7 @@ def render(expr: Expr) -> str:
     for node in walk(expr):
         text[id(node)] = _render_node(node, [text[id(item)] for item in node.args])
         if len(text[id(node)]) > LIMIT:
-            raise BadFormula(f"the formula is longer than {LIMIT} characters when written out")
+            raise BadFormula(f"The formula is longer than {LIMIT} characters when written out.")
     return text[id(expr)]
 
 

@@ -11,17 +11,28 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import inspect
-import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.errors import BadFormula, BadLaw, listed, nearest
+from kleiber.arguments import (
+    check_call,
+    check_mapping,
+    check_record,
+    check_text,
+    check_texts,
+)
+from kleiber.domain import Domain as Domain
+from kleiber.domain import Kind as Kind
+from kleiber.domain import fraction as fraction
+from kleiber.domain import positive as positive
+from kleiber.domain import real as real
+from kleiber.errors import BadFormula, BadLaw, listed, nearest, reason, shown
 from kleiber.formula import (
     Expr,
     calculate,
@@ -40,101 +51,6 @@ LIKE = 0.85  # similarity from which a parameter's name is taken for a column ty
 UNMISTAKABLE = frozenset(  # names that can only mean a column, so that a missing one is said
     "n_params n_tokens n_data n_unique flops step width depth batch_size".split()
 )
-Kind = Literal["positive", "real", "fraction", "above"]
-
-
-@dataclass(frozen=True)
-class Domain:
-    """The set a parameter lives in and the range of its starts (None: from the data's scale)."""
-
-    kind: Kind
-    low: float | None = None
-    high: float | None = None
-
-    def __post_init__(self) -> None:
-        ends = (self.low, self.high)
-        if (self.low is None) != (self.high is None):
-            raise BadLaw(f"a start range needs both ends, got {ends}")
-        if self.low is None or self.high is None:
-            return
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low <= self.high):
-            raise BadLaw(f"a start range goes from low to high, both finite, got {ends}")
-        if self.kind in ("positive", "above") and self.low <= 0:
-            raise BadLaw(f"starts of a positive parameter must be above 0, got {ends}")
-        if self.kind == "fraction" and not (self.low > 0 and self.high < 1):
-            raise BadLaw(f"starts of a fraction must lie inside 0 and 1, got {ends}")
-
-    def inner(self, value: Any) -> Any:
-        """The unbounded coordinate u of a value."""
-        value = np.asarray(value, dtype=float)
-        with np.errstate(divide="ignore"):
-            if self.kind == "positive":
-                return np.log(value)
-            if self.kind == "fraction":
-                return np.log(value) - np.log1p(-value)
-        return value
-
-    def outer(self, u: Any) -> Any:
-        """The value at the unbounded coordinate u."""
-        u = np.asarray(u, dtype=float)
-        with np.errstate(over="ignore", under="ignore"):
-            if self.kind == "positive":
-                return np.exp(u)
-            if self.kind == "fraction":
-                return 1.0 / (1.0 + np.exp(-u))
-        return u
-
-    def stretch(self, u: Any) -> Any:
-        """Derivative of the value with respect to u."""
-        value = self.outer(u)
-        if self.kind == "positive":
-            return value
-        return value * (1 - value) if self.kind == "fraction" else np.ones_like(value)
-
-    def expression(self, u: Expr) -> Expr:
-        """The value as an expression of u."""
-        if self.kind == "positive":
-            return Expr("exp", (u,))
-        if self.kind == "fraction":
-            return number(1.0) / (number(1.0) + Expr("exp", (-u,)))
-        return u
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The ends of the set, which are not in it."""
-        above = (0.0, math.inf)
-        ends = {"positive": above, "above": above, "fraction": (0.0, 1.0)}
-        return ends.get(self.kind, (-math.inf, math.inf))
-
-    @property
-    def floor(self) -> float:
-        """The lower end of the coordinate u."""
-        return 0.0 if self.kind == "above" else -math.inf
-
-    def approach(self, bound: float) -> float:
-        """A coordinate where the value is the bound to rounding."""
-        if self.kind == "above":
-            return 0.0
-        return -700.0 if bound == 0 else 40.0
-
-    def contains(self, value: float) -> bool:
-        """Whether the value lies in the set."""
-        return math.isfinite(value) and self.bounds[0] < value < self.bounds[1]
-
-
-def positive(low: float | None = None, high: float | None = None) -> Any:
-    """A parameter above zero; starts are drawn log-uniformly between ``low`` and ``high``."""
-    return Domain("positive", low, high)
-
-
-def real(low: float | None = None, high: float | None = None) -> Any:
-    """Any number; starts are drawn uniformly between ``low`` and ``high``."""
-    return Domain("real", low, high)
-
-
-def fraction(low: float = 0.02, high: float = 0.98) -> Any:
-    """A number inside 0 and 1; starts are drawn uniformly from ``low`` to ``high``."""
-    return Domain("fraction", low, high)
 
 
 @dataclass(frozen=True)
@@ -156,6 +72,7 @@ class Law:
     open_signs: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        _check_law(self)
         if self.variables or self.domains:
             object.__setattr__(self, "domains", MappingProxyType(dict(self.domains)))
             return
@@ -195,13 +112,45 @@ class Law:
         twice = set(self.variables[: len(columns)]) & set(named)
         if missing or twice or len(columns) > len(self.variables) or set(given) - set(wanted):
             raise BadLaw(
-                f"law {self.name} takes columns {', '.join(self.variables)} and parameters "
-                f"{', '.join(self.domains)}; got {', '.join(given)}"
+                f"Law {self.name} takes columns {', '.join(self.variables)} and parameters "
+                f"{', '.join(self.domains)}; got {', '.join(given)}."
             )
         if self.expr is not None:
-            return evaluate(self.expr, given)
+            try:
+                return evaluate(self.expr, given)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise _refuse_values(self, given) from error
         first = [np.asarray(given[name]) for name in self.variables]
-        return np.asarray(self.function(*first, **{n: given[n] for n in self.domains}))
+        return np.asarray(run_function(self, first, {n: given[n] for n in self.domains}))
+
+
+def _refuse_values(law: Law, given: Mapping[str, Any]) -> BadLaw:
+    """The error that says which value a law cannot be evaluated at."""
+    for name, value in given.items():
+        try:
+            np.asarray(value, dtype=float)
+        except (TypeError, ValueError, OverflowError):
+            return BadLaw(
+                f"Law {law.name} takes numbers or arrays of them, but {name} is {shown(value)}."
+            )
+    shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in given.items())
+    return BadLaw(f"Law {law.name} takes numbers or arrays of one shape, got {shapes}.")
+
+
+def _check_law(law: Law) -> None:
+    """BadArgument for a field that is not of its kind."""
+    check_call("function", law.function, "a function of columns and keyword-only parameters")
+    for name in ("name", "doc", "origin"):
+        check_text(name, getattr(law, name))
+    accepted = "a mapping from parameters to Domains"
+    for name, kind in (("open_signs", frozenset), ("variables", tuple), ("domains", Mapping)):
+        check_record(name, getattr(law, name), kind, f"a {kind.__name__.lower()} of names")
+    check_texts("open_signs", law.open_signs)
+    check_texts("variables", law.variables)
+    for domain in check_mapping("domains", law.domains, accepted).values():
+        check_record("domains", domain, Domain, accepted)
+    if law.expr is not None:
+        check_record("expr", law.expr, Expr, "an Expr of kleiber.formula or None")
 
 
 def _read_signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict[str, Domain]]:
@@ -211,18 +160,18 @@ def _read_signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict
         if item.kind is item.KEYWORD_ONLY:
             if not isinstance(item.default, Domain):
                 raise BadLaw(
-                    f"parameter {item.name!r} of law {function.__name__} needs a domain as its "
-                    "default: positive(low, high), real(low, high) or fraction(low, high)"
+                    f"Parameter {item.name!r} of law {function.__name__} needs a domain as its "
+                    "default: positive(low, high), real(low, high) or fraction(low, high)."
                 )
             domains[item.name] = item.default
         elif item.kind in (item.POSITIONAL_ONLY, item.POSITIONAL_OR_KEYWORD):
             variables.append(item.name)
         else:
-            raise BadLaw(f"law {function.__name__} may not take *{item.name}")
+            raise BadLaw(f"Law {function.__name__} may not take *{item.name}.")
     if not variables or not domains:
         raise BadLaw(
-            f"law {function.__name__} needs positional arguments (columns) and keyword-only "
-            "arguments (parameters), for example: def law(n_params, *, A=positive(1, 100))"
+            f"Law {function.__name__} needs positional arguments (columns) and keyword-only "
+            "arguments (parameters), for example: def law(n_params, *, A=positive(1, 100))."
         )
     return tuple(variables), domains
 
@@ -236,7 +185,29 @@ def trace_law(
         first = [named.pop(name) for name in variables]
         return function(*first, **named)
 
-    return trace(call, values)
+    try:
+        return trace(call, values)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a law that leaves the program, say
+        raise BadLaw(f"A law's function failed: {describe_failure(error)}.") from error
+
+
+def run_function(law: Law, columns: Sequence[Any], params: Mapping[str, Any]) -> Any:
+    """What a law's function gives; BadLaw for whatever it raises."""
+    try:
+        return law.function(*columns, **params)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's function raises is reported as such
+        raise BadLaw(
+            f"The function of law {law.name} failed: {describe_failure(error)}."
+        ) from error
+
+
+def describe_failure(error: BaseException) -> str:
+    """An error of the user's own code, with its kind."""
+    return f"{type(error).__name__}: {reason(error)}"
 
 
 def law_from_formula(text: str, columns: Collection[str], *, name: str = "formula") -> Law:
@@ -246,6 +217,9 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
     Start ranges are left to the data's scale and stated in the fit. Raises BadFormula for text
     that is not a formula, BadLaw when no symbol is a column or nothing is left to fit.
     """
+    check_text("text", text, "a formula, as text")
+    columns = check_texts("columns", columns, "a list of column names")
+    check_text("name", name)
     expr = parse(text)
     found = sorted(symbols(expr), key=lambda item: (text.find(item), item))
     variables = tuple(item for item in found if item in columns)
@@ -253,8 +227,8 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
     for item in rest:
         if item in UNMISTAKABLE:
             raise BadLaw(
-                f"the formula uses the column {item!r}, which the table does not have; its columns "
-                f"are {listed(columns)} (rename one to {item!r})"
+                f"The formula uses the column {item!r}, which the table does not have; its columns "
+                f"are {listed(columns)} (rename one to {item!r})."
             )
     for item in rest:
         unused = [name for name in columns if name not in variables]
@@ -267,11 +241,14 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
             )
     if not variables:
         raise BadLaw(
-            f"no symbol of {text!r} is a column of the table; "
-            f"its columns are {listed(columns)}.{nearest(found[0] if found else '', columns)}"
+            f"No symbol of the text {shown(text)} is a column of the table; "
+            f"its columns are {listed(columns) or 'none'}."
+            f"{nearest(found[0] if found else '', columns)}"
         )
     if not rest:
-        raise BadLaw(f"{text!r} leaves no parameter to fit: every symbol is a column")
+        raise BadLaw(
+            f"The text {shown(text)} leaves no parameter to fit: every symbol is a column."
+        )
     domains = {item: Domain("positive") for item in rest}
     among = set(rest) - find_exponents(expr) - set(find_linear(expr, rest))
     for inside in find_insides(expr, rest, among):  # a place on an axis has no sign of its own
@@ -293,23 +270,31 @@ def formula_law(
 
 def law_from_file(spec: str) -> Law:
     """The law ``name`` of ``file.py:name``; the file is run as Python, as an import would."""
-    path_text, _, name = spec.rpartition(":")
+    path_text, _, name = check_text("spec", spec, "file.py:name").rpartition(":")
     path = Path(path_text)
     if not path.is_file():
-        raise BadLaw(f"no file {path_text!r}; a law of your own is given as file.py:name")
+        raise BadLaw(
+            f"There is no file {shown(path_text or spec, 200)}; a law of your own is given as "
+            "file.py:name."
+        )
     module_spec = importlib.util.spec_from_file_location(f"kleiber_law_{path.stem}", path)
     if module_spec is None or module_spec.loader is None:
-        raise BadLaw(f"{path_text!r} is not a Python file; a law of your own is file.py:name")
+        raise BadLaw(
+            f"The file {shown(path_text, 200)} is not a Python file; a law of your own is "
+            "file.py:name."
+        )
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the user's file raises is reported as such
-        raise BadLaw(f"{path_text} failed: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's file raises is reported as such
+        raise BadLaw(f"The file {path_text} failed: {describe_failure(error)}.") from error
     found = getattr(module, name, None)
     if not isinstance(found, Law):
         laws = [key for key, item in vars(module).items() if isinstance(item, Law)]
         state = "is not a Law (write @Law above it)" if found is not None else "does not exist"
-        raise BadLaw(f"{name!r} {state} in {path_text}; its laws: {', '.join(laws) or 'none'}")
+        raise BadLaw(f"{name!r} {state} in {path_text}; its laws: {', '.join(laws) or 'none'}.")
     return replace(found, origin=f"{path.resolve()}:{name}")
 
 
@@ -324,15 +309,15 @@ def restrict(
     for name in (*fixed, *tied):
         if name not in law.domains:
             raise BadLaw(
-                f"law {law.name} has no parameter {name!r}; it has {', '.join(law.params)}."
+                f"Law {law.name} has no parameter {name!r}; it has {', '.join(law.params)}."
                 f"{nearest(name, law.params)}"
             )
     free = {key: item for key, item in law.domains.items() if key not in fixed | tied}
     if set(fixed) & set(tied) or not free:
-        raise BadLaw("a parameter is fixed or tied, not both, and at least one must stay free")
+        raise BadLaw("A parameter is fixed or tied, not both, and at least one must stay free.")
     for name, value in fixed.items():
         if not law.domains[name].contains(float(value)) and float(value) != 0:
-            raise BadLaw(f"{name} = {value} lies outside its domain ({law.domains[name].kind})")
+            raise BadLaw(f"{name} = {value} lies outside its domain ({law.domains[name].kind}).")
     into: dict[str, Expr] = {key: number(float(value)) for key, value in fixed.items()}
     for name, text in tied.items():
         into[name] = parse(str(text))
@@ -340,7 +325,7 @@ def restrict(
         if strange:
             raise BadLaw(
                 f"{name} is tied to {text!r}, which uses {', '.join(sorted(strange))}; "
-                f"free parameters are {', '.join(free)}"
+                f"free parameters are {', '.join(free)}."
             )
     return _restricted(law, free, into)
 

@@ -69,7 +69,7 @@ def test_exponents_are_continuous_at_the_boundaries_and_take_arrays() -> None:
                 np.testing.assert_allclose(values, above[name], atol=1e-7, err_msg=name)
     with pytest.raises(ValueError, match="capacity must be above 1"):
         bottleneck_exponents(1.0, 0.5, rich=False)
-    with pytest.raises(ValueError, match="source above 0"):
+    with pytest.raises(ValueError, match="source must be above 0"):
         bottleneck_exponents(1.5, [0.5, 0.0], rich=False)
 
 

@@ -131,7 +131,7 @@ def test_progress_is_told_of_each_claim_twice() -> None:
 @pytest.mark.parametrize(
     ("words", "given", "sentence"),
     [
-        (("hard_tale",), {}, "no paper is called 'hard_tale'"),
+        (("hard_tale",), {}, "No paper is called 'hard_tale'"),
         ((), {"scale": "quik"}, "Did you mean 'quick'"),
         ((), {"seed": -1}, "whole number from 0"),
     ],

@@ -82,7 +82,7 @@ def test_an_exact_number_is_compared_as_it_is() -> None:
         ({"scale": "lap"}, "Did you mean 'laptop'"),
         ({"side": "above"}, "both, at_least, at_most"),
         ({"says": ""}, "says something"),
-        ({"expected": NAN}, "finite expected"),
+        ({"expected": NAN}, "expected must be a finite"),
         ({"within": -0.1}, "within of at least 0"),
     ],
 )

@@ -412,7 +412,7 @@ BAD_WORDS: dict[str, tuple[list[str], str]] = {
     "a folder": (["fit", "chinchilla", "."], "holds no .parquet files"),
     "law": (["fit", "chinchila", "$"], "Did you mean 'chinchilla'?"),
     "law of no file": (["fit", "none.py:law", "$"], "no file 'none.py'"),
-    "formula": (["fit", "E + A*n_params**", "$"], "cannot read the formula"),
+    "formula": (["fit", "E + A*n_params**", "$"], "Cannot read the formula"),
     "code": (["fit", "__import__('os')*n_params", "$"], "__import__"),
     "target": (["fit", "chinchilla", "$", "--target", "los"], "Did you mean 'loss'?"),
     "rename the wrong way": (
@@ -436,7 +436,7 @@ BAD_WORDS: dict[str, tuple[list[str], str]] = {
     "with": (["fit", "chinchilla", "$", "--with", "flops=6*N"], "no column 'N'"),
     "with formula": (["fit", "chinchilla", "$", "--with", "x=6*n_params("], "cannot read|not acc"),
     "weights": (["fit", "chinchilla", "$", "--weights", "w"], "no column 'w'"),
-    "by": (["fit", "chinchilla", "$", "--by", "run"], "no column 'run' to group by"),
+    "by": (["fit", "chinchilla", "$", "--by", "run"], "No column 'run' to group by"),
     "fix": (["fit", "chinchilla", "$", "--fix", "gamma=1"], "no parameter 'gamma'"),
     "fix a word": (["fit", "chinchilla", "$", "--fix", "E=big"], "--fix takes a number, got 'big'"),
     "tie": (["fit", "chinchilla", "$", "--tie", "beta=gamma"], "uses gamma"),

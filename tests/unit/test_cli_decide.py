@@ -185,14 +185,14 @@ def test_a_person_who_watches_sees_counts_and_the_time_left(
 
 COMPARE = {
     "one law": ([FLOOR], r"A comparison needs a list of at least two laws, got 1"),
-    "unknown law": ([FLOOR, "chinchila"], r"no law is called 'chinchila'. Did you mean"),
-    "no formula": ([FLOOR, "E +* n"], r"cannot read the formula 'E +* n'"),
+    "unknown law": ([FLOOR, "chinchila"], r"No law is called 'chinchila'. Did you mean"),
+    "no formula": ([FLOOR, "E +* n"], r"Cannot read the formula 'E +* n'"),
     "unknown column": ([FLOOR, NO_FLOOR, "--beyond", "N"], r"no column 'N' to extrapolate along"),
     "text column": ([FLOOR, NO_FLOOR, "--beyond", "kind"], r"kind"),
     "no number": ([FLOOR, NO_FLOOR, "--beyond", "n=big"], r"--beyond takes a number, got 'big'"),
     "no origin": ([FLOOR, NO_FLOOR, "--beyond", "n="], r"--beyond takes a number, got ''"),
     "far origin": ([FLOOR, NO_FLOOR, "--beyond", "n=1e9"], r"no origin that leaves 5 rows to fit"),
-    "unknown group": ([FLOOR, NO_FLOOR, "--by", "seed"], r"no column 'seed' to group by"),
+    "unknown group": ([FLOOR, NO_FLOOR, "--by", "seed"], r"No column 'seed' to group by"),
     "unknown target": ([FLOOR, NO_FLOOR, "--target", "los"], r"los"),
     "one draw": ([FLOOR, NO_FLOOR, "--draws", "1"], r"draws must be a whole number from 2, got 1"),
     "no draws": (
@@ -299,7 +299,7 @@ NEXT = {
     "nowhere": (["--at", "n_params=nan", "--at", "n_tokens=1"], r"at finite values"),
     "unaffordable": ([*AT, "--budget", "1e3"], r"No candidate run costs at most 1000 FLOPs"),
     "no budget": ([*AT, "--budget", "0"], r"The budget must be a positive number, got 0"),
-    "no runs": ([*AT, "--runs", "0"], r"number of runs must be a whole number from 1, got 0"),
+    "no runs": ([*AT, "--runs", "0"], r"The value of runs must be a whole number from 1, got 0"),
     "unknown cost": ([*AT, "--cost", "5nd"], r"no cost named '5nd'"),
     "half a limit": ([*AT, "--limit", "n_params=1e9"], r"--limit takes NAME=LOW:HIGH, got '1e9'"),
     "turned limit": ([*AT, "--limit", "n_params=2:1"], r"must be 0 <= low <= high, got 2:1"),

@@ -6,13 +6,13 @@ import json
 import os
 import pickle
 import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kleiber.arguments import machine_memory
 from kleiber.errors import BadExperiment
 from kleiber.experiment import (
     CNN,
@@ -33,7 +33,6 @@ from kleiber.experiment import (
 )
 from kleiber.experiment.counts import measure_net
 from kleiber.experiment.memory import check_memory, least_params
-from kleiber.files import memory
 
 TASK = {"kind": "formula", "n_data": 64, "sampling": "grid"}
 PLAIN: dict[str, Any] = {"task": TASK, "net": {"kind": "mlp", "width": 8}}
@@ -274,7 +273,7 @@ def test_what_no_memory_holds_is_refused_from_the_spec(case: str) -> None:
 
 
 def test_what_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kleiber.experiment.memory.memory", lambda: 1e8)
+    monkeypatch.setattr("kleiber.experiment.memory.machine_memory", lambda: 1e8)
     for net in (MLP(width=100, depth=3), CNN(), ResNet(), ViT()):
         task = FormulaTask(n_data=1000) if isinstance(net, MLP) else ImageTask()
         check_memory(Experiment(task=task, net=net, seeds=1))
@@ -290,9 +289,9 @@ def test_the_memory_of_a_net_is_never_overestimated() -> None:
 
 
 def test_without_sysconf_memory_is_unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 1e8 < memory() < 1e15
+    assert 1e8 < machine_memory() < 1e15
     monkeypatch.delattr(os, "sysconf")
-    assert memory() == sys.maxsize
+    assert machine_memory() == float("inf")
 
 
 def test_a_spec_is_frozen() -> None:

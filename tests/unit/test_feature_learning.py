@@ -61,7 +61,7 @@ def test_parameters_are_checked(given: dict[str, Any], words: str) -> None:
         ({"time": [1.0], "step": [1]}, "and not both"),
         ({"step": [1]}, "positive step_size"),
         ({"tme": [1.0]}, "Did you mean 'time'"),
-        ({"time": [1.0], "width": [0.5]}, "The grid cannot be solved: width must be"),
+        ({"time": [1.0], "width": [0.5]}, "The grid cannot be solved.* width must be"),
         (pl.DataFrame({"time": [1.0], "loss": [1.0]}), "a column 'loss' already"),
     ],
 )

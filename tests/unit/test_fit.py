@@ -280,7 +280,7 @@ def test_a_tie_may_be_a_formula_of_several() -> None:
         ({"fixed": HOFFMANN}, "at least one must stay free"),
         ({"tied": {"beta": "alpha", "alpha": "beta"}}, "free parameters are E, A, B"),
         ({"tied": {"beta": "gamma"}}, "uses gamma; free parameters are"),
-        ({"start": {"E": 1.0}}, "start gives no value for 'A'"),
+        ({"start": {"E": 1.0}}, "Start gives no value for 'A'"),
         ({"start": {**HOFFMANN, "alpha": -1.0}}, "alpha = -1.0 does not lie inside 0 and inf"),
         ({"start": {**HOFFMANN, "betta": 1.0}}, r"names 'betta'.*Did you mean 'beta'"),
     ],
@@ -446,7 +446,7 @@ def test_few_groups_under_a_huber_loss_are_noted(noise: Noise, runs: int, noted:
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ({"run": [1] * 60}, r"no column 'runs' to group by.*Did you mean 'run'"),
+        ({"run": [1] * 60}, r"No column 'runs' to group by.*Did you mean 'run'"),
         ({"runs": [None, *[1] * 59]}, "'runs' to group by has a missing value, in row 1 of 60"),
         ({"runs": [1.0] * 59 + [math.nan]}, "a missing value, in row 60 of 60"),
     ],
@@ -636,7 +636,7 @@ def test_fewer_rows_than_parameters_are_refused(rows: int) -> None:
         ("chinchilla", {"level": 95}, ValueError, "between 0 and 1, got 95; write 0.95 for 95%"),
         ("chinchilla", {"level": 1.0}, ValueError, "between 0 and 1, got 1.0"),
         ("a*n_params**-b*n_data", {}, BadLaw, "uses the column 'n_data', which the table does not"),
-        ("a*x**-b", {}, BadLaw, "no symbol of .* is a column of the table"),
+        ("a*x**-b", {}, BadLaw, "No symbol of .* is a column of the table"),
         ("log(n_params)", {}, BadLaw, "leaves no parameter to fit"),
     ],
 )
@@ -722,10 +722,10 @@ def test_a_law_from_a_file(name: str, rtol: float, own: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("scalar", "law scalar does not work elementwise on arrays.*: TypeError"),
-        ("one_by_one", "law one_by_one does not work elementwise on arrays.*: TypeError"),
-        ("wrong_shape", "law wrong_shape does not work elementwise on arrays.*: ValueError"),
-        ("nothing", "law nothing does not work elementwise on arrays.*it gives object"),
+        ("scalar", "Law scalar does not work elementwise on arrays.*: TypeError"),
+        ("one_by_one", "Law one_by_one does not work elementwise on arrays.*: TypeError"),
+        ("wrong_shape", "Law wrong_shape does not work elementwise on arrays.*: ValueError"),
+        ("nothing", "Law nothing does not work elementwise on arrays.*it gives object"),
         ("absent", "'absent' does not exist in .*own.py; its laws: mine, capped"),
     ],
 )
@@ -834,7 +834,7 @@ def test_quantities_that_are_refused(drawn: Fit, undrawn: Fit) -> None:
     for found in (drawn, undrawn):
         with pytest.raises(BadLaw, match=r"no parameter 'alhpa'.*Did you mean 'alpha'"):
             found.interval("alhpa")
-        with pytest.raises(BadLaw, match="a function that gives one number"):
+        with pytest.raises(BadLaw, match="that gives one number"):
             found.interval(lambda p: [p["E"], [p["A"]]])
         with np.errstate(invalid="ignore"), pytest.raises(BadLaw, match="one number, and no NaN"):
             found.interval(lambda p: np.log(-p["E"]))

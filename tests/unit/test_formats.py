@@ -450,7 +450,7 @@ def test_a_file_that_promises_more_than_memory(
         pl.DataFrame({"a": ones}).write_parquet(file)
     assert file.stat().st_size < 50_000
     assert read_table(file).height == len(ones)
-    monkeypatch.setattr("kleiber.formats.memory", lambda: 2**25)
+    monkeypatch.setattr("kleiber.formats.machine_memory", lambda: 2**25)
     with pytest.raises(BadTable, match=r"holds 0.0 GiB of numbers, which the memory .* no room"):
         read_table(file)
 

@@ -75,11 +75,11 @@ def test_a_group_that_cannot_be_fitted_is_listed(made: GroupFits) -> None:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"group": "tsk"}, BadTable, "no column 'tsk' to group by.*Did you mean 'task'"),
+        ({"group": "tsk"}, BadTable, "No column 'tsk' to group by.*Did you mean 'task'"),
         ({"target": "los"}, BadTable, "no column 'los'"),
         ({"weights": "w"}, BadTable, "no column 'w'"),
         ({"fixed": {"q": 1.0}}, BadLaw, "no parameter 'q'"),
-        ({"law": "power_lw"}, BadLaw, "no law is called 'power_lw'"),
+        ({"law": "power_lw"}, BadLaw, "No law is called 'power_lw'"),
     ],
 )
 def test_what_is_wrong_whatever_the_group_is_refused(

@@ -94,7 +94,7 @@ def test_a_grid_is_crossed_and_a_frame_is_not() -> None:
         ({"k": [1]}, "no column 'n_data'"),
         ({"n_data": [10], "rho": [1.0]}, "both n_data and rho"),
         ({"n_data": [0.5]}, "n_data must be finite and from 1"),
-        ({"n_data": [50], "k": [0]}, "Column 'k': attempts must be from 1"),
+        ({"n_data": [50], "k": [0]}, "Column 'k' of the grid: .* must be from 1"),
         ({"n_data": []}, "a value or a list"),
         ({"n_data": range(1, 9001), "k": range(1, 9001)}, "81,000,000 rows.*up to 5,000,000"),
         ({}, "no columns"),

@@ -224,10 +224,10 @@ def test_symbols_keep_the_order_in_which_they_are_written() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a*loss_curve", "no symbol of 'a[*]loss_curve' is a column"),
-        ("a*np", r"no symbol .* n, d"),
+        ("a*loss_curve", "No symbol of the text 'a[*]loss_curve' is a column"),
+        ("a*np", r"No symbol .* n, d"),
         ("n + d", "leaves no parameter"),
-        ("3", "no symbol"),
+        ("3", "No symbol"),
         ("A*n_params", "uses the column 'n_params', which the table does not have"),
     ],
 )

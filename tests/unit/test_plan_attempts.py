@@ -137,8 +137,8 @@ def test_the_document() -> None:
         ({"attempt": 0.0}, "The cost of an attempt must be a positive number, got 0"),
         ({"attempt": math.nan}, "The cost of an attempt must be a positive number, got nan"),
         ({"attempt": math.inf}, "The cost of an attempt must be a positive number, got inf"),
-        ({"attempt": "0"}, "an attempt must cost more than nothing, got a cost of 0"),
-        ({"attempt": "-2*n_data"}, "an attempt must cost more than nothing"),
+        ({"attempt": "0"}, "An attempt must cost more than nothing, got a cost of 0"),
+        ({"attempt": "-2*n_data"}, "An attempt must cost more than nothing"),
         ({"queries": 0.0}, "queries must be a positive number"),
         ({"weight": 0.1}, "knows no generalisation loss"),
         ({"weight": -1.0}, "weight must be zero or more"),
@@ -157,12 +157,12 @@ def test_questions_without_an_answer(change: dict[str, Any], message: str) -> No
 
 
 def test_other_sources_are_refused() -> None:
-    with pytest.raises(BadPlan, match="takes a theory or a law of counts"):
+    with pytest.raises(BadPlan, match="a theory or a law of counts"):
         plan_attempts("hard_tail", 1e4, attempt=1.0)
     with pytest.raises(BadPlan, match="leave out the loss law"):
         plan_attempts(kleiber.theory.HardTail(), 1e4, attempt=1.0, law=object())
     far = dataclasses.replace(CURVE, failure=lambda values, k: 0.5 + product(values, k), draws=0)
-    with pytest.raises(BadPlan, match=r"a pass rate of 0\.9 is out of reach"):
+    with pytest.raises(BadPlan, match=r"A pass rate of 0\.9 is out of reach"):
         plan_attempts(far, reach=0.9, attempt=1.0)
 
 

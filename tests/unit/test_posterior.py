@@ -201,7 +201,7 @@ def test_what_has_no_posterior() -> None:
         sample_posterior(replace(found, by="run"), table)
     same = {"x": np.ones(20), "loss": table["loss"]}
     flat = fit(line, same, noise=PLAIN, draws=0)
-    with pytest.raises(BadLaw, match="no posterior of a fit that is flat"):
+    with pytest.raises(BadLaw, match="No posterior of a fit that is flat"):
         sample_posterior(flat, same)
 
 
@@ -217,7 +217,7 @@ def test_a_parameter_at_its_bound_has_no_posterior() -> None:
 
 
 def test_names_and_levels_that_are_refused(sampled: Posterior) -> None:
-    with pytest.raises(BadLaw, match=r"no samples of 'alpha'; sampled are a, b, tau"):
+    with pytest.raises(BadLaw, match=r"No samples of 'alpha'; sampled are a, b, tau"):
         sampled.interval("alpha")
     with pytest.raises(ValueError, match="level must lie between 0 and 1"):
         sampled.interval("a", 95)

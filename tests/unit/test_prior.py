@@ -246,8 +246,8 @@ def test_a_prior_is_stated_in_notes_and_document(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("priors", "message"),
     [
-        ({"slope": (1, 1)}, r"no free parameter 'slope' to have a prior; free are a, b"),
-        ({"b": (1, 0)}, r"the prior of b is \(value, spread\).*positive spread, got \(1.0, 0.0\)"),
+        ({"slope": (1, 1)}, r"No free parameter 'slope' to have a prior; free are a, b"),
+        ({"b": (1, 0)}, r"The prior of b is \(value, spread\).*positive spread, got \(1.0, 0.0\)"),
         ({"b": (1, -1)}, r"positive spread"),
         ({"b": (np.nan, 1)}, r"value in its domain \(real\)"),
         ({"b": (np.inf, 1)}, r"value in its domain"),
@@ -261,7 +261,7 @@ def test_priors_that_are_refused(priors: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("pair", [0.5, (1, 2, 3), "wide", None, (1, "b")])
 def test_what_is_no_pair_is_refused(pair: Any) -> None:
-    with pytest.raises(BadLaw, match=r"the prior of b is \(value, spread\), got "):
+    with pytest.raises(BadLaw, match=r"The prior of b is \(value, spread\), got "):
         _read_pair("b", pair)
 
 
@@ -270,5 +270,5 @@ def test_a_prior_outside_the_domain_or_on_what_is_held_is_refused() -> None:
     table = {"n_data": x, "loss": 5 * x**-0.3}
     with pytest.raises(BadLaw, match=r"value in its domain \(positive\)"):
         fit("power_law", table, draws=0, priors={"alpha": (-0.3, 0.1)})
-    with pytest.raises(BadLaw, match="no free parameter 'alpha'"):
+    with pytest.raises(BadLaw, match="No free parameter 'alpha'"):
         fit("power_law", table, draws=0, priors={"alpha": (0.3, 0.1)}, fixed={"alpha": 0.3})

@@ -557,7 +557,7 @@ def test_a_promise_of_more_rows_than_memory_is_left_out(
     frame = pl.DataFrame({"loss": pl.repeat(None, 300_000, dtype=pl.Float64, eager=True)})
     filled.keep(spec, frame)
     assert (filled.path / f"{spec.key()}.parquet").stat().st_size < 5000
-    monkeypatch.setattr("kleiber.sweeps.runs.memory", lambda: 1e6)
+    monkeypatch.setattr("kleiber.sweeps.runs.machine_memory", lambda: 1e6)
     heard = said(filled.read)
     assert len(heard) == 1
     assert "do not fit into memory" in heard[0]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
-from kleiber.errors import nearest
+from kleiber.arguments import check_flag, check_number, check_text
+from kleiber.errors import nearest, shown
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,16 @@ class Convention:
     causal: float | None = None
     recomputation: float = 0.0
     score_recomputation: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type == "str":
+                check_text(field.name, value)
+            elif field.type == "bool":
+                check_flag(field.name, value)
+            elif value is not None or field.name != "causal":
+                check_number(field.name, value, "a number from 0", low=0)
 
 
 kaplan = Convention(
@@ -80,8 +91,9 @@ def find_convention(given: Convention | str) -> Convention:
     if isinstance(given, Convention):
         return given
     known = conventions()
-    if given not in known:
+    if check_text("convention", given, "a Convention or the name of one") not in known:
         raise ValueError(
-            f"no convention named {given!r}; named are {', '.join(known)}.{nearest(given, known)}"
+            f"There is no convention named {shown(given)}; named are {', '.join(known)}."
+            f"{nearest(given, known)}"
         )
     return known[given]

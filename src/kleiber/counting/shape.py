@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from kleiber.arguments import check_record
 from kleiber.errors import shown
 
 Quantity: TypeAlias = Any  # a number, an array or an Expr; results are of the kind given
@@ -71,10 +73,10 @@ class Shape:
         if isinstance(heads, int) and isinstance(width, int) and self.head_size is None:
             if width % heads:
                 raise ValueError(
-                    f"width {width} is not a multiple of heads {heads}; give head_size"
+                    f"The width {width} is not a multiple of heads {heads}; give head_size."
                 )
         if isinstance(heads, int) and isinstance(keys, int) and heads % keys:
-            raise ValueError(f"heads {heads} is not a multiple of key_heads {keys}")
+            raise ValueError(f"The heads, {heads}, are not a multiple of key_heads, {keys}.")
 
 
 def read_quantity(name: str, value: Any, *, zero: bool = False) -> Quantity:
@@ -83,19 +85,28 @@ def read_quantity(name: str, value: Any, *, zero: bool = False) -> Quantity:
     Integer arrays wrap around at 2^63, as counts of FLOPs do not. Raises ValueError unless it is
     finite and positive (or zero, if that is allowed).
     """
-    given = np.asarray(value)
+    try:
+        given = np.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        given = np.asarray(None)
+    if isinstance(value, Mapping | str | bytes):
+        raise ValueError(f"The value of {name} must be a number, got {shown(value)}.")
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if given.dtype.kind == "O" and given.ndim == 0 and not number and value is not None:
+        if not hasattr(value, "__mul__"):
+            raise ValueError(f"The value of {name} must be a number, got {shown(value)}.")
         return value  # an expression is checked by nobody
     if given.dtype.kind not in "iufO" or value is None:
-        raise ValueError(f"{name} must be a number, got {shown(value)}")
+        raise ValueError(f"The value of {name} must be a number, got {shown(value)}.")
     try:
         array = given.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{name} must hold numbers, got {shown(value)}") from error
+        raise ValueError(f"The value of {name} must hold numbers, got {shown(value)}.") from error
     if not bool(np.all(np.isfinite(array) & ((array >= 0) if zero else (array > 0)))):
         least = "zero or more" if zero else "positive"
-        raise ValueError(f"{name} must be {least} and finite, got {shown(value)}")
+        raise ValueError(f"The value of {name} must be {least} and finite, got {shown(value)}.")
+    if not array.size:
+        raise ValueError(f"The value of {name} must be a number, got an empty list.")
     if array.ndim:
         return array
     return value if type(value) in (int, float) else given.item()
@@ -108,18 +119,18 @@ def check_sizes(record: Any) -> None:
         value = getattr(record, field.name)
         if field.type == "bool":
             if not isinstance(value, bool):
-                raise ValueError(f"{field.name} is true or false, got {shown(value)}")
-        elif value is not None or field.default is MISSING:
+                raise ValueError(f"The value of {field.name} is true or false, got {shown(value)}.")
+        elif value is not None or field.default is not None:
             object.__setattr__(record, field.name, read_quantity(field.name, value))
     experts, active, share = record.experts, record.active_experts, record.window_share
     if (experts is None) != (active is None):
         raise ValueError(
-            "experts and active_experts, how many of them a token passes, are given together"
+            "The experts and active_experts, how many of them a token passes, are given together."
         )
     if experts is not None and _is_number(experts, active) and np.any(active > experts):
-        raise ValueError(f"a token passes {shown(active)} experts of only {shown(experts)}")
+        raise ValueError(f"A token passes {shown(active)} experts of only {shown(experts)}.")
     if share is None or (_is_number(share) and np.any(share > 1)):
-        raise ValueError(f"window_share is a share of the layers, up to 1, got {shown(share)}")
+        raise ValueError(f"The window_share is a share of the layers, up to 1, got {shown(share)}.")
 
 
 def _is_number(*values: Quantity) -> bool:
@@ -159,6 +170,7 @@ class ShapeRule:
 
 def shape_at(rule: ShapeRule, width: Quantity, depth: Quantity = None) -> Shape:
     """The rule's model of a width; a given depth takes the place of width / aspect."""
+    rule = check_record("rule", rule, ShapeRule, "a ShapeRule")
     width = read_quantity("width", width)
     heads = width / rule.head_size
     same = {field.name for field in fields(Shape)} & {field.name for field in fields(ShapeRule)}

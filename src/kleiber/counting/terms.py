@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
 import numpy as np
 
+from kleiber.arguments import check_flag, check_number, check_record
 from kleiber.counting.convention import Convention, exact, find_convention
 from kleiber.counting.shape import HEAD_SIZE, Quantity, Shape, read_quantity
 
@@ -70,7 +70,9 @@ def count_params(
     The term E w is the router's, without experts there is none. With ``active`` the parameters that
     one token meets: e experts in the place of all E, and the whole embedding and last layer.
     """
+    shape = check_record("shape", shape, Shape, "a Shape")
     rule, size = find_convention(convention), _sizes(shape)
+    active = check_flag("active", active)
     w, l = shape.width, shape.depth  # noqa: E741
     experts = 1 if shape.experts is None else shape.active_experts if active else shape.experts
     own = size.queries + 2 * size.keys if shape.biases or shape.qkv_biases else 0
@@ -105,6 +107,7 @@ def count_forward(
     routers, 2 w v for the last layer (tied or not). Rotary positions, dropout, the loss, a router's
     softmax and its choice are counted nowhere.
     """
+    shape = check_record("shape", shape, Shape, "a Shape")
     rule, size = find_convention(convention), _sizes(shape)
     n_tokens = read_quantity("n_tokens", n_tokens, zero=True)
     w, l = shape.width, shape.depth  # noqa: E741
@@ -208,7 +211,6 @@ def count_memory(
     """
     each = {"parameter": parameter_bytes, "gradient": gradient_bytes, "optimiser": optimiser_bytes}
     for name, value in each.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name}_bytes must be zero or more, got {value}")
+        check_number(f"{name}_bytes", value, "zero or more", low=0)
     n = count_params(shape).total
     return Memory(n * parameter_bytes, n * gradient_bytes, n * optimiser_bytes)

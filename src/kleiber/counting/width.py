@@ -6,9 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kleiber.counting.convention import Convention, exact
-from kleiber.counting.shape import Quantity, Shape, ShapeRule, shape_at
+from kleiber.arguments import check_record
+from kleiber.counting.convention import Convention, exact, find_convention
+from kleiber.counting.shape import Quantity, Shape, ShapeRule, read_quantity, shape_at
 from kleiber.counting.terms import count_params
+from kleiber.errors import shown
+
+LARGEST = 1e100  # parameters, whose square is taken
 
 
 def powers_of_width(
@@ -38,6 +42,11 @@ def solve_width(
     Cardano's u^3 = q/2 + sqrt(q^2/4 + p^3/27) gives x = u - p/3u, written as
     q / (u^2 + p/3 + (p/3u)^2) so that nothing cancels.
     """
+    rule = check_record("rule", rule, ShapeRule, "a ShapeRule")
+    n_params = read_quantity("n_params", n_params)
+    if isinstance(n_params, int | float) and n_params > LARGEST:
+        raise ValueError(f"The value of n_params may be up to {LARGEST:g}, got {shown(n_params)}.")
+    convention = find_convention(convention)
     c1, c2, c3 = powers_of_width(rule, lambda shape: count_params(shape, convention).total)
     s = c2 / (3 * c3)
     p = c1 / c3 - 3 * s**2

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+from kleiber.arguments import machine_memory
 from kleiber.errors import BadExperiment
 from kleiber.experiment import Experiment
 from kleiber.experiment.counts import task_outputs, task_shape
 from kleiber.experiment.nets import CNN, MLP, Net, ResNet, ViT
 from kleiber.experiment.tasks import CircleTask, ImageTask, TeacherTask
-from kleiber.files import memory
 
 LAYER = 1000  # bytes of the objects of one layer
 ROW = 100  # bytes of one seed's measures at one checkpoint
@@ -21,7 +21,7 @@ def check_memory(spec: Experiment) -> None:
 
     The estimate is a lower bound from the spec alone, so what passes may still be too large.
     """
-    there = memory()
+    there = machine_memory()
     parts = {
         "the nets' parameters and gradients": net_bytes(spec),
         "the task's data": data_bytes(spec),

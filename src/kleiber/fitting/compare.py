@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from kleiber.arguments import check_array, check_memory, check_text, check_whole
 from kleiber.claim import Estimate
 from kleiber.errors import BadTable, listed, nearest, shown
 from kleiber.fitting.intervals import check_level
@@ -33,7 +34,7 @@ from kleiber.fitting.ratios import Trial, take_error, take_ratio, weigh
 from kleiber.fitting.search import search
 from kleiber.fitting.starts import start_ranges
 from kleiber.law import Law
-from kleiber.laws import find
+from kleiber.laws import find_law
 from kleiber.rows import given_columns
 from kleiber.table import as_frame, numbers
 
@@ -120,25 +121,30 @@ def compare_steps(
 ) -> Generator[Step, None, Comparison]:
     """``compare`` in steps, for callers that show progress: yields as fits are done."""
     frame = as_frame(table)
-    if isinstance(laws, str) or len(laws) < 2:
-        given = shown(laws) if isinstance(laws, str) else len(laws)
+    if isinstance(laws, str) or not isinstance(laws, Sequence) or len(laws) < 2:  # pyright: ignore[reportUnnecessaryIsInstance]
+        given = len(laws) if isinstance(laws, list | tuple) else shown(laws)
         raise BadTable(f"A comparison needs a list of at least two laws, got {given}.")
-    if isinstance(draws, bool) or draws < 2 or draws % 1 != 0:
-        raise ValueError(f"The number of draws must be a whole number from 2, got {draws}.")
+    charge = Noise("log", delta=1e-3) if noise is None else noise
+    count = check_whole("draws", draws, low=2)
+    ask = Settings(target, charge, count, check_level(level), by, None, {}, {}, None, seed)
+    check_memory(f"a comparison with {count:,} draws", 8.0 * count * frame.height, "ask for fewer")
+    check_text("beyond", beyond, "the name of a column")
+    if origins is not None:
+        thresholds = "a list of thresholds or None"
+        if not isinstance(origins, Sequence | np.ndarray) or len(origins):
+            origins = check_array("origins", origins, thresholds).tolist()
     if beyond not in frame.columns:
         raise BadTable(
-            f"There is no column {beyond!r} to extrapolate along; the table has "
+            f"There is no column {shown(beyond)} to extrapolate along; the table has "
             f"{listed(given_columns(frame))}.{nearest(beyond, given_columns(frame))}"
         )
     known = [name for name in given_columns(frame) if name != target]
-    found = [find(law, known) if isinstance(law, str) else law for law in laws]
-    charge = noise or Noise("log", delta=1e-3)
-    ask = Settings(target, charge, int(draws), check_level(level), by, None, {}, {}, None, seed)
+    found = [find_law(law, known) for law in laws]
     problems = [pose_table(law, frame, ask)[0] for law in found]
     groups = None if by is None else number_groups(frame, by)
     x = numbers(frame, beyond)
     cuts = choose_origins(x, origins, max(len(p.law.params) for p in problems))
-    errors = yield from measure_errors(problems, x, cuts, groups, ask.draws, seed)
+    errors = yield from measure_errors(problems, x, cuts, groups, ask.draws, ask.seed)
     trial = weigh(_names(found), problems, errors, groups, count_units(x, cuts, groups), ask)
     contenders = _rank(trial)
     notes = _notes(trial, cuts, origins)

@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.arguments import check_mapping, check_memory, check_texts, check_whole
+from kleiber.errors import shown
 from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.compiled import compile_kernel, worth_compiling
 from kleiber.fitting.conclusion import conclude, fitted_params
@@ -24,7 +26,7 @@ from kleiber.fitting.search import look_again
 from kleiber.fitting.status import Status
 from kleiber.fitting.units import refuse_logarithms
 from kleiber.law import Law
-from kleiber.laws import find
+from kleiber.laws import find_law
 from kleiber.maths.seeds import stream
 from kleiber.rows import given_columns
 from kleiber.table import as_frame
@@ -106,19 +108,31 @@ def fit_steps(
     seed: int = 0,
 ) -> Generator[Progress, None, Fit]:
     """``fit`` in steps, for callers that show progress: yields after every run of draws."""
-    frame = as_frame(table)
-    if isinstance(law, str):
-        law = find(law, [name for name in given_columns(frame) if name != target])
-    if isinstance(draws, bool) or draws != int(draws) or draws < 0 or draws == 1:
-        raise ValueError(f"draws must be 0 (none) or at least 2, got {draws}")
-    if resample not in ("auto", "rows", "wild"):
-        raise ValueError(f"resample is 'auto', 'rows' or 'wild', got {resample!r}")
     setting = Settings(
-        target, noise or DEFAULT_NOISE, int(draws), check_level(level), by, weights,
-        dict(fixed or {}), dict(tied or {}), start, seed, resample,
-        dict(priors or {}), tuple(real),
+        target, DEFAULT_NOISE if noise is None else noise, check_draws(draws), check_level(level),
+        by, weights, check_mapping("fixed", fixed, "a mapping from parameters to numbers or None"),
+        check_mapping("tied", tied, "a mapping from parameters to formulas or None"),
+        None if start is None else check_mapping("start", start, "a mapping to numbers or None"),
+        seed, resample,
+        check_mapping("priors", priors, "a mapping from parameters to (value, spread) or None"),
+        tuple(check_texts("real", real, "a list of parameters")),
     )  # fmt: skip
+    frame = as_frame(table)
+    law = find_law(law, [name for name in given_columns(frame) if name != target])
+    check_memory(
+        f"the fit with {setting.draws:,} draws",
+        8.0 * setting.draws * (len(law.params) + frame.height / 8),
+        "ask for fewer draws",
+    )
     return _steps(law, frame, setting)
+
+
+def check_draws(draws: Any) -> int:
+    """The number of draws: 0 for none, else at least 2."""
+    accepted = "0 (none) or at least 2"
+    if (found := check_whole("draws", draws, accepted=accepted)) == 1:
+        raise ValueError(f"The value of draws must be {accepted}, got {shown(draws)}.")
+    return found
 
 
 def _steps(law: Law, frame: pl.DataFrame, ask: Settings) -> Generator[Progress, None, Fit]:

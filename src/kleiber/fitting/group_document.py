@@ -13,7 +13,9 @@ def pick_group(given: Any, group: Any, path: str) -> Any:
     whole = cast("dict[str, Any]", given if isinstance(given, dict) else {})
     if "group" not in whole or not isinstance(whole.get("groups"), list):
         if group is not None:
-            raise BadTable(f"{path} holds one fit, not one for each group; load it without group=.")
+            raise BadTable(
+                f"The file {path} holds one fit, not one for each group; load it without group=."
+            )
         return cast(Any, given)
     every = cast("list[Any]", whole["groups"])
     items = [cast("dict[str, Any]", item) for item in every if isinstance(item, dict)]

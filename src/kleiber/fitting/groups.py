@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections.abc import Generator
@@ -11,19 +12,21 @@ from typing import Any
 
 import polars as pl
 
+from kleiber.arguments import check_mapping, check_options, check_text
 from kleiber.errors import BadTable
 from kleiber.files import land
-from kleiber.fitting.fit import Progress, fit_steps
+from kleiber.fitting.fit import Progress, check_draws, fit, fit_steps
 from kleiber.fitting.posing import number_groups
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, document
 from kleiber.fitting.status import Status
 from kleiber.law import Law, restrict
-from kleiber.laws import find
+from kleiber.laws import find_law
 from kleiber.lines import is_number
 from kleiber.rows import given_columns
 from kleiber.table import as_frame, require
 
+OPTIONS = tuple(inspect.signature(fit).parameters)[2:]  # keywords of ``fit``
 REFUSED = "refused"  # instead of a status, where a group's rows cannot be fitted
 
 
@@ -94,17 +97,23 @@ def group_steps(
     law: Law | str, table: Any, *, group: str, **options: Any
 ) -> Generator[Progress, None, GroupFits]:
     """``fit_groups`` in steps, for callers that show progress."""
-    frame, target = as_frame(table), str(options.get("target", "loss"))
-    if isinstance(law, str):
-        law = find(law, [name for name in given_columns(frame) if name != target])
-    number_groups(frame, group)
-    named = [options.get(key) for key in ("by", "weights")]
+    frame = as_frame(table)
+    target = check_text("target", options.get("target", "loss"), "the name of a column")
+    law = find_law(law, [name for name in given_columns(frame) if name != target])
+    number_groups(frame, check_text("group", group, "the name of a column"))
+    check_options("fit", options, OPTIONS)
+    named = [
+        None if options.get(key) is None else check_text(key, options[key], "the name of a column")
+        for key in ("by", "weights")
+    ]
     require(frame, [*law.variables, target, *(name for name in named if name)])
-    least = len(
-        restrict(law, fixed=options.get("fixed") or {}, tied=options.get("tied") or {}).params
-    )
+    held = {
+        key: check_mapping(key, options.get(key), "a mapping from parameters or None")
+        for key in ("fixed", "tied")
+    }
+    least = len(restrict(law, **held).params)
     values = _in_order(frame[group])
-    draws = int(options.get("draws", 1000))
+    draws = check_draws(options.get("draws", 1000))
     made: list[GroupFit] = []
     for k, value in enumerate(values):
         rows = frame.filter(pl.col(group) == value)

@@ -21,20 +21,14 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
+from kleiber.arguments import check_level as check_level
+
 
 class Interval(NamedTuple):
     """Ends of an interval; NaN where none can be given (the fit's notes say why)."""
 
     low: float
     high: float
-
-
-def check_level(level: float) -> float:
-    """The level as a float; ValueError unless it lies strictly between 0 and 1."""
-    if not 0 < level < 1:
-        hint = f"; write {level / 100:g} for {level:g}%" if 1 < level < 100 else ""
-        raise ValueError(f"level must lie between 0 and 1, got {level}{hint}")
-    return float(level)
 
 
 def draws_level(

@@ -11,14 +11,14 @@ The objective of a fit is the weighted sum of rho: half the sum of squares for l
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.errors import nearest
+from kleiber.arguments import check_number
+from kleiber.errors import nearest, shown
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,14 @@ class Noise:
     def __post_init__(self) -> None:
         if self.scale not in ("log", "linear"):
             hint = nearest(str(self.scale), ("log", "linear"))
-            raise ValueError(f"noise scale is 'log' or 'linear', got {self.scale!r}.{hint}")
+            raise ValueError(
+                f"The noise scale is 'log' or 'linear', got {shown(self.scale)}.{hint}"
+            )
         for name, value in (("delta", self.delta), ("dof", self.dof)):
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"noise {name} must be a positive number or None, got {value}")
+            if value is not None:
+                check_number(f"noise {name}", value, "a positive number or None", above=0)
         if self.delta is not None and self.dof is not None:
-            raise ValueError("noise is Huber (delta) or Student-t (dof), not both")
+            raise ValueError("The noise is Huber (delta) or Student-t (dof), not both.")
 
     def describe(self) -> str:
         """One phrase for people."""

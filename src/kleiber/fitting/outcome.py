@@ -151,12 +151,12 @@ def _optimum(problem: Problem, starts: Mapping[str, tuple[float, float]], ask: S
     for name in ask.start:
         if name not in (*free, *ask.fixed, *ask.tied):
             raise BadLaw(
-                f"start names {name!r}; law {problem.law.name} has {', '.join(free)}."
+                f"Start names {name!r}; law {problem.law.name} has {', '.join(free)}."
                 f"{nearest(name, free)}"
             )
     best = descend_from(problem, _given_start(problem, ask.start))
     if not np.isfinite(best.objective):
-        raise BadLaw(f"law {problem.law.name} has no finite value at the start {dict(ask.start)}")
+        raise BadLaw(f"Law {problem.law.name} has no finite value at the start {dict(ask.start)}.")
     return best
 
 
@@ -164,10 +164,10 @@ def _given_start(problem: Problem, start: Mapping[str, float]) -> Float[np.ndarr
     values: list[float] = []
     for name, domain in problem.law.domains.items():
         if name not in start:
-            raise BadLaw(f"start gives no value for {name!r}; it gives {', '.join(start)}")
+            raise BadLaw(f"Start gives no value for {name!r}; it gives {', '.join(start)}.")
         if not domain.contains(float(start[name])):
             low, high = domain.bounds
-            raise BadLaw(f"start {name} = {start[name]} does not lie inside {low:g} and {high:g}")
+            raise BadLaw(f"Start {name} = {start[name]} does not lie inside {low:g} and {high:g}.")
         values.append(float(start[name]))
     return problem.inner(np.array([values]))[0]
 

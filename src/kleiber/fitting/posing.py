@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from kleiber.arguments import (
+    check_choice,
+    check_number,
+    check_record,
+    check_text,
+    check_whole,
+    refuse,
+)
 from kleiber.errors import BadLaw, BadTable, listed, nearest, reason
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.problem import Problem, pose
 from kleiber.formula import walk
 from kleiber.law import Law, restrict
-from kleiber.maths.seeds import stream
 from kleiber.rows import given_columns
 from kleiber.table import check_weights, numbers, warn_duplicates
 
@@ -46,7 +55,30 @@ class Settings:
         return self.resample == "wild" or (self.resample == "auto" and plain)
 
     def __post_init__(self) -> None:
-        stream(self.seed, "starts")  # refuses what is no seed before any work is done
+        check_text("target", self.target, "the name of a column")
+        check_record("noise", self.noise, Noise, "a kleiber.Noise")
+        for name in ("by", "weights"):
+            if (given := getattr(self, name)) is not None:
+                check_text(name, given, "the name of a column or None")
+        for name, value in self.fixed.items():
+            check_number(f"fixed[{name!r}]", value)
+        for name, value in self.tied.items():
+            check_text(f"tied[{name!r}]", value, "a formula of other parameters, as text")
+        for name, value in (self.start or {}).items():
+            check_number(f"start[{name!r}]", value)
+        for name, pair in self.priors.items():
+            _check_pair(f"priors[{name!r}]", pair)
+        check_choice("resample", self.resample, ("auto", "rows", "wild"))
+        object.__setattr__(self, "seed", check_whole("seed", self.seed))
+
+
+def _check_pair(name: str, pair: Any) -> None:
+    """BadArgument for what is no (value, spread)."""
+    if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(pair) != 2:
+        raise refuse(name, "a pair (value, spread)", pair)
+    for value in pair:
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise refuse(name, "a pair of numbers (value, spread)", pair)
 
 
 def pose_table(
@@ -57,9 +89,9 @@ def pose_table(
     Raises BadTable for a table that cannot be fitted, BadLaw for what is fixed or tied wrongly.
     """
     if ask.target in law.variables:
-        raise BadTable(f"the target {ask.target!r} is also a variable of law {law.name}")
+        raise BadTable(f"The target {ask.target!r} is also a variable of law {law.name}.")
     if ask.target in law.params:
-        raise BadTable(f"the target {ask.target!r} is also a parameter of law {law.name}")
+        raise BadTable(f"The target {ask.target!r} is also a parameter of law {law.name}.")
     free = restrict(law, fixed=ask.fixed, tied=ask.tied) if ask.fixed or ask.tied else law
     columns = {name: numbers(frame, name) for name in law.variables}
     y = numbers(frame, ask.target, positive=ask.noise.scale == "log")
@@ -71,9 +103,9 @@ def pose_table(
     used = int((w > 0).sum())
     if used < len(free.params):
         raise BadTable(
-            f"law {law.name} has {len(free.params)} free parameters and the table has only "
+            f"Law {law.name} has {len(free.params)} free parameters and the table has only "
             f"{used} rows{' of positive weight' if ask.weights else ''}; "
-            "add runs, or fix or tie parameters"
+            "add runs, or fix or tie parameters."
         )
     warn_duplicates(frame, [*law.variables, ask.target])
     groups = None if ask.by is None else number_groups(frame, ask.by)
@@ -84,15 +116,15 @@ def number_groups(frame: pl.DataFrame, by: str) -> Int[np.ndarray, "rows"]:
     """The number, from 0, of each row's group: its value in the column ``by``."""
     if by not in frame.columns:
         raise BadTable(
-            f"no column {by!r} to group by; the table has {listed(given_columns(frame))}."
+            f"No column {by!r} to group by; the table has {listed(given_columns(frame))}."
             f"{nearest(by, given_columns(frame))}"
         )
     series = frame[by]
     missing = series.is_null() | (series.is_nan() if series.dtype.is_float() else False)
     if missing.any():
         raise BadTable(
-            f"column {by!r} to group by has a missing value, in row "
-            f"{(missing.arg_max() or 0) + 1} of {len(frame)}"
+            f"Column {by!r} to group by has a missing value, in row "
+            f"{(missing.arg_max() or 0) + 1} of {len(frame)}."
         )
     return series.rank("dense").to_numpy().astype(np.int64) - 1
 
@@ -106,10 +138,12 @@ def try_function(law: Law, columns: Mapping[str, Float[np.ndarray, "rows"]]) -> 
         if value.dtype.kind not in "iuf":
             raise TypeError(f"it gives {value.dtype} rather than numbers")
         np.broadcast_to(value, (2, len(next(iter(columns.values())))))
-    except Exception as error:  # whatever the user's function raises is reported as such
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's function raises is reported as such
         raise BadLaw(
-            f"law {law.name} does not work elementwise on arrays of columns and parameters: "
-            f"{type(error).__name__}: {reason(error)}"
+            f"Law {law.name} does not work elementwise on arrays of columns and parameters: "
+            f"{type(error).__name__}: {reason(error)}."
         ) from error
 
 

@@ -21,12 +21,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
+from kleiber.arguments import check_memory, check_text, check_whole
 from kleiber.errors import BadLaw, BadTable, NotConverged, nearest
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.noise import charge
 from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.problem import Problem
-from kleiber.fitting.record import Fit
+from kleiber.fitting.record import Fit, check_fit
 from kleiber.maths.seeds import stream
 from kleiber.table import as_frame, digest
 
@@ -46,10 +47,11 @@ class Posterior:
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
         """Equal-tailed interval of a parameter. Raises BadLaw for a name that was not sampled."""
         level = check_level(level)
+        check_text("name", name, "the name of a parameter")
         if name not in self.samples:
             known = list(self.samples)
             raise BadLaw(
-                f"no samples of {name!r}; sampled are {', '.join(known)}.{nearest(name, known)}"
+                f"No samples of {name!r}; sampled are {', '.join(known)}.{nearest(name, known)}"
             )
         low, high = np.quantile(self.samples[name], [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
@@ -66,12 +68,14 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
         emcee: Any = importlib.import_module("emcee")
     except ModuleNotFoundError:
         raise ImportError("a posterior needs emcee: pip install 'kleiber[posterior]'") from None
-    if isinstance(steps, bool) or not steps >= FEWEST:
-        raise ValueError(f"steps must be a whole number from {FEWEST}, got {steps}")
+    fit, steps = check_fit(fit), check_whole("steps", steps, low=FEWEST)
     _check_fit(fit)
+    width = len(fit.free) + 1
+    size = 8 * steps * WALKERS_PER_PARAM * width * (width + 1)
+    check_memory(f"a chain of {steps:,} steps", size, "ask for fewer steps")
     frame = as_frame(table)
     if digest(frame) != fit.digest:
-        raise BadTable("this is not the table of the fit: give the one it was fitted to")
+        raise BadTable("This is not the table of the fit: give the one it was fitted to.")
     problem = _pose_again(fit, frame)
     centre = _centre(fit, problem)
     rng = stream(seed, "posterior")
@@ -85,7 +89,7 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
     time = float(np.max(sampler.get_autocorr_time(tol=0)))
     if not time * LONG <= steps:
         raise NotConverged(
-            f"the chain of {steps} steps lasts only {steps / time:.0f} autocorrelation times, of "
+            f"The chain of {steps} steps lasts only {steps / time:.0f} autocorrelation times, of "
             f"the {LONG:.0f} needed; give more steps",
             residual=time,
             iterations=steps,
@@ -100,16 +104,16 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
 def _check_fit(fit: Fit) -> None:
     """BadLaw for a fit whose posterior this is not, or that has none."""
     if fit.priors:
-        raise BadLaw("this posterior has flat priors; the fit was given others")
+        raise BadLaw("This posterior has flat priors; the fit was given others.")
     if fit.by is not None:
-        raise BadLaw(f"this posterior is of independent rows, not of groups by {fit.by!r}")
+        raise BadLaw(f"This posterior is of independent rows, not of groups by {fit.by!r}.")
     if not fit.usable:
-        raise BadLaw(f"no posterior of a fit that is {fit.status}: {fit.reason}")
+        raise BadLaw(f"No posterior of a fit that is {fit.status}: {fit.reason}.")
     stuck = [name for name in fit.free if not fit.law.domains[name].contains(fit.params[name])]
     if stuck:
         raise BadLaw(
             f"{', '.join(stuck)} at its bound has no proper posterior under a flat prior; drop "
-            f"that term, or fix it (fixed={{{stuck[0]!r}: {fit.params[stuck[0]]:g}}})"
+            f"that term, or fix it (fixed={{{stuck[0]!r}: {fit.params[stuck[0]]:g}}})."
         )
 
 

@@ -16,7 +16,7 @@ from kleiber.errors import BadLaw, BadTable, listed
 from kleiber.fitting.components import VarianceComponents, describe_components, deviation_interval
 from kleiber.fitting.intervals import check_level
 from kleiber.fitting.posing import positive_columns
-from kleiber.fitting.record import Fit
+from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.status import Status
 from kleiber.rows import name_row
 from kleiber.table import as_frame, numbers
@@ -86,7 +86,7 @@ def predict(fit: Fit, table: Any, *, level: float = 0.95) -> Prediction:
     BadTable
         A variable is missing, no number, NaN or outside the law's domain.
     """
-    level = check_level(level)
+    fit, level = check_fit(fit), check_level(level)
     if not fit.usable:
         raise BadLaw(refusal(fit))
     frame = as_frame(table)

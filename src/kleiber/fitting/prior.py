@@ -49,14 +49,14 @@ def read_priors(
     for name, pair in given.items():
         if name not in fitted.domains:
             raise BadLaw(
-                f"no free parameter {name!r} to have a prior; free are {', '.join(fitted.params)}."
+                f"No free parameter {name!r} to have a prior; free are {', '.join(fitted.params)}."
                 f"{nearest(name, fitted.params)}"
             )
         value, width = _read_pair(name, pair)
         if not law.domains[name].contains(value) or not (math.isfinite(width) and width > 0):
             raise BadLaw(
-                f"the prior of {name} is (value, spread) with the value in its domain "
-                f"({law.domains[name].kind}) and a positive spread, got {(value, width)}"
+                f"The prior of {name} is (value, spread) with the value in its domain "
+                f"({law.domains[name].kind}) and a positive spread, got {(value, width)}."
             )
         where.append(fitted.params.index(name))
         centre.append(float(law.domains[name].inner(value)))
@@ -70,7 +70,7 @@ def _read_pair(name: str, pair: Any) -> tuple[float, float]:
         value, width = pair
         return float(value), float(width)
     except (TypeError, ValueError):
-        raise BadLaw(f"the prior of {name} is (value, spread), got {shown(pair)}") from None
+        raise BadLaw(f"The prior of {name} is (value, spread), got {shown(pair)}.") from None
 
 
 def add_prior(

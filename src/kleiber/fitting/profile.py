@@ -17,11 +17,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
+from kleiber.arguments import check_text
 from kleiber.errors import BadLaw, BadTable, nearest
 from kleiber.fitting.intervals import Interval, check_level
 from kleiber.fitting.posing import Settings, pose_table
 from kleiber.fitting.problem import Problem, look, pose
-from kleiber.fitting.record import Fit
+from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.search import Optimum
 from kleiber.fitting.signs import dispersion
 from kleiber.law import Domain
@@ -40,7 +41,8 @@ def profile(fit: Fit, table: Any, name: str, level: float = 0.95) -> Interval:
     for a parameter that is not free and for a fit that has no such interval, BadTable for another
     table.
     """
-    level = check_level(level)
+    fit, level = check_fit(fit), check_level(level)
+    check_text("name", name, "the name of a free parameter")
     if name not in fit.free:
         raise BadLaw(
             f"{name!r} is not free in this fit; free are {', '.join(fit.free)}."
@@ -48,11 +50,11 @@ def profile(fit: Fit, table: Any, name: str, level: float = 0.95) -> Interval:
         )
     frame = as_frame(table)
     if digest(frame) != fit.digest:
-        raise BadTable("this is not the table of the fit: give the one it was fitted to")
+        raise BadTable("This is not the table of the fit: give the one it was fitted to.")
     if fit.noise.dof is not None or fit.priors:
-        raise BadLaw("profile intervals are for Huber and least-squares fits without priors")
+        raise BadLaw("Profile intervals are for Huber and least-squares fits without priors.")
     if fit.by is not None:
-        raise BadLaw(f"profile intervals are of independent rows, not of groups by {fit.by!r}")
+        raise BadLaw(f"Profile intervals are of independent rows, not of groups by {fit.by!r}.")
     ask = Settings(
         fit.target, fit.noise, 0, level, None, fit.weights, fit.fixed, fit.tied, None, 0
     )  # fmt: skip

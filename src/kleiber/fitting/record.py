@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.errors import BadLaw, BadTable, nearest
+from kleiber.arguments import check_call, check_flag, check_memory, check_record
+from kleiber.errors import BadLaw, BadTable, listed, nearest, reason, shown
 from kleiber.fitting.components import VarianceComponents, add_noise, noise_reach
 from kleiber.fitting.intervals import (
     Interval,
@@ -114,14 +115,18 @@ class Fit:
         for a function that does not give one number, or gives NaN.
         """
         level = check_level(level)
+        if not isinstance(quantity, str):
+            check_call("quantity", quantity, "the name of a parameter or a function of them")
         if isinstance(quantity, str) and quantity not in self.params:
             raise BadLaw(
-                f"no parameter {quantity!r}; this fit has {', '.join(self.params)}."
+                f"There is no parameter {shown(quantity)}; this fit has {listed(self.params)}."
                 f"{nearest(quantity, list(self.params))}"
             )
 
         def what(params: Mapping[str, Any]) -> Any:
-            return params[quantity] if isinstance(quantity, str) else quantity(params)
+            if isinstance(quantity, str):
+                return params[quantity]
+            return call_quantity(quantity, params)
 
         low, high = self._bounded(quantity, *self._ends(quantity, what, level))
         return Interval(low, high)
@@ -193,8 +198,10 @@ class Fit:
         (``components.py``). Without draws or covariance, low and high are NaN.
         """
         level = check_level(level)
-        reach = self._reach(level) if new_run else None
+        reach = self._reach(level) if check_flag("new_run", new_run) else None
         frame = as_frame(table)
+        size = 16 * frame.height * max(self.n_draws, 1)
+        check_memory(f"a prediction of {frame.height:,} rows", size, "predict fewer rows at a time")
         positive = positive_columns(self.law)
         columns = {n: numbers(frame, n, positive=n in positive) for n in self.law.variables}
         predicted = np.broadcast_to(self.law(**columns, **self.params), (len(frame),))
@@ -324,6 +331,22 @@ class Fit:
         return normal_interval(value, np.sqrt(np.maximum(variance, 0.0)), level, self._spare())
 
 
+def check_fit(fit: Any) -> Fit:
+    """The Fit that a verb is given; BadArgument for anything else."""
+    return check_record("fit", fit, Fit, "a Fit, as kleiber.fit and kleiber.load return it")
+
+
+def call_quantity(quantity: Callable[..., Any], params: Mapping[str, Any]) -> Any:
+    """What a user's function gives; BadLaw for whatever it raises."""
+    try:
+        return quantity(params)
+    except Exception as error:
+        raise BadLaw(
+            "The quantity must be a function of a mapping from parameters to values; on this fit "
+            f"it raised {type(error).__name__}: {reason(error)}."
+        ) from error
+
+
 def _one_number(given: Any) -> Float[np.ndarray, "..."]:
     """What a function of the parameters gave, if that is one number for each draw."""
     try:
@@ -331,7 +354,10 @@ def _one_number(given: Any) -> Float[np.ndarray, "..."]:
     except (TypeError, ValueError):
         values = np.full((1, 1), np.nan)
     if values.ndim > 1 or np.isnan(values).any():
-        raise BadLaw("an interval is of a function that gives one number, and no NaN")
+        raise BadLaw(
+            "An interval is of a quantity, the name of a parameter or a function of them, that "
+            "gives one number, and no NaN."
+        )
     return values
 
 

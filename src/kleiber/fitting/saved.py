@@ -12,6 +12,7 @@ from typing import Any, cast, get_args
 import numpy as np
 from jaxtyping import Float
 
+from kleiber.arguments import check_flag, check_path, check_record
 from kleiber.errors import BadFormula, BadLaw, BadTable, reason, shown
 from kleiber.files import check_ordinary, land
 from kleiber.fitting.components import describe_components, read_components
@@ -98,8 +99,8 @@ def document(fit: Fit) -> dict[str, Any]:
 
 def save(fit: Fit, path: str | Path) -> None:
     """Write the fit as JSON; the file appears whole or not at all."""
-    if not isinstance(fit, Fit):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise TypeError(f"save takes a Fit, got {type(fit).__name__}")
+    fit = check_record("fit", fit, Fit, "a Fit, as kleiber.fit returns it, for save")
+    check_path("path", path)
     text = json.dumps(document(fit), indent=1, allow_nan=False)
     with land(path) as temporary:
         Path(temporary).write_text(text + "\n", encoding="utf-8")
@@ -113,16 +114,21 @@ def load(path: str | Path, *, group: Any = None, trust: bool = False) -> Fit:
     is run only with ``trust``. Raises BadTable for anything else, and for a document of a newer
     version.
     """
+    check_path("path", path, "the path of a saved fit")
+    check_flag("trust", trust)
     try:
         check_ordinary(path, LARGEST)
         text = Path(path).read_text(encoding="utf-8")
         given = json.loads(text, parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise BadTable(
-            f"no file {str(path)!r}; save a fit with: kleiber fit ... -o fit.json"
+            f"There is no file {shown(str(path), 200)}; save a fit with: "
+            "kleiber fit ... -o fit.json"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise BadTable(f"{path} is not a saved fit: {reason(error)}") from None
+        raise BadTable(
+            f"The file {shown(path, 200)} is not a saved fit: {reason(error)}."
+        ) from None
     given = pick_group(given, group, str(path))
     missing = [key for key in REQUIRED if not isinstance(given, dict) or key not in given]
     if missing:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.fitting.kernel import Differentiate, Slopes
-from kleiber.law import Law
+from kleiber.law import Law, run_function
 
 TINY = 1e-30  # complex step, relative to the parameter
 STEP = 6e-6  # real step in the fitted coordinate
@@ -43,7 +43,7 @@ class _Steps:
     def _call(self, theta: np.ndarray) -> np.ndarray:
         columns = [theta[:, [k]] if self.together else theta[0, k] for k in range(theta.shape[1])]
         named = dict(zip(self.law.params, columns, strict=True))
-        value = np.asarray(self.law.function(*self.data, **named))
+        value = np.asarray(run_function(self.law, self.data, named))
         return np.broadcast_to(value, (len(theta), len(self.target)))
 
     def slope(self, u: np.ndarray, k: int) -> np.ndarray:

@@ -35,6 +35,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from kleiber.arguments import check_array, check_flag
 from kleiber.law import Law, positive
 
 SIZE = positive(0.01, 100)  # of a term
@@ -205,9 +206,11 @@ def bottleneck_exponents(
     the noise of batches against the transient. Raises ValueError for a capacity up to 1 or a source
     up to 0.
     """
+    above = {"capacity": 1, "source": 0}
+    for name, value in (("capacity", capacity), ("source", source)):
+        check_array(name, np.ravel(value), f"above {above[name]}", above=above[name])
+    rich, batches = check_flag("rich", rich), check_flag("batches", batches)
     alpha, beta = np.broadcast_arrays(np.asarray(capacity, float), np.asarray(source, float))
-    if not ((alpha > 1).all() and (beta > 0).all()):
-        raise ValueError("the capacity must be above 1 and the source above 0")
     m = np.maximum(2 / (1 + beta), 1) if rich else np.ones(alpha.shape)
     hard, wide = beta < 1, alpha * beta + 1
     simple = batches & (beta > 2 - 1 / alpha)

@@ -19,6 +19,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from kleiber.arguments import check_whole
 from kleiber.errors import BadLaw
 from kleiber.formula import hold, symbol
 from kleiber.law import Law, positive, real, trace_law
@@ -123,6 +124,9 @@ def _bend(z, width):
     return (z + size) / 2 + width * np.log1p(np.exp(-size / width))
 
 
+MOST_BREAKS = 100  # each takes three parameters
+
+
 def broken(n: int) -> Law:
     """The smoothly broken power law with ``n`` breaks.
 
@@ -130,8 +134,8 @@ def broken(n: int) -> Law:
     (arXiv 2210.14891), eq. 1: break i lies at d_i, is f_i wide in log x and steepens the slope
     by c_i. Raises BadLaw unless ``n`` is at least 1.
     """
-    if n < 1:
-        raise BadLaw(f"a broken power law has at least 1 break, got {n}; without, use power_law")
+    accepted = f"1 to {MOST_BREAKS} breaks (without one, use power_law)"
+    n = check_whole("n", n, 1, MOST_BREAKS, accepted=accepted, error=BadLaw)
     domains = {"a": positive(), "b": positive(), "c0": real(0, 1)}
     for i in range(1, n + 1):
         domains |= {f"c{i}": real(-0.5, 1), f"d{i}": positive(), f"f{i}": positive(0.05, 2)}

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kleiber.arguments import check_call, check_choice, check_path, check_record, check_whole
 from kleiber.claim import SCALES, Claim, Context, Verdict, decide, examine
-from kleiber.errors import nearest
+from kleiber.errors import nearest, shown
 from kleiber.files import landing_place
 from kleiber.papers.keeping import keep_folder, kept_file, recall, retain, source_digest
 
@@ -49,8 +50,8 @@ def find(name: str) -> Paper:
     folded = name.strip().casefold().replace("-", "_")
     if folded not in known:
         raise ValueError(
-            f"no paper is called {name!r}.{nearest(folded, known)} "
-            f"There are: {', '.join(known) or 'none'}"
+            f"No paper is called {shown(name)}.{nearest(folded, known)} "
+            f"There are: {', '.join(known) or 'none'}."
         )
     return known[folded]
 
@@ -70,13 +71,18 @@ def check(
     same. ``progress`` is called with paper, claim and None when a claim is begun, and with its
     verdict when done. Raises ValueError for an unknown paper or scale or a negative seed.
     """
-    if scale not in SCALES:
-        raise ValueError(
-            f"the scale is one of {', '.join(SCALES)}, got {scale!r}.{nearest(scale, SCALES)}"
-        )
-    if isinstance(seed, bool) or seed != int(seed) or seed < 0:
-        raise ValueError(f"seed must be a whole number from 0, got {seed!r}")
-    chosen = [find(item) if isinstance(item, str) else item for item in papers]
+    check_choice("scale", scale, SCALES)
+    seed = check_whole("seed", seed)
+    if keep is not None:
+        check_path("keep", keep, "the path of a folder or None")
+    if progress is not None:
+        check_call("progress", progress, "a function of paper, claim and verdict, or None")
+    chosen = [
+        find(item)
+        if isinstance(item, str)
+        else check_record("papers", item, Paper, "names of papers or Papers")
+        for item in papers
+    ]
     if not papers:
         chosen = list(catalogue().values())
     folder = None if scale == "quick" else _made(Path(keep) if keep else keep_folder())
@@ -84,7 +90,7 @@ def check(
     return [
         verdict
         for paper in dict.fromkeys(chosen)
-        for verdict in _check_paper(paper, Context(int(seed), scale, folder), tell)
+        for verdict in _check_paper(paper, Context(seed, scale, folder), tell)
     ]
 
 

@@ -21,7 +21,7 @@ def check_positive(**values: Any) -> None:
     """BadPlan, with the name, for a value that is no positive number."""
     for name, value in values.items():
         if not (is_real(value) and value > 0):
-            raise BadPlan(f"{name} must be a positive number, got {shown(value)}")
+            raise BadPlan(f"The value of {name} must be a positive number, got {shown(value)}.")
 
 
 def is_real(value: Any) -> bool:

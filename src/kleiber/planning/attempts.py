@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from kleiber.arguments import check_mapping, check_record
 from kleiber.claim import Estimate
 from kleiber.errors import BadPlan, shown
 from kleiber.fitting.intervals import Interval, check_level
+from kleiber.fitting.record import Fit
 from kleiber.planning.advice import advise, estimate_of, standing
 from kleiber.planning.amounts import check_budget, is_real
 from kleiber.planning.cost import Cost
@@ -103,8 +105,16 @@ def plan_attempts(
 
     Raises BadPlan for a question without an answer.
     """
+    if law is not None:
+        check_record("law", law, Fit, "a Fit of the loss or None")
     curve = curve_of(source, law)
-    asked = pose_spending(curve, cost, attempt, queries, weight, given or {}, limits or {})
+    given = check_mapping("given", given, "a mapping from columns to numbers or None")
+    limits = check_mapping("limits", limits, "a mapping from columns to (low, high) or None")
+    now = None if now is None else check_mapping("now", now, "a mapping to numbers or None")
+    for name, value in (now or {}).items():
+        if not (is_real(value) and value > 0):
+            raise BadPlan(f"The {name} now must be a positive number, got {shown(value)}.")
+    asked = pose_spending(curve, cost, attempt, queries, weight, given, limits)
     level = check_level(level)
     if (budget is None) == (reach is None):
         raise BadPlan("A plan takes a budget, or a pass rate to reach, and not both.")
@@ -161,8 +171,8 @@ def _best(
         found = split(work, spent)
         if np.isnan(found["aim"][0]):
             raise BadPlan(
-                f"the budget {spent:g} does not pay for the least training and "
-                f"{asked.limits['k'][0]:g} attempts at each query"
+                f"The budget {spent:g} does not pay for the least training and "
+                f"{asked.limits['k'][0]:g} attempts at each query."
             )
         options = [_with_attempts(asked, found, k, spent) for k in _whole(asked, found)]
         affordable = [item for item in options if item is not None]
@@ -172,7 +182,7 @@ def _best(
     assert target is not None
     found = reach(work, 1 - target, starting_budget(asked))
     if np.isnan(found["aim"][0]):
-        raise BadPlan(f"a pass rate of {target:g} is out of reach within the limits")
+        raise BadPlan(f"A pass rate of {target:g} is out of reach within the limits.")
     options = [_just_enough(asked, found, k, 1 - target) for k in _whole(asked, found)]
     best = min(options, key=lambda item: spent_on(asked, item))
     return best, spent_on(asked, best)

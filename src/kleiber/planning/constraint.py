@@ -35,7 +35,7 @@ def read_constraints(given: Under | None, columns: Collection[str]) -> list[tupl
             for each, most in given.items()
         ]
     texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(texts, Sequence) or isinstance(texts, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise BadPlan(f"Constraints are inequalities, {EXAMPLES}, got {shown(given)}.")
     return [read_inequality(text, columns) for text in texts]
 

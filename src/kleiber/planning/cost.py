@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any
 
+from kleiber.arguments import check_record, check_text, check_texts
 from kleiber.columns import COLUMNS
 from kleiber.counting import (
     Convention,
@@ -39,6 +40,10 @@ class Cost:
     formula: str
     unit: str = FLOPS
     convention: str = ""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_text(field.name, getattr(self, field.name))
 
     @cached_property
     def expr(self) -> Expr:
@@ -79,7 +84,7 @@ def serve(*, tokens: float, queries: float = 1.0, k: float = 1.0, prompt: float 
     """
     check_positive(queries=queries, tokens=tokens, k=k)
     if not (is_real(prompt) and prompt >= 0):
-        raise BadPlan(f"prompt must be zero or more tokens, got {shown(prompt)}")
+        raise BadPlan(f"The prompt must be zero or more tokens, got {shown(prompt)}.")
     check_positive(all_tokens=queries * (prompt + k * tokens))
     each = f"{k:g} answers of {tokens:g} tokens" if k != 1 else f"an answer of {tokens:g} tokens"
     read = f" after a prompt of {prompt:g} tokens, read once" if prompt else ""
@@ -111,11 +116,11 @@ def total(*costs: Cost | str) -> Cost:
     """The sum of costs of one unit; formulas of columns take the unit of the others."""
     parts = [find_cost(item) for item in costs]
     if not parts:
-        raise BadPlan("total needs at least one cost, e.g. total(6nd, serve(tokens=1e12))")
+        raise BadPlan("A total needs at least one cost, e.g. total(6nd, serve(tokens=1e12)).")
     units = {part.unit for part in parts} - {OTHER} or {OTHER}
     if len(units) > 1:
         what = ", ".join(f"{part.name} in {part.unit}" for part in parts)
-        raise BadPlan(f"total adds costs of one unit, got {what}")
+        raise BadPlan(f"A total adds costs of one unit, got {what}.")
     whole = parts[0].expr
     for part in parts[1:]:
         whole = whole + part.expr
@@ -131,17 +136,23 @@ def gpu_hours(cost: Cost | str, *, flops_per_second: float, utilisation: float) 
     """
     base = find_cost(cost)
     if base.unit not in (FLOPS, OTHER):
-        raise BadPlan(f"gpu_hours needs a cost in FLOPs, but {base.name} is in {base.unit}")
+        raise BadPlan(
+            f"The verb gpu_hours needs a cost in FLOPs, but {base.name} is in {base.unit}."
+        )
     rate = {"flops_per_second": flops_per_second, "utilisation": utilisation}
     check_positive(**rate)
-    check_positive(flops_per_hour=flops_per_second * 3600 * utilisation)
+    if not is_real(flops_per_second * 3600 * utilisation):
+        raise BadPlan(
+            f"A flops_per_second of {flops_per_second:g} and a utilisation of {utilisation:g} are "
+            "too large."
+        )
     if flops_per_second < SLOWEST:
         raise BadPlan(
-            f"flops_per_second = {flops_per_second:g} is slower than any device: it counts single "
-            f"FLOPs, so write {flops_per_second:g}e12 for {flops_per_second:g} TFLOP/s"
+            f"The flops_per_second of {flops_per_second:g} are slower than any device: they are "
+            f"single FLOPs, so write {flops_per_second:g}e12 for {flops_per_second:g} TFLOP/s."
         )
     if utilisation > 1:
-        raise BadPlan(f"utilisation is a share between 0 and 1, got {utilisation:g}")
+        raise BadPlan(f"The utilisation is a share between 0 and 1, got {utilisation:g}.")
     at = f"{flops_per_second:g} peak FLOP/s a device, {utilisation:.3g} of it used"
     return Cost(
         write_call(gpu_hours, [base.name], rate),
@@ -166,9 +177,9 @@ def money(
     check_positive(price=price)
     if base.unit == GPU_HOURS:
         if flops_per_second is not None or utilisation is not None:
-            raise BadPlan(f"{base.name} is in GPU-hours already; give the price alone")
+            raise BadPlan(f"The cost {base.name} is in GPU-hours already; give the price alone.")
     elif flops_per_second is None or utilisation is None:
-        raise BadPlan(f"money for {base.name} needs flops_per_second and utilisation")
+        raise BadPlan(f"The money for {base.name} needs flops_per_second and utilisation.")
     else:
         hours = gpu_hours(base, flops_per_second=flops_per_second, utilisation=utilisation)
     options = {"price": price, "flops_per_second": flops_per_second, "utilisation": utilisation}
@@ -255,6 +266,7 @@ def find_cost(given: Cost | str, columns: Collection[str] = ()) -> Cost:
         return derive(given, columns)
     if not isinstance(given, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise BadPlan(f"A cost is a Cost, or text such as 6nd, got {shown(given)}.")
+    columns = check_texts("columns", columns, "a list of column names")
     text, known = given.strip(), costs()
     if text in known:
         return known[text]
@@ -280,8 +292,8 @@ def _refuse_names(text: str, known: list[str]) -> None:
     if re.fullmatch(r"\d*[A-Za-z_]\w*", text) and not re.fullmatch(r"\d+[eE]\d+", text):
         names = [*known, *(form.usage for form in _forms().values())]
         raise BadFormula(
-            f"no cost named {shown(text)}; named costs are {', '.join(names)}, or give a formula "
-            f"of columns such as '6*n_params*n_tokens'.{nearest(text, [*known, *MAKERS])}"
+            f"There is no cost named {shown(text)}; named costs are {', '.join(names)}, or give a "
+            f"formula of columns such as '6*n_params*n_tokens'.{nearest(text, [*known, *MAKERS])}"
         )
     named = (*costs(), *MAKERS)
     used = [name for name in named if re.search(rf"(?<!\w){name}(?!\w)", text)]
@@ -322,12 +334,14 @@ def _rule(rule: ShapeRule | None, options: Mapping[str, Any], *, without: str = 
             raise BadPlan(
                 f"no shape option {name!r}; options are {', '.join(known)}.{nearest(name, known)}"
             )
+    if rule is not None:
+        check_record("rule", rule, ShapeRule, "a ShapeRule or None")
     return replace(rule or ShapeRule(), **options)
 
 
 def _convention(given: Convention | str, recomputation: float) -> Convention:
     if not (is_real(recomputation) and recomputation >= 0):
-        raise BadPlan(f"recomputation must be zero or more passes, got {shown(recomputation)}")
+        raise BadPlan(f"The recomputation must be zero or more passes, got {shown(recomputation)}.")
     found = find_convention(given)
     return replace(found, recomputation=recomputation) if recomputation else found
 

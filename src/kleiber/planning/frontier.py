@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from kleiber.arguments import check_array
 from kleiber.errors import BadPlan
-from kleiber.fitting.record import Fit, fill
+from kleiber.fitting.record import Fit, check_fit, fill
 from kleiber.planning.allocate import allocate
 from kleiber.planning.constraint import Under
 from kleiber.planning.cost import Cost, six_nd
@@ -35,10 +36,10 @@ def trace_frontier(
     The arguments are those of ``plan``. ``low`` and ``high`` of a variable that a budget or a limit
     fixes are NaN. Raises BadPlan where one of the budgets has no plan.
     """
-    if not len(budgets):
-        raise BadPlan("A curve takes at least one budget, got none.")
+    accepted = "a list of positive numbers"
+    amounts = check_array("budgets", budgets, accepted, error=BadPlan).tolist()
     rows: list[dict[str, Any]] = []
-    for budget in budgets:
+    for budget in amounts:
         each = plan(
             fit,
             budget,
@@ -77,6 +78,7 @@ def sensitivity(
     parameter's relative standard error: how far that parameter's own uncertainty moves the plan.
     The arguments are those of ``plan``. Raises BadPlan where there is no plan to move.
     """
+    fit = check_fit(fit)
     asked: dict[str, Any] = {"reach": reach, "under": under, "limits": limits, "given": given}
     plan(replace(fit, draws={}), budget, cost, **asked, far=far)
     question = pose_question(fit, budget, cost, reach, under, limits, None, given)

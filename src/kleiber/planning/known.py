@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kleiber.errors import BadPlan
+from kleiber.errors import BadPlan, shown
 from kleiber.fitting.counts.record import CountFit
 from kleiber.planning.counts_curve import counts_curve
 from kleiber.planning.curve import Curve
@@ -20,8 +20,8 @@ def curve_of(source: Any, law: Any = None) -> Curve:
         return counts_curve(source, law)
     if not hasattr(source, "solve"):
         raise BadPlan(
-            "a plan with attempts takes a theory or a law of counts (fit_counts), got "
-            f"{type(source).__name__}"
+            "A plan with attempts takes as its source a theory or a law of counts (fit_counts), "
+            f"got {shown(source)}."
         )
     if law is not None:
         raise BadPlan(f"{type(source).__name__} knows its own loss; leave out the loss law")

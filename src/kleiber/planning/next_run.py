@@ -13,14 +13,15 @@ conditioned on each choice; no run is chosen twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.errors import BadPlan, BadTable, listed, nearest
-from kleiber.fitting.record import Fit
+from kleiber.arguments import check_flag, check_mapping, check_number, check_whole
+from kleiber.errors import BadPlan, BadTable, listed, nearest, shown
+from kleiber.fitting.record import Fit, call_quantity, check_fit
 from kleiber.formula import calculate
 from kleiber.planning.amounts import check_budget
 from kleiber.planning.cost import Cost, find_cost, six_nd
@@ -63,17 +64,26 @@ def next_run(
     **Raises** BadPlan when no candidate is affordable or lies within the limits, and for a fit that
     cannot tell; BadTable for candidates that cannot be used.
     """
-    if fit.status != "flat":  # a flat fit is just what further runs are for
+    if check_fit(fit).status != "flat":  # a flat fit is just what further runs are for
         check_support(fit)
     if fit.n_draws < FEWEST:
         raise BadPlan(
             f"The next run needs a fit with at least {FEWEST} draws; this has {fit.n_draws}."
         )
-    if isinstance(runs, bool) or runs < 1 or runs % 1 != 0:
-        raise BadPlan(f"The number of runs must be a whole number from 1, got {runs}.")
+    runs = check_whole("runs", runs, low=1, error=BadPlan)
+    per_cost = check_flag("per_cost", per_cost)
+    given = check_mapping("given", given, "a mapping from columns to numbers or None")
+    for name, value in given.items():
+        check_number(f"given[{name!r}]", value, error=BadPlan)
+        if name not in (known := find_cost(cost).variables):
+            raise BadPlan(
+                f"The given values name {shown(name)}, and the cost uses {listed(known)}."
+                f"{nearest(name, known)}"
+            )
+    limits = check_mapping("limits", limits, "a mapping from columns to (low, high) or None")
     priced, limit = find_cost(cost), check_budget(budget)
-    table = _candidates(fit, candidates, limits or {})
-    prices = _prices(table, priced, given or {})
+    table = _candidates(fit, candidates, limits)
+    prices = _prices(table, priced, given)
     wanted = _quantity(fit, quantity)
     seen = _predictions(fit, table)
     chosen, shares = _choose(wanted, seen, prices, limit, runs, _noise_variance(fit), per_cost)
@@ -92,14 +102,13 @@ def _candidates(
 ) -> pl.DataFrame:
     """The runs to choose from, each once."""
     if candidates is None:
-        _check_limits(limits, fit.law.variables)
-        return _grid(fit, limits)
+        return _grid(fit, _check_limits(limits, fit.law.variables))
     frame = as_frame(candidates)
     if frame.is_empty():
         raise BadTable("The table of candidates has no rows.")
     for name in fit.law.variables:
         numbers(frame, name)
-    _check_limits(limits, frame.columns)
+    limits = _check_limits(limits, frame.columns)
     inside = np.ones(len(frame), dtype=bool)
     for name, (low, high) in limits.items():
         values = numbers(frame, name)
@@ -109,8 +118,20 @@ def _candidates(
     return frame.filter(pl.Series(inside)).unique(maintain_order=True)
 
 
-def _check_limits(limits: Mapping[str, tuple[float, float]], known: Sequence[str]) -> None:
-    for name, (low, high) in limits.items():
+def _check_limits(
+    limits: Mapping[str, Any], known: Sequence[str]
+) -> dict[str, tuple[float, float]]:
+    """The limits as pairs of numbers; BadPlan for what is none."""
+    made: dict[str, tuple[float, float]] = {}
+    for name, ends in limits.items():
+        accepted = "a pair of numbers (low, high)"
+        if not isinstance(ends, Sequence) or isinstance(ends, str) or len(cast("Any", ends)) != 2:
+            raise BadPlan(f"The limits of {name} must be {accepted}, got {shown(ends)}.")
+        low, high = (
+            check_number(f"limits[{name!r}]", each, accepted, endless=True, error=BadPlan)
+            for each in cast("Sequence[Any]", ends)
+        )
+        made[name] = low, high
         if name not in known:
             raise BadPlan(
                 f"The limits name {name!r}; the candidates have {listed(known)}."
@@ -118,6 +139,7 @@ def _check_limits(limits: Mapping[str, tuple[float, float]], known: Sequence[str
             )
         if not 0 <= low <= high:
             raise BadPlan(f"The limits of {name} must be 0 <= low <= high, got {low:g}:{high:g}.")
+    return made
 
 
 def _grid(fit: Fit, limits: Mapping[str, tuple[float, float]]) -> pl.DataFrame:
@@ -167,7 +189,7 @@ def _quantity(
     """The quantity on every draw; positive ones as logarithms, so that widths are relative."""
     if isinstance(quantity, str) or callable(quantity):
         fit.interval(quantity)  # refuses an unknown name, and what gives no number
-        drawn = quantity(fit.draws) if callable(quantity) else fit.draws[quantity]
+        drawn = call_quantity(quantity, fit.draws) if callable(quantity) else fit.draws[quantity]
     else:
         drawn = _law_at(fit, quantity)
     values = np.asarray(drawn, dtype=float)
@@ -181,13 +203,16 @@ def _quantity(
 
 def _law_at(fit: Fit, columns: Mapping[str, float]) -> Float[np.ndarray, "..."]:
     """The law where it is to be predicted, on every draw."""
+    accepted = "a parameter, a function of them, or a mapping from columns to finite numbers"
+    columns = check_mapping("quantity", columns, accepted)
+    for name, value in columns.items():
+        wanted = "a finite number (a prediction is at finite values)"
+        check_number(f"quantity[{name!r}]", value, wanted, error=BadPlan)
     if set(columns) != set(fit.law.variables):
         raise BadPlan(
             f"A prediction is at values of {', '.join(fit.law.variables)}; given are "
             f"{', '.join(columns) or 'none'}."
         )
-    if not all(np.isfinite(value) for value in columns.values()):
-        raise BadPlan(f"A prediction is at finite values, got {dict(columns)}.")
     return fit.law(**columns, **fit.draws)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from kleiber.arguments import check_flag, check_mapping
 from kleiber.claim import Estimate
 from kleiber.errors import BadPlan
 from kleiber.fitting.intervals import Interval, check_level
@@ -123,8 +124,8 @@ def plan(
         allocation, or a question without an answer.
     """
     check_support(fit)
-    level = check_level(level)
-    limits = limits or {}
+    level, far = check_level(level), check_flag("far", far)
+    limits = check_mapping("limits", limits, "a mapping from columns to (low, high) or None")
     question = pose_question(fit, budget, cost, reach, under, limits, choices, given)
     single = {name: np.array([value]) for name, value in fit.params.items()}
     best = allocate(question, single)
@@ -179,7 +180,9 @@ def pose_question(
     """The question of a plan, checked, with the way in which the law is better."""
     if (budget is None) == (reach is None):
         raise BadPlan("A plan takes a budget, or a value to reach, and not both.")
-    given, limits = given or {}, limits or {}
+    given = check_mapping("given", given, "a mapping from columns to numbers or None")
+    limits = check_mapping("limits", limits, "a mapping from columns to (low, high) or None")
+    choices = check_mapping("choices", choices, "a mapping from columns to values or None")
     columns = (*fit.law.variables, *given)
     first = np.inf if budget is None else check_budget(budget)
     costs = [(find_cost(cost, columns), first), *read_constraints(under, columns)]

@@ -89,16 +89,18 @@ def pose_spending(
     each = find_cost(_price_of(attempt), columns)
     if not chosen or len(chosen) > 2:
         raise BadPlan(
-            f"{curve.name} leaves {len(chosen)} training variables to choose of "
-            f"{', '.join(curve.variables)}; a plan chooses one or two: give the others' values"
+            f"The curve {curve.name} leaves {len(chosen)} training variables to choose of "
+            f"{', '.join(curve.variables)}; a plan chooses one or two: give the others' values."
         )
     _check_variables(curve, train, each, chosen, given)
-    if not (is_real(queries) and queries > 0):
+    if not (is_real(queries) and 0 < queries <= LARGEST):
         raise BadPlan(f"The queries must be a positive number, got {shown(queries)}.")
     if not (is_real(weight) and weight >= 0):
         raise BadPlan(f"The weight must be zero or more, got {shown(weight)}.")
     if weight and curve.loss is None:
-        raise BadPlan(f"{curve.name} knows no generalisation loss that a weight could be of")
+        raise BadPlan(
+            f"The curve {curve.name} knows no generalisation loss that a weight could be of."
+        )
     box = {name: _span(curve, name) for name in (*chosen, "k")}
     for name, ends in limits.items():
         if name not in box:
@@ -117,7 +119,7 @@ def pose_spending(
     with np.errstate(over="ignore"):
         most = asked.priced(each, {name: np.full(1, box[name][1]) for name in order})
     if most[0] <= 0:
-        raise BadPlan(f"an attempt must cost more than nothing, got a cost of {each.name}")
+        raise BadPlan(f"An attempt must cost more than nothing, got a cost of {each.name}.")
     return asked
 
 
@@ -150,15 +152,15 @@ def _check_variables(
         missing = [name for name in price.variables if name not in known]
         if missing:
             raise BadPlan(
-                f"the cost of {what}, {price.name!r}, needs {missing[0]}, which {curve.name} does "
+                f"The cost of {what}, {price.name!r}, needs {missing[0]}, which {curve.name} does "
                 f"not choose; give its value (given={{{missing[0]!r}: ...}})."
                 f"{nearest(missing[0], chosen)}"
             )
     unpaid = [name for name in chosen if name not in train.variables]
     if unpaid:
         raise BadPlan(
-            f"the cost of training, {train.name!r}, does not depend on {unpaid[0]}, so a budget "
-            f"does not limit it; give a cost that contains it, or its value"
+            f"The cost of training, {train.name!r}, does not depend on {unpaid[0]}, so a budget "
+            f"does not limit it; give a cost that contains it, or its value."
         )
     used = {*curve.variables, *train.variables, *attempt.variables}
     for name, value in given.items():

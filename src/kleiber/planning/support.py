@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kleiber.errors import BadPlan
-from kleiber.fitting.record import Fit
+from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.status import Status
 from kleiber.planning.allocate import level_width
 from kleiber.planning.question import LARGEST, SMALLEST, Ends, Question, cost_at, law_at
@@ -18,7 +18,7 @@ LEVEL = 0.1  # logarithms of a variable over which equal predictions leave it op
 
 def check_support(fit: Fit) -> None:
     """BadPlan unless the fit determines the law; the message names runs that would help."""
-    if fit.usable:
+    if check_fit(fit).usable:
         return
     remedy = {
         Status.FLAT: _missing_runs(fit),

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from kleiber.errors import BadTable, nearest
+from kleiber.arguments import check_text
+from kleiber.errors import BadTable, nearest, shown
 
 if TYPE_CHECKING:
     from kleiber.reduce.collapse import dynamical_exponents as dynamical_exponents
@@ -49,11 +50,11 @@ def reducers() -> dict[str, Callable[..., Any]]:
 
 def find(name: str) -> Callable[..., Any]:
     """The reduction of that name; BadTable with the nearest name there is for any other."""
-    folded = name.strip().replace("_", "-")
+    folded = check_text("name", name, "the name of a reduction").strip().replace("_", "-")
     if folded not in REDUCERS:
         raise BadTable(
-            f"no reduction is called {name!r}.{nearest(folded, REDUCERS)} "
-            f"There are: {', '.join(REDUCERS)}"
+            f"No reduction is called {shown(name)}.{nearest(folded, REDUCERS)} "
+            f"There are: {', '.join(REDUCERS)}."
         )
     return _load(folded)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ import polars as pl
 from jaxtyping import Float
 from scipy import special
 
-from kleiber.errors import BadTable, shown
+from kleiber.arguments import check_array, check_flag, check_memory, check_whole
+from kleiber.errors import BadTable
 from kleiber.maths.seeds import stream
 from kleiber.reduce.attempts_errors import Errors, check_level, failure_of, mean_failure
 from kleiber.reduce.attempts_table import Counts, doubt_attempts, looks_stopped, read_counts
@@ -53,8 +53,11 @@ def pass_at_k(
     estimate would be biased.
     """
     if draws is not None:
-        check_draws(draws, least=2)
-    check_level(level)
+        draws = check_draws(draws, least=2)
+        check_memory(f"{draws:,} draws", 8 * draws, "ask for fewer draws")
+    level = check_level(level)
+    per_problem = check_flag("per_problem", per_problem)
+    rng = stream(seed, "pass_at_k")
     counts = read_counts(table, by, stopped=stopped, sum_by=sum_by)
     for note in (*counts.notes, *doubt_attempts(counts)):
         warnings.warn(note, UserWarning, stacklevel=2)
@@ -62,7 +65,6 @@ def pass_at_k(
     ks = read_k(counts, k)
     if per_problem:
         return _each_problem(counts, ks)
-    rng = stream(seed, "pass_at_k")
     parts: list[pl.DataFrame] = []
     for g in range(len(counts.names)):
         rows = counts.of(g)
@@ -75,10 +77,9 @@ def pass_at_k(
     return pl.concat(parts)
 
 
-def check_draws(draws: object, *, least: int) -> None:
-    """BadTable unless draws is a whole number and not below the least."""
-    if isinstance(draws, bool) or not isinstance(draws, Integral) or int(draws) < least:
-        raise BadTable(f"draws must be a whole number from {least}, got {shown(draws)}.")
+def check_draws(draws: Any, *, least: int) -> int:
+    """The number of draws; BadTable unless it is a whole number and not below the least."""
+    return check_whole("draws", draws, low=least, error=BadTable)
 
 
 def read_k(counts: Counts, k: Sequence[int] | int | None) -> Float[np.ndarray, "k"]:
@@ -86,13 +87,14 @@ def read_k(counts: Counts, k: Sequence[int] | int | None) -> Float[np.ndarray, "
     fewest = int(counts.attempts.min())
     if k is None:
         return 10.0 ** np.arange(len(str(fewest)))
-    ks = np.atleast_1d(np.asarray(k, float))
+    ks = check_array("k", k, "a whole number of attempts from 1, or several", error=BadTable)
     for item in ks:
         if not (item >= 1 and item == round(item)):
-            raise BadTable(f"k counts attempts, a whole number from 1; got {item:g}.")
+            raise BadTable(f"K counts attempts, a whole number from 1; got {item:g}.")
         if item > fewest:
             raise BadTable(
-                f"pass@{item:g} cannot be estimated without bias from {fewest} attempts, the "
+                f"The value pass@{item:g} at k = {item:g} cannot be "
+                f"estimated without bias from {fewest} attempts, the "
                 f"fewest of any problem; take k up to {fewest}, or extrapolate by a law: "
                 f"fit_counts(table).pass_at({item:g}), kleiber counts TABLE --k {item:g}."
             )

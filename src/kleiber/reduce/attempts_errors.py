@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
+from kleiber import arguments
 from kleiber.errors import BadTable
 from kleiber.maths.gamma import log_rising
 
@@ -84,10 +85,9 @@ def mean_failure(
     return Errors(mean, stderr, fixed, low, high, why)
 
 
-def check_level(level: float) -> None:
-    """BadTable unless the level lies strictly between 0 and 1."""
-    if not 0 < level < 1:
-        raise BadTable(f"The level of an interval lies between 0 and 1, got {level}.")
+def check_level(level: float) -> float:
+    """The level as a float; BadTable unless it lies strictly between 0 and 1."""
+    return arguments.check_level(level, error=BadTable)
 
 
 def share_interval(

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float, Int
 
+from kleiber.arguments import check_columns, check_flag
 from kleiber.columns import COLUMNS
 from kleiber.errors import BadTable, listed, shown
 from kleiber.rows import name_row
@@ -90,12 +91,15 @@ def read_counts(
     Raises BadTable for missing columns, for counts that are not whole, negative, or more successes
     than attempts, and for a problem that occurs twice in a group without ``sum_by``.
     """
+    if stopped is not None:
+        check_flag("stopped", stopped)
     frame = as_frame(table)
     columns = group_columns(frame, by)
-    rows = _checked(frame, columns, _listed(sum_by), stopped)
+    summed = check_columns("sum_by", sum_by)
+    rows = _checked(frame, columns, summed, stopped)
     notes: tuple[str, ...] = ()
     if sum_by is not None:
-        notes = _added_apart(frame, [*_listed(sum_by), *columns])
+        notes = _added_apart(frame, [*summed, *columns])
         rows = _add_up(rows, columns)
     keys, group = _coded(rows, columns)
     _, problem = _coded(rows, ["(problem)"])
@@ -115,13 +119,13 @@ def read_counts(
 
 def group_columns(frame: pl.DataFrame, by: str | Sequence[str] | None) -> list[str]:
     """The columns that make groups: ``by``, else ``model`` where the table has it."""
-    columns = [NAME] * (NAME in frame.columns) if by is None else list(dict.fromkeys(_listed(by)))
+    columns = (
+        [NAME] * (NAME in frame.columns)
+        if by is None
+        else list(dict.fromkeys(check_columns("by", by)))
+    )
     require(frame, columns)
     return columns
-
-
-def _listed(names: str | Sequence[str] | None) -> list[str]:
-    return [] if names is None else [names] if isinstance(names, str) else list(names)
 
 
 def _checked(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any, cast
 
+import numpy as np
 import polars as pl
 
-from kleiber.errors import BadTable, listed
+from kleiber.arguments import check_array, check_columns, check_texts
+from kleiber.errors import BadTable, listed, shown
 from kleiber.table import as_frame, floats, numbers, require
 
 MEASURES = (  # what is averaged unless columns are named
@@ -41,20 +44,18 @@ def average(
     missing or hold no finite numbers, and where no two rows agree.
     """
     frame = as_frame(table)
-    measures = _listed(value) or [name for name in MEASURES if name in frame.columns]
-    aside = _listed(over)
+    measures = check_columns("value", value) or [name for name in MEASURES if name in frame.columns]
+    aside = check_texts("over", over, "the name of a column or a list of them")
+    apart = check_columns("by", by)
     require(frame, [*measures, *aside])
     if not measures:
         raise BadTable(
             f"There is nothing to average; name it (value=...), e.g. {frame.columns[-1]}"
         )
-    if clash := set(measures) & {*aside, *(_listed(by))}:
+    if clash := set(measures) & {*aside, *apart}:
         raise BadTable(f"Column {min(clash)!r} cannot be averaged and name groups at once.")
-    if any(not 0 <= q <= 1 for q in quantiles):
-        raise BadTable(f"Quantiles lie from 0 to 1, got {listed(map(str, quantiles))}.")
-    keys = _listed(by) or [
-        name for name in frame.columns if name not in {*measures, *aside, *FLAGS}
-    ]
+    quantiles = _shares(quantiles)
+    keys = apart or [name for name in frame.columns if name not in {*measures, *aside, *FLAGS}]
     require(frame, keys)
     frame = _present(frame, measures)
     statistics = [item for name in measures for item in _statistics(name, quantiles)]
@@ -71,8 +72,17 @@ def average(
     return made
 
 
-def _listed(names: str | Sequence[str] | None) -> list[str]:
-    return [names] if isinstance(names, str) else list(names or ())
+def _shares(quantiles: Any) -> list[float]:
+    """Quantiles as a list, which may be empty."""
+    if not isinstance(quantiles, Sequence | np.ndarray):
+        raise BadTable(f"The quantiles are a list of shares from 0 to 1, got {shown(quantiles)}.")
+    if not len(cast("Sequence[Any]", quantiles)):
+        return []
+    accepted = "a list of shares from 0 to 1"
+    shares = check_array("quantiles", quantiles, accepted, low=0, error=BadTable)
+    if (shares > 1).any():
+        raise BadTable(f"Quantiles lie from 0 to 1, got {listed(map(str, shares))}.")
+    return shares.tolist()
 
 
 def _present(frame: pl.DataFrame, measures: list[str]) -> pl.DataFrame:

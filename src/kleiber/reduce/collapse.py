@@ -19,8 +19,9 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.arguments import check_number, check_text, check_whole
 from kleiber.claim import Estimate
-from kleiber.errors import BadTable, nearest
+from kleiber.errors import BadTable, nearest, shown
 from kleiber.reduce.collapse_curves import (
     LABELS,
     Curves,
@@ -81,15 +82,18 @@ def measure_collapse(
     ``min_data`` leaves out smaller n_data (by the authors' rule gamma_measured keeps all). ``seed``
     is that of the bootstrap. Raises BadTable.
     """
-    if rule not in RULES:
+    if check_text("rule", rule, f"one of {', '.join(RULES)}") not in RULES:
         raise BadTable(
-            f"rule is one of {', '.join(RULES)}, got {rule!r}.{nearest(str(rule), RULES)}"
+            f"The rule is one of {', '.join(RULES)}, got {shown(rule)}.{nearest(rule, RULES)}"
         )
+    if min_data is not None:
+        check_number("min_data", min_data, "a number of data or None", error=BadTable)
+    seed = check_whole("seed", seed)
     robust = rule == "robust"
     curves = read_curves(table, share=0.5 if robust else 0.0)
     if min_data is not None and (curves.n_data >= min_data).sum() < 2:
         raise BadTable(
-            f"min_data = {min_data:g} leaves fewer than 2 of the {len(curves.n_data)} n_data, "
+            f"The min_data of {min_data:g} leaves fewer than 2 of the {len(curves.n_data)} n_data, "
             f"which go up to {curves.n_data[-1]:g}."
         )
     best = find_optima(curves, robust)

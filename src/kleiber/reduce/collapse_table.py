@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from kleiber.arguments import check_flag, check_path
 from kleiber.claim import Estimate
 from kleiber.errors import BadTable
 from kleiber.reduce.collapse import measure_collapse, rescale_curves
@@ -44,9 +45,12 @@ def collapse(
     """
     if optima is not None and rule == "robust":
         raise BadTable(
-            "optima replace norm_opt by the rule 'authors' only; the rule 'robust' takes it from "
-            "the curves. Give the rule 'authors' with optima, or leave optima out."
+            "The optima replace norm_opt by the rule 'authors' only; the rule 'robust' takes it "
+            "from the curves. Give the rule 'authors' with optima, or leave optima out."
         )
+    check_flag("curves", curves)
+    if optima is not None:
+        check_path("optima", optima, "the path of a file or None")
     frame = as_frame(table)
     known = None if optima is None else read_table(optima)
     keys = [name for name in LABELS if name in frame.columns]

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.errors import BadTable
+from kleiber.errors import BadTable, shown
 from kleiber.reduce.collapse_curves import Curves, rescale
 
 KEPT = 0.9  # of the steepest slope, which a point of the automatic window has at least
@@ -92,15 +92,15 @@ def given_window(window: Window | Sequence[float | None]) -> Window:
     """A window from low and high (None: open). Raises BadTable."""
     if isinstance(window, Window):
         return window
-    if isinstance(window, str) or len(window) != 2:
-        raise BadTable(f"A window is (low, high) of norm/norm_opt, got {window!r}.")
+    if not isinstance(window, Sequence) or isinstance(window, str) or len(window) != 2:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadTable(f"A window is (low, high) of norm/norm_opt, got {shown(window)}.")
     low, high = window
     try:
         return Window(0.0 if low is None else float(low), math.inf if high is None else float(high))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         if isinstance(error, BadTable):
             raise
-        raise BadTable(f"A window is (low, high) of norm/norm_opt, got {window!r}.") from None
+        raise BadTable(f"A window is (low, high) of norm/norm_opt, got {shown(window)}.") from None
 
 
 def choose_window(

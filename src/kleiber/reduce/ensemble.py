@@ -26,8 +26,9 @@ from jaxtyping import Float, Num
 from numpy.typing import ArrayLike
 from scipy import special
 
+from kleiber.arguments import check_array, check_choice, check_flag, check_number
 from kleiber.claim import Estimate
-from kleiber.errors import BadTable
+from kleiber.errors import BadTable, shown
 from kleiber.maths.seeds import stream
 from kleiber.reduce.ensemble_draws import Moments, draw_moments
 from kleiber.reduce.ensemble_notes import note_nets
@@ -103,6 +104,7 @@ def judge_ensemble(
     error above so many times their width's median. Raises BadTable.
     """
     _check_options(points, members, drop)
+    check_flag("logits", logits)
     widths, errors = _errors(predictions, target, logits)
     kept = [_keep(width, item, drop) for width, item in zip(widths, errors, strict=True)]
     rng = stream(seed, "ensemble")
@@ -359,9 +361,11 @@ def _finite(item: ArrayLike, what: str, ndims: tuple[int, int]) -> Float[np.ndar
 
 
 def _check_options(points: str, members: Sequence[int], drop: float | None) -> None:
-    if points not in ("fixed", "drawn"):
-        raise BadTable(f"points must be 'fixed' or 'drawn', got {points!r}.")
-    if any(k < 1 or k % 1 for k in members):
-        raise BadTable(f"members must be whole numbers from 1, got {list(members)}.")
-    if drop is not None and not drop >= 1:
-        raise BadTable(f"drop must be at least 1 times the median, got {drop!r}.")
+    check_choice("points", points, ("fixed", "drawn"), error=BadTable)
+    if not isinstance(members, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadTable(f"The members must be a list of whole numbers from 1, got {shown(members)}.")
+    numbers = check_array("members", members, "a list of whole numbers from 1", error=BadTable)
+    if ((numbers < 1) | (numbers % 1 != 0)).any():
+        raise BadTable(f"The members must be whole numbers from 1, got {shown(members)}.")
+    if drop is not None:
+        check_number("drop", drop, "at least 1 times the median", low=1, error=BadTable)

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.arguments import check_column, check_columns
 from kleiber.errors import BadTable
 from kleiber.table import as_frame, numbers, require
 
@@ -29,11 +30,12 @@ def read_ensembles(
     Every net must have every point once, and a point the same target in every row. Raises BadTable.
     """
     frame = as_frame(table)
-    outputs = [prediction] if isinstance(prediction, str) else list(prediction)
-    truths = [target] if isinstance(target, str) else list(target)
+    outputs = check_columns("prediction", prediction)
+    truths = check_columns("target", target)
+    point = check_column("point", point)
     require(frame, ["width", "seed", point, *outputs, *truths])
     if not outputs or not truths:
-        raise BadTable("At least one column of predictions and one of the target are needed.")
+        raise BadTable("At least one column of the prediction and one of the target are needed.")
     if frame.height == 0:
         raise BadTable("The table has no rows; it needs one for each width, seed and point.")
     if lacking := [name for name in ("width", "seed", point) if frame[name].null_count()]:

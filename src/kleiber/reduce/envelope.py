@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.arguments import check_column, check_memory, check_whole
 from kleiber.claim import Estimate, student
 from kleiber.errors import BadTable, listed
 from kleiber.maths.seeds import stream
@@ -127,6 +128,8 @@ def _slopes(
 def _read(table: object, x: str, y: str, size: str) -> Curves:
     """The curves at common places; the part before the first step (x = 0) is left out."""
     frame = as_frame(table)
+    for name, value in (("x", x), ("y", y), ("size", size)):
+        check_column(name, value)
     require(frame, [x, y, size])
     frame = frame.filter(pl.col(y).is_not_null() & (pl.col(x) != 0))
     seeds = "seed" if "seed" in frame.columns else None
@@ -240,9 +243,11 @@ def _draw(
 ) -> Float[np.ndarray, "draws 2 pairs"]:
     """Log x and log loss of the same crossings with the seeds of each size resampled; draws in
     which one of them is gone are left out."""
+    draws = check_whole("draws", draws, error=BadTable)
+    check_memory(f"{draws:,} draws", 16 * draws * len(pairs), "ask for fewer draws")
+    rng = stream(seed, "envelope")
     if _fewest(curves) < 2:
         return np.zeros((0, 2, len(pairs)))
-    rng = stream(seed, "envelope")
     kept: list[np.ndarray] = []
     for _ in range(draws):
         means = [

@@ -9,6 +9,7 @@ import polars as pl
 from jaxtyping import Float
 from scipy import special
 
+from kleiber.arguments import check_column, check_columns, check_level, check_whole
 from kleiber.errors import BadTable, listed
 from kleiber.table import as_frame, numbers, require
 
@@ -35,12 +36,14 @@ def exponent(
     another (the same seed twice at one x).
     """
     frame = as_frame(table)
-    keys = [by] if isinstance(by, str) else list(by or ())
+    keys, x, y = check_columns("by", by), check_column("x", x), check_column("y", y)
+    level, window = (
+        check_level(level, error=BadTable),
+        check_whole("window", window, error=BadTable),
+    )
     require(frame, [x, y, *keys])
     if window < 2:
         raise BadTable(f"A slope needs a window of at least 2 values of {x}, got {window}.")
-    if not 0 < level < 1:
-        raise BadTable(f"The level of an interval lies between 0 and 1, got {level:g}.")
     frame = frame.filter(pl.col(y).is_not_null())
     _refuse_mixed(frame, x, keys)
     groups = frame.partition_by(keys, maintain_order=True) if keys else [frame]

@@ -18,8 +18,17 @@ import polars as pl
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from kleiber.arguments import (
+    check_array,
+    check_column,
+    check_columns,
+    check_level,
+    check_memory,
+    check_number,
+    check_whole,
+)
 from kleiber.claim import Estimate
-from kleiber.errors import BadTable
+from kleiber.errors import BadTable, shown
 from kleiber.maths.seeds import stream
 from kleiber.reduce.spectrum_fit import Curve, default_window, resolved_curve, tail_curve
 from kleiber.reduce.spectrum_forecast import forecast_exponents
@@ -121,18 +130,24 @@ def estimate_spectrum(
     """
     read = read_samples(given, targets, kind)
     _check_known(width, dimension, noise)
+    draws, level = (
+        check_whole("draws", draws, 2, error=BadTable),
+        check_level(level, error=BadTable),
+    )
+    check_memory(f"{draws:,} draws", 8 * draws, "ask for fewer draws")
+    if modes is not None:
+        modes = check_whole("modes", modes, 1, error=BadTable)
+    seed = check_whole("seed", seed)
     if isinstance(read, Modes):
         found = read
     else:
         found = modes_of(read, modes, seed, width, dimension)
-    chosen: Rule = rule or ("resolved" if found.n_data else "tails")
+    chosen: Rule = rule if rule is not None else ("resolved" if found.n_data else "tails")
     if chosen not in ("resolved", "tails") or (chosen == "resolved" and not found.n_data):
         raise BadTable(
             "The rule is 'resolved' (which needs samples, not eigenvalues) or 'tails', got "
-            f"{chosen!r}."
+            f"{shown(chosen)}."
         )
-    if draws < 2 or not 0 < level < 1:
-        raise BadTable(f"Take 2 draws or more and a level within 0 and 1, got {draws}, {level:g}.")
     ends = _ends(window, default_window(found, chosen))
     curves = _curves(found, chosen, ends, dimension is None)
     best = np.array(curves[0][1].exponents())
@@ -156,15 +171,18 @@ def estimate_spectrum(
 
 
 def _check_known(width: float, dimension: float | None, noise: float | None) -> None:
-    if dimension is not None and not dimension >= 1:
-        raise BadTable(f"The dimension of features is a number from 1, got {dimension:g}.")
+    check_number("width", width, "a number above 0", above=0, endless=True, error=BadTable)
+    if dimension is not None:
+        accepted = "a number of features from 1, or None"
+        check_number("dimension", dimension, accepted, low=1, endless=True, error=BadTable)
     if dimension is not None and np.isfinite(dimension) and np.isfinite(width):
         raise BadTable(
             "Features are random ones of a wider kernel (width) or end with their dimension, not "
             "both."
         )
-    if noise is not None and not 0 <= noise < np.inf:
-        raise BadTable(f"The variance of label noise is a number from 0, got {noise:g}.")
+    if noise is not None:
+        accepted = "a variance of label noise, a number from 0, or None"
+        check_number("noise", noise, accepted, low=0, error=BadTable)
 
 
 def _curves(
@@ -234,13 +252,17 @@ def spectrum(
     columns, and features in all others. Raises BadTable.
     """
     frame = as_frame(table)
+    check_column("eigenvalue", eigenvalue)
+    check_column("power", power)
     if target is None:
         require(frame, [eigenvalue, power])
         given, wanted = numbers(frame, eigenvalue, positive=True), numbers(frame, power)
         kind: Kind = "eigenvalues"
     else:
-        names = [target] if isinstance(target, str) else list(target)
+        names = check_columns("target", target)
         require(frame, names)
+        if not names:
+            raise BadTable(f"The target is a column or several, got {shown(target)}.")
         others = [name for name in frame.columns if name not in names]
         if not others:
             raise BadTable("Beside the target's columns the table needs columns of features.")
@@ -286,10 +308,10 @@ def _curve(modes: Modes, rule: str, window: tuple[float, float]) -> Curve:
 def _ends(window: Sequence[float] | None, default: tuple[float, float]) -> tuple[float, float]:
     if window is None:
         return default
-    ends = tuple(float(item) for item in window)
+    ends = check_array("window", window, "two rising numbers of modes from 1", error=BadTable)
     if len(ends) != 2 or not 1 <= ends[0] < ends[1] < np.inf:
-        raise BadTable(f"A window is two rising numbers of modes from 1, got {list(window)}.")
-    return ends[0], ends[1]
+        raise BadTable(f"A window is two rising numbers of modes from 1, got {shown(window)}.")
+    return float(ends[0]), float(ends[1])
 
 
 def _halves(curve: Curve) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:

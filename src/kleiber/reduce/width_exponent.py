@@ -15,6 +15,14 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.arguments import (
+    check_column,
+    check_columns,
+    check_level,
+    check_memory,
+    check_number,
+    check_text,
+)
 from kleiber.errors import BadTable, listed, nearest, shown
 from kleiber.maths.seeds import stream
 from kleiber.reduce.attempts import check_draws
@@ -133,9 +141,8 @@ def _groups(
 ) -> tuple[list[str], list[pl.DataFrame]]:
     """The groups' columns and rows, each seed once at every width."""
     frame = as_frame(table)
-    if not 0 < level < 1:
-        raise BadTable(f"The level of an interval lies between 0 and 1, got {level:g}.")
-    keys = [by] if isinstance(by, str) else list(by or ())
+    check_level(level, error=BadTable)
+    keys, y = check_columns("by", by), check_column("y", y)
     require(frame, ["width", "seed", y, *keys])
     frame = frame.filter(pl.col(y).is_not_null())
     if frame.height == 0:
@@ -160,9 +167,15 @@ def _points(
     seed: int,
 ) -> list[Point]:
     """The widths from low to high, ascending, each with draws over its seeds."""
-    if size not in SIZES:
-        raise BadTable(f"size is one of {listed(SIZES)}, got {size!r}.{nearest(size, SIZES)}")
-    check_draws(draws, least=2)
+    if check_text("size", size, f"one of {listed(SIZES)}") not in SIZES:
+        raise BadTable(
+            f"The size is one of {listed(SIZES)}, got {shown(size)}.{nearest(size, SIZES)}"
+        )
+    draws = check_draws(draws, least=2)
+    check_memory(f"{draws:,} draws", 16 * draws * group.height, "ask for fewer draws")
+    for name, value in (("low", low), ("high", high)):
+        if value is not None:
+            check_number(name, value, "a number or None", endless=True, error=BadTable)
     measure = _statistic(statistic)
     widths = numbers(group, "width", positive=True)
     values = numbers(group, y, positive=True)
@@ -183,6 +196,7 @@ def _points(
 
 def _statistic(name: str) -> Statistic:
     """The function over the last axis that a name stands for."""
+    check_text("statistic", name, "median, mean or a quantile such as q25")
     if name == "median":
         return lambda values: np.median(values, axis=-1)
     if name == "mean":
@@ -193,7 +207,7 @@ def _statistic(name: str) -> Statistic:
         percent = -1.0
     if not (name.startswith("q") and 0 <= percent <= 100):
         raise BadTable(
-            f"statistic is median, mean or a quantile such as q25, got {shown(name)}."
+            f"The statistic is median, mean or a quantile such as q25, got {shown(name)}."
             f"{nearest(name, ('median', 'mean'))}"
         )
     return lambda values: np.quantile(values, percent / 100, axis=-1)

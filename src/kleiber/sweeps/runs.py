@@ -15,9 +15,9 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import polars as pl
 
+from kleiber.arguments import machine_memory
 from kleiber.errors import BadExperiment, BadTable, reason, shown
 from kleiber.experiment.reading import check_fields
-from kleiber.files import memory
 from kleiber.lines import POLARS_FAILURES
 from kleiber.table import kind_of
 from kleiber.version import __version__
@@ -188,7 +188,7 @@ def _scan(files: list[Path]) -> list[pl.DataFrame]:
     try:
         frame = pl.scan_parquet(files, include_file_paths=FILE, glob=False)
         wide = len(frame.collect_schema()) * 8 * frame.select(pl.len()).collect().item()
-        if wide > memory():  # a few bytes can promise any number of rows
+        if wide > machine_memory():  # a few bytes can promise any number of rows
             raise pl.exceptions.ComputeError("its rows do not fit into memory")
         return [frame.select(name, pl.exclude(FILE, "run")).collect()]
     except POLARS_FAILURES as error:

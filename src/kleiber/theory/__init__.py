@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import polars as pl
 
-from kleiber.errors import listed, nearest
+from kleiber.arguments import check_text
+from kleiber.errors import listed, nearest, shown
 
 if TYPE_CHECKING:
     from kleiber.theory.feature_learning import FeatureLearning as FeatureLearning
@@ -65,10 +66,11 @@ def catalogue() -> dict[str, type[Theory]]:
 def find(name: str) -> type[Theory]:
     """The theory called `name`, as hard_tail or HardTail. Raises ValueError."""
     known = catalogue()
+    check_text("name", name, "the name of a theory")
     if (folded := _snake(name.strip())) in known:
         return known[folded]
     raise ValueError(
-        f"no theory is called {name!r}.{nearest(name, known)} There are {listed(known)}"
+        f"No theory is called {shown(name)}.{nearest(name, known)} There are {listed(known)}."
     )
 
 

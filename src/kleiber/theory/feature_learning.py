@@ -35,7 +35,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -43,14 +42,20 @@ import polars as pl
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from kleiber.errors import BadTable, nearest
+from kleiber.arguments import check_array, check_choice, check_number, check_whole
+from kleiber.errors import BadTable, shown
 from kleiber.table import numbers
 from kleiber.theory import feature_learning_curves as curves
 from kleiber.theory import feature_learning_frontier as frontiers
 from kleiber.theory import feature_learning_limits as limits
-from kleiber.theory.grid import rows_of
+from kleiber.theory.grid import check_rows, rows_of
 
 SOLVERS = ("reduced", "limits", "dmft")
+LARGEST_COMPUTE = 1e40  # of a frontier, whose widths are tried one by one
+DEEPEST = 100  # layers
+LARGEST_SIZE = 1e50
+MOST = {"capacity": 100.0, "source": 100.0, "richness": 1e30, "step_size": 1e30, "noise": 1e100}
+LATEST = 1e40  # time
 COUNTS = ("width", "n_data", "batch_size", "modes")
 OVERRIDES = ("width", "n_data", "batch_size", "richness")  # parameters that a grid may have
 GRID = ("time", "step", *OVERRIDES)
@@ -84,14 +89,14 @@ class FeatureLearning:
             _check_number(field.name, getattr(self, field.name))
         if math.isfinite(self.batch_size) and math.isfinite(self.n_data):
             raise ValueError(
-                "a fixed data set is trained on as a whole, and fresh batches are one pass over "
+                "A fixed data set is trained on as a whole, and fresh batches are one pass over "
                 f"endless data, so give n_data or batch_size, not both; got n_data={self.n_data:g} "
-                f"and batch_size={self.batch_size:g}"
+                f"and batch_size={self.batch_size:g}."
             )
         if math.isfinite(self.batch_size) and self.step_size == 0:
             raise ValueError(
-                "the noise of fresh batches is in proportion to step_size, which must be positive "
-                f"with a finite batch_size, got batch_size={self.batch_size:g} and step_size=0"
+                "The noise of fresh batches is in proportion to step_size, which must be positive "
+                f"with a finite batch_size, got batch_size={self.batch_size:g} and step_size=0."
             )
 
     def solve(self, grid: Any, *, solver: str = "reduced") -> pl.DataFrame:
@@ -110,11 +115,7 @@ class FeatureLearning:
         at whole steps. Raises BadTable, NotConverged and, where a solver does not apply,
         ValueError.
         """
-        if solver not in SOLVERS:
-            raise ValueError(
-                f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}."
-                f"{nearest(solver, SOLVERS)}"
-            )
+        check_choice("solver", solver, SOLVERS)
         frame = rows_of(grid, GRID, PREDICTED)
         parts = [
             _predicted(model, rows, solver).with_columns(pl.Series("_row", index))
@@ -125,11 +126,11 @@ class FeatureLearning:
     def learned(self, time: ArrayLike, modes: ArrayLike) -> Float[np.ndarray, "times modes"]:
         """f_k at each time (from 0) for each mode k (from 1); a mean over draws of A(0) and of the
         data where these are finite. Raises ValueError."""
-        times, k = (np.atleast_1d(np.asarray(item, float)) for item in (time, modes))
-        if times.ndim > 1 or not (np.isfinite(times) & (times >= 0)).all() or not times.size:
-            raise ValueError(f"time must be one or more finite numbers from 0, got {time!r}")
-        if k.ndim > 1 or not ((k >= 1) & (k <= self.modes) & (k % 1 == 0)).all() or not k.size:
-            raise ValueError(f"modes must be whole numbers from 1 to {self.modes:g}, got {modes!r}")
+        times = check_array("time", time, "one or more finite numbers from 0", low=0)
+        accepted = f"whole numbers from 1 to {self.modes:g}"
+        k = check_array("modes", modes, accepted, low=1)
+        if not ((k <= self.modes) & (k % 1 == 0)).all():
+            raise ValueError(f"The modes must be {accepted}, got {shown(modes)}.")
         return curves.learned(self, times, k)
 
     def simulate(self, grid: Any, *, seeds: int = 8, seed: int = 0) -> pl.DataFrame:
@@ -140,6 +141,8 @@ class FeatureLearning:
         from kleiber.theory.feature_learning_draws import simulate
 
         frame = rows_of(grid, GRID, (*PREDICTED, "seed"))
+        seeds, seed = check_whole("seeds", seeds, low=1), check_whole("seed", seed)
+        check_rows(seeds * frame.height, len(frame.columns) + len(PREDICTED) + 1)
         parts = [simulate(model, rows, seeds, seed) for model, rows, _ in _models(self, frame)]
         found = pl.concat(parts, how="diagonal")
         return found.rename({"growth": "kernel_growth"} if "growth" in found.columns else {})
@@ -176,13 +179,13 @@ class FeatureLearning:
         Width is what is optimised, so that the record's must be infinite; so must n_data. Raises
         ValueError.
         """
-        values = np.atleast_1d(np.asarray(compute, float))
-        if values.ndim > 1 or not values.size or not (np.isfinite(values) & (values > 0)).all():
-            raise ValueError(f"compute must be positive and finite, got {compute!r}")
+        values = check_array("compute", compute, "positive and finite", above=0)
+        if (values > LARGEST_COMPUTE).any():
+            raise ValueError(f"The compute may be up to {LARGEST_COMPUTE:g}, got {shown(compute)}.")
         if math.isfinite(self.width) or math.isfinite(self.n_data):
             raise ValueError(
-                "a frontier chooses the width itself and knows no limit of data, so both must be "
-                f"infinite, got width={self.width:g} and n_data={self.n_data:g}"
+                "A frontier chooses the width itself and knows no limit of data, so both must be "
+                f"infinite, got width={self.width:g} and n_data={self.n_data:g}."
             )
         return pl.DataFrame(frontiers.frontier(self, values))
 
@@ -201,7 +204,7 @@ def _models(
         try:
             each = replace(model, **given)
         except ValueError as error:
-            raise BadTable(f"The grid cannot be solved: {error}.") from error
+            raise BadTable(f"The grid cannot be solved. {error}") from error
         found.append((each, rows.drop("_row"), rows["_row"]))
     return found
 
@@ -232,6 +235,8 @@ def _times(model: FeatureLearning, rows: pl.DataFrame) -> Float[np.ndarray, "row
         raise BadTable(
             f"Column {given[0]!r} must be finite and not negative, got {values.min():g}."
         )
+    if (latest := float(values.max())) > LATEST:
+        raise BadTable(f"Column {given[0]!r} may go up to {LATEST:g}, got {latest:g}.")
     if given[0] == "time":
         return values
     if model.step_size == 0:
@@ -251,20 +256,25 @@ def _steps(model: FeatureLearning, rows: pl.DataFrame) -> Any:
 
 def _check_number(name: str, value: Any) -> None:
     """Raise ValueError with one sentence for a parameter out of range."""
-    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
     if name in COUNTS:
-        if not number >= 1 or (math.isfinite(number) and number % 1):
-            raise ValueError(f"{name} must be a whole number from 1 or infinite, got {value!r}")
+        accepted = "a whole number from 1 or infinite"
+        number = check_number(name, value, accepted, low=1, endless=True)
+        if math.isfinite(number):
+            check_whole(name, value, 1, int(LARGEST_SIZE), accepted=accepted)
         return
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    if check_number(name, value) > MOST.get(name, math.inf):
+        raise ValueError(f"The {name} may be up to {MOST[name]:g}, got {shown(value)}.")
     if name == "capacity" and value <= 1:
         raise ValueError(
-            f"capacity must be above 1, so that the features have a finite variance, got {value!r}"
+            f"The capacity must be above 1, so that the features have a finite variance, got "
+            f"{shown(value)}."
         )
     if name == "source" and value <= 0:
-        raise ValueError(f"source must be positive, got {value!r}")
+        raise ValueError(f"The source must be positive, got {shown(value)}.")
     if name in ("richness", "step_size", "noise") and value < 0:
-        raise ValueError(f"{name} must not be negative, got {value!r}")
-    if name == "depth" and (value < 2 or value % 1):
-        raise ValueError(f"depth counts weight layers, a whole number from 2, got {value!r}")
+        raise ValueError(f"The {name} must not be negative, got {shown(value)}.")
+    if name == "depth" and not (2 <= value <= DEEPEST and value % 1 == 0):
+        raise ValueError(
+            f"The depth counts weight layers, a whole number from 2 to {DEEPEST:,}, got "
+            f"{shown(value)}."
+        )

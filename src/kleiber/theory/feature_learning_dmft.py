@@ -81,8 +81,8 @@ def solve_dmft(
     if 8 * size**2 * modes.lam.size > LARGEST:
         most = int(np.sqrt(LARGEST / 8 / modes.lam.size)) - 1
         raise ValueError(
-            f"this theory holds every pair of steps for each of {modes.lam.size} modes, so that it "
-            f"reaches step {most}; got {last}. Further on, solve over time"
+            f"This theory holds every pair of steps for each of {modes.lam.size} modes, so that it "
+            f"reaches step {most}; got {last}; further on, solve over time."
         )
     found = sweep(model, modes, size)
     at = np.asarray(steps, int)

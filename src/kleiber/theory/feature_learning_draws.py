@@ -28,6 +28,7 @@ import polars as pl
 from jaxtyping import Float, Int
 from scipy.special import zeta
 
+from kleiber.arguments import check_memory
 from kleiber.errors import BadTable
 from kleiber.maths.seeds import stream
 from kleiber.maths.spectrum import power_law
@@ -89,11 +90,13 @@ def simulate(model: Model, grid: pl.DataFrame, seeds: int, seed: int) -> pl.Data
     0.02 over the largest rate. Between steps losses are interpolated linearly. The numbers of a
     seed do not depend on how many there are. Raises BadTable and ValueError.
     """
-    if isinstance(seeds, bool) or seeds < 1:
-        raise ValueError(f"seeds must be a whole number from 1, got {seeds!r}")
     if model.depth != 2:
-        raise ValueError(f"only depth 2 is simulated, got depth={model.depth}")
+        raise ValueError(f"Only depth 2 is simulated, got depth={model.depth}.")
     modes, units = sizes(model)
+    what = f"a system of {units:.3g} units and {modes:.3g} modes"
+    data = model.n_data if np.isfinite(model.n_data) else 1
+    size = 16 * (units + int(data)) * (modes + units)
+    check_memory(what, size, "take a smaller width, n_data or modes")
     eta = model.step_size or gentle_step(model, modes)
     asked = _asked(grid, eta)
     low = np.floor(asked).astype(int)

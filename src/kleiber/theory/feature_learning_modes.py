@@ -78,7 +78,9 @@ def _with_tail(modes: Modes, capacity: float, decay: float, last: float, end: fl
         return (last ** (1 - power) - far) / (power - 1)
 
     power = rest(decay)
-    lam = rest(decay + capacity) / power
+    lam = rest(decay + capacity) / power if power > 0 else last**-capacity
+    if lam == 0:  # smaller than any float: the tail adds nothing
+        return modes
     return Modes(
         np.append(modes.lam, lam),
         np.append(modes.count, rest(capacity) / lam),

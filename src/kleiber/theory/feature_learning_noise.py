@@ -140,6 +140,8 @@ def readout_of(
     p: Float[np.ndarray, "*rows"], gamma: float, depth: int
 ) -> Float[np.ndarray, "*rows"]:
     """n with n (1 + gamma n)^(L - 1) = p >= 0."""
+    if gamma == 0:
+        return p
     if depth == 2:
         return 2 * p / (1 + np.sqrt(1 + 4 * gamma * p))
     n = np.minimum(p, (p / max(gamma, 1e-300) ** (depth - 1)) ** (1 / depth))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sized
 from typing import Any, cast
 
 import numpy as np
 import polars as pl
 
-from kleiber.errors import BadTable, listed, nearest
+from kleiber.arguments import check_memory
+from kleiber.errors import BadTable, listed, nearest, shown
 from kleiber.table import as_frame
 
 MOST_ROWS = 5_000_000  # of a crossed grid
@@ -36,6 +37,11 @@ def rows_of(grid: Any, known: Collection[str], predicted: Iterable[str]) -> pl.D
     return frame
 
 
+def check_rows(rows: int, columns: int) -> None:
+    """ValueError where a simulated table of so many rows would not fit in memory."""
+    check_memory(f"a table of {rows:,} rows", 8 * rows * columns, "ask for fewer seeds or points")
+
+
 def crossed(grid: Mapping[str, Any], known: Collection[str]) -> pl.DataFrame:
     """Every combination of the columns' values; BadTable for an unknown name, an empty column or
     more than 5 million rows."""
@@ -43,11 +49,21 @@ def crossed(grid: Mapping[str, Any], known: Collection[str]) -> pl.DataFrame:
     for name, values in grid.items():
         if name not in known:
             raise BadTable(
-                f"The grid has no use for {name!r}; it takes {listed(known)}.{nearest(name, known)}"
+                f"The grid has no use for {shown(name)}; it takes {listed(known)}."
+                f"{nearest(name, known)}"
             )
-        columns[name] = np.atleast_1d(np.asarray(values))
-        if columns[name].ndim > 1 or columns[name].size == 0:
-            raise BadTable(f"Column {name!r} of the grid must be a value or a list of values.")
+        accepted = f"Column {name!r} of the grid must be a value or a list of values"
+        if isinstance(values, Sized) and not isinstance(values, str) and len(values) > MOST_ROWS:
+            raise BadTable(
+                f"Column {name!r} of the grid has {len(values):,} values; it may have up to "
+                f"{MOST_ROWS:,}."
+            )
+        try:
+            columns[name] = np.atleast_1d(np.asarray(values))
+        except (ValueError, TypeError):
+            raise BadTable(f"{accepted}, got {shown(values)}.") from None
+        if columns[name].ndim > 1 or not columns[name].size or columns[name].dtype.kind in "OcV":
+            raise BadTable(f"{accepted}, got {shown(values)}.")
     if not columns:
         raise BadTable(f"The grid has no columns; it takes {listed(known)}.")
     rows = math.prod(item.size for item in columns.values())

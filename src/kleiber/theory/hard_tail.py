@@ -38,7 +38,6 @@ the intrinsic part, for "fixed" tau = 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from numbers import Real
 from typing import Any, get_args
 
 import numpy as np
@@ -46,19 +45,23 @@ import polars as pl
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-from kleiber.errors import BadTable, listed, nearest
+from kleiber.arguments import check_array, check_memory, check_number, check_whole
+from kleiber.errors import BadTable, listed, nearest, shown
 from kleiber.maths.quadrature import Failure, Levels, Mixture, PrecisionLaw, failure, tabulate
 from kleiber.maths.ridge import deterministic_risk
 from kleiber.maths.slopes import window_slope
 from kleiber.maths.spectrum import power_law
 from kleiber.table import numbers
-from kleiber.theory.grid import rows_of
+from kleiber.theory.grid import check_rows, rows_of
 from kleiber.theory.hard_tail_draws import draw_losses, measure
 
 Points = Float[np.ndarray, "points"]
 WINDOW = (10.0, 1e3)  # attempts over which slopes are taken
 POINTS = 15  # of such a window, evenly spaced in log k
+LARGEST = 1e100  # of a parameter; its square is taken
+MOST = {"tail": 50.0, "capacity": 1000.0, "source": 1000.0}
 LARGEST_K = 1e15
+LARGEST_RHO = 1e100  # its square is taken
 LARGEST_DRAW = 2 * 10**8  # numbers of one training set
 TRAINED = ("loss", "rho", "window_exponent", "crossover")
 TRIED = ("failure", "intrinsic", "bias", "local_exponent", "hard_share")
@@ -89,7 +92,7 @@ class HardTail:
         kinds = get_args(PrecisionLaw)
         if self.precision not in kinds:
             raise ValueError(
-                f"precision must be one of {', '.join(kinds)}, got {self.precision!r}."
+                f"The precision must be one of {', '.join(kinds)}, got {shown(self.precision)}."
                 f"{nearest(str(self.precision), kinds)}"
             )
 
@@ -123,13 +126,14 @@ class HardTail:
 
         k from 1 to 1e15, real, one number or a list; rho one number from 0. Raises ValueError.
         """
-        if np.size(rho) != 1 or np.ndim(k) > 1:
-            raise ValueError(
-                "failure takes one rho and one k or a list of k, got shapes "
-                f"{np.shape(rho)} and {np.shape(k)}; solve takes a grid of both"
-            )
-        attempts = np.atleast_1d(np.asarray(k, float))
+        rho = _rhos(rho)
+        attempts = check_array("k", k, "a number of attempts or a list of them")
         _check_attempts(attempts)
+        if rho.size != 1:
+            raise ValueError(
+                "The method failure takes one rho and one k or a list of k, got shapes "
+                f"{np.shape(rho)} and {np.shape(k)}; solve takes a grid of both."
+            )
         levels = tabulate(self._mixture, _rhos(rho), (float(attempts.min()), float(attempts.max())))
         return np.exp(failure(levels, attempts).log_total[0])
 
@@ -141,9 +145,10 @@ class HardTail:
         The slope is taken at `points` values of k, evenly spaced in log k from low to high. Raises
         ValueError.
         """
+        low, high = check_number("low", low), check_number("high", high)
         _check_window((low, high))
-        if points < 2:
-            raise ValueError(f"a slope needs at least 2 points, got {points}")
+        points = check_whole("points", points, low=2)
+        check_memory(f"{points:,} points", 8 * points * np.size(rho), "ask for fewer points")
         k = np.geomspace(low, high, points)
         levels = tabulate(self._mixture, _rhos(rho), (low, high))
         return -window_slope(np.log(k), failure(levels, k).log_total)
@@ -180,8 +185,8 @@ class HardTail:
                 f"{LARGEST_DRAW // self.dimension} for {self.dimension} dimensions, got "
                 f"{float(n.min()):g} to {float(n.max()):g}."
             )
-        if isinstance(seeds, bool) or seeds < 1:
-            raise ValueError(f"seeds must be a whole number from 1, got {seeds!r}")
+        seeds, seed = check_whole("seeds", seeds, low=1), check_whole("seed", seed)
+        check_rows(seeds * frame.height, len(frame.columns) + len(TRAINED) + len(TRIED))
         each, at = np.unique(np.ones(frame.height) if k is None else k, return_inverse=True)
         parts = list[pl.DataFrame]()
         for member in range(seeds):
@@ -209,7 +214,7 @@ class HardTail:
         """
         fixed = self.precision == "fixed"
         intrinsic = np.inf if fixed else self.tail
-        spread = float(_rhos(rho)[0])
+        spread = check_number("rho", rho, "a number from 0", low=0)
         bias = np.inf if spread == 0 else 0.0 if self.precision == "gamma" else spread**-2
         found = {"intrinsic": intrinsic, "bias": bias, "inference": min(intrinsic, bias)}
         if fixed or self.tail > 2:
@@ -226,9 +231,9 @@ class HardTail:
         a training set, the loss is the mean over features and signs of the noise alone. Raises
         ValueError where it is infinite.
         """
-        n = np.atleast_1d(np.asarray(n_data, float))
-        if not (np.isfinite(n) & (n >= 1)).all():
-            raise ValueError(f"n_data must be finite and from 1, got {float(n.min()):g}")
+        n = check_array("n_data", n_data, "finite and from 1", low=1)
+        if label_noise is not None:
+            check_number("label_noise", label_noise, "a variance, a number from 0", low=0)
         variance = self.label_noise if label_noise is None else label_noise
         spectrum = power_law(self.dimension, 1 + self.capacity)
         source = power_law(self.dimension, self.source, first=self.signal**2)
@@ -278,7 +283,7 @@ class HardTail:
         try:
             return frame, np.sqrt(self.loss(each)) / self.noise, index
         except ValueError as error:
-            raise BadTable(f"The grid cannot be solved: {error}.") from error
+            raise BadTable(f"The grid cannot be solved. {error}") from error
 
 
 def _tried(found: Failure, index: Any, at: Any) -> list[pl.Series]:
@@ -327,7 +332,7 @@ def _attempts(frame: pl.DataFrame) -> Float[np.ndarray, "rows"] | None:
     try:
         _check_attempts(k)
     except ValueError as error:
-        raise BadTable(f"Column 'k': {error}.") from error
+        raise BadTable(f"Column 'k' of the grid: {error}") from error
     return k
 
 
@@ -335,31 +340,34 @@ def _check_attempts(k: Float[np.ndarray, "attempts"]) -> None:
     bad = k[~((k >= 1) & (k <= LARGEST_K))]
     if k.size == 0 or bad.size:
         given = listed((f"{value:g}" for value in np.unique(bad)), 3) or "none"
-        raise ValueError(f"attempts must be from 1 to {LARGEST_K:g}, got {given}")
+        raise ValueError(f"The attempts k must be from 1 to {LARGEST_K:g}, got {given}.")
 
 
 def _check_window(window: tuple[float, float]) -> None:
-    if not 1 <= window[0] < window[1] <= LARGEST_K:
-        raise ValueError(
-            f"a window must be two rising numbers of attempts from 1 to {LARGEST_K:g}, got {window}"
-        )
+    accepted = f"two rising numbers of attempts, low and high, from 1 to {LARGEST_K:g}"
+    ends = check_array("window", window, accepted)
+    if len(ends) != 2 or not 1 <= ends[0] < ends[1] <= LARGEST_K:
+        raise ValueError(f"A window must be {accepted}, got {shown(window)}.")
 
 
 def _rhos(rho: ArrayLike) -> Float[np.ndarray, "rhos"]:
     """rho as an array; ValueError unless finite and not negative."""
-    values = np.atleast_1d(np.asarray(rho, float)).ravel()
-    if values.size == 0 or not (np.isfinite(values) & (values >= 0)).all():
-        raise ValueError(f"rho must be finite and not negative, got {rho!r}")
+    values = check_array("rho", rho, "finite and not negative", low=0)
+    if (values > LARGEST_RHO).any():
+        raise ValueError(f"The rho may be up to {LARGEST_RHO:g}, got {shown(rho)}.")
     return values
 
 
 def _check_number(name: str, value: Any) -> None:
     """Raise ValueError with one sentence for a parameter out of range."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
-    if name == "dimension" and (value < 1 or value % 1):
-        raise ValueError(f"dimension must be a whole number from 1, got {value!r}")
+    check_number(name, value)
+    if name == "dimension":
+        check_memory(f"a dimension of {shown(value)}", 8 * 16 * check_whole(name, value, low=1))
     if name in ("tail", "noise", "tolerance", "signal") and value <= 0:
-        raise ValueError(f"{name} must be positive, got {value!r}")
+        raise ValueError(f"The {name} must be positive, got {shown(value)}.")
+    if abs(value) > (most := MOST.get(name, LARGEST)) or 0 < abs(value) < 1 / LARGEST:
+        raise ValueError(
+            f"The {name} may be 0 or from {1 / LARGEST:g} to {most:g}, got {shown(value)}."
+        )
     if name in ("ridge", "capacity", "source") and value < 0:
-        raise ValueError(f"{name} must not be negative, got {value!r}")
+        raise ValueError(f"The {name} must not be negative, got {shown(value)}.")

@@ -38,7 +38,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -47,9 +46,10 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from scipy.special import expit
 
+from kleiber.arguments import check_number, check_whole
 from kleiber.errors import BadTable
 from kleiber.table import numbers
-from kleiber.theory.grid import rows_of
+from kleiber.theory.grid import check_rows, rows_of
 from kleiber.theory.perceptron_draws import Sample, Trained, draw_sample, train_flow, train_ridge
 from kleiber.theory.perceptron_limits import EARLY_AMPLITUDE as EARLY_AMPLITUDE
 from kleiber.theory.perceptron_limits import MasterOptimum as MasterOptimum
@@ -97,9 +97,7 @@ class Perceptron:
     load: float = 5.0
 
     def __post_init__(self) -> None:
-        load: Any = self.load
-        if isinstance(load, bool) or not isinstance(load, Real) or not 0 < float(load) < math.inf:
-            raise ValueError(f"load must be a finite positive number, got {load!r}")
+        check_number("load", self.load, "a finite positive number", above=0)
 
     def solve(self, grid: Any) -> pl.DataFrame:
         """The grid (a column norm, in the paper's convention) with the columns named above.
@@ -194,13 +192,11 @@ class Perceptron:
         size: int,
     ) -> pl.DataFrame:
         """Draw, train and measure each member."""
-        if isinstance(seeds, bool) or seeds < 1:
-            raise ValueError(f"seeds must be a whole number from 1, got {seeds!r}")
+        seeds, seed = check_whole("seeds", seeds, low=1), check_whole("seed", seed)
+        check_rows(seeds * frame.height, len(frame.columns) + len(MEASURED) + 3)
         most = int(math.sqrt(LARGEST_DRAW / max(self.load, 1.0)))
-        if isinstance(size, bool) or not 2 <= size <= most:
-            raise ValueError(
-                f"size must be a whole number from 2 to {most} at load {self.load:g}, got {size!r}"
-            )
+        accepted = f"a whole number from 2 to {most} at load {self.load:g}"
+        size = check_whole("size", size, 2, most, accepted=accepted)
         parts = list[pl.DataFrame]()
         for member in range(seeds):
             sample = draw_sample(self.load, size, seed, member)

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr
 
+from kleiber.arguments import check_array
 from kleiber.errors import NotConverged
 from kleiber.theory.perceptron_saddle import FAR, solve_saddle
 
@@ -143,10 +144,7 @@ def flow_time(norm: ArrayLike) -> Points:
 
 def check_positive(name: str, values: ArrayLike) -> Points:
     """The values as an array; ValueError unless they are finite and positive."""
-    found = np.atleast_1d(np.asarray(values, float))
-    if found.ndim > 1 or found.size == 0 or not (np.isfinite(found) & (found > 0)).all():
-        raise ValueError(f"{name} takes finite positive numbers, one or a list, got {values!r}")
-    return found
+    return check_array(name, values, "finite positive numbers, one or a list", above=0)
 
 
 def _miss(z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:

@@ -28,23 +28,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.errors import BadTable
+from kleiber.arguments import check_memory, check_number, check_whole
+from kleiber.errors import BadTable, shown
 from kleiber.maths.seeds import stream
 from kleiber.table import numbers
-from kleiber.theory.grid import rows_of
+from kleiber.theory.grid import check_rows, rows_of
 from kleiber.theory.one_ticket import cells_error, relu_bound
 
 PREDICTED = ("n_tickets", "mse", "averaged", "local_exponent", "approximation", "two_term")
 POINTS = 64  # of the grid of x on which drawn nets are measured
 MODES = 8  # independent cosines that make one ticket's error
 SHARED_MODE = 2  # the cosine that makes b(x)
+LARGEST = 1e50  # of a parameter; its fourth power is taken
 LARGEST_DRAW = 10**7  # tickets of one net
 
 
@@ -97,7 +98,8 @@ class Tickets:
         The number of tickets must be whole. Raises BadTable and ValueError.
         """
         frame, width = self._rows(grid, ("n_tickets", "mse", "seed"))
-        _check_seeds(seeds)
+        seeds, seed = check_whole("seeds", seeds, low=1), check_whole("seed", seed)
+        check_rows(seeds * frame.height, len(frame.columns) + 3)
         each, index = np.unique(width, return_inverse=True)
         mse = np.stack([(self.draw(float(n), seeds=seeds, seed=seed) ** 2).mean(1) for n in each])
         count = pl.Series("n_tickets", self.tickets * width)
@@ -120,7 +122,9 @@ class Tickets:
         coefficients. Nets of one width and seed stay the same when seeds or widths are added.
         Raises ValueError.
         """
-        _check_seeds(seeds)
+        seeds, seed = check_whole("seeds", seeds, low=1), check_whole("seed", seed)
+        check_memory(f"{seeds:,} nets", 8 * seeds * POINTS, "ask for fewer seeds")
+        check_number("width", width, "a number from 1", low=1)
         try:
             _, (number,) = self._rows({"width": [width]}, ())
         except BadTable as error:
@@ -214,20 +218,16 @@ def _cosines() -> Float[np.ndarray, "modes points"]:
     return math.sqrt(2) * np.cos(np.pi * np.arange(1, MODES + 1)[:, None] * at)
 
 
-def _check_seeds(seeds: int) -> None:
-    if isinstance(seeds, bool) or seeds < 1 or seeds % 1:
-        raise ValueError(f"seeds must be a whole number from 1, got {seeds!r}")
-
-
 def _check_number(name: str, value: Any) -> None:
     """Raise ValueError with one sentence for a parameter out of range."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
-    if name == "dimension" and (value < 1 or value % 1):
-        raise ValueError(f"dimension must be a whole number from 1, got {value!r}")
+    check_number(name, value)
+    if name == "dimension":
+        check_whole(name, value, low=1)
+    if name != "dimension" and abs(value) > LARGEST:
+        raise ValueError(f"The {name} may be up to {LARGEST:g}, got {shown(value)}.")
     if name in ("spread", "tickets", "radius") and value <= 0:
-        raise ValueError(f"{name} must be positive, got {value!r}")
+        raise ValueError(f"The {name} must be positive, got {shown(value)}.")
     if name == "bias" and value < 0:
-        raise ValueError(f"bias must not be negative, got {value!r}")
+        raise ValueError(f"The bias must not be negative, got {shown(value)}.")
     if name == "correlation" and not -1 < float(value) <= 1:
-        raise ValueError(f"correlation must be above -1 and at most 1, got {value!r}")
+        raise ValueError(f"The correlation must be above -1 and at most 1, got {shown(value)}.")

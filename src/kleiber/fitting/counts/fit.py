@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.errors import BadTable, listed, nearest
+from kleiber.arguments import check_flag, check_memory, check_text, check_whole
+from kleiber.errors import BadTable, listed, nearest, shown
 from kleiber.fitting.counts.along import fit_along
 from kleiber.fitting.counts.batch import Batch, pack
 from kleiber.fitting.counts.beta import beta_binomial, zero_inflated
@@ -47,10 +48,10 @@ RARE = 0.1  # if the mean success rate is below this
 
 def find_family(name: str) -> Callable[[Float[np.ndarray, "pairs 2"]], Family]:
     """The family of that name; BadTable with the nearest name for any other."""
-    folded = name.strip().lower().replace("-", "_")
+    folded = check_text("family", name, "the name of a family").strip().lower().replace("-", "_")
     if folded not in FAMILIES:
         raise BadTable(
-            f"No family is called {name!r}.{nearest(folded, FAMILIES)} There are: "
+            f"No family is called {shown(name)}.{nearest(folded, FAMILIES)} There are: "
             f"{', '.join(FAMILIES)}."
         )
     return FAMILIES[folded]
@@ -82,12 +83,18 @@ def fit_counts(
     resampled problems, the same problems in all groups. ``CountFit.misfit`` compares the family
     with others and with the successes. Raises BadTable.
     """
+    if stopped is not None:
+        check_flag("stopped", stopped)
+    if along is not None:
+        check_text("along", along, "the name of a column or None")
+    check_whole("seed", seed)
     frame = as_frame(table)
     make = find_family(family)
     level = check_level(level)
-    check_draws(draws, least=0)
+    draws = check_draws(draws, least=0)
+    check_memory(f"{draws:,} draws", 8 * draws * frame.height, "ask for fewer draws")
     if prior not in (None, "straight"):
-        raise BadTable(f"prior is None or 'straight', got {prior!r}.")
+        raise BadTable(f"The prior is None or 'straight', got {shown(prior)}.")
     columns = group_columns(frame, by)
     if along is not None:
         numbers(frame, along, positive=True)

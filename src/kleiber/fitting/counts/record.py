@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.errors import BadTable, nearest
+from kleiber.arguments import check_array, check_call, check_number
+from kleiber.errors import BadTable, nearest, reason, shown
 from kleiber.fitting.counts.batch import Batch
 from kleiber.fitting.counts.contour import drop_of, trace_contour
 from kleiber.fitting.counts.family import Family
@@ -138,7 +139,7 @@ class CountFit:
         if isinstance(quantity, str):
             if quantity not in self.family.params:
                 raise BadTable(
-                    f"{self.family.name} has no parameter {quantity!r}; it has "
+                    f"The family {self.family.name} has no parameter {shown(quantity)}; it has "
                     f"{', '.join(self.family.params)}.{nearest(quantity, self.family.params)}"
                 )
             name = quantity
@@ -146,10 +147,10 @@ class CountFit:
             def what(u: np.ndarray) -> np.ndarray:
                 return np.asarray(self.family.outer(u)[name])[:, None]
         else:
-            function = quantity
+            function = check_call("quantity", quantity, "a parameter's name or a function of them")
 
             def what(u: np.ndarray) -> np.ndarray:
-                return np.asarray(function(self.family.outer(u)), float)[:, None]
+                return _call(function, self.family.outer(u))[:, None]
 
         low, high = (end[:, 0] for end in self._range(what, level))
         if isinstance(quantity, str) and quantity == self.family.exponent:
@@ -166,9 +167,7 @@ class CountFit:
         times its attempts. Where attempts are too few for the law, whole k up to the fewest
         attempts get what was measured without it, and others no value.
         """
-        ks = np.atleast_1d(np.asarray(k, float))
-        if ks.size == 0 or not (np.isfinite(ks) & (ks >= 1)).all():
-            raise BadTable(f"k counts attempts, numbers from 1; got {k!r}.")
+        ks = check_array("k", k, "one or more numbers from 1", low=1, error=BadTable)
 
         def passed(u: np.ndarray) -> np.ndarray:
             return np.clip(-np.expm1(self.family.log_failure(u, ks)), 0.0, 1.0)
@@ -193,7 +192,8 @@ class CountFit:
         that window would give; the law's own exponent is its limit for late windows.
         """
         if observable not in ("failure", "neg_log_pass"):
-            raise BadTable(f"A window is of 'failure' or 'neg_log_pass', got {observable!r}.")
+            raise BadTable(f"A window is of 'failure' or 'neg_log_pass', got {shown(observable)}.")
+        low, high = (check_number(n, x) for n, x in (("low", low), ("high", high)))
         if not 1 <= low < high:
             raise BadTable(
                 f"A window goes from k = low to high, 1 <= low < high; got {low}, {high}."
@@ -309,3 +309,15 @@ class CountFit:
         if len(self.groups) == 1:
             values = values[0]
         return values.item() if np.ndim(values) == 0 else values
+
+
+def _call(function: Callable[..., Any], params: Mapping[str, Any]) -> np.ndarray:
+    """A user's function of the parameters at many points; BadTable for what gives no numbers."""
+    try:
+        found = np.asarray(function(params), float)
+        return np.broadcast_to(found, np.shape(next(iter(params.values()))))
+    except Exception as error:
+        raise BadTable(
+            "The quantity must be a function of a mapping from parameters to arrays that gives "
+            f"one number each; it raised {type(error).__name__}: {reason(error)}."
+        ) from error
