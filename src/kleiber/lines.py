@@ -92,7 +92,9 @@ def header(file: Path) -> list[str]:
 def csv_row_numbers(file: Path, frame: pl.DataFrame) -> Int[np.ndarray, "rows"]:
     """The line of a CSV file on which each row of its frame ends, counted from 1."""
     with file.open("rb") as handle:
-        breaks = sum(piece.count(b"\n") for piece in iter(lambda: handle.read(PIECE), b""))
+        breaks = 0
+        while piece := handle.read(PIECE):
+            breaks += piece.count(b"\n")
         handle.seek(-1, 2)
         ended = handle.read() == b"\n"
     if breaks + (not ended) == frame.height + 1:

@@ -6,6 +6,8 @@ is left after a filter still names the row that the user sees in the file.
 
 from __future__ import annotations
 
+from typing import cast
+
 import polars as pl
 
 from kleiber.columns import FILE_ROW
@@ -26,5 +28,5 @@ def name_row(table: pl.DataFrame, index: int) -> str:
 def row_numbers(table: pl.DataFrame) -> list[int]:
     """The numbers by which messages call the rows of a table, as in ``name_row``."""
     if FILE_ROW in table.columns:
-        return table[FILE_ROW].to_list()
+        return cast("list[int]", table[FILE_ROW].to_list())
     return list(range(1, table.height + 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -90,7 +90,7 @@ def read_quantity(name: str, value: Any, *, zero: bool = False) -> Quantity:
     except (TypeError, ValueError, OverflowError):
         given = np.asarray(None)
     if isinstance(value, Mapping | str | bytes):
-        raise ValueError(f"The value of {name} must be a number, got {shown(value)}.")
+        raise ValueError(f"The value of {name} must be a number, got {shown(cast('Any', value))}.")
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if given.dtype.kind == "O" and given.ndim == 0 and not number and value is not None:
         if not hasattr(value, "__mul__"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -131,8 +131,9 @@ def compare_steps(
     check_text("beyond", beyond, "the name of a column")
     if origins is not None:
         thresholds = "a list of thresholds or None"
-        if not isinstance(origins, Sequence | np.ndarray) or len(origins):
-            origins = check_array("origins", origins, thresholds).tolist()
+        given: Any = origins
+        if not isinstance(given, Sequence | np.ndarray) or len(cast("Any", given)):
+            origins = check_array("origins", given, thresholds).tolist()
     if beyond not in frame.columns:
         raise BadTable(
             f"There is no column {shown(beyond)} to extrapolate along; the table has "

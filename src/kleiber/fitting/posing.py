@@ -74,11 +74,12 @@ class Settings:
 
 def _check_pair(name: str, pair: Any) -> None:
     """BadArgument for what is no (value, spread)."""
-    if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(pair) != 2:
-        raise refuse(name, "a pair (value, spread)", pair)
-    for value in pair:
+    items: Any = pair
+    if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(items) != 2:
+        raise refuse(name, "a pair (value, spread)", items)
+    for value in items:
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise refuse(name, "a pair of numbers (value, spread)", pair)
+            raise refuse(name, "a pair of numbers (value, spread)", items)
 
 
 def pose_table(

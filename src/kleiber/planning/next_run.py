@@ -126,7 +126,9 @@ def _check_limits(
     for name, ends in limits.items():
         accepted = "a pair of numbers (low, high)"
         if not isinstance(ends, Sequence) or isinstance(ends, str) or len(cast("Any", ends)) != 2:
-            raise BadPlan(f"The limits of {name} must be {accepted}, got {shown(ends)}.")
+            raise BadPlan(
+                f"The limits of {name} must be {accepted}, got {shown(cast('Any', ends))}."
+            )
         low, high = (
             check_number(f"limits[{name!r}]", each, accepted, endless=True, error=BadPlan)
             for each in cast("Sequence[Any]", ends)
