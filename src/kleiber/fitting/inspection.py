@@ -167,7 +167,7 @@ def _worst(seen: Seen, tangent: Tangent | None) -> tuple[FarRow, ...]:
     numbers = _number_rows(seen)
     return tuple(
         FarRow(
-            numbers[k],
+            numbers[int(k)],
             float(seen.gap[k]),
             None if tangent is None else float(scaled[k] / tangent.scale),
         )
@@ -210,7 +210,7 @@ def _find_floor(
     rows = below if many else np.intersect1d(below, np.flatnonzero(alone))
     order = rows[np.argsort(seen.measured[rows], kind="stable")]
     numbers = _number_rows(seen)
-    return Floor(far, tuple(numbers[k] for k in order)) if len(rows) else None
+    return Floor(far, tuple(numbers[int(k)] for k in order)) if len(rows) else None
 
 
 def _local_scale(seen: Seen) -> float:

@@ -96,7 +96,7 @@ def find_twins(
     origin = first[which.ravel()]
     again = np.flatnonzero(origin != np.arange(len(frame)))
     numbers = row_numbers(frame)
-    return tuple((numbers[origin[row]], numbers[row]) for row in again[:MOST])
+    return tuple((numbers[int(origin[row])], numbers[int(row)]) for row in again[:MOST])
 
 
 def widening(values: Float[np.ndarray, "rows"], groups: Int[np.ndarray, "rows"]) -> float:

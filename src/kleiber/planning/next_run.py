@@ -125,10 +125,9 @@ def _check_limits(
     made: dict[str, tuple[float, float]] = {}
     for name, ends in limits.items():
         accepted = "a pair of numbers (low, high)"
-        if not isinstance(ends, Sequence) or isinstance(ends, str) or len(cast("Any", ends)) != 2:
-            raise BadPlan(
-                f"The limits of {name} must be {accepted}, got {shown(cast('Any', ends))}."
-            )
+        given: Any = ends
+        if not isinstance(ends, Sequence) or isinstance(ends, str) or len(given) != 2:
+            raise BadPlan(f"The limits of {name} must be {accepted}, got {shown(given)}.")
         low, high = (
             check_number(f"limits[{name!r}]", each, accepted, endless=True, error=BadPlan)
             for each in cast("Sequence[Any]", ends)
