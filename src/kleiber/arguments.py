@@ -45,7 +45,7 @@ def check_number(
 ) -> float:
     """A real number from `low` (and more than `above`) to `high`, infinite only if `endless`."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        raise refuse(name, accepted, cast("Any", cast("Any", value)), error)
+        raise refuse(name, accepted, cast("Any", value), error)
     try:
         number = float(value)
     except OverflowError:  # a whole number that no float holds
@@ -69,7 +69,7 @@ def check_whole(
     if not accepted:
         accepted = f"a whole number from {low}" + (f" to {high:,}" if high is not None else "")
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
-        raise refuse(name, accepted, cast("Any", cast("Any", value)), error)
+        raise refuse(name, accepted, cast("Any", value), error)
     whole = isinstance(value, Integral) or (math.isfinite(value) and float(value).is_integer())
     number = int(cast("Any", value)) if whole else -1
     if not whole or number < low or (high is not None and number > high):
@@ -183,7 +183,7 @@ def check_array(
     """Finite numbers, one or several, from `low` and more than `above`, as one row."""
     kind = np.asarray(value, dtype=None if _even(value) else object).dtype.kind
     if kind not in "iufO" or isinstance(value, str | bytes | Mapping) or value is None:
-        raise refuse(name, accepted, cast("Any", cast("Any", value)), error)
+        raise refuse(name, accepted, cast("Any", value), error)
     try:
         array = np.atleast_1d(np.asarray(value, dtype=float))
     except FAULTS as fault:

@@ -240,7 +240,10 @@ def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[s
             "are too narrow, whatever they are"
         )
     if unsettled:
-        notes.append(f"{unsettled} of {draws} draws had not settled; intervals include them as is")
+        stopped = f", of {ask.draws} that were asked for," if draws < ask.draws else ""
+        notes.append(
+            f"{unsettled} of {draws} draws{stopped} had not settled; intervals include them as is"
+        )
     notes.extend(_few_rows(solved, ask))
     if solved.status is not Status.TOO_FEW_POINTS and not draws:
         notes.append("no draws: intervals of the fit come from the covariance alone")

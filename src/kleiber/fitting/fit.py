@@ -31,6 +31,8 @@ from kleiber.maths.seeds import stream
 from kleiber.rows import given_columns
 from kleiber.table import as_frame
 
+GLANCE = 200  # draws after which is judged whether more are worth it
+HOPELESS = 0.5  # share of draws that do not settle, above which no more are made
 DEFAULT_NOISE = Noise("log", delta=1e-3)  # the field's convention since Hoffmann et al. 2022
 
 
@@ -182,6 +184,8 @@ def _draw(solved: Solved, ask: Settings) -> Generator[Progress, None, Drawn]:
         unsettled += int((~run.converged).sum())
         done += len(run.point)
         yield Progress(done, run.total)
+        if done >= GLANCE and unsettled > HOPELESS * done:
+            break  # no interval can come of it, and such draws cost a hundred times the others
     return Drawn(np.concatenate(points), unsettled)
 
 
