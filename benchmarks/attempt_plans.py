@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 import kleiber
-from kleiber.fitting.counts.fit import fit_counts
-from kleiber.maths.gamma import log_rising
+from kleiber.attempts.fit import fit_counts
+from kleiber.attempts.gamma import log_rising
 from kleiber.planning.curve import Curve
 
 CHECKPOINTS = np.geomspace(1.0, 64.0, 7)

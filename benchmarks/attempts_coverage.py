@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 from scipy import special
 
-from kleiber.reduce.attempts import pass_at_k
-from kleiber.reduce.attempts_errors import failure_of, share_interval
+from kleiber.attempts.counts import pass_at_k
+from kleiber.attempts.errors import failure_of, share_interval
 
 ATTEMPTS, LEVEL = 20, 0.95
 SHAPES = ((0.3, 10.0), (0.1, 100.0), (0.5, 0.5), (2.0, 2.0), (300.0, 300.0))

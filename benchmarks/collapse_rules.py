@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from kleiber.reduce.collapse import dynamical_exponents
-from kleiber.reduce.collapse_record import NAMES
-from kleiber.theory.perceptron import master_curve, master_optimum
+from kleiber.systems.implicit_bias.collapse import dynamical_exponents
+from kleiber.systems.implicit_bias.collapse_record import NAMES
+from kleiber.systems.implicit_bias.perceptron import master_curve, master_optimum
 
 
 @dataclass(frozen=True)

@@ -20,12 +20,12 @@ import numpy as np
 import polars as pl
 from scipy import special, stats
 
-from kleiber.fitting.counts.batch import Batch, pack
-from kleiber.fitting.counts.contour import drop_of, trace_contour
-from kleiber.fitting.counts.family import Family
-from kleiber.fitting.counts.fit import FAMILIES
-from kleiber.fitting.counts.newton import Peak, maximise
-from kleiber.reduce.attempts_table import Counts
+from kleiber.attempts.batch import Batch, pack
+from kleiber.attempts.contour import drop_of, trace_contour
+from kleiber.attempts.family import Family
+from kleiber.attempts.fit import FAMILIES
+from kleiber.attempts.newton import Peak, maximise
+from kleiber.attempts.table import Counts
 
 LEVEL, LOW, HIGH = 0.95, 0.93, 0.97
 SLOW = ("scaled_beta", "lid")  # a tenth of the tables: each takes seconds

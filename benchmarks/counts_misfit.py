@@ -16,9 +16,9 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from kleiber.fitting.counts.fit import fit_counts
-from kleiber.fitting.counts.judge import CountStatus
-from kleiber.fitting.counts.misfit import RARE
+from kleiber.attempts.fit import fit_counts
+from kleiber.attempts.judge import CountStatus
+from kleiber.attempts.misfit import RARE
 
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 Cell = tuple[str, str, Draw, int, int]  # planted, fitted, p of fresh problems, problems, attempts

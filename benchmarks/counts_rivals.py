@@ -25,8 +25,8 @@ import numpy as np
 import polars as pl
 from scipy import optimize, special
 
-from kleiber.fitting.counts.fit import fit_counts
-from kleiber.reduce.attempts_errors import failure_of
+from kleiber.attempts.errors import failure_of
+from kleiber.attempts.fit import fit_counts
 
 FAR = 10_000
 KS = np.unique(np.round(np.geomspace(1, FAR, 20)))

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.reduce.ensemble import EnsembleVerdict, judge_ensemble
+from kleiber.systems.lottery_tickets.ensemble import EnsembleVerdict, judge_ensemble
 
 POINTS = 32
 DEAD, FAR = 0.15, 10.0

@@ -24,9 +24,8 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
+from kleiber.systems.feature_learning import dmft, draws
 from kleiber.theory import FeatureLearning
-from kleiber.theory import feature_learning_dmft as dmft
-from kleiber.theory import feature_learning_draws as draws
 
 TIMES = {"time": np.geomspace(1, 1e9, 60)}
 ACCURACY = 0.01

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from paper_figures import BLUE, FOLDER, GREEN, GREY, RED, panel, shades, write_figures
 
 from kleiber.claim import Context
-from kleiber.papers import keep_folder
-from kleiber.papers.feature_learning_circle import (
+from kleiber.reports.figure import ramp_colours
+from kleiber.systems.check import keep_folder
+from kleiber.systems.feature_learning.claims.circle import (
     FIRST,
     LAZY,
     circle_runs,
@@ -34,10 +35,15 @@ from kleiber.papers.feature_learning_circle import (
     source,
     time_exponents,
 )
-from kleiber.papers.feature_learning_images import MODERATE, RICH, forecast, passes, window
-from kleiber.papers.feature_learning_width import HIGH, LOW, WIDTHS, best_widths, width_table
-from kleiber.reports.figure import ramp_colours
-from kleiber.theory.feature_learning import FeatureLearning
+from kleiber.systems.feature_learning.claims.images import MODERATE, RICH, forecast, passes, window
+from kleiber.systems.feature_learning.claims.width import (
+    HIGH,
+    LOW,
+    WIDTHS,
+    best_widths,
+    width_table,
+)
+from kleiber.systems.feature_learning.theory import FeatureLearning
 
 DECAYS = (0.75, 1.0, 1.25, 1.5, 2.0)
 END = 200.0

@@ -18,16 +18,16 @@ from matplotlib.figure import Figure
 from paper_figures import BLUE, FOLDER, GREY, RED, panel, shades, write_figures
 
 import kleiber
+from kleiber.attempts.counts import pass_at_k
+from kleiber.attempts.fit import fit_counts
+from kleiber.attempts.trend import Trend
 from kleiber.claim import Context
 from kleiber.data.runs import load_runs
-from kleiber.fitting.counts.fit import fit_counts
-from kleiber.fitting.counts.trend import Trend
-from kleiber.papers.hard_tail_heads import heads
-from kleiber.papers.hard_tail_split import Split, best_split, loss_of
-from kleiber.papers.hard_tail_tails import EARLY, TAIL, failures, fit_saturation
-from kleiber.reduce.attempts import pass_at_k
 from kleiber.reports.figure import ramp_colours
-from kleiber.theory.linear_head import average_heads, window_exponents
+from kleiber.systems.hard_tail.claims.heads import heads
+from kleiber.systems.hard_tail.claims.split import Split, best_split, loss_of
+from kleiber.systems.hard_tail.claims.tails import EARLY, TAIL, failures, fit_saturation
+from kleiber.systems.hard_tail.heads import average_heads, window_exponents
 
 SEEDS = 30
 WEIGHT = 1e-4  # of the loss in the total loss of figure 2

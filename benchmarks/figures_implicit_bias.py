@@ -25,12 +25,12 @@ from paper_figures import BLUE, FOLDER, GREY, RED, shades, write_figures
 import kleiber
 from kleiber.claim import Context
 from kleiber.data.runs import load_runs
-from kleiber.papers.implicit_bias_networks import NAMES, PUBLISHED
-from kleiber.papers.implicit_bias_training import RELEASED, TEXTBOOK, collapse_of
-from kleiber.papers.keeping import keep_folder
-from kleiber.reduce.collapse import measure_collapse, rescale_curves
-from kleiber.reduce.collapse_record import Collapse
-from kleiber.theory.perceptron import early_curve, master_curve, master_optimum
+from kleiber.systems.implicit_bias.claims.networks import NAMES, PUBLISHED
+from kleiber.systems.implicit_bias.claims.training import RELEASED, TEXTBOOK, collapse_of
+from kleiber.systems.implicit_bias.collapse import measure_collapse, rescale_curves
+from kleiber.systems.implicit_bias.collapse_record import Collapse
+from kleiber.systems.implicit_bias.perceptron import early_curve, master_curve, master_optimum
+from kleiber.systems.keeping import keep_folder
 
 MODELS, DATASETS = ("CNN", "ResNet", "ViT"), ("MNIST", "CIFAR10", "CIFAR100")
 LOADS = (3.1, 6.25, 12.5, 25.0, 50.0, 100.0)

@@ -21,18 +21,18 @@ from matplotlib.figure import Figure
 from paper_figures import BLUE, FOLDER, GREY, RED, panel, write_figures
 
 from kleiber.claim import Context
-from kleiber.networks.tickets import mean_squares
-from kleiber.networks.tickets_shares import picture
-from kleiber.networks.tickets_subsets import extrapolate_neurons
-from kleiber.papers.keeping import keep_folder
-from kleiber.papers.lottery_tickets_ensembling import ensembles, kept
-from kleiber.papers.lottery_tickets_exponents import exponent_row
-from kleiber.papers.lottery_tickets_narrow import GRID, SQUARE, trained
-from kleiber.papers.lottery_tickets_rivals import along_training
-from kleiber.papers.lottery_tickets_runs import final, losses
-from kleiber.reduce.width_exponent import width_curve
 from kleiber.reports.figure import ramp_colours
-from kleiber.theory.one_ticket import best_ticket, flat_channel, relu_bound
+from kleiber.systems.keeping import keep_folder
+from kleiber.systems.lottery_tickets.claims.ensembling import ensembles, kept
+from kleiber.systems.lottery_tickets.claims.exponents import exponent_row
+from kleiber.systems.lottery_tickets.claims.narrow import GRID, SQUARE, trained
+from kleiber.systems.lottery_tickets.claims.rivals import along_training
+from kleiber.systems.lottery_tickets.claims.runs import final, losses
+from kleiber.systems.lottery_tickets.nets import mean_squares
+from kleiber.systems.lottery_tickets.one_ticket import best_ticket, flat_channel, relu_bound
+from kleiber.systems.lottery_tickets.shares import picture
+from kleiber.systems.lottery_tickets.subsets import extrapolate_neurons
+from kleiber.systems.lottery_tickets.width_exponent import width_curve
 
 WIDTHS = (8, 16, 32, 64, 128)
 

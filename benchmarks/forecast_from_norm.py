@@ -19,7 +19,7 @@ import polars as pl
 
 import kleiber
 from kleiber.data.runs import load_runs
-from kleiber.reduce.collapse_curves import Curve, find_optimum, read_curves
+from kleiber.systems.implicit_bias.collapse_curves import Curve, find_optimum, read_curves
 
 CUTS = (0.3, 0.5, 0.7, 0.85, 1.0)
 LEFT_OUT = (0, 1, 2)  # n_data between the largest complete run and the one forecast

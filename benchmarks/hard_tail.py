@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from kleiber.maths.quadrature import Mixture, failure, tabulate
+from kleiber.systems.hard_tail.quadrature import Mixture, failure, tabulate
 from kleiber.theory import HardTail
 
 RHO = np.array([0, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 30])

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from kleiber.claim import Context, Estimate, Verdict
-from kleiber.networks.tickets import draw_nets
-from kleiber.papers import check
-from kleiber.papers.keeping import keep_folder
-from kleiber.papers.lottery_tickets_ensembling import WINDOW
-from kleiber.papers.lottery_tickets_exponents import exponent, exponent_row
-from kleiber.papers.lottery_tickets_narrow import GRID, SQUARE, trained
-from kleiber.papers.lottery_tickets_rivals import sensitivity
-from kleiber.papers.lottery_tickets_runs import nets as runs
-from kleiber.papers.lottery_tickets_settings import find
-from kleiber.reduce.tickets import Finding, judge_tickets
+from kleiber.systems.check import check
+from kleiber.systems.keeping import keep_folder
+from kleiber.systems.lottery_tickets.claims.ensembling import WINDOW
+from kleiber.systems.lottery_tickets.claims.exponents import exponent, exponent_row
+from kleiber.systems.lottery_tickets.claims.narrow import GRID, SQUARE, trained
+from kleiber.systems.lottery_tickets.claims.rivals import sensitivity
+from kleiber.systems.lottery_tickets.claims.runs import nets as runs
+from kleiber.systems.lottery_tickets.claims.settings import find
+from kleiber.systems.lottery_tickets.judge import Finding, judge_tickets
+from kleiber.systems.lottery_tickets.nets import draw_nets
 
 TABLES = ("exponents", "dimensions", "tests", "claims")
 SCHEDULES = {"constant": "constant", "step": "stepped", "cosine": "cosine to 0"}

@@ -19,9 +19,9 @@ from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from kleiber.networks.tickets import Nets, make_nets
-from kleiber.networks.tickets_intervals import mean_of
-from kleiber.networks.tickets_pairs import judge_pairs
+from kleiber.systems.lottery_tickets.intervals import mean_of
+from kleiber.systems.lottery_tickets.nets import Nets, make_nets
+from kleiber.systems.lottery_tickets.pairs import judge_pairs
 
 TOLERANCES = (0.05, 0.1, 0.2, 0.5)
 PAIRED = 0.1  # of the pairs, in the paired sets

@@ -20,8 +20,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
+from kleiber.systems.implicit_bias.perceptron import flow_curve, master_curve, references
 from kleiber.theory import Perceptron
-from kleiber.theory.perceptron import flow_curve, master_curve, references
 
 GOAL_POINT, GOAL_CURVE = 0.030, 1.0  # CPU seconds
 NORMS = np.geomspace(1e-2, 1e2, 60)

@@ -19,10 +19,10 @@ import numpy as np
 from scipy.special import zeta
 
 from kleiber.claim import Estimate
-from kleiber.reduce.spectrum import estimate_spectrum
-from kleiber.reduce.spectrum_fit import default_window, resolved_curve
-from kleiber.reduce.spectrum_modes import Samples, modes_of
-from kleiber.reduce.spectrum_noise import fit_source
+from kleiber.systems.feature_learning.spectrum import estimate_spectrum
+from kleiber.systems.feature_learning.spectrum_fit import default_window, resolved_curve
+from kleiber.systems.feature_learning.spectrum_modes import Samples, modes_of
+from kleiber.systems.feature_learning.spectrum_noise import fit_source
 
 Found = dict[str, Estimate]
 CAPACITIES, SOURCES, NOISES = (1.3, 1.8, 2.5), (0.3, 0.8, 1.5), (0.0, 0.01, 0.1)

@@ -13,16 +13,24 @@ FLOORS = {
     0: "arguments formula columns errors files filters lines formats rows table version",
     1: "domain law maths claim",
     2: "laws data counting experiment",
-    3: "theory networks",
-    4: "reduce sweeps",
+    3: "networks",
+    4: "sweeps",
     5: "fitting",
-    6: "planning",
-    7: "reports",
-    8: "papers",
-    9: "cli app __main__",
+    6: "attempts",
+    7: "planning reduce",
+    8: "systems",
+    9: "theory",
+    10: "reports",
+    11: "cli app __main__",
 }
 FLOOR_OF = {unit: floor for floor, units in FLOORS.items() for unit in units.split()}
-ONLY_IN = {"torch": "networks", "matplotlib": "reports", "plotly": "reports"}
+ONLY_IN = {
+    "torch": ("networks", "systems"),
+    "matplotlib": ("reports",),
+    "plotly": ("reports",),
+}
+SHARED = ("check", "grid", "keeping", "theories")  # modules of systems/ that are no system
+FACADES = ("reduce", "theory")  # typed by imports under TYPE_CHECKING, which only they may have
 LONGEST = 400
 
 
@@ -40,7 +48,7 @@ def imports(name: str, file: Path, known: dict[str, Path]) -> Iterator[str]:
     package = ["kleiber", *filter(None, name.split("."))]
     if file.name != "__init__.py":
         package = package[:-1]
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in walk(ast.parse(file.read_text()), skip=name in FACADES):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -52,6 +60,17 @@ def imports(name: str, file: Path, known: dict[str, Path]) -> Iterator[str]:
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
             if node.args and isinstance(node.args[0], ast.Constant):
                 yield str(node.args[0].value)
+
+
+def walk(tree: ast.AST, *, skip: bool) -> Iterator[ast.AST]:
+    """Every node of a tree, those under ``if TYPE_CHECKING`` skipped where that is asked."""
+    for node in ast.iter_child_nodes(tree):
+        if skip and isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for other in node.orelse:
+                yield from (other, *walk(other, skip=skip))
+            continue
+        yield node
+        yield from walk(node, skip=skip)
 
 
 def cycle(graph: dict[str, set[str]]) -> list[str]:
@@ -79,9 +98,22 @@ def unit_of(name: str) -> str:
     return name.split(".")[0]
 
 
+def system_of(name: str) -> str:
+    """The system that a module belongs to, "" for one that belongs to none."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "systems" and parts[1:] and parts[1] not in SHARED else ""
+
+
+def room_of(name: str) -> str:
+    """The system or the unit that a module belongs to."""
+    return f"systems.{system_of(name)}" if system_of(name) else unit_of(name)
+
+
 def judge(name: str, target: str, source: Path) -> str:
     """What is wrong with module `name` importing `target` of the package, or ""."""
     mine, theirs = unit_of(name), unit_of(target)
+    if (other := system_of(target)) and other != system_of(name):
+        return f"{name} imports the system {other}: {target}"
     if mine == theirs:
         return ""
     if FLOOR_OF[theirs] > FLOOR_OF[mine]:
@@ -104,8 +136,8 @@ def faults(source: Path) -> list[str]:
             continue
         for target in imports(name, file, known):
             top, _, rest = target.partition(".")
-            if top in ONLY_IN and unit_of(name) != ONLY_IN[top]:
-                found.append(f"{name} imports {top}, which only {ONLY_IN[top]} may")
+            if unit_of(name) not in ONLY_IN.get(top, (unit_of(name),)):
+                found.append(f"{name} imports {top}, which only {' and '.join(ONLY_IN[top])} may")
             if top != "kleiber" or not name:
                 continue  # another package, or the façade, which may import everything
             if not rest:
@@ -119,6 +151,10 @@ def faults(source: Path) -> list[str]:
         unit: {unit_of(t) for n in graph if unit_of(n) == unit for t in graph[n]} - {unit}
         for unit in FLOOR_OF
     }
+    for name in sorted(known):
+        users = {room_of(n) for n in graph if name in graph[n]}
+        if unit_of(name) == "maths" and len(users) == 1 and users != {"maths"}:
+            found.append(f"{name} is used by {users.pop()} alone; it belongs there")
     found += ["cycle: " + " -> ".join(path) for g in (graph, units) if (path := cycle(g))]
     return [sentence for sentence in found if sentence]
 
@@ -148,8 +184,33 @@ BAD_TREES = {
         "law imports upwards: cli",
     ),
     "sideways": (
-        {"theory/a.py": "from kleiber.networks import net", "networks/net.py": ""},
-        "theory.a imports sideways: networks.net",
+        {"planning/a.py": "from kleiber.reduce import net", "reduce/net.py": ""},
+        "planning.a imports sideways: reduce.net",
+    ),
+    "core to system": (
+        {"fitting/a.py": "from kleiber.systems.b import c", "systems/b/c.py": ""},
+        "fitting.a imports the system b: systems.b.c",
+    ),
+    "system to system": (
+        {"systems/a/x.py": "from kleiber.systems.b import c", "systems/b/c.py": ""},
+        "systems.a.x imports the system b: systems.b.c",
+    ),
+    "systems' own modules to a system": (
+        {"systems/check.py": "from kleiber.systems.b import c", "systems/b/c.py": ""},
+        "systems.check imports the system b: systems.b.c",
+    ),
+    "types in a façade, and no more": (
+        {
+            "theory.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
+            "    from kleiber.systems.b.c import d\nelse:\n    from kleiber.systems.b.e import d",
+            "systems/b/c.py": "",
+            "systems/b/e.py": "",
+        },
+        "theory imports the system b: systems.b.e",
+    ),
+    "one room's mathematics": (
+        {"fitting/a.py": "from kleiber.maths import b", "fitting/c.py": "", "maths/b.py": ""},
+        "maths.b is used by fitting alone",
     ),
     "cycle of modules": (
         {
@@ -161,12 +222,16 @@ BAD_TREES = {
     "cycle of units": (
         {
             "law.py": "from kleiber.maths.a import x",
+            "claim.py": "from kleiber.maths.a import x",
             "maths/a.py": "",
             "maths/b.py": "from kleiber.law import y",
         },
         "cycle: law -> maths -> law",
     ),
-    "torch": ({"fitting/a.py": "import torch.nn as nn"}, "imports torch, which only networks may"),
+    "torch": (
+        {"fitting/a.py": "import torch.nn as nn"},
+        "imports torch, which only networks and systems may",
+    ),
     "matplotlib": (
         {"cli.py": "def draw():\n    from matplotlib import pyplot"},
         "imports matplotlib, which only reports may",
@@ -199,6 +264,9 @@ def test_a_sound_tree_has_no_fault(tmp_path: Path) -> None:
         "table.py": "import numpy.linalg\nfrom kleiber.errors import BadTable",
         "errors.py": "x = 1\n" * 400,
         "law.py": "from kleiber.maths import roots\nfrom kleiber import table",
+        "networks/roots.py": "from kleiber.maths import roots",
+        "systems/a/x.py": "import torch\nfrom kleiber.systems import grid",
+        "systems/grid.py": "",
         "maths/roots.py": "from kleiber.errors import BadTable",
         "networks/net.py": "import torch",
         "fitting/fit.py": "from ..law import Law\nfrom .status import Status",
@@ -214,6 +282,6 @@ def plant(root: Path, files: dict[str, str]) -> None:
     (root / "__init__.py").touch()
     for name, text in files.items():
         file = root / name
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         (file.parent / "__init__.py").touch()
         file.write_text(text)

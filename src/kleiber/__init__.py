@@ -8,13 +8,12 @@ from kleiber.version import __version__
 
 if TYPE_CHECKING:
     from kleiber import laws, reduce, theory
+    from kleiber.attempts.fit import fit_counts
     from kleiber.claim import Claim, Estimate, Verdict
     from kleiber.errors import BadExperiment, BadFormula, BadLaw, BadPlan, BadTable, NotConverged
     from kleiber.experiment import Experiment, read_experiment
     from kleiber.fitting.compare import Comparison, compare
-    from kleiber.fitting.counts.fit import fit_counts
     from kleiber.fitting.fit import fit
-    from kleiber.fitting.forecast import NormForecast, forecast_from_norm
     from kleiber.fitting.groups import GroupFit, GroupFits, fit_groups
     from kleiber.fitting.intervals import Interval
     from kleiber.fitting.noise import Noise
@@ -26,13 +25,14 @@ if TYPE_CHECKING:
     from kleiber.fitting.status import Status
     from kleiber.law import Domain, Law, fraction, law_from_formula, positive, real
     from kleiber.networks import train
-    from kleiber.papers import check
     from kleiber.planning import cost
     from kleiber.planning.attempts import AttemptPlan, plan_attempts
     from kleiber.planning.frontier import sensitivity, trace_frontier
     from kleiber.planning.next_run import next_run
     from kleiber.planning.plan import Plan, plan
     from kleiber.sweeps.run import sweep
+    from kleiber.systems.check import check
+    from kleiber.systems.implicit_bias.forecast import NormForecast, forecast_from_norm
     from kleiber.table import read_table, write_table
 
 __all__ = [

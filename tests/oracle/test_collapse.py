@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 
 from kleiber import reduce
-from kleiber.reduce.collapse import average_rescaled, measure_collapse
-from kleiber.reduce.collapse_window import AUTHORS
-from kleiber.theory.perceptron import master_curve, master_optimum
+from kleiber.systems.implicit_bias.collapse import average_rescaled, measure_collapse
+from kleiber.systems.implicit_bias.collapse_window import AUTHORS
+from kleiber.systems.implicit_bias.perceptron import master_curve, master_optimum
 
 DataPath = Callable[[str], Path]
 TABLE = {  # gamma_1, gamma_2, gamma_measured, sigma

@@ -13,12 +13,12 @@ import pytest
 from scipy import stats
 
 import kleiber
-from kleiber.fitting.counts.batch import pack
-from kleiber.fitting.counts.beta import beta_binomial
-from kleiber.fitting.counts.mixtures import kumaraswamy, scaled_beta
-from kleiber.maths.gamma import digamma_rising, log_rising, trigamma_rising
-from kleiber.reduce.attempts import pass_at_k
-from kleiber.reduce.attempts_table import read_counts
+from kleiber.attempts.batch import pack
+from kleiber.attempts.beta import beta_binomial
+from kleiber.attempts.counts import pass_at_k
+from kleiber.attempts.gamma import digamma_rising, log_rising, trigamma_rising
+from kleiber.attempts.mixtures import kumaraswamy, scaled_beta
+from kleiber.attempts.table import read_counts
 
 # model -> pass@1, pass@78 (what is listed as pass@100), pass@10k, never solved, a, s.e. of log a, b
 TABLE = {

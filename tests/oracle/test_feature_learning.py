@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from kleiber.maths.slopes import window_slope
+from kleiber.systems.feature_learning.flow import Spectrum, march
 from kleiber.theory import FeatureLearning
-from kleiber.theory.feature_learning_flow import Spectrum, march
 
 ALPHA, BETA, GAMMA = 1.5, 0.5, 1.0
 

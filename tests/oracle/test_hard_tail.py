@@ -14,10 +14,10 @@ import pytest
 from scipy import stats
 from scipy.special import gamma
 
-from kleiber.maths.ridge import deterministic_risk, solve_ridge
 from kleiber.maths.spectrum import power_law
+from kleiber.systems.hard_tail.draws import draw_losses
+from kleiber.systems.hard_tail.ridge import deterministic_risk, solve_ridge
 from kleiber.theory import HardTail
-from kleiber.theory.hard_tail_draws import draw_losses
 
 RHO = [0, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 30]
 # (tail, tolerance/noise, low, high): F at each rho

@@ -11,7 +11,7 @@ import pytest
 
 from kleiber.data.cifar10h import HumanLabels, load_cifar10h
 from kleiber.data.images import load_images
-from kleiber.theory.linear_head import (
+from kleiber.systems.hard_tail.heads import (
     WINDOW,
     average_heads,
     class_features,
@@ -19,7 +19,7 @@ from kleiber.theory.linear_head import (
     teach_heads,
     window_exponents,
 )
-from kleiber.theory.patches import learn_patches, patch_features
+from kleiber.systems.hard_tail.patches import learn_patches, patch_features
 
 SIZES = (8, 16, 32, 48, 64, 96, 128, 256, 512, 1024, 2048, 8000)
 QUICK = (8, 48, 128, 1024)

@@ -18,7 +18,7 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-from kleiber.theory.perceptron import (
+from kleiber.systems.implicit_bias.perceptron import (
     EARLY_AMPLITUDE,
     Perceptron,
     early_curve,
@@ -28,7 +28,7 @@ from kleiber.theory.perceptron import (
     master_optimum,
     references,
 )
-from kleiber.theory.perceptron_saddle import solve_saddle
+from kleiber.systems.implicit_bias.perceptron_saddle import solve_saddle
 
 TABLE = [  # load, Hebb, norm_opt, error_opt, Bayes, maximal stability, kappa
     (0.5, 0.336493, 0.763, 0.322407, 0.322395, 0.328850, None),

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 import kleiber
+from kleiber.attempts.fit import fit_counts
 from kleiber.data.runs import load_runs
-from kleiber.fitting.counts.fit import fit_counts
 from kleiber.planning.attempts import plan_attempts
 from kleiber.planning.curve import Curve
 from kleiber.planning.spending import pose_spending
 from kleiber.planning.split import split
-from kleiber.planning.theory_curve import hard_tail_curve
-from kleiber.theory.hard_tail import HardTail
+from kleiber.systems.hard_tail.curve import hard_tail_curve
+from kleiber.systems.hard_tail.theory import HardTail
 
 THEORY = HardTail(noise=1.0, tolerance=1.0, dimension=100, tail=2.5)
 BEYOND = {"n_data": (105.0, 1e9)}  # the interpolation peak, as in the notes (least squares)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kleiber.theory import Tickets
-from kleiber.theory.one_ticket import (
+from kleiber.systems.lottery_tickets.one_ticket import (
     best_ticket,
     cells_error,
     fit_ticket,
@@ -19,6 +18,7 @@ from kleiber.theory.one_ticket import (
     relu_bound,
     silu_derivative,
 )
+from kleiber.theory import Tickets
 
 TABLE = [  # slope, offset, output, mse: the best offset for the slope
     (1.6, -1.468, 1.98, 4.13e-4),

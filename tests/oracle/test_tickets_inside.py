@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from kleiber import Experiment
-from kleiber.networks.tickets import Nets, keep_nets, mean_squares, outputs, take_nets
-from kleiber.networks.tickets_pairs import judge_pairs, judge_solo
-from kleiber.networks.tickets_shares import participation
-from kleiber.networks.tickets_subsets import refitted_errors, scaled_curve
-from kleiber.reduce.ensemble import judge_ensemble
+from kleiber.systems.lottery_tickets.ensemble import judge_ensemble
+from kleiber.systems.lottery_tickets.nets import Nets, keep_nets, mean_squares, outputs, take_nets
+from kleiber.systems.lottery_tickets.pairs import judge_pairs, judge_solo
+from kleiber.systems.lottery_tickets.shares import participation
+from kleiber.systems.lottery_tickets.subsets import refitted_errors, scaled_curve
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.slow

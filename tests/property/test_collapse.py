@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kleiber.reduce.collapse import measure_collapse
+from kleiber.systems.implicit_bias.collapse import measure_collapse
 
 SIZES = (100.0, 200.0, 400.0, 800.0, 1600.0)
 RULES = st.sampled_from(("authors", "robust"))

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import kleiber
-from kleiber.fitting.counts.beta import beta_binomial, zero_inflated
-from kleiber.maths.gamma import digamma_rising, log_rising, trigamma_rising
-from kleiber.reduce.attempts import pass_at_k
-from kleiber.reduce.attempts_errors import failure_of
+from kleiber.attempts.beta import beta_binomial, zero_inflated
+from kleiber.attempts.counts import pass_at_k
+from kleiber.attempts.errors import failure_of
+from kleiber.attempts.gamma import digamma_rising, log_rising, trigamma_rising
 
 
 @given(n=st.integers(1, 60), share=st.floats(0, 1), p=st.floats(1e-6, 1))

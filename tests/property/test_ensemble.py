@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kleiber.reduce.ensemble import judge_ensemble
+from kleiber.systems.lottery_tickets.ensemble import judge_ensemble
 from kleiber.theory import Tickets
 
 CASES = 60

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kleiber.maths import band
-from kleiber.maths.ridge import solve_ridge
 from kleiber.maths.spectrum import power_law
+from kleiber.systems.hard_tail import band
+from kleiber.systems.hard_tail.draws import draw_losses
+from kleiber.systems.hard_tail.ridge import solve_ridge
 from kleiber.theory import HardTail
-from kleiber.theory.hard_tail_draws import draw_losses
 
 SEEDS = 80
 # capacity, tail, noise, dimension, ridge, source, signal, precision

@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from kleiber.attempts.counts import check_draws, pass_at_k
+from kleiber.attempts.errors import failure_of
+from kleiber.attempts.table import read_counts
 from kleiber.errors import BadTable
-from kleiber.reduce.attempts import check_draws, pass_at_k
-from kleiber.reduce.attempts_errors import failure_of
-from kleiber.reduce.attempts_table import read_counts
 
 
 def table(**changes: object) -> dict[str, object]:

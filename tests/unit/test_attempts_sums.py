@@ -10,10 +10,10 @@ import pytest
 from scipy import special, stats
 
 import kleiber
+from kleiber.attempts.counts import pass_at_k
+from kleiber.attempts.errors import failure_of, mean_failure, share_interval
+from kleiber.attempts.table import read_counts
 from kleiber.errors import BadTable
-from kleiber.reduce.attempts import pass_at_k
-from kleiber.reduce.attempts_errors import failure_of, mean_failure, share_interval
-from kleiber.reduce.attempts_table import read_counts
 
 RNG = np.random.default_rng(11)
 WON = RNG.binomial(30, RNG.beta(0.5, 2, 40))

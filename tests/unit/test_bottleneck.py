@@ -12,7 +12,7 @@ from kleiber.fitting.noise import Noise
 from kleiber.law import restrict
 from kleiber.laws.bottleneck import bottleneck_exponents
 from kleiber.planning.plan import plan
-from kleiber.theory.feature_learning import FeatureLearning
+from kleiber.systems.feature_learning.theory import FeatureLearning
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from kleiber import papers
 from kleiber.claim import Claim, Context, Estimate, estimate
 from kleiber.cli import check as command
 from kleiber.cli import main
-from kleiber.papers import Paper, catalogue, check, find
-from kleiber.papers.keeping import source_digest
+from kleiber.systems.check import Paper, catalogue, check, find
+from kleiber.systems.keeping import source_digest
 
 Counter = dict[str, int]
 

@@ -14,8 +14,8 @@ from kleiber import reduce
 from kleiber.claim import Estimate
 from kleiber.cli import app
 from kleiber.errors import BadTable
-from kleiber.reduce.collapse import measure_collapse, rescale_curves
-from kleiber.reduce.collapse_curves import (
+from kleiber.systems.implicit_bias.collapse import measure_collapse, rescale_curves
+from kleiber.systems.implicit_bias.collapse_curves import (
     Curve,
     Curves,
     find_lowest,
@@ -23,9 +23,9 @@ from kleiber.reduce.collapse_curves import (
     read_curves,
     read_items,
 )
-from kleiber.reduce.collapse_fit import fit_line
-from kleiber.reduce.collapse_table import collapse
-from kleiber.reduce.collapse_window import AUTHORS, Window, authors_window
+from kleiber.systems.implicit_bias.collapse_fit import fit_line
+from kleiber.systems.implicit_bias.collapse_table import collapse
+from kleiber.systems.implicit_bias.collapse_window import AUTHORS, Window, authors_window
 
 SIZES = (100.0, 200.0, 400.0, 800.0)
 X = np.geomspace(1e-2, 10, 40)

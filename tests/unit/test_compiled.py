@@ -22,10 +22,10 @@ from kleiber.fitting import compiled, source
 from kleiber.fitting.bootstrap import refit
 from kleiber.fitting.compiled import compile_kernel, worth_compiling
 from kleiber.fitting.fit import fit
+from kleiber.fitting.levenberg import Local
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.problem import Problem, look, minimise, pose
 from kleiber.law import Law, positive, real
-from kleiber.maths.levenberg import Local
 from kleiber.maths.machine_code import cache_folder
 from kleiber.maths.seeds import stream
 

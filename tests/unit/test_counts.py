@@ -10,16 +10,16 @@ import pytest
 from scipy.special import betaln, ndtr
 
 import kleiber
+from kleiber.attempts.batch import pack
+from kleiber.attempts.beta import beta_binomial, zero_inflated
+from kleiber.attempts.contour import drop_of, trace_contour
+from kleiber.attempts.family import differenced
+from kleiber.attempts.fit import FAMILIES
+from kleiber.attempts.grid import lay_grid
+from kleiber.attempts.lid import log_failure, nodes
+from kleiber.attempts.newton import maximise
+from kleiber.attempts.table import read_counts
 from kleiber.errors import BadTable
-from kleiber.fitting.counts.batch import pack
-from kleiber.fitting.counts.beta import beta_binomial, zero_inflated
-from kleiber.fitting.counts.contour import drop_of, trace_contour
-from kleiber.fitting.counts.family import differenced
-from kleiber.fitting.counts.fit import FAMILIES
-from kleiber.fitting.counts.grid import lay_grid
-from kleiber.fitting.counts.lid import log_failure, nodes
-from kleiber.fitting.counts.newton import maximise
-from kleiber.reduce.attempts_table import read_counts
 
 
 def plant(p: np.ndarray, attempts: int, seed: int = 0, **columns: Any) -> pl.DataFrame:

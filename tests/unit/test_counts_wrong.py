@@ -10,14 +10,14 @@ import pytest
 from scipy import integrate, stats
 
 import kleiber
+from kleiber.attempts.batch import pack
+from kleiber.attempts.beta import beta_binomial
+from kleiber.attempts.fit import FAMILIES
+from kleiber.attempts.misfit import CLOSED, weigh_successes
+from kleiber.attempts.mixtures import kumaraswamy, scaled_beta
+from kleiber.attempts.newton import maximise
+from kleiber.attempts.table import read_counts
 from kleiber.errors import BadTable
-from kleiber.fitting.counts.batch import pack
-from kleiber.fitting.counts.beta import beta_binomial
-from kleiber.fitting.counts.fit import FAMILIES
-from kleiber.fitting.counts.misfit import CLOSED, weigh_successes
-from kleiber.fitting.counts.mixtures import kumaraswamy, scaled_beta
-from kleiber.fitting.counts.newton import maximise
-from kleiber.reduce.attempts_table import read_counts
 
 ASKED = [*((name, None) for name in FAMILIES), ("beta_binomial", "straight")]
 

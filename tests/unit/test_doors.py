@@ -24,8 +24,8 @@ from beartype.roar import BeartypeException
 import kleiber
 from kleiber import counting, laws, reduce, theory
 from kleiber.errors import shown
-from kleiber.papers import Paper
 from kleiber.planning import cost
+from kleiber.systems.check import Paper
 
 SOURCE = str(Path(kleiber.__file__).parent)
 PARTS = 8  # of the sweep, so that workers can share it

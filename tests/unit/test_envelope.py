@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from kleiber.errors import BadTable
-from kleiber.reduce.envelope import envelope, envelope_exponents
+from kleiber.systems.feature_learning.envelope import envelope, envelope_exponents
 
 ALPHA, BETA = 0.5, 0.3  # L = N^-ALPHA + T^-BETA at C = N T
 

@@ -11,11 +11,11 @@ import pytest
 import kleiber
 from kleiber.cli import spread
 from kleiber.errors import BadTable, NotConverged
+from kleiber.systems.feature_learning import limits
+from kleiber.systems.feature_learning.curves import PARTS
+from kleiber.systems.feature_learning.flow import Spectrum, march, moments
+from kleiber.systems.feature_learning.modes import exact_total, power_modes
 from kleiber.theory import FeatureLearning, Theory, catalogue, find
-from kleiber.theory import feature_learning_limits as limits
-from kleiber.theory.feature_learning_curves import PARTS
-from kleiber.theory.feature_learning_flow import Spectrum, march, moments
-from kleiber.theory.feature_learning_modes import exact_total, power_modes
 
 RICH = FeatureLearning(capacity=1.5, source=0.5, richness=1.0)
 

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from kleiber.theory.feature_learning import FeatureLearning
-from kleiber.theory.feature_learning_dmft import Modes, bin_modes, solve_dmft, sweep
-from kleiber.theory.feature_learning_draws import simulate
+from kleiber.systems.feature_learning.dmft import Modes, bin_modes, solve_dmft, sweep
+from kleiber.systems.feature_learning.draws import simulate
+from kleiber.systems.feature_learning.theory import FeatureLearning
 
 SMALL = Modes(
     np.arange(1.0, 7) ** -1.5,

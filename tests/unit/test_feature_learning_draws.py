@@ -13,8 +13,8 @@ from scipy.integrate import solve_ivp
 
 from kleiber.errors import BadTable
 from kleiber.maths.seeds import stream
-from kleiber.theory.feature_learning import FeatureLearning
-from kleiber.theory.feature_learning_draws import draw_system, gentle_step, simulate
+from kleiber.systems.feature_learning.draws import draw_system, gentle_step, simulate
+from kleiber.systems.feature_learning.theory import FeatureLearning
 
 NAMES = ("loss", "train_loss", "kernel_growth")
 BASE = FeatureLearning(width=12, richness=1.5, step_size=0.2, modes=40)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from kleiber.claim import Context
-from kleiber.papers.feature_learning_circle import (
+from kleiber.systems.feature_learning.claims.circle import (
     LAZY,
     circle_spec,
     half_times,
@@ -19,7 +19,7 @@ from kleiber.papers.feature_learning_circle import (
     source,
     time_exponents,
 )
-from kleiber.papers.feature_learning_images import image_spec, slopes
+from kleiber.systems.feature_learning.claims.images import image_spec, slopes
 
 
 def planted() -> pl.DataFrame:

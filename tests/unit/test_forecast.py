@@ -11,7 +11,7 @@ import pytest
 
 import kleiber
 from kleiber.errors import BadTable
-from kleiber.fitting.forecast import NormForecast, forecast_from_norm
+from kleiber.systems.implicit_bias.forecast import NormForecast, forecast_from_norm
 
 X = np.geomspace(1e-3, 30, 60)
 SIZES = (100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0)

@@ -10,8 +10,8 @@ import pytest
 
 import kleiber
 from kleiber.errors import BadTable
+from kleiber.systems.grid import rows_of
 from kleiber.theory import HardTail, Theory, catalogue, find
-from kleiber.theory.grid import rows_of
 
 SMALL = HardTail(tail=6.0, noise=0.1, tolerance=0.05, dimension=10)
 UNIT = HardTail(tail=2.5, noise=1.0, tolerance=1.0)

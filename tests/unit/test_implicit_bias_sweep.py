@@ -19,8 +19,8 @@ from kleiber.data.images import load_images
 from kleiber.experiment import Experiment, ImageTask
 from kleiber.experiment.counts import measure_net, task_outputs, task_shape
 from kleiber.networks.task import averaged, make_data
-from kleiber.papers import implicit_bias_sweep
-from kleiber.papers.implicit_bias_sweep import (
+from kleiber.systems.implicit_bias.claims import sweep as implicit_bias_sweep
+from kleiber.systems.implicit_bias.claims.sweep import (
     Case,
     cases,
     epoch_marks,

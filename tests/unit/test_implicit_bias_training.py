@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from kleiber.claim import Context
-from kleiber.papers import implicit_bias_training as training
-from kleiber.papers.implicit_bias_networks import PUBLISHED, STATEMENTS
-from kleiber.papers.implicit_bias_sweep import MEASURED
+from kleiber.systems.implicit_bias.claims import training
+from kleiber.systems.implicit_bias.claims.networks import PUBLISHED, STATEMENTS
+from kleiber.systems.implicit_bias.claims.sweep import MEASURED
 
 CASE = "ResNet MNIST"
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from kleiber.errors import BadTable
-from kleiber.theory.linear_head import (
+from kleiber.systems.hard_tail.heads import (
     average_heads,
     class_features,
     draw_labels,
@@ -19,7 +19,7 @@ from kleiber.theory.linear_head import (
     teach_heads,
     window_exponents,
 )
-from kleiber.theory.patches import learn_patches, patch_features
+from kleiber.systems.hard_tail.patches import learn_patches, patch_features
 
 
 def test_failure_counts_the_draws_that_miss() -> None:

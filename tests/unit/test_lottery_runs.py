@@ -10,8 +10,8 @@ import pytest
 
 from kleiber.claim import Context
 from kleiber.experiment import Adam
-from kleiber.papers.lottery_tickets_runs import at_step, final, losses, nets
-from kleiber.papers.lottery_tickets_settings import (
+from kleiber.systems.lottery_tickets.claims.runs import at_step, final, losses, nets
+from kleiber.systems.lottery_tickets.claims.settings import (
     SETTINGS,
     Setting,
     experiment_of,
@@ -25,7 +25,7 @@ from kleiber.papers.lottery_tickets_settings import (
 def short(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a setting of a few steps."""
     chosen = dict(SETTINGS) | {"short": Setting(steps=200, quick=((4, 3), (8, 3)))}
-    monkeypatch.setattr("kleiber.papers.lottery_tickets_settings.SETTINGS", chosen)
+    monkeypatch.setattr("kleiber.systems.lottery_tickets.claims.settings.SETTINGS", chosen)
     return "short"
 
 

@@ -12,11 +12,11 @@ torch = pytest.importorskip("torch")
 from kleiber.errors import BadExperiment  # noqa: E402
 from kleiber.experiment import Experiment  # noqa: E402
 from kleiber.maths.seeds import stream  # noqa: E402
-from kleiber.maths.wide_kernel import circle_kernel  # noqa: E402
-from kleiber.networks.circle import residual, residuals, train_with_modes  # noqa: E402
 from kleiber.networks.members import make_members  # noqa: E402
 from kleiber.networks.ntk import initial_ntk, linearise, ntk_gram  # noqa: E402
 from kleiber.networks.task import make_data  # noqa: E402
+from kleiber.systems.feature_learning.circle_spec import residual, residuals, train_with_modes  # noqa: E402
+from kleiber.systems.feature_learning.wide_kernel import circle_kernel  # noqa: E402
 
 
 def circle(width: int = 32, points: int = 32, **fields: Any) -> Experiment:

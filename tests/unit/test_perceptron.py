@@ -15,8 +15,8 @@ from scipy.special import ndtr
 
 import kleiber
 from kleiber.errors import BadTable, NotConverged
-from kleiber.theory import Perceptron, Theory, catalogue, find, perceptron_saddle
-from kleiber.theory.perceptron import (
+from kleiber.systems.implicit_bias import perceptron_saddle
+from kleiber.systems.implicit_bias.perceptron import (
     PREDICTED,
     early_curve,
     flow_curve,
@@ -26,9 +26,10 @@ from kleiber.theory.perceptron import (
     master_curve,
     references,
 )
-from kleiber.theory.perceptron_draws import draw_sample, train_ridge
-from kleiber.theory.perceptron_limits import lowest
-from kleiber.theory.perceptron_saddle import fresh_loss, solve_saddle
+from kleiber.systems.implicit_bias.perceptron_draws import draw_sample, train_ridge
+from kleiber.systems.implicit_bias.perceptron_limits import lowest
+from kleiber.systems.implicit_bias.perceptron_saddle import fresh_loss, solve_saddle
+from kleiber.theory import Perceptron, Theory, catalogue, find
 
 FIVE = Perceptron(load=5.0)
 

@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 
 import kleiber
+from kleiber.attempts.fit import fit_counts
+from kleiber.attempts.gamma import log_rising
+from kleiber.attempts.record import CountFit
 from kleiber.errors import BadPlan
-from kleiber.fitting.counts.fit import fit_counts
-from kleiber.fitting.counts.record import CountFit
-from kleiber.maths.gamma import log_rising
 from kleiber.planning.attempts import describe_attempts, plan_attempts
 from kleiber.planning.counts_curve import counts_curve
 from kleiber.planning.curve import Curve

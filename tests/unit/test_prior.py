@@ -12,6 +12,7 @@ import pytest
 from kleiber import laws
 from kleiber.errors import BadLaw
 from kleiber.fitting.fit import fit
+from kleiber.fitting.levenberg import Local
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.prior import (
     _read_pair,  # pyright: ignore[reportPrivateUsage]
@@ -21,7 +22,6 @@ from kleiber.fitting.prior import (
 from kleiber.fitting.problem import straighten
 from kleiber.fitting.saved import describe, load, save
 from kleiber.law import Law, fraction, positive, real
-from kleiber.maths.levenberg import Local
 
 LEAST, HUBER, PLAIN = Noise("log"), Noise("log", delta=1e-3), Noise("linear")
 HOFFMANN = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 from scipy.special import gammaln
 
-from kleiber.maths import band
-from kleiber.maths.quadrature import Mixture, PrecisionLaw, failure, tabulate
 from kleiber.maths.slopes import local_slopes, window_slope
+from kleiber.systems.hard_tail import band
+from kleiber.systems.hard_tail.quadrature import Mixture, PrecisionLaw, failure, tabulate
 
 RNG = np.random.default_rng(0)
 

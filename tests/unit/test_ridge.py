@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kleiber.errors import NotConverged
-from kleiber.maths import ridge as module
-from kleiber.maths.ridge import deterministic_risk, effective_ridge, solve_ridge
 from kleiber.maths.spectrum import power_law
+from kleiber.systems.hard_tail import ridge as module
+from kleiber.systems.hard_tail.ridge import deterministic_risk, effective_ridge, solve_ridge
 
 RNG = np.random.default_rng(0)
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from kleiber.cli import app
 from kleiber.errors import BadTable
 from kleiber.laws.bottleneck import bottleneck_exponents
-from kleiber.reduce.spectrum import estimate_spectrum, lazy_loss, spectrum
-from kleiber.reduce.spectrum_modes import Modes, Samples, modes_of
+from kleiber.systems.feature_learning.spectrum import estimate_spectrum, lazy_loss, spectrum
+from kleiber.systems.feature_learning.spectrum_modes import Modes, Samples, modes_of
 
 SCREE = np.arange(1.0, 2001)
 

@@ -21,7 +21,7 @@ import polars as pl
 import pytest
 
 from kleiber.errors import BadTable
-from kleiber.sweeps.claims import claim
+from kleiber.sweeps.locks import claim
 from kleiber.sweeps.runs import Spec, is_store, run_bytes, spec_table
 from kleiber.sweeps.store import Failure, Folder, Store
 from kleiber.table import read_tables

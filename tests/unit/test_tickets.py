@@ -10,8 +10,7 @@ import pytest
 
 import kleiber
 from kleiber.errors import BadTable
-from kleiber.theory import Theory, Tickets, catalogue, find
-from kleiber.theory.one_ticket import (
+from kleiber.systems.lottery_tickets.one_ticket import (
     best_ticket,
     cells_error,
     fit_ticket,
@@ -19,6 +18,7 @@ from kleiber.theory.one_ticket import (
     relu_bound,
     silu_derivative,
 )
+from kleiber.theory import Theory, Tickets, catalogue, find
 
 MIXED = Tickets(bias=0.02, correlation=0.1)
 

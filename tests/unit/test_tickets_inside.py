@@ -15,7 +15,16 @@ from kleiber.claim import Estimate
 from kleiber.errors import BadTable
 from kleiber.fitting.fit import fit
 from kleiber.networks.task import BENDS, make_data
-from kleiber.networks.tickets import (
+from kleiber.systems.lottery_tickets.ensemble import judge_ensemble
+from kleiber.systems.lottery_tickets.intervals import (
+    mean_of,
+    median_of,
+    ratio_of,
+    share_of,
+    slope_of,
+)
+from kleiber.systems.lottery_tickets.judge import judge_average, judge_speed, judge_tickets
+from kleiber.systems.lottery_tickets.nets import (
     SLOPES,
     Nets,
     draw_nets,
@@ -25,15 +34,15 @@ from kleiber.networks.tickets import (
     outputs,
     take_nets,
 )
-from kleiber.networks.tickets_intervals import mean_of, median_of, ratio_of, share_of, slope_of
-from kleiber.networks.tickets_pairs import (
+from kleiber.systems.lottery_tickets.one_ticket import best_ticket, fit_ticket
+from kleiber.systems.lottery_tickets.pairs import (
     judge_pairs,
     judge_solo,
     match_neurons,
     pair_shares,
     solo_tickets,
 )
-from kleiber.networks.tickets_shares import (
+from kleiber.systems.lottery_tickets.shares import (
     arch,
     classify_pairs,
     neuron_shares,
@@ -41,7 +50,7 @@ from kleiber.networks.tickets_shares import (
     participation,
     picture,
 )
-from kleiber.networks.tickets_subsets import (
+from kleiber.systems.lottery_tickets.subsets import (
     cancellation,
     extrapolate_neurons,
     extrapolate_subsets,
@@ -51,9 +60,6 @@ from kleiber.networks.tickets_subsets import (
     scaled_curve,
     solve_nets,
 )
-from kleiber.reduce.ensemble import judge_ensemble
-from kleiber.reduce.tickets import judge_average, judge_speed, judge_tickets
-from kleiber.theory.one_ticket import best_ticket, fit_ticket
 
 torch = pytest.importorskip("torch")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from kleiber.maths.volterra import fill, next_congruence, next_resolvent
+from kleiber.systems.feature_learning.volterra import fill, next_congruence, next_resolvent
 
 
 def test_rows_make_the_inverse() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kleiber.maths.wide_kernel import circle_kernel, circle_spectrum, lazy_loss
+from kleiber.systems.feature_learning.wide_kernel import circle_kernel, circle_spectrum, lazy_loss
 
 
 def gauss(activation: str, rho: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import pytest
 
 from kleiber.errors import BadTable
 from kleiber.reduce import find
-from kleiber.reduce.width_exponent import width_curve, width_exponent
+from kleiber.systems.lottery_tickets.width_exponent import width_curve, width_exponent
 
 WIDTHS = (8, 16, 32, 64)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from kleiber import theory
+from kleiber.attempts.fit import fit_counts
 from kleiber.cli.arguments import parameters_of, read_arguments
 from kleiber.cli.options import as_text, people, read_frame, read_number, read_pairs
 from kleiber.errors import BadTable, nearest
 from kleiber.files import land
-from kleiber.fitting.counts.fit import fit_counts
 from kleiber.fitting.saved import load
 from kleiber.planning.attempts import describe_attempts, plan_attempts
 from kleiber.reports.attempts import show_attempts

@@ -15,8 +15,8 @@ from kleiber.claim import Claim, Verdict, describe_verdict
 from kleiber.cli.options import AsJson, as_text, people, writable
 from kleiber.errors import BadTable
 from kleiber.files import land
-from kleiber.papers import Progress, check
 from kleiber.reports.verdicts import show_verdicts, verdict_grid, verdicts_page
+from kleiber.systems.check import Progress, check
 
 ROWS = 6  # lines of the terminal for each claim in view
 

@@ -11,6 +11,10 @@ from typing import Annotated, Any, cast
 import polars as pl
 import typer
 
+from kleiber.attempts.describe import describe_counts
+from kleiber.attempts.fit import FAMILIES, fit_counts
+from kleiber.attempts.record import USABLE, CountFit
+from kleiber.attempts.trend import Trend
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -22,10 +26,6 @@ from kleiber.cli.options import (
     read_frame,
     read_number,
 )
-from kleiber.fitting.counts.describe import describe_counts
-from kleiber.fitting.counts.fit import FAMILIES, fit_counts
-from kleiber.fitting.counts.record import USABLE, CountFit
-from kleiber.fitting.counts.trend import Trend
 from kleiber.reports.grids import figure, say, say_notes, show_frame, span
 
 

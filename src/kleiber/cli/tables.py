@@ -12,7 +12,6 @@ import typer
 from kleiber.cli.options import AsJson, Derive, Rename, Where, as_text, people, read_frame, writable
 from kleiber.errors import BadTable, nearest
 from kleiber.formats import check_suffix
-from kleiber.papers import list_papers
 from kleiber.reports.grids import say, show_frame, show_list
 from kleiber.reports.listing import (
     list_columns,
@@ -22,6 +21,7 @@ from kleiber.reports.listing import (
     list_reductions,
     list_theories,
 )
+from kleiber.systems.check import list_papers
 from kleiber.table import write_table
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from kleiber.fitting.kernel import column_function, residual_program
+from kleiber.fitting.levenberg import Local
 from kleiber.fitting.noise import Noise
 from kleiber.fitting.source import kernel_text
 from kleiber.law import Law
-from kleiber.maths.levenberg import Local
 from kleiber.maths.machine_code import load_source
 
 WORTH = 3_000_000  # draws x rows past which compiling (seconds, once a machine) is cheaper than not

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kleiber.errors import BadLaw, nearest, shown
+from kleiber.fitting.levenberg import Local
 from kleiber.law import Law
-from kleiber.maths.levenberg import Local
 
 
 @dataclass(frozen=True)

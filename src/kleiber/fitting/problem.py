@@ -10,12 +10,12 @@ from jaxtyping import Float
 
 from kleiber.fitting.compiled import Ends, Kernel
 from kleiber.fitting.kernel import Differentiate, Slopes, traced_slopes
+from kleiber.fitting.levenberg import RESTART, START_DAMPING, Descent, Local, descend
 from kleiber.fitting.noise import Charge, Noise, charge, fit_scale
 from kleiber.fitting.prior import Prior, add_prior
 from kleiber.fitting.stepped import stepped_slopes
 from kleiber.law import Law
 from kleiber.maths.affine import find_exponents
-from kleiber.maths.levenberg import RESTART, START_DAMPING, Descent, Local, descend
 
 BLOCK = 6000  # residuals worked on at once: a few arrays of this length stay in the cache
 MANY = 1000  # rows from which descents leave out the law's second derivatives

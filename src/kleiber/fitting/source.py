@@ -2,16 +2,16 @@
 
 The pass sums the objective, its gradient and both matrices over a member's rows of positive weight,
 which are gathered once. The descent is Newton's, damped after a failure: the same steps as those of
-``maths.levenberg.descend`` from a start that is close, one draw at a time, so that its rows stay in
+``levenberg.descend`` from a start that is close, one draw at a time, so that its rows stay in
 the cache. Where it does not arrive (an optimum at a floor, say), the
 general descent goes on from there.
 """
 
 from __future__ import annotations
 
+from kleiber.fitting.levenberg import NEAR, ROUNDING, SHORT
 from kleiber.fitting.noise import Noise
 from kleiber.maths.graph import Program
-from kleiber.maths.levenberg import NEAR, ROUNDING, SHORT
 
 PREAMBLE = """
 from math import floor, sqrt, tanh

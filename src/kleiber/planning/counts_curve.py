@@ -17,11 +17,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import expit
 
+from kleiber.attempts.gamma import log_rising
+from kleiber.attempts.record import USABLE, CountFit
+from kleiber.attempts.trend import Trend
 from kleiber.errors import BadPlan
-from kleiber.fitting.counts.record import USABLE, CountFit
-from kleiber.fitting.counts.trend import Trend
 from kleiber.fitting.record import Fit
-from kleiber.maths.gamma import log_rising
 from kleiber.maths.seeds import stream
 from kleiber.planning.curve import Array, Curve, Values
 from kleiber.planning.lines import Line, Weighed, draw_lines, fit_line, shares_of, weigh_forms

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from kleiber.attempts.record import CountFit
 from kleiber.errors import BadPlan, shown
-from kleiber.fitting.counts.record import CountFit
 from kleiber.planning.counts_curve import counts_curve
 from kleiber.planning.curve import Curve
-from kleiber.planning.theory_curve import hard_tail_curve, theory_curve
-from kleiber.theory.hard_tail import HardTail
+from kleiber.planning.theory_curve import theory_curve
 
 
 def curve_of(source: Any, law: Any = None) -> Curve:
@@ -25,4 +24,4 @@ def curve_of(source: Any, law: Any = None) -> Curve:
         )
     if law is not None:
         raise BadPlan(f"{type(source).__name__} knows its own loss; leave out the loss law")
-    return hard_tail_curve(source) if isinstance(source, HardTail) else theory_curve(source)
+    return source.curve() if hasattr(source, "curve") else theory_curve(source)

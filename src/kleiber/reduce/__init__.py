@@ -1,4 +1,4 @@
-"""Reductions, table to table; those that `kleiber reduce` offers are named here, one a line."""
+"""Reductions, table to table: those of the core, named here, and those that systems declare."""
 
 from __future__ import annotations
 
@@ -11,54 +11,56 @@ from kleiber.arguments import check_text
 from kleiber.errors import BadTable, nearest, shown
 
 if TYPE_CHECKING:
-    from kleiber.reduce.collapse import dynamical_exponents as dynamical_exponents
-    from kleiber.reduce.spectrum import estimate_spectrum as estimate_spectrum
+    from kleiber.systems.feature_learning.spectrum import estimate_spectrum as estimate_spectrum
+    from kleiber.systems.implicit_bias.collapse import dynamical_exponents as dynamical_exponents
 
-# name on the command line -> module of this package and function: function(table, ...) -> frame
-REDUCERS: Mapping[str, tuple[str, str]] = MappingProxyType(
+PACKAGE = __name__.partition(".")[0]
+
+# name on the command line -> module and function of the core: function(table, ...) -> frame
+CORE: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "average": ("average", "average"),
-        "pass-at-k": ("attempts", "pass_at_k"),
-        "exponent": ("exponent", "exponent"),
-        "width-exponent": ("width_exponent", "width_exponent"),
-        "width-curve": ("width_exponent", "width_curve"),
-        "ensemble": ("ensemble", "ensemble"),
-        "collapse": ("collapse_table", "collapse"),
-        "envelope": ("envelope", "envelope"),
-        "envelope-exponents": ("envelope", "envelope_exponents"),
-        "spectrum": ("spectrum", "spectrum"),
+        "average": (f"{__name__}.average", "average"),
+        "exponent": (f"{__name__}.exponent", "exponent"),
+        "pass-at-k": (f"{PACKAGE}.attempts.counts", "pass_at_k"),
     }
-)
-
-# part of the public contract -> module of this package
-PUBLIC: Mapping[str, str] = MappingProxyType(
-    {"dynamical_exponents": "collapse", "estimate_spectrum": "spectrum"}
 )
 
 
 def __getattr__(name: str) -> Any:
-    """The part of the public contract that is a reduction, loaded when first asked for."""
-    if name not in PUBLIC:
+    """The part of the public contract that is a system's reduction, loaded when asked for."""
+    public = _declared("PUBLIC")
+    if name not in public:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{PUBLIC[name]}"), name)
+    return _load(public[name])
+
+
+def places() -> dict[str, tuple[str, str]]:
+    """Where each reduction is, by its name on the command line, sorted."""
+    return dict(sorted({**CORE, **_declared("REDUCTIONS")}.items()))
+
+
+def _declared(entry: str) -> dict[str, tuple[str, str]]:
+    """What the systems offer, found without importing one."""
+    return importlib.import_module(f"{PACKAGE}.systems").declared(entry)
 
 
 def reducers() -> dict[str, Callable[..., Any]]:
     """Every reduction by its name on the command line, sorted."""
-    return {name: _load(name) for name in sorted(REDUCERS)}
+    return {name: _load(place) for name, place in places().items()}
 
 
 def find(name: str) -> Callable[..., Any]:
     """The reduction of that name; BadTable with the nearest name there is for any other."""
     folded = check_text("name", name, "the name of a reduction").strip().replace("_", "-")
-    if folded not in REDUCERS:
+    known = places()
+    if folded not in known:
         raise BadTable(
-            f"No reduction is called {shown(name)}.{nearest(folded, REDUCERS)} "
-            f"There are: {', '.join(REDUCERS)}."
+            f"No reduction is called {shown(name)}.{nearest(folded, known)} "
+            f"There are: {', '.join(known)}."
         )
-    return _load(folded)
+    return _load(known[folded])
 
 
-def _load(name: str) -> Callable[..., Any]:
-    module, function = REDUCERS[name]
-    return getattr(importlib.import_module(f"{__name__}.{module}"), function)
+def _load(place: tuple[str, str]) -> Callable[..., Any]:
+    module, function = place
+    return getattr(importlib.import_module(module), function)

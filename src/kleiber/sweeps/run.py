@@ -24,8 +24,8 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from kleiber.errors import BadTable
-from kleiber.sweeps.claims import Release, capacity
 from kleiber.sweeps.doors import Given, check_executor, check_own, specs_of, store_of
+from kleiber.sweeps.locks import Release, capacity
 from kleiber.sweeps.runs import Spec, fields_of, warn_of
 from kleiber.sweeps.store import Failure, Folder, Store
 from kleiber.sweeps.workers import Outcome, Run, Workers, attempt

@@ -26,7 +26,7 @@ import polars as pl
 
 from kleiber.errors import BadTable, listed, reason, shown
 from kleiber.files import check_ordinary, land
-from kleiber.sweeps.claims import Release, claim
+from kleiber.sweeps.locks import Release, claim
 from kleiber.sweeps.runs import (
     RunFile,
     Spec,

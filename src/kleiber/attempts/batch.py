@@ -1,0 +1,82 @@
+"""Batch: the distinct counts of many groups as rectangular arrays, which one fit works on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from kleiber.attempts.table import Counts
+
+
+@dataclass(frozen=True)
+class Batch:
+    """For each group, its distinct (attempts, successes) and how many problems have them.
+
+    Rows are padded with cells of weight 0. Weights need not be whole. ``pairs`` are the distinct
+    (attempts, successes) of all groups, and ``place`` says which of them each cell is.
+    """
+
+    attempts: Float[np.ndarray, "groups cells"]
+    successes: Float[np.ndarray, "groups cells"]
+    weights: Float[np.ndarray, "groups cells"]
+    place: Int[np.ndarray, "groups cells"]
+    pairs: Float[np.ndarray, "pairs 2"]
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def take(self, which: Int[np.ndarray, "some"]) -> Batch:
+        """Some of the groups, which may repeat."""
+        return Batch(
+            self.attempts[which],
+            self.successes[which],
+            self.weights[which],
+            self.place[which],
+            self.pairs,
+        )
+
+    @property
+    def problems(self) -> Float[np.ndarray, "groups"]:
+        """Number of problems of each group."""
+        return self.weights.sum(1)
+
+    @property
+    def solved(self) -> Float[np.ndarray, "groups"]:
+        """Number of problems with at least one success."""
+        return (self.weights * (self.successes > 0)).sum(1)
+
+    @property
+    def mean(self) -> Float[np.ndarray, "groups"]:
+        """Mean share of successes over problems."""
+        return (self.weights * self.successes / self.attempts).sum(1) / self.problems
+
+
+def pack(counts: Counts, multiplicity: Float[np.ndarray, "draws problems"] | None = None) -> Batch:
+    """The counts as a batch, or ``draws`` of them one after the other (draw-major).
+
+    ``multiplicity`` says how often each distinct problem counts in each draw, in all groups alike,
+    so that groups that share problems are resampled together.
+    """
+    groups = len(counts.names)
+    code = np.stack([counts.group, counts.attempts, counts.successes])
+    cells, row_cell = np.unique(code, axis=1, return_inverse=True)
+    row_cell = row_cell.ravel()
+    pairs, cell_pair = np.unique(cells[1:].T, axis=0, return_inverse=True)
+    owner = cells[0].astype(int)
+    width = int(np.bincount(owner, minlength=groups).max())
+    first = cast("np.ndarray", np.searchsorted(owner, owner))
+    column = np.arange(len(owner)) - first  # place within its group
+    place = np.zeros((groups, width), int)
+    place[owner, column] = cell_pair.ravel()
+    draws = 1 if multiplicity is None else len(multiplicity)
+    weights = np.zeros((draws, groups, width))
+    each = 1.0 if multiplicity is None else multiplicity[:, counts.problem]
+    where: Any = (slice(None), owner[row_cell], column[row_cell])
+    np.add.at(weights, where, each)
+    again = np.tile(place, (draws, 1))
+    return Batch(
+        pairs[again, 0], pairs[again, 1], weights.reshape(draws * groups, width), again, pairs
+    )

@@ -1,0 +1,189 @@
+"""Curves of an exponent along a training resource, fitted to the likelihoods of all groups.
+
+log a scatters about a curve m(x) with spread tau (a random effect), so the joint likelihood is the
+product over groups of the integral of N(s; m(x), tau^2) L_g(s) ds, L_g the group's own likelihood
+of its log exponent s, its other parameters maximised out.
+
+curve       log of                                   where
+constant    a                                        no growth
+power       a (x/x0)**rate                           growth without end
+saturating  beta/(1 + (x_half/x)**rate)              Levi 2026, beta - Delta/(1 + c x**rate) with
+                                                     Delta = beta: power is its limit x_half -> inf
+offset      beta - Delta/(1 + (x/x_half)**rate)      the same with Delta free; from 6 groups
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import special
+
+from kleiber.attempts.batch import Batch
+from kleiber.attempts.family import Coordinates, Family, differenced
+from kleiber.attempts.newton import maximise
+
+SPREAD = (0.02, 2.0)  # of tau
+TRIED = 24  # values of a parameter on either side, between which an interval's end is read
+
+Mean = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (fits, params), (groups) -> (fits, groups)
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """For each group: z = log(x/x0), and its log-likelihood at values s of the log exponent."""
+
+    x: Float[np.ndarray, "groups"]
+    x0: float
+    s: Float[np.ndarray, "groups steps"]
+    value: Float[np.ndarray, "groups steps"]
+
+    @property
+    def z(self) -> Float[np.ndarray, "groups"]:
+        """Logarithm of the resource over its geometric mean."""
+        return np.log(self.x / self.x0)
+
+    @property
+    def middle(self) -> Float[np.ndarray, "groups"]:
+        """Each group's likeliest log exponent."""
+        return self.s[np.arange(len(self.s)), self.value.argmax(1)]
+
+
+@dataclass(frozen=True)
+class CurveFit:
+    """A curve's parameters (log tau last), its log-likelihood, and the law it was fitted by."""
+
+    name: str
+    q: Float[np.ndarray, "params"]
+    value: float
+    law: Family
+
+
+def _constant(q: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return q[:, :1] + 0 * z
+
+
+def _power(q: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return q[:, :1] + q[:, 1:2] * z
+
+
+def _saturating(q: np.ndarray, z: np.ndarray) -> np.ndarray:
+    return q[:, :1] - np.logaddexp(0, -q[:, 1:2] * (z - q[:, 2:3]))
+
+
+def _offset(q: np.ndarray, z: np.ndarray) -> np.ndarray:
+    late = special.expit(-q[:, 1:2] * (z - q[:, 2:3]))
+    return q[:, :1] + np.log1p(-special.expit(q[:, 3:4]) * late * (1 - 1e-12))
+
+
+MEANS: Mapping[str, Mean] = {
+    "constant": _constant,
+    "power": _power,
+    "saturating": _saturating,
+    "offset": _offset,
+}
+
+
+def joint(profiles: Profiles, mean: np.ndarray, tau: np.ndarray) -> np.ndarray:
+    """Log of the integral over each group's exponent about the mean: (fits, groups).
+
+    A spread below a group's steps, on which its likelihood hardly changes, is widened to them.
+    """
+    step = np.gradient(profiles.s, axis=1)
+    wide = np.maximum(tau[:, None], np.median(step, axis=1))[:, :, None]
+    with np.errstate(under="ignore"):
+        exponent = profiles.value - 0.5 * ((profiles.s - mean[:, :, None]) / wide) ** 2
+        peak = exponent.max(2)
+        area = (np.exp(exponent - peak[:, :, None]) * step).sum(2)
+    return peak + np.log(area / (wide[:, :, 0] * np.sqrt(2 * np.pi)))
+
+
+def _bounds(name: str, profiles: Profiles) -> list[tuple[float, float]]:
+    z, middle = profiles.z, profiles.middle
+    span = float(np.ptp(z))
+    size = (float(middle.min()) - 3, float(middle.max()) + 4)
+    half = (float(z.min()) - span, float(z.max()) + 3 * span)
+    each = {
+        "constant": [size],
+        "power": [size, (-3.0, 6.0)],
+        "saturating": [size, (0.0, 8.0), half],
+        "offset": [size, (0.0, 8.0), half, (-6.0, 8.0)],
+    }
+    return [*each[name], (float(np.log(SPREAD[0])), float(np.log(SPREAD[1])))]
+
+
+def _starts(name: str, profiles: Profiles) -> list[list[float]]:
+    z, middle = profiles.z, profiles.middle
+    slope, level = (float(x) for x in np.polyfit(z, middle, 1))
+    top, rate = float(middle.max()), max(abs(slope), 0.1)
+    each = {
+        "constant": [[level]],
+        "power": [[level, slope]],
+        "saturating": [
+            [top + 0.1, 0.7, float(z.min())],
+            [top + 0.1, 2 * rate, 0.0],
+            [top + 1, 1.5 * rate, float(z.max())],
+            [top + 2, rate, float(z.max()) + 0.5 * float(np.ptp(z))],
+        ],
+        "offset": [
+            [top + 0.1, 1.0, 0.0, 1.0],
+            [top + 0.1, 0.5, float(z.min()), 2.0],
+            [top + 0.1, 3.0, 0.0, 0.0],
+        ],
+    }
+    return [[*q, t] for q in each[name] for t in (-2.5, -1.2)]
+
+
+def _law(name: str, profiles: Profiles) -> Family:
+    """The joint likelihood as a family of which every row of coordinates is one fit."""
+
+    def value(q: Coordinates, _: Batch) -> Float[np.ndarray, "groups"]:
+        mean = MEANS[name](q[:, :-1], profiles.z)
+        return joint(profiles, mean, np.exp(q[:, -1])).sum(1)
+
+    low, high = zip(*_bounds(name, profiles), strict=True)
+    return Family(
+        name=name, doc="", params=(), exponent="", start=lambda batch: np.zeros((0, 0)),
+        outer=lambda u: {}, value=value, score=differenced(value, 2e-3),
+        log_failure=lambda u, k: np.zeros((0, 0)), low=low, high=high, limits={}, settled=1e-6,
+    )  # fmt: skip
+
+
+def _rows(count: int) -> Batch:
+    """A batch of so many fits; their likelihood holds its own data."""
+    one = np.ones((count, 1))
+    return Batch(one, one, one, np.zeros((count, 1), int), np.ones((1, 2)))
+
+
+def fit_curve(name: str, profiles: Profiles, *also: list[float]) -> CurveFit:
+    """The curve of greatest joint likelihood, from several starts at once."""
+    law = _law(name, profiles)
+    starts = np.array([*_starts(name, profiles), *also])
+    peak = maximise(law, _rows(len(starts)), start=starts, most=80)
+    best = int(peak.value.argmax())
+    return CurveFit(name, peak.u[best], float(peak.value[best]), law)
+
+
+def curve_ends(made: CurveFit, index: int, drop: float, far: float) -> tuple[float, float]:
+    """Profile-likelihood interval of one parameter; infinite where it does not end by ``far``."""
+    ends: list[float] = []
+    offsets = far * np.linspace(0, 1, TRIED + 1)[1:] ** 2
+    for sign in (-1.0, 1.0):
+        start = np.tile(made.q, (TRIED, 1))
+        start[:, index] += sign * offsets
+        outside = (start[:, index] < made.law.low[index]) | (start[:, index] > made.law.high[index])
+        peak = maximise(made.law, _rows(TRIED), start=start, most=40, held=(index,))
+        fall = np.concatenate([[0.0], 2 * (made.value - peak.value)])
+        fall[1:][outside] = fall[~np.concatenate([[False], outside])].max()
+        past = np.flatnonzero(fall > drop)
+        if not len(past):
+            ends.append(sign * np.inf)
+            continue
+        i = int(past[0])  # the fall grows as a square, so its root is read on a line
+        at = np.concatenate([[0.0], offsets])
+        roots = np.sqrt(np.maximum(fall[i - 1 : i + 1], 0))
+        part = (np.sqrt(drop) - roots[0]) / max(roots[1] - roots[0], 1e-12)
+        ends.append(float(made.q[index] + sign * (at[i - 1] + part * (at[i] - at[i - 1]))))
+    return ends[0], ends[1]

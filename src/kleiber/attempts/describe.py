@@ -1,0 +1,145 @@
+"""A fit of counts as one document, for ``kleiber counts --json`` and for tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from kleiber.attempts.judge import deepest_measured, measure
+from kleiber.attempts.misfit import Misfit
+from kleiber.attempts.record import CountFit
+from kleiber.attempts.trend import Finding, Trend
+
+
+def describe_counts(made: CountFit, k: Sequence[float]) -> dict[str, Any]:
+    """Everything a fit of counts found, group by group; null where a number is unknown."""
+    groups = [_group(made, g, k) for g in range(len(made.groups))]
+    trend: Any = made.trend
+    if isinstance(trend, dict):
+        series = cast("dict[str, Trend]", trend)
+        along: Any = {name: describe_trend(item) for name, item in series.items()}
+    else:
+        along = describe_trend(trend) if trend is not None else None
+    return {
+        "family": made.family.name,
+        "exponent": made.family.exponent,
+        "prior": made.prior,
+        "level": made.level,
+        "groups": groups,
+        "trend": along,
+        "notes": list(made.notes),
+    }
+
+
+def window_of(made: CountFit, group: int) -> tuple[float, float]:
+    """The window in which slopes are stated: 10 to the attempts made, or from 1 if they are few."""
+    attempts = float(made.batch.attempts[group][made.batch.weights[group] > 0].max())
+    return (10.0 if attempts >= 100 else 1.0), max(attempts, 2.0)
+
+
+def _group(made: CountFit, g: int, k: Sequence[float]) -> dict[str, Any]:
+    name = made.groups[g]
+
+    def of(values: Any) -> Any:
+        return values[name] if len(made.groups) > 1 else values
+
+    rates = made.pass_at(list(k))
+    value, low, high, why = (np.atleast_2d(x)[g] for x in
+                             (rates.value, rates.low, rates.high, rates.reasons))  # fmt: skip
+    start, end = window_of(made, g)
+    problems, solved = float(made.batch.problems[g]), float(made.batch.solved[g])
+    params = {
+        key: _ends(of(made.params[key]), *of(made.interval(key))) for key in made.family.params
+    }
+    return {
+        "group": name,
+        **({key: made.counts.keys[key][g] for key in made.counts.keys.columns}),
+        "status": str(made.statuses[g]),
+        "reason": made.reasons[g],
+        "problems": int(problems),
+        "unsolved": 1 - solved / problems,
+        "params": params,
+        "window": {
+            "low": start,
+            "high": end,
+            **{
+                item: _ends(**of(made.window(start, end, item)))
+                for item in ("failure", "neg_log_pass")
+            },
+        },
+        "pass_at": [
+            {
+                "k": float(k[j]),
+                **_ends(value[j], low[j], high[j]),
+                "why": str(why[j]),
+                **_unbiased(made, g, float(k[j])),
+            }
+            for j in range(len(k))
+        ],
+        "misfit": _misfit(made.misfits[g]),
+    }
+
+
+def _unbiased(made: CountFit, g: int, k: float) -> dict[str, float | None]:
+    """The unbiased pass@k with its error and interval, where there are such."""
+    measured = None
+    if k <= deepest_measured(made.counts, g) and k == round(k):
+        measured = measure(made.counts, g, np.array([k]), made.level)
+    if measured is None:
+        names = ("unbiased", "unbiased_stderr", "unbiased_low", "unbiased_high")
+        return dict.fromkeys(names)
+    return {
+        "unbiased": 1 - float(measured.mean[0]),
+        "unbiased_stderr": _plain(measured.stderr[0]),
+        "unbiased_low": _plain(1 - measured.high[0]),
+        "unbiased_high": _plain(1 - measured.low[0]),
+    }
+
+
+def _misfit(found: Misfit | None) -> dict[str, Any] | None:
+    """How well the family describes the group; null where it has no parameters."""
+    if found is None:
+        return None
+    plain = dataclasses.asdict(found)
+    return {key: _plain(x) if isinstance(x, float) else x for key, x in plain.items()}
+
+
+def describe_trend(trend: Trend) -> dict[str, Any]:
+    """The joint law of one series."""
+    return {
+        "along": trend.along,
+        "groups": [
+            {"group": name, trend.along: x, "exponent": trend.exponents[name]}
+            for name, x in zip(trend.groups, trend.x, strict=True)
+        ],
+        "curves": [
+            {**dataclasses.asdict(curve), "params": dict(curve.params)}
+            for curve in trend.curves.values()
+        ],
+        "best": trend.best,
+        "growth": _finding(trend.growth),
+        "saturation": None if trend.saturation is None else _finding(trend.saturation),
+    }
+
+
+def _finding(found: Finding) -> dict[str, Any]:
+    return {
+        "supported": found.supported,
+        "says": found.says,
+        "likelihood_ratio": found.likelihood_ratio,
+        "p_value": found.p_value,
+        "low": _plain(found.interval.low),
+        "high": _plain(found.interval.high),
+    }
+
+
+def _ends(value: float, low: float, high: float) -> dict[str, float | None]:
+    return {"value": _plain(value), "low": _plain(low), "high": _plain(high)}
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

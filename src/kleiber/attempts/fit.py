@@ -1,0 +1,214 @@
+"""fit_counts: a law of repeated attempts fitted to counts of successes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.arguments import check_flag, check_memory, check_text, check_whole
+from kleiber.attempts.along import fit_along
+from kleiber.attempts.batch import Batch, pack
+from kleiber.attempts.beta import beta_binomial, zero_inflated
+from kleiber.attempts.counts import check_draws
+from kleiber.attempts.family import Family
+from kleiber.attempts.judge import USABLE, CountStatus, judge
+from kleiber.attempts.lid import lid
+from kleiber.attempts.misfit import compare_families, misfit_notes
+from kleiber.attempts.mixtures import kumaraswamy, scaled_beta
+from kleiber.attempts.newton import Peak, maximise
+from kleiber.attempts.record import CountFit
+from kleiber.attempts.straight import straighten
+from kleiber.attempts.table import (
+    Counts,
+    doubt_attempts,
+    group_columns,
+    looks_stopped,
+    read_counts,
+)
+from kleiber.errors import BadTable, listed, nearest, shown
+from kleiber.fitting.intervals import check_level
+from kleiber.maths.seeds import stream
+from kleiber.table import as_frame, numbers
+
+FAMILIES: Mapping[str, Callable[[Float[np.ndarray, "pairs 2"]], Family]] = {
+    "beta_binomial": lambda pairs: beta_binomial,
+    "zero_inflated": lambda pairs: zero_inflated,
+    "scaled_beta": scaled_beta,
+    "kumaraswamy": kumaraswamy,
+    "lid": lid,
+}
+PULLED = 5.0  # log-likelihood that a prior may cost without a word
+GAMMA = 50.0  # b from which the beta-binomial law is nearly its Gamma limit,
+RARE = 0.1  # if the mean success rate is below this
+
+
+def find_family(name: str) -> Callable[[Float[np.ndarray, "pairs 2"]], Family]:
+    """The family of that name; BadTable with the nearest name for any other."""
+    folded = check_text("family", name, "the name of a family").strip().lower().replace("-", "_")
+    if folded not in FAMILIES:
+        raise BadTable(
+            f"No family is called {shown(name)}.{nearest(folded, FAMILIES)} There are: "
+            f"{', '.join(FAMILIES)}."
+        )
+    return FAMILIES[folded]
+
+
+def fit_counts(
+    table: Any,
+    *,
+    family: str = "beta_binomial",
+    by: str | Sequence[str] | None = None,
+    along: str | None = None,
+    prior: str | None = None,
+    level: float = 0.95,
+    stopped: bool | None = None,
+    sum_by: str | Sequence[str] | None = None,
+    draws: int = 0,
+    seed: int = 0,
+) -> CountFit:
+    """Fit the distribution of success probabilities over problems, by maximum likelihood.
+
+    The table has columns problem, attempts, successes. Groups are the values of ``by``, by default
+    of ``model`` where there is such a column; all are fitted in one batch. Where a problem has
+    several rows in a group, ``sum_by="problem"`` adds them up: single attempts (successes true or
+    false; no column attempts is needed) or chunks of them. ``family`` is beta_binomial,
+    zero_inflated, scaled_beta, kumaraswamy or lid. ``along`` fits a joint law of the exponent along
+    a column, such as n_tokens or n_params (``CountFit.trend``).
+    ``prior="straight"`` adds the weak prior that -log pass@k is nearly a power law, for few
+    attempts. Attempts may have stopped on success: the likelihood is the same. ``draws`` refits to
+    resampled problems, the same problems in all groups. ``CountFit.misfit`` compares the family
+    with others and with the successes. Raises BadTable.
+    """
+    if stopped is not None:
+        check_flag("stopped", stopped)
+    if along is not None:
+        check_text("along", along, "the name of a column or None")
+    check_whole("seed", seed)
+    frame = as_frame(table)
+    make = find_family(family)
+    level = check_level(level)
+    draws = check_draws(draws, least=0)
+    check_memory(f"{draws:,} draws", 8 * draws * frame.height, "ask for fewer draws")
+    if prior not in (None, "straight"):
+        raise BadTable(f"The prior is None or 'straight', got {shown(prior)}.")
+    columns = group_columns(frame, by)
+    if along is not None:
+        numbers(frame, along, positive=True)
+        columns = columns if along in columns else [*columns, along]
+    counts = _flagged(read_counts(frame, columns, stopped=stopped, sum_by=sum_by), stopped)
+    batch = pack(counts)
+    law = make(batch.pairs) if prior is None else straighten(make(batch.pairs))
+    _refuse_few(law, batch, counts)
+    peak = maximise(law, batch)
+    ended = [judge(law, counts, batch, peak, g) for g in range(len(batch))]
+    statuses, reasons = tuple(s for s, _ in ended), tuple(r for _, r in ended)
+    usable = np.array([s in USABLE for s in statuses])
+    fitted = usable | np.array([s is CountStatus.FAILED for s in statuses])
+    misfit = compare_families(law, FAMILIES, counts, batch, peak, fitted)
+    notes = _notes(law, batch, peak, counts, by, usable)
+    if prior is not None:
+        notes += _prior_notes(make(batch.pairs), batch, peak, counts.names, usable)
+    notes += misfit_notes(law, counts.names, misfit)
+    trend = None
+    if along is not None:
+        trend = fit_along(law, counts, batch, peak, usable, along, level)
+    drawn = _redraw(law, counts, peak, draws, seed)
+    return CountFit(
+        law, counts, batch, peak, statuses, reasons, level, prior, drawn, trend, notes, misfit
+    )
+
+
+def _flagged(counts: Counts, stopped: bool | None) -> Counts:
+    """The counts, marked as stopped where they look so and nobody said that they did not."""
+    if stopped is not None or counts.stopped.any() or not looks_stopped(counts):
+        return counts
+    note = (
+        "No problem has more than one success and the attempts differ, as when they stop on "
+        "success: they are taken as such (if their numbers were fixed beforehand, give a column "
+        "stopped that is false, or stopped=False in Python)."
+    )
+    return replace(counts, stopped=np.ones(len(counts.group), bool), notes=(*counts.notes, note))
+
+
+def _refuse_few(law: Family, batch: Batch, counts: Counts) -> None:
+    """BadTable where no group has more problems than the family has parameters."""
+    most = int(batch.problems.max())
+    if most > len(law.params):
+        return
+    raise BadTable(
+        f"{law.name} has {len(law.params)} parameters, so it needs more problems than that; "
+        f"the table has {most} in a group. {' '.join(doubt_attempts(counts))}".strip()
+    )
+
+
+def _notes(
+    law: Family,
+    batch: Batch,
+    peak: Peak,
+    counts: Counts,
+    by: Any,
+    usable: np.ndarray,
+) -> tuple[str, ...]:
+    notes = [*counts.notes]
+    if by is None and "model" in counts.keys.columns and len(counts.names) > 1:
+        alone = counts.keys.width == 1 and len(np.unique(counts.problem)) == len(counts.problem)
+        notes.append("Grouped by model" + "; by=[] takes all rows as one group" * alone + ".")
+    if counts.stopped.any():
+        notes.append(
+            f"{int(counts.stopped.sum())} rows stopped on their outcome: the likelihood holds for "
+            "them, the unbiased pass@k does not."
+        )
+    none = np.where(usable, 1 - batch.solved / batch.problems, 0.0)
+    worst = int(np.argmax(none))
+    if none[worst] > 0.5:
+        notes.append(
+            f"{none[worst]:.0%} of the problems of {counts.names[worst]!r} were never solved: its "
+            "exponent rests on the others and on the family's form."
+        )
+    if "b" in law.params and law.name == "beta_binomial":
+        a, b = (law.outer(peak.u)[name] for name in ("a", "b"))
+        limit = usable & (b >= GAMMA) & (a < RARE * (a + b))
+        if near := [counts.names[g] for g in np.flatnonzero(limit)]:
+            notes.append(
+                f"Success is rare everywhere in {listed(near)}, and b is above {GAMMA:g}: the law "
+                "is near its Gamma limit, failure (1 + k/b)**-a."
+            )
+    return tuple(notes)
+
+
+def _prior_notes(
+    plain: Family, batch: Batch, peak: Peak, names: tuple[str, ...], usable: np.ndarray
+) -> tuple[str, ...]:
+    """That there is a prior, and for which groups it pulls against the counts."""
+    notes = ["The prior says that -log pass@k is nearly a power law of k; intervals rest on it."]
+    cost = np.where(usable, maximise(plain, batch).value - plain.value(peak.u, batch), 0.0)
+    if pulled := [names[g] for g in np.flatnonzero(cost > PULLED)]:
+        notes.append(
+            f"The prior pulls against the counts of {listed(pulled)}: it costs up to "
+            f"{cost.max():.3g} in log-likelihood. Fit without it."
+        )
+    return tuple(notes)
+
+
+def _redraw(
+    law: Family, counts: Counts, peak: Peak, draws: int, seed: int
+) -> Float[np.ndarray, "draws groups coordinates"]:
+    """Refits to resampled problems, all draws and groups in one batch.
+
+    A group of which a draw leaves no solved problem keeps its estimate in that draw.
+    """
+    groups, p = peak.u.shape
+    rng = stream(seed, "counts")
+    problems = int(counts.problem.max()) + 1
+    times = rng.multinomial(problems, np.full(problems, 1 / problems), size=draws).astype(float)
+    batch = pack(counts, times)
+    start = np.tile(peak.u, (draws, 1))
+    found = start.copy()
+    told = np.flatnonzero(batch.solved > 0)
+    if len(told):
+        found[told] = maximise(law, batch.take(told), start=start[told], most=40).u
+    return found.reshape(draws, groups, p)

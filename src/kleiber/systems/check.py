@@ -1,0 +1,143 @@
+"""The papers whose claims are checked: the ``claims`` of each system.
+
+Adding a system is all that is needed for `kleiber check`, the tests and the lists to find it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kleiber.arguments import check_call, check_choice, check_path, check_record, check_whole
+from kleiber.claim import SCALES, Claim, Context, Verdict, decide, examine
+from kleiber.errors import nearest, shown
+from kleiber.files import landing_place
+from kleiber.systems import names
+from kleiber.systems.keeping import keep_folder, kept_file, recall, retain, source_digest
+
+PACKAGE = __name__.rpartition(".")[0]
+Progress = Callable[[str, Claim, Verdict | None], None]  # None when the claim is begun
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper: its name on the command line, title, citation, claims, and the module they are in
+    ("" for a paper that is not part of kleiber)."""
+
+    name: str
+    title: str
+    citation: str
+    claims: tuple[Claim, ...]
+    module: str = ""
+
+
+def catalogue() -> dict[str, Paper]:
+    """The paper of every system, by name, sorted."""
+    found: dict[str, Paper] = {}
+    for name in names():
+        module = importlib.import_module(f"{PACKAGE}.{name}.claims")
+        parts = module.TITLE, module.CITATION, tuple(module.CLAIMS)
+        found[name] = Paper(name, *parts, module=module.__name__)
+    return found
+
+
+def find(name: str) -> Paper:
+    """The paper of that name; ValueError with the nearest name there is for any other."""
+    known = catalogue()
+    folded = name.strip().casefold().replace("-", "_")
+    if folded not in known:
+        raise ValueError(
+            f"No paper is called {shown(name)}.{nearest(folded, known)} "
+            f"There are: {', '.join(known) or 'none'}."
+        )
+    return known[folded]
+
+
+def check(
+    *papers: str | Paper,
+    scale: str = "quick",
+    seed: int = 0,
+    keep: str | Path | None = None,
+    progress: Progress | None = None,
+) -> list[Verdict]:
+    """Compute the claims of papers (of all, if none is named) and say what holds.
+
+    At the scales "laptop" and "full" finished claims are kept as files in ``keep`` (by default
+    $KLEIBER_KEEP, else the user's cache folder) and not redone; at "quick" nothing is kept. A claim
+    that cannot be computed is a verdict "error" with its sentence; the others are computed all the
+    same. ``progress`` is called with paper, claim and None when a claim is begun, and with its
+    verdict when done. Raises ValueError for an unknown paper or scale or a negative seed.
+    """
+    check_choice("scale", scale, SCALES)
+    seed = check_whole("seed", seed)
+    if keep is not None:
+        check_path("keep", keep, "the path of a folder or None")
+    if progress is not None:
+        check_call("progress", progress, "a function of paper, claim and verdict, or None")
+    chosen = [
+        find(item)
+        if isinstance(item, str)
+        else check_record("papers", item, Paper, "names of papers or Papers")
+        for item in papers
+    ]
+    if not papers:
+        chosen = list(catalogue().values())
+    folder = None if scale == "quick" else _made(Path(keep) if keep else keep_folder())
+    tell = progress or _silent
+    return [
+        verdict
+        for paper in dict.fromkeys(chosen)
+        for verdict in _check_paper(paper, Context(seed, scale, folder), tell)
+    ]
+
+
+def _made(folder: Path) -> Path:
+    """The folder, made if need be, after checking that files can be written in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    landing_place(folder / "claim.json")
+    return folder
+
+
+def _silent(paper: str, claim: Claim, verdict: Verdict | None) -> None:
+    """Progress that nobody watches."""
+
+
+def _check_paper(paper: Paper, context: Context, tell: Progress) -> list[Verdict]:
+    """The verdicts of one paper; those at hand in the folder are read, the others kept there."""
+    digest = "" if context.keep is None else source_digest(paper.module)
+    done: list[Verdict] = []
+    for claim in paper.claims:
+        if SCALES.index(claim.scale) > SCALES.index(context.scale):
+            continue
+        tell(paper.name, claim, None)
+        verdict = _check_claim(paper, claim, context, digest)
+        tell(paper.name, claim, verdict)
+        done.append(verdict)
+    return done
+
+
+def _check_claim(paper: Paper, claim: Claim, context: Context, digest: str) -> Verdict:
+    if context.keep is None:
+        return examine(paper.name, claim, context)[0]
+    file, about = kept_file(context.keep, paper.name, claim, context.scale, context.seed, digest)
+    if (known := recall(file, about)) is not None:
+        return replace(decide(paper.name, claim, *known), kept=True)
+    verdict, obtained = examine(paper.name, claim, context)
+    if obtained is not None and verdict.verdict != "error":
+        retain(file, about, obtained, verdict.seconds)
+    return verdict
+
+
+def list_papers() -> list[dict[str, str]]:
+    """Every paper with its title, how many claims of it are checked, and its citation."""
+    return [
+        {
+            "name": paper.name,
+            "title": paper.title,
+            "claims": str(len(paper.claims)),
+            "citation": paper.citation,
+        }
+        for paper in catalogue().values()
+    ]

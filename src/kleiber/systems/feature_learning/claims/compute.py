@@ -1,0 +1,149 @@
+"""What the claims on the best use of compute compute: frontiers of the theory.
+
+Compute is C = N t, the width times the time; the best width and loss follow from curves of the
+theory over widths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from kleiber.claim import Claim, Context, Estimate, estimate
+from kleiber.maths.slopes import window_slope
+from kleiber.systems.feature_learning.theory import FeatureLearning
+
+Compute = Callable[[Context], Estimate]
+SOLVED = "it is the theory's own curve, solved without anything random"
+NOISE = {"batch_size": 1, "step_size": 0.3}
+
+
+def solved_claim(
+    where: str, says: str, expected: float, within: float, compute: Compute, **more: str
+) -> Claim:
+    return Claim(where, says, expected, within, compute, exact=SOLVED, **more)  # pyright: ignore[reportArgumentType]
+
+
+def frontier(context: Context, model: FeatureLearning) -> pl.DataFrame:
+    """The best width and loss for compute from 1e7 to 1e11 (1e13 beyond scale quick)."""
+    high, points = context.choose(quick=(1e11, 5), laptop=(1e13, 13))
+    compute: Float[np.ndarray, "points"] = np.geomspace(1e7, float(high), int(points))
+    return context.share(f"frontier {model}", lambda: model.frontier(compute))
+
+
+def best(
+    column: str, capacity: float, source: float, richness: float, *, noisy: bool = False
+) -> Compute:
+    """The exponent of compute in the best loss (its fall) or width."""
+
+    def exponent(context: Context) -> Estimate:
+        noise = NOISE if noisy else {}
+        found = frontier(context, FeatureLearning(capacity, source, richness, **noise))  # pyright: ignore[reportArgumentType]
+        logs = np.log(found["compute"].to_numpy()), np.log(found[column].to_numpy())
+        return estimate(abs(float(window_slope(*logs))))
+
+    return exponent
+
+
+COMPUTE = (
+    solved_claim(
+        "compute-optimal, hard and lazy",
+        "the best loss at compute C = N t falls as C^(-alpha beta/(alpha + 1)): 1/3 for alpha = 2, "
+        "beta = 0.5",
+        1 / 3,
+        0.01,
+        best("loss", 2.0, 0.5, 0.0),
+    ),
+    solved_claim(
+        "compute-optimal, hard and lazy",
+        "at a width N ~ C^(1/(alpha + 1)): 1/3",
+        1 / 3,
+        0.01,
+        best("width", 2.0, 0.5, 0.0),
+    ),
+    solved_claim(
+        "compute-optimal, hard and rich",
+        "and as C^(-2 alpha beta/(alpha (1 + beta) + 2)) with feature learning: 0.4",
+        0.4,
+        0.012,
+        best("loss", 2.0, 0.5, 1.0),
+    ),
+    solved_claim(
+        "compute-optimal, hard and rich",
+        "which moves compute from time to width: N ~ C^(2/(alpha (1 + beta) + 2)), 0.4",
+        0.4,
+        0.012,
+        best("width", 2.0, 0.5, 1.0),
+    ),
+    solved_claim(
+        "compute-optimal, easy",
+        "feature learning leaves the best exponent of easy tasks, alpha beta/(alpha beta + 1): "
+        "0.722 for alpha = 2, beta = 1.3, richness 1",
+        2.6 / 3.6,
+        0.022,
+        best("loss", 2.0, 1.3, 1.0),
+    ),
+    solved_claim(
+        "compute-optimal, easy",
+        "the same without: 0.722",
+        2.6 / 3.6,
+        0.022,
+        best("loss", 2.0, 1.3, 0.0),
+    ),
+    solved_claim(
+        "compute-optimal, hard and lazy",
+        "alpha beta/(alpha + 1) = 0.167 for alpha = 2, beta = 0.25",
+        1 / 6,
+        0.005,
+        best("loss", 2.0, 0.25, 0.0),
+        scale="laptop",
+    ),
+    solved_claim(
+        "compute-optimal, hard and rich",
+        "2 alpha beta/(alpha (1 + beta) + 2) = 0.222 for alpha = 2, beta = 0.25",
+        2 / 9,
+        0.0067,
+        best("loss", 2.0, 0.25, 1.0),
+        scale="laptop",
+    ),
+    solved_claim(
+        "compute-optimal, super-easy",
+        "with the noise of batches the best exponent is 1 - 1/(2 alpha): 0.667 for alpha = 1.5, "
+        "beta = 2.5, eta/B = 0.3",
+        2 / 3,
+        0.02,
+        best("loss", 1.5, 2.5, 0.0, noisy=True),
+        scale="laptop",
+    ),
+    solved_claim(
+        "compute-optimal, super-easy",
+        "at N ~ C^(1/2)",
+        0.5,
+        0.02,
+        best("width", 1.5, 2.5, 0.0, noisy=True),
+        scale="laptop",
+    ),
+    solved_claim(
+        "phases",
+        "super-easy tasks begin at beta = 2: for alpha = 1.5, beta = 1.7 the best exponent is "
+        "still alpha beta/(alpha beta + 1) = 0.718",
+        2.55 / 3.55,
+        0.02,
+        best("loss", 1.5, 1.7, 0.0, noisy=True),
+        known="fails",
+        why="the noise of batches, t^-(2 - 1/alpha), outlasts t^-beta from beta = 2 - 1/alpha on.",
+        scale="laptop",
+    ),
+    solved_claim(
+        "phases, corrected",
+        "super-easy tasks begin at beta = 2 - 1/alpha: for beta = 1.7 the best exponent is "
+        "1 - 1/(2 alpha) = 0.667",
+        2 / 3,
+        0.02,
+        best("loss", 1.5, 1.7, 0.0, noisy=True),
+        scale="laptop",
+    ),
+)

@@ -1,0 +1,240 @@
+"""Dynamical mean-field theory of projected gradient descent, for `theory.feature_learning`.
+
+The model is that of Bordelon, Atanasov and Pehlevan (arXiv 2409.17858) in discrete time, with
+width N and batch B (or data D) growing with the modes. All operators are causal, T x T in steps:
+
+    symbol   meaning
+    eta      step_size;  gamma: richness;  sigma: noise;  ~ : the part below the diagonal
+    Q        from v3 = A(0) v2 to w:     Q = (I - eta^2 gamma S C3~)^-1 eta S, S = 1 for s < t
+    Z        from v3 to v5 and v4:       Z = Q + eta gamma Cw~
+    G        from v1 = Psi v0 to v0:     G = Z R3
+    H_k      response of mode k:         H_k = (I + lam_k G R1)^-1
+    R1, R3   responses of v1, v3:        R3 = (I + (1/N) sum_k lam_k R1 H_k Z)^-1,
+                                         R1 = (I + (1/D) sum_k lam_k H_k G)^-1, or I for one pass
+    C0 .. C3, Cw   covariances of v0 .. v3 and w, as written in `_covariances`
+
+The loss is the diagonal of C0, the training loss that of C1. One pass over Gaussian data adds to
+C1, in what mode k sees of it, lam_k diag <v0_k^2>: not small for the first modes. Everything at
+step t follows from the rows before t, so that one sweep over rows solves the whole, at a cost of
+two matrix-vector products a step with the array H of K modes, K T^3 multiplications in all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.special import zeta
+
+from kleiber.systems.feature_learning.model import Model
+from kleiber.systems.feature_learning.volterra import fill, next_congruence, next_resolvent
+
+Matrix = Float[np.ndarray, "times times"]
+Vector = Float[np.ndarray, "modes"]
+EXACT = 20  # modes that are no bins
+FINE, COARSE = 26.0, 3.0  # bins a decade of the modes that are learned, of those that are not
+SLOW = 1e-3  # lam eta T below which a mode counts as not learned
+LARGEST = 2**31  # bytes of the modes' responses
+FOREVER = 1e14  # modes kept of infinitely many; the rest is added as unlearned
+
+
+@dataclass(frozen=True)
+class Modes:
+    """Modes in bins: eigenvalue, number of modes, sum of lam_k w*_k^2, and the loss left out."""
+
+    lam: Vector
+    count: Vector
+    power: Vector
+    rest: float
+
+
+@dataclass(frozen=True)
+class State:
+    """The operators while they are being built, row by row; `response` is H as [t, mode, s]."""
+
+    modes: Modes
+    response: Float[np.ndarray, "times modes times"]
+    total: Float[np.ndarray, "times modes"]  # H_k 1
+    square: Float[np.ndarray, "times modes"]  # <v0_k^2>
+    matrices: dict[str, Matrix] = field(default_factory=dict[str, Matrix])
+
+    def __getitem__(self, name: str) -> Matrix:
+        return self.matrices[name]
+
+
+NAMES = ("Q", "Z", "G", "R1", "R3", "M", "F", "J", "C0", "C1", "C2", "C3", "Cw", "P", "U", "E", "V")
+
+
+def solve_dmft(
+    model: Model, steps: Int[np.ndarray, "rows"]
+) -> dict[str, Float[np.ndarray, "rows"]]:
+    """Loss, training loss and kernel growth 1 + gamma <w^2> at `steps`, exact as sizes grow.
+
+    The training loss of one pass is that of the fresh batch, with its noise. Raises ValueError for
+    what the theory does not cover: depth other than 2, step_size 0, n_data with batch_size, steps
+    that are no whole numbers from 0, or more of them than fit in memory.
+    """
+    last = _check(model, steps)
+    modes = bin_modes(model, last * model.step_size)
+    size = last + 1
+    if 8 * size**2 * modes.lam.size > LARGEST:
+        most = int(np.sqrt(LARGEST / 8 / modes.lam.size)) - 1
+        raise ValueError(
+            f"This theory holds every pair of steps for each of {modes.lam.size} modes, so that it "
+            f"reaches step {most}; got {last}; further on, solve over time."
+        )
+    found = sweep(model, modes, size)
+    at = np.asarray(steps, int)
+    unlearned = modes.rest
+    return {
+        "loss": np.diagonal(found["C0"])[at] + unlearned,
+        "train_loss": np.diagonal(found["C1"])[at] + unlearned,
+        "kernel_growth": 1 + model.richness * np.diagonal(found["Cw"])[at],
+    }
+
+
+def sweep(model: Model, modes: Modes, size: int) -> State:
+    """All operators over `size` steps, row by row."""
+    shape = (size, modes.lam.size)
+    state = State(
+        modes,
+        np.zeros((*shape, size)),
+        np.zeros(shape),
+        np.zeros(shape),
+        {name: np.zeros((size, size)) for name in NAMES},
+    )
+    for t in range(size):
+        _responses(model, state, t)
+        _covariances(model, state, t)
+        if t + 1 < size:
+            _weights(model, state, t)
+    return state
+
+
+def _responses(model: Model, state: State, t: int) -> None:
+    """Row t of G, H, R1, R3 and of the sums M = sum_k lam_k H_k, F = sum_k lam_k^2 H_k."""
+    lam, count = state.modes.lam, state.modes.count
+    r1, r3, z, g, m = (state[name] for name in ("R1", "R3", "Z", "G", "M"))
+    end = t + 1
+    g[t, :t] = z[t, :t] @ r3[:t, :t]
+    h = state.response
+    if t:
+        before = h[:t].reshape(t, -1)
+        h[t] = -lam[:, None] * ((g[t, :t] @ r1[:t, :t]) @ before).reshape(h.shape[1:])
+    h[t, :, t] = 1.0
+    state.total[t] = h[t].sum(axis=1)
+    m[t], state["F"][t] = (count * lam) @ h[t], (count * lam**2) @ h[t]
+    next_resolvent(r1, (m[t, :end] @ g[:end, :t]) / model.n_data)
+    next_resolvent(r3, (r1[t, :end] @ m[:end, :end] @ z[:end, :t]) / model.width)
+
+
+def _covariances(model: Model, state: State, t: int) -> None:
+    """Row t of the covariances; P = (1/N) Z C3 Z', U = (1/B) G C1 G', B = D for fixed data:
+
+    C0 = sum_k lam_k H_k [w*_k^2 11' + P + lam_k U] H_k',   C1 = R1 (C0 + sigma^2 11') R1',
+    C2 = sum_k {lam_k^2 R1 H_k [w*_k^2 11' + P] H_k' R1'
+                + (lam_k/B) (I - lam_k R1 H_k G) C1 (I - lam_k R1 H_k G)'},   C3 = R3 C2 R3'.
+
+    C1 is diagonal for one pass, where C1 + lam_k diag <v0_k^2> stands for C1 in the sums over k.
+    """
+    modes, h, end = state.modes, state.response, t + 1
+    lam, count, power = modes.lam, modes.count, modes.power
+    fresh = not np.isfinite(model.n_data)
+    share = 1 / (model.batch_size if fresh else model.n_data)
+    g = state["G"]
+    fill(state["P"], next_congruence(state["Z"], state["C3"], t) / model.width)
+    fill(state["U"], share * next_congruence(g, state["C1"], t))
+    row = h[t, :, :end]
+    wide, narrow = row @ state["P"][:end, :end], row @ state["U"][:end, :end]
+    carried = row @ g[:end, :t]  # H_k G
+    own = carried * state.square[:t].T
+    if fresh:
+        narrow += (share * lam)[:, None] * (own @ g[:end, :t].T)
+    state.square[t] = power / (count * lam) * state.total[t] ** 2
+    state.square[t] += ((wide + lam[:, None] * narrow) * row).sum(axis=1)
+    weight = count * lam
+    both = np.zeros((2, lam.size, h.shape[2]))
+    both[0, :, :end] = weight[:, None] * (wide + lam[:, None] * narrow)
+    both[1, :, :end] = lam[:, None] * both[0, :, :end]
+    sums = h[:end].reshape(end, -1) @ both.reshape(2, -1).T
+    signal = power * state.total[t] * np.stack([np.ones_like(lam), lam])
+    sums += state.total[:end] @ signal.T
+    fill(state["C0"], sums[:, 0])
+    fill(state["E"], sums[:, 1])
+    _noise(model, state, t, (count * lam**3) @ own if fresh else None)
+
+
+def _noise(model: Model, state: State, t: int, own: Float[np.ndarray, "earlier"] | None) -> None:
+    """Row t of C1, C2 and C3, once C0 and E = sum_k lam_k^2 H_k [...] H_k' have theirs."""
+    lam, count, end = state.modes.lam, state.modes.count, t + 1
+    r1, c1, j = state["R1"], state["C1"], state["J"]
+    share = 1 / (model.n_data if own is None else model.batch_size)
+    if own is None:
+        shifted = state["V"]
+        fill(shifted, state["C0"][t, :end] + model.noise**2)
+        fill(c1, next_congruence(r1, shifted, t))
+    else:
+        c1[t, t] = state["C0"][t, t] + model.noise**2
+    j[t, :t] = r1[t, :end] @ state["F"][:end, :end] @ state["G"][:end, :t]
+    row = next_congruence(r1, state["E"], t)
+    mixed = j[t, :t] @ c1[:t, :end] + j[:end, :t] @ c1[:t, t]
+    row += share * ((count @ lam) * c1[t, :end] - mixed)
+    if own is not None:
+        row[:t] -= share * own
+        row[t] += share * ((count * lam**2) @ state.square[t])
+    fill(state["C2"], row)
+    fill(state["C3"], next_congruence(state["R3"], state["C2"], t))
+
+
+def _weights(model: Model, state: State, t: int) -> None:
+    """Row t + 1 of Q, Cw and Z."""
+    q, c3, end = state["Q"], state["C3"], t + 1
+    eta, rich = model.step_size, model.step_size * model.richness
+    q[end] = q[t] + eta * rich * (c3[t, :t] @ q[:t])
+    q[end, t] += eta
+    fill(state["Cw"], next_congruence(q, c3, end))
+    state["Z"][end, :end] = q[end, :end] + rich * state["Cw"][end, :end]
+
+
+def bin_modes(model: Model, time: float) -> Modes:
+    """The first modes alone, then bins: fine as far as learned by `time`, coarse beyond.
+
+    A bin has the mean of its eigenvalues k^-alpha and the exact sums of these and of
+    c_k = k^-(alpha beta + 1); of infinitely many modes 10^14 are binned.
+    """
+    last = min(model.modes, FOREVER)
+    learned = max(time, 1.0) / SLOW
+    middle = min(last, max(2.0 * EXACT, learned ** (1 / model.capacity)))
+    parts = [np.arange(1.0, min(EXACT, last) + 1)]
+    for start, end, density in ((EXACT, middle, FINE), (middle, last, COARSE)):
+        if end > start:
+            number = max(2, int(np.ceil(density * np.log10(end / start))) + 1)
+            parts.append(np.round(np.geomspace(start, end, number))[1:])
+    ends = np.unique(np.concatenate(parts))
+    first = np.concatenate([[1.0], ends[:-1] + 1])
+    power = model.capacity * model.source + 1
+    count = ends - first + 1
+    lam = (zeta(model.capacity, first) - zeta(model.capacity, ends + 1)) / count
+    small = count < 1e-6 * first  # differences of nearly equal numbers
+    lam = np.where(small | (count == 1), ((first + ends) / 2) ** -model.capacity, lam)
+    sums = zeta(power, first) - zeta(power, ends + 1)
+    sums = np.where(count == 1, first**-power, sums)
+    rest = float(zeta(power, last + 1)) if np.isinf(model.modes) else 0.0
+    return Modes(lam, count, sums, rest)
+
+
+def _check(model: Model, steps: Int[np.ndarray, "rows"]) -> int:
+    """The last step; ValueError with one sentence for what is not covered."""
+    if model.depth != 2:
+        raise ValueError(
+            f"the mean-field theory in discrete time is of depth 2, got depth={model.depth}"
+        )
+    if not model.step_size > 0:
+        raise ValueError("the mean-field theory in discrete time needs a step_size above 0")
+    if np.isfinite(model.n_data) and np.isfinite(model.batch_size):
+        raise ValueError("give n_data or batch_size, not both: data are fixed or pass once")
+    given = np.asarray(steps)
+    if given.size == 0 or not np.issubdtype(given.dtype, np.integer) or given.min() < 0:
+        raise ValueError("steps must be whole numbers from 0")
+    return int(given.max())

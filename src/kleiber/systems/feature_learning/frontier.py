@@ -1,0 +1,59 @@
+"""The width and time that make the loss smallest at a given compute."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.systems.feature_learning.curves import loss_of
+from kleiber.systems.feature_learning.limits import exponents
+
+Values = Float[np.ndarray, "values"]
+COARSE, FINE = 2.0, 5.0  # widths a decade
+MARGIN = 0.5  # decades about the best widths of the coarse search
+
+
+def frontier(model: Any, compute: Values) -> dict[str, Values]:
+    """compute, and the best width, time and loss at each."""
+    low, high = _span(model, compute)
+    widths = np.unique(np.round(10 ** np.arange(low, high + 1 / FINE, 1 / FINE)))
+    log, loss = np.log(widths), _table(model, widths, compute)
+    best = np.clip(loss.argmin(axis=0), 1, len(widths) - 2)
+    at, column = best[:, None] + (-1, 0, 1), np.arange(compute.size)[:, None]
+    x, y = _lowest(log[at] - log[best][:, None], loss[at, column])
+    width = widths[best] * np.exp(x)
+    return {"compute": compute, "width": width, "time": compute / width, "loss": np.exp(y)}
+
+
+def _lowest(
+    x: Float[np.ndarray, "values 3"], y: Float[np.ndarray, "values 3"]
+) -> tuple[Values, Values]:
+    """The lowest point between the outer two of a parabola through three points, the middle x 0."""
+    left, right = ((y[:, i] - y[:, 1]) / x[:, i] for i in (0, 2))
+    bend = (right - left) / (x[:, 2] - x[:, 0])
+    tilt = left - bend * x[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at = np.where(bend > 0, -tilt / (2 * bend), np.where(tilt > 0, x[:, 0], x[:, 2]))
+    at = np.clip(at, x[:, 0], x[:, 2])
+    return at, y[:, 1] + tilt * at + bend * at**2
+
+
+def _span(model: Any, compute: Values) -> tuple[float, float]:
+    """The decades that hold the best widths, by a coarse search at both ends of compute."""
+    ends = np.array([compute.min(), compute.max()])
+    share = exponents(model)["compute_width"]
+    guess = np.log10(ends) * share
+    widths = np.unique(np.round(10 ** np.arange(0, max(guess.max(), 0) + 2, 1 / COARSE)))
+    table = _table(model, widths, ends)
+    found = np.log10(widths[table.argmin(axis=0)])
+    return max(float(found.min()) - MARGIN, 0.0), float(found.max()) + MARGIN
+
+
+def _table(
+    model: Any, widths: Float[np.ndarray, "widths"], compute: Values
+) -> Float[np.ndarray, "widths values"]:
+    """log loss of each width at each compute."""
+    return np.log(np.stack([loss_of(replace(model, width=n), compute / n) for n in widths]))

@@ -1,0 +1,279 @@
+"""A linear model that learns features, solved beyond the kernel limit.
+
+Bordelon, Atanasov and Pehlevan 2024, "How Feature Learning Can Improve Neural Scaling Laws" (arXiv
+2409.17858). A frozen random matrix A(0) maps M features to N neurons, a trained N x N layer B and a
+trained readout w follow; B is what makes the model rich. Trained by gradient descent on squared
+error, in units in which time is step_size times steps:
+
+    symbol   parameter   meaning
+    alpha    capacity    the features' covariance has eigenvalues lam_k = k^-alpha
+    beta     source      the target has power c_k = lam_k w*_k^2 = k^-(alpha beta + 1) along them
+    gamma    richness    learning rate of B over that of w; 0 is the lazy limit (random features)
+    N        width       neurons; f(x) = w^T B A(0) psi(x)/N
+    D        n_data      examples of a fixed training set, all in every step
+    B        batch_size  examples of a step, fresh in each
+    eta      step_size   0 is gradient flow
+    sigma    noise       spread of the labels' noise; the loss does not contain it
+    L        depth       weight layers: 2 has one hidden layer B, L has L - 1 of them
+    M        modes       features
+    f_k      learned     fraction of w*_k that is learned
+    a        kernel_growth   the kernel is a times what it was, plus a spike along what is learned
+
+For infinite sizes and with n = |w|^2/N the hidden layers can be eliminated, exactly:
+
+    df_k/dt = a lam_k (1 - f_k) + b f_k,  loss = sum_k c_k (1 - f_k)^2,
+    n (1 + gamma n)^(L - 1) = sum_k c_k f_k^2/lam_k,  a = (1 + gamma n)^(L - 1),
+    b = (L - 1) gamma/(1 + gamma n) sum_k c_k f_k (1 - f_k).
+
+Width and data change the spectrum on which this runs (`feature_learning_finite`,
+`feature_learning_data`), fresh batches add a variance to each mode (`feature_learning_noise`).
+Tasks are hard for beta < 1, where |w*|^2 is infinite: feature learning then takes the exponent of
+time from beta to L beta/(1 + (L - 1) beta). It leaves it for easy tasks, and every floor.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+from kleiber.arguments import check_array, check_choice, check_number, check_whole
+from kleiber.errors import BadTable, shown
+from kleiber.systems.feature_learning import curves, limits
+from kleiber.systems.feature_learning import frontier as frontiers
+from kleiber.systems.grid import check_rows, rows_of
+from kleiber.table import numbers
+
+SOLVERS = ("reduced", "limits", "dmft")
+LARGEST_COMPUTE = 1e40  # of a frontier, whose widths are tried one by one
+DEEPEST = 100  # layers
+LARGEST_SIZE = 1e50
+MOST = {"capacity": 100.0, "source": 100.0, "richness": 1e30, "step_size": 1e30, "noise": 1e100}
+LATEST = 1e40  # time
+COUNTS = ("width", "n_data", "batch_size", "modes")
+OVERRIDES = ("width", "n_data", "batch_size", "richness")  # parameters that a grid may have
+GRID = ("time", "step", *OVERRIDES)
+PREDICTED = (
+    *("loss", "train_loss", "local_exponent", "kernel_growth", "spike"),
+    *curves.PARTS,
+    *curves.FLOORS,
+)
+
+
+@dataclass(frozen=True)
+class FeatureLearning:
+    """The model's own parameters; sizes are infinite where nothing is said.
+
+    Raises ValueError for a parameter out of range.
+    """
+
+    capacity: float = 1.5
+    source: float = 0.5
+    richness: float = 0.0
+    width: float = math.inf
+    n_data: float = math.inf
+    batch_size: float = math.inf
+    step_size: float = 0.0
+    noise: float = 0.0
+    depth: int = 2
+    modes: float = math.inf
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_number(field.name, getattr(self, field.name))
+        if math.isfinite(self.batch_size) and math.isfinite(self.n_data):
+            raise ValueError(
+                "A fixed data set is trained on as a whole, and fresh batches are one pass over "
+                f"endless data, so give n_data or batch_size, not both; got n_data={self.n_data:g} "
+                f"and batch_size={self.batch_size:g}."
+            )
+        if math.isfinite(self.batch_size) and self.step_size == 0:
+            raise ValueError(
+                "The noise of fresh batches is in proportion to step_size, which must be positive "
+                f"with a finite batch_size, got batch_size={self.batch_size:g} and step_size=0."
+            )
+
+    def solve(self, grid: Any, *, solver: str = "reduced") -> pl.DataFrame:
+        """The grid (time, or step; width, n_data, batch_size and richness in it take the place of
+        the parameters) with what the theory predicts.
+
+        loss is on fresh data and without label noise, train_loss on the n_data with it;
+        local_exponent is -dlog loss/dlog time; kernel_growth a, and spike, the eigenvalue
+        (gamma/a) |theta|^2 (for depth 2) of the kernel along what is learned. loss is the sum of
+        time_part, the loss of infinite sizes, and of what width, data and batch add; floor is
+        the loss after endless training without noise of batches, model_floor for this width
+        alone, data_floor for these data alone.
+
+        Solver "reduced" is good to about 1e-6 for infinite sizes, and to O(1/N, 1/D) else;
+        "limits" gives closed forms for late times, "dmft" the mean-field theory in discrete time
+        at whole steps. Raises BadTable, NotConverged and, where a solver does not apply,
+        ValueError.
+        """
+        check_choice("solver", solver, SOLVERS)
+        frame = rows_of(grid, GRID, PREDICTED)
+        parts = [
+            _predicted(model, rows, solver).with_columns(pl.Series("_row", index))
+            for model, rows, index in _models(self, frame)
+        ]
+        return pl.concat(parts, how="diagonal").sort("_row").drop("_row")
+
+    def learned(self, time: ArrayLike, modes: ArrayLike) -> Float[np.ndarray, "times modes"]:
+        """f_k at each time (from 0) for each mode k (from 1); a mean over draws of A(0) and of the
+        data where these are finite. Raises ValueError."""
+        times = check_array("time", time, "one or more finite numbers from 0", low=0)
+        accepted = f"whole numbers from 1 to {self.modes:g}"
+        k = check_array("modes", modes, accepted, low=1)
+        if not ((k <= self.modes) & (k % 1 == 0)).all():
+            raise ValueError(f"The modes must be {accepted}, got {shown(modes)}.")
+        return curves.learned(self, times, k)
+
+    def simulate(self, grid: Any, *, seeds: int = 8, seed: int = 0) -> pl.DataFrame:
+        """Gradient descent on systems drawn at random, over the same grid as `solve` takes.
+
+        Raises BadTable and ValueError.
+        """
+        from kleiber.systems.feature_learning.draws import simulate
+
+        frame = rows_of(grid, GRID, (*PREDICTED, "seed"))
+        seeds, seed = check_whole("seeds", seeds, low=1), check_whole("seed", seed)
+        check_rows(seeds * frame.height, len(frame.columns) + len(PREDICTED) + 1)
+        parts = [simulate(model, rows, seeds, seed) for model, rows, _ in _models(self, frame)]
+        found = pl.concat(parts, how="diagonal")
+        return found.rename({"growth": "kernel_growth"} if "growth" in found.columns else {})
+
+    def exponents(self) -> dict[str, float]:
+        """Exponents of each term of the loss, and of the compute-optimal split of C = N t.
+
+        time: of infinite sizes, beta, or L beta/(1 + (L - 1) beta) for hard tasks and richness;
+        kernel_growth: of a in time; width: of the model's floor, alpha min(1, beta); width_bias: of
+        its part that averaging over A(0) leaves, alpha min(2, beta); data: of the floor of data,
+        alpha min(2, beta); width_transient: in time, of the 1/N term before its floor; batch: in
+        time, of the noise of fresh batches, min(beta, 2 - 1/alpha), 0 for hard tasks with richness,
+        where the noise grows with the kernel until the loss stays. compute, compute_width and
+        compute_time: loss ~ C^-compute at N ~ C^compute_width, t ~ C^compute_time; with a finite
+        batch_size for super-easy tasks those that its noise allows, for hard tasks those of steps
+        small enough for it not to matter.
+        """
+        return limits.exponents(self)
+
+    @property
+    def phase(self) -> str:
+        """hard (source up to 1), easy (up to 2 - 1/capacity) or super-easy; lazy or rich."""
+        return limits.phase_of(self)
+
+    def crossover(self) -> float:
+        """The time from which a hard task falls by its rich law, as richness^(-1/(1 - source));
+        infinite without richness, 0 for easy tasks, which have one law."""
+        return limits.crossover(self)
+
+    def frontier(self, compute: ArrayLike) -> pl.DataFrame:
+        """The width and time that make the loss smallest at each compute C = width * time, by the
+        theory: columns compute, width (a real number), time, loss.
+
+        Width is what is optimised, so that the record's must be infinite; so must n_data. Raises
+        ValueError.
+        """
+        values = check_array("compute", compute, "positive and finite", above=0)
+        if (values > LARGEST_COMPUTE).any():
+            raise ValueError(f"The compute may be up to {LARGEST_COMPUTE:g}, got {shown(compute)}.")
+        if math.isfinite(self.width) or math.isfinite(self.n_data):
+            raise ValueError(
+                "A frontier chooses the width itself and knows no limit of data, so both must be "
+                f"infinite, got width={self.width:g} and n_data={self.n_data:g}."
+            )
+        return pl.DataFrame(frontiers.frontier(self, values))
+
+
+def _models(
+    model: FeatureLearning, frame: pl.DataFrame
+) -> list[tuple[FeatureLearning, pl.DataFrame, Any]]:
+    """The rows of each set of parameters in the grid, with their numbers."""
+    index = pl.Series("_row", np.arange(frame.height))
+    named = [name for name in OVERRIDES if name in frame.columns]
+    if not named:
+        return [(model, frame, index)]
+    found = list[tuple[FeatureLearning, pl.DataFrame, Any]]()
+    for values, rows in frame.with_columns(index).group_by(named, maintain_order=True):
+        given = {name: float(str(value)) for name, value in zip(named, values, strict=True)}
+        try:
+            each = replace(model, **given)
+        except ValueError as error:
+            raise BadTable(f"The grid cannot be solved. {error}") from error
+        found.append((each, rows.drop("_row"), rows["_row"]))
+    return found
+
+
+def _predicted(model: FeatureLearning, rows: pl.DataFrame, solver: str) -> pl.DataFrame:
+    """The rows with the columns that a solver predicts."""
+    if solver == "dmft":
+        from kleiber.systems.feature_learning.dmft import solve_dmft
+
+        columns = solve_dmft(model, _steps(model, rows))
+        return rows.with_columns(pl.Series(name, item) for name, item in columns.items())
+    times, index = np.unique(_times(model, rows), return_inverse=True)
+    columns = (curves.reduced if solver == "reduced" else curves.asymptotic)(model, times)
+    order = [name for name in PREDICTED if name in columns]
+    return rows.with_columns(pl.Series(name, columns[name][index]) for name in order)
+
+
+def _times(model: FeatureLearning, rows: pl.DataFrame) -> Float[np.ndarray, "rows"]:
+    """The column time, or step times step_size; BadTable for neither, both, or values below 0."""
+    given = [name for name in ("time", "step") if name in rows.columns]
+    if len(given) != 1:
+        raise BadTable(
+            "The grid needs a column 'time', or 'step' with a step_size, and not both; it has "
+            f"{', '.join(rows.columns)}."
+        )
+    values = numbers(rows, given[0]).astype(float)
+    if not (np.isfinite(values) & (values >= 0)).all():
+        raise BadTable(
+            f"Column {given[0]!r} must be finite and not negative, got {values.min():g}."
+        )
+    if (latest := float(values.max())) > LATEST:
+        raise BadTable(f"Column {given[0]!r} may go up to {LATEST:g}, got {latest:g}.")
+    if given[0] == "time":
+        return values
+    if model.step_size == 0:
+        raise BadTable("A grid over steps needs a positive step_size; give one, or a grid of time.")
+    return values * model.step_size
+
+
+def _steps(model: FeatureLearning, rows: pl.DataFrame) -> Any:
+    """Whole steps, for the mean-field theory."""
+    if model.step_size == 0:
+        raise BadTable("The mean-field theory takes steps, so step_size must be positive.")
+    steps = _times(model, rows) / model.step_size
+    if (np.abs(steps - np.round(steps)) > 1e-6 * np.maximum(steps, 1)).any():
+        raise BadTable("The mean-field theory knows whole steps: time must be a multiple of them.")
+    return np.round(steps).astype(int)
+
+
+def _check_number(name: str, value: Any) -> None:
+    """Raise ValueError with one sentence for a parameter out of range."""
+    if name in COUNTS:
+        accepted = "a whole number from 1 or infinite"
+        number = check_number(name, value, accepted, low=1, endless=True)
+        if math.isfinite(number):
+            check_whole(name, value, 1, int(LARGEST_SIZE), accepted=accepted)
+        return
+    if check_number(name, value) > MOST.get(name, math.inf):
+        raise ValueError(f"The {name} may be up to {MOST[name]:g}, got {shown(value)}.")
+    if name == "capacity" and value <= 1:
+        raise ValueError(
+            f"The capacity must be above 1, so that the features have a finite variance, got "
+            f"{shown(value)}."
+        )
+    if name == "source" and value <= 0:
+        raise ValueError(f"The source must be positive, got {shown(value)}.")
+    if name in ("richness", "step_size", "noise") and value < 0:
+        raise ValueError(f"The {name} must not be negative, got {shown(value)}.")
+    if name == "depth" and not (2 <= value <= DEEPEST and value % 1 == 0):
+        raise ValueError(
+            f"The depth counts weight layers, a whole number from 2 to {DEEPEST:,}, got "
+            f"{shown(value)}."
+        )

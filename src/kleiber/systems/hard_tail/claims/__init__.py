@@ -1,0 +1,21 @@
+"""Levi 2026: a solvable linear model in which training changes how failure falls with attempts.
+
+The paper's statements, those that fail as they stand with the corrected one after each; they stand
+beside what they compute, in the modules hard_tail_*. We could read its abstract, its reviews and
+summaries of it, not its full text: where a constant of a figure is unknown to us (dimension,
+tolerance, windows), the claim says what we took.
+"""
+
+from __future__ import annotations
+
+from kleiber.claim import Claim
+from kleiber.systems.hard_tail.claims.control import STATEMENTS as CONTROL
+from kleiber.systems.hard_tail.claims.counts import STATEMENTS as COUNTS
+from kleiber.systems.hard_tail.claims.heads import STATEMENTS as HEADS
+from kleiber.systems.hard_tail.claims.split import STATEMENTS as SPLIT
+from kleiber.systems.hard_tail.claims.tails import STATEMENTS as TAILS
+from kleiber.systems.hard_tail.claims.training import STATEMENTS as TRAINING
+
+TITLE = "Learning shrinks the hard tail: training-dependent inference scaling in a linear model"
+CITATION = "Levi 2026, ICLR, arXiv 2601.03764"
+CLAIMS: tuple[Claim, ...] = (*TRAINING, *TAILS, *CONTROL, *SPLIT, *HEADS, *COUNTS)

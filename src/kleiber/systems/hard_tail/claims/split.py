@@ -1,0 +1,145 @@
+"""What the claims on compute compute: a budget split between training data and attempts.
+
+A budget C buys N = n_data at cost 1 each and k = (C - N) / price attempts. The loss is that of
+least squares, rho^2 = 2 d/((beta - 2)(N - d - 1)) in units of the label noise, for N > d + 1. What
+is minimised is weight * loss + failure(k, rho); weight 0 is where only pass@k matters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.claim import Claim, Context, Estimate, estimate
+from kleiber.systems.hard_tail.claims.tails import QUADRATURE, TAIL, Compute, failures
+
+DIMENSION = 100
+POINTS = 18  # splits tried, evenly spaced in log(N/(C - N)), and again about the best
+
+
+@dataclass(frozen=True)
+class Split:
+    """The best N and k for a budget, and the share of it that goes to training."""
+
+    n_data: float
+    k: float
+    share: float
+
+
+def loss_of(n_data: Float[np.ndarray, "points"]) -> Float[np.ndarray, "points"]:
+    """Expected excess risk of least squares over the squared label noise."""
+    return 2 * DIMENSION / ((TAIL - 2) * (n_data - DIMENSION - 1))
+
+
+def best_split(budget: float, price: float, weight: float, *, constant: bool = False) -> Split:
+    """The split that minimises the total loss, N above d + 1 and k at least 1.
+
+    With ``constant`` the failure is the one without bias, whatever N: the baseline of a constant
+    exponent.
+    """
+    least, most = DIMENSION + 2.0, budget - price
+    low = float(np.log(least / (budget - least)))
+    high = float(np.log(most / price))
+    chosen = low
+    for _ in range(4):
+        odds = np.linspace(low, high, POINTS)
+        n, k = _parts(odds, budget)
+        best = int(np.argmin(_totals(n, np.maximum(k / price, 1.0), weight, constant)))
+        chosen, low, high = (
+            float(odds[at]) for at in (best, max(best - 2, 0), min(best + 2, POINTS - 1))
+        )
+    n, k = _parts(np.array([chosen]), budget)
+    return Split(float(n[0]), float(k[0] / price), float(n[0] / budget))
+
+
+def _parts(
+    odds: Float[np.ndarray, "points"], budget: float
+) -> tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"]]:
+    """What training and attempts get, by the logarithm of their ratio."""
+    return budget / (1 + np.exp(-odds)), budget / (1 + np.exp(odds))
+
+
+def _totals(
+    n: Float[np.ndarray, "points"], k: Float[np.ndarray, "points"], weight: float, constant: bool
+) -> Float[np.ndarray, "points"]:
+    loss = loss_of(n)
+    if constant:
+        failure = failures(k, 0.0)
+    else:
+        pairs = zip(k, np.sqrt(loss), strict=True)
+        failure = np.array([failures(np.array([one]), rho)[0] for one, rho in pairs])
+    return weight * loss + failure
+
+
+def size_at(budget: float, price: float) -> Compute:
+    """The best N over d where only pass@k matters."""
+    return lambda _: estimate(best_split(budget, price, 0.0).n_data / DIMENSION)
+
+
+def share_at(budget: float, price: float, weight: float) -> Compute:
+    """The share of the budget that goes to training."""
+    return lambda _: estimate(best_split(budget, price, weight).share)
+
+
+def growth_of_attempts(_: Context) -> Estimate:
+    """dlog k/dlog C between budgets of 1e7 and 1e9, the loss weighing as much as failure."""
+    low, high = (best_split(budget, 1.0, 1.0).k for budget in (1e7, 1e9))
+    return estimate(np.log(high / low) / np.log(100))
+
+
+def shift_of_size(_: Context) -> Estimate:
+    """The best N over that of a constant exponent, at C = 1,000 with the loss weighing 1e-4."""
+    sizes = [best_split(1e3, 1.0, 1e-4, constant=flag).n_data for flag in (False, True)]
+    return estimate(sizes[0] / sizes[1])
+
+
+STATEMENTS = (
+    Claim(
+        "compute split",
+        "where only pass@k matters: train until beta_eff saturates, then attempt. The best N/d for "
+        "a budget of 10,000 (d = 100, an attempt costs an example)",
+        expected=26.4,
+        within=2.0,
+        compute=size_at(1e4, 1.0),
+        exact=QUADRATURE,
+    ),
+    Claim(
+        "compute split",
+        "so the share that goes to training vanishes: at a budget of 100,000",
+        expected=0.03,
+        within=0.01,
+        compute=share_at(1e5, 1.0, 0.0),
+        exact=QUADRATURE,
+    ),
+    Claim(
+        "compute split",
+        "the same rule where the loss itself counts (R = 1): the share of training vanishes",
+        expected=0.0,
+        within=0.1,
+        compute=share_at(1e6, 1.0, 1.0),
+        known="fails",
+        why="a loss that falls as 1/N is a slower power than k^-beta, so nearly all of a large "
+        "budget goes to training, and k grows only as C^((1+1)/(beta+1)).",
+        exact=QUADRATURE,
+    ),
+    Claim(
+        "compute split, corrected",
+        "where the loss counts, attempts grow as C^(2/(beta+1)): dlog k/dlog C between 1e7 and 1e9",
+        expected=4 / 7,
+        within=0.01,
+        compute=growth_of_attempts,
+        exact=QUADRATURE,
+    ),
+    Claim(
+        "figure 2",
+        "a growing beta_eff moves the optimum to larger N than a constant one does: ratio of the "
+        "best N at a budget of 1,000 (R = 0.0001)",
+        expected=1.0,
+        within=0.0,
+        compute=shift_of_size,
+        side="at_least",
+        exact=QUADRATURE,
+    ),
+)

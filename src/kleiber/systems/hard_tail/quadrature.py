@@ -1,0 +1,226 @@
+"""How often k independent trials all fail, when their chance of success varies from case to case.
+
+A case has a precision t > 0 and a bias b = rho g, g standard normal; a trial succeeds when
+|b + z/sqrt(t)| <= band for a fresh standard normal z. With q(v, w) of `maths.band`,
+v = band sqrt(t) and w = |b| sqrt(t), and lam = -log(1 - q) of a case,
+
+    failure(k) = E (1 - q)^k = E exp(-k lam) = int F(lam) k exp(-k lam) dlam,  F = P(lam' <= lam),
+
+so that one table of F serves every k. Cases with the centred band already below lam have
+t <= t0(lam) (they are hard at any bias); the others need a bias beyond the level curve of
+`band.offset`:
+
+    F(lam) = P(t <= t0) + int_{t > t0} P(t in dt) erfc(w(t, lam)/(rho sqrt(2 t))).
+
+Both integrals are trapezoids on the whole line after a substitution that makes the integrand
+decay exponentially or faster at both ends and leaves it analytic in a strip, log lam and
+log(t - t0); their error falls exponentially with the number of nodes (Trefethen and Weideman
+2014). Everything is summed as exp(log - largest log), so that deep tails do not underflow.
+
+`law` says how t is distributed: "gamma" (shape a, rate 1), "bounded" (density a t^(a-1) on (0, 1])
+or "fixed" (t = 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from scipy.special import erfcx, gammainc, gammaln, log_ndtr
+
+from kleiber.systems.hard_tail import band
+
+Array = Float[np.ndarray, "..."]
+PrecisionLaw = Literal["gamma", "bounded", "fixed"]
+UNBIASED = 1e-100  # rho up to this is taken as none
+LARGEST = 600.0  # lam beyond which a case fails with less than exp(-600): taken as never
+END = 30.0  # exp(-END) of the largest term is where a tail is cut
+BEND, LOWER = 2.0, 10.0  # how far below log t0 the nodes begin to spread
+STEEPEST = 1e6  # powers of lam beyond this are not resolved: such a F is an edge
+STEP = 0.15  # of log lam, at most
+PEAK = 0.5  # of the width of the narrowest peak, at most, for the steps of both integrals
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The cases: law and shape of their precision, and the half-width of the band."""
+
+    law: PrecisionLaw
+    shape: float
+    band: float
+
+    @property
+    def hardest(self) -> float:
+        """The largest lam a case can have."""
+        if self.law == "gamma":
+            return np.inf
+        return float(-band.LOG2 - log_ndtr(-self.band))
+
+
+@dataclass(frozen=True)
+class Levels:
+    """log F on a grid of log lam with its weights: F = intrinsic + biased, biased by rho."""
+
+    lam: Float[np.ndarray, "levels"]
+    weights: Float[np.ndarray, "levels"]
+    edge: float  # lam above which F is 1
+    intrinsic: Float[np.ndarray, "levels"]
+    biased: Float[np.ndarray, "rhos levels"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """log of the failure probability in k trials, of its intrinsic part (that without bias) and
+    of the rest, and the local exponents -dlog/dlog k of the whole."""
+
+    log_total: Float[np.ndarray, "rhos attempts"]
+    log_intrinsic: Float[np.ndarray, "attempts"]
+    log_biased: Float[np.ndarray, "rhos attempts"]
+    exponent: Float[np.ndarray, "rhos attempts"]
+
+
+def tabulate(
+    mixture: Mixture,
+    rhos: Float[np.ndarray, "rhos"],
+    k: tuple[float, float],
+    *,
+    refine: float = 1.0,
+) -> Levels:
+    """F for each rho >= 0 on the levels that attempts from k[0] >= 1 to k[1] need.
+
+    `refine` divides the steps of both grids, to measure their error.
+    """
+    lam, weights = _levels(mixture, rhos, k, refine)
+    lowest = band.half_width(lam) / mixture.band
+    intrinsic = _log_below(mixture, lowest**2)
+    biased = np.full((rhos.size, lam.size), -np.inf)
+    some = rhos > UNBIASED
+    if some.any():
+        if mixture.law == "fixed":
+            biased[some] = _fixed(mixture, rhos[some], lam)
+        else:
+            biased[some] = _over_precision(mixture, rhos[some], lam, lowest**2, k[1], refine)
+    return Levels(lam, weights, mixture.hardest, intrinsic, biased)
+
+
+def failure(levels: Levels, k: Float[np.ndarray, "attempts"]) -> Failure:
+    """The failure probabilities at k, within the range of attempts of the table."""
+    scaled = k[:, None] * levels.lam
+    kernel = np.log(levels.weights * scaled) - scaled
+    beyond = -k * levels.edge
+    intrinsic = np.logaddexp(_log_sum(kernel + levels.intrinsic), beyond)
+    total, biased, exponent = np.empty((3, len(levels.biased), k.size))
+    for row, more in enumerate(levels.biased):
+        biased[row] = _log_sum(kernel + more)
+        total[row] = np.logaddexp(intrinsic, biased[row])
+        share = np.exp(kernel + np.logaddexp(levels.intrinsic, more) - total[row, :, None])
+        exponent[row] = (share * (scaled - 1)).sum(axis=-1)
+        if np.isfinite(levels.edge):
+            exponent[row] -= beyond * np.exp(beyond - total[row])
+    return Failure(total, intrinsic, biased, exponent)
+
+
+def _levels(
+    mixture: Mixture, rhos: Array, k: tuple[float, float], refine: float
+) -> tuple[Array, Array]:
+    """Nodes lam and weights of dlog lam from where k lam is rounding to where exp(-k lam) is."""
+    power = 2 * mixture.shape  # F falls at most as lam to this power
+    if mixture.law == "fixed" and (some := rhos[rhos > UNBIASED]).size:
+        wide = 1 + mixture.band + mixture.band**2 / 8
+        power = min(wide / float(some.min()) ** 2, STEEPEST)
+    step = min(STEP, PEAK / np.sqrt(power + 1)) / refine
+    most = (power + 12 * np.sqrt(power) + 1.5 * END) / k[0]
+    edge = min(mixture.hardest, LARGEST)
+    low = min(-np.log(k[1]), np.log(edge)) - 3
+    free = mixture.law == "gamma"
+    high = np.log(min(most, LARGEST)) if free or most < edge else np.log(edge) + END
+    z = np.arange(low - np.log(END) - 0.2, high + step, step)
+    bend = np.exp(low - z)
+    y, slope = z - bend, 1 + bend
+    if free:
+        return np.exp(y), step * slope
+    rest = 1 / (1 + np.exp(y - np.log(edge)))  # of a logistic curve up to the edge
+    return np.exp(y) * rest, step * slope * rest
+
+
+def _log_below(mixture: Mixture, t0: Array) -> Array:
+    """log P(t <= t0)."""
+    if mixture.law == "fixed":
+        return np.full(t0.size, -np.inf)
+    a = mixture.shape
+    if mixture.law == "bounded":
+        return a * np.log(np.minimum(t0, 1))
+    p = gammainc(a, t0)
+    series = a * np.log(t0) - gammaln(a + 1) + np.log1p(-np.minimum(t0, 1e-6) * a / (a + 1))
+    return np.where(t0 < 1e-8, series, np.log(np.where(p > 0, p, 1)))
+
+
+def _fixed(mixture: Mixture, rhos: Array, lam: Array) -> Array:
+    """log F where every case has precision 1."""
+    w = np.sqrt(band.offset(np.full(lam.size, mixture.band), lam))
+    return _log_erfc(w / (rhos[:, None] * np.sqrt(2)))
+
+
+def _over_precision(
+    mixture: Mixture, rhos: Array, lam: Array, t0: Array, last: float, refine: float
+) -> Array:
+    """log of the integral over t > t0, for each rho (rows) and level (columns)."""
+    a = mixture.shape
+    start = np.log(t0) - BEND + np.clip(np.log(t0 * rhos.min() ** 2), -LOWER, 0)
+    floor = _log_below(mixture, t0)
+    deep = 2 * a * max(-float(floor.min()) / (2 * a), 1)
+    reach = min(2 * a * np.log(last + 10), 2 * np.sqrt(2 * np.log(last + 10)) / rhos.min())
+    step = min(0.25, PEAK / np.sqrt(a + reach)) / refine
+    z = np.arange(
+        float(start.min()) - np.log(END) - 1,
+        max(_end(mixture, deep), float(start.max())) + step,
+        step,
+    )
+    level, node = np.nonzero(z >= start[:, None] - np.log(END) - 1)
+    x = z[node] - (bend := np.exp(start[level] - z[node]))
+    if mixture.law == "gamma":
+        t = t0[level] + np.exp(x)
+        density = (a - 1) * np.log(t) - t - gammaln(a) + x + np.log1p(bend)
+    else:
+        room = np.maximum(1 - t0, np.finfo(float).tiny)[level]
+        x -= np.log(room)
+        t = t0[level] + room / (1 + np.exp(-x))
+        logistic = np.abs(x) + 2 * np.log1p(np.exp(-np.abs(x)))
+        density = (a - 1) * np.log(t) + np.log(a * room) - logistic + np.log1p(bend)
+    density += np.log(step)
+    v = mixture.band * np.sqrt(t)
+    w = np.sqrt(band.offset(v, lam[level]))
+    ends = np.flatnonzero(np.diff(level, prepend=-1))
+    out = np.empty((rhos.size, lam.size))
+    for row, rho in enumerate(rhos):
+        x = w / (rho * np.sqrt(2 * t))
+        with np.errstate(over="ignore"):
+            terms = density - x**2  # at least the logarithm of the integrand
+        some = terms > floor[level] - 2 * END
+        terms[some] += np.log(np.asarray(erfcx(x[some]), float))
+        top = np.maximum.reduceat(terms, ends)
+        out[row] = top + np.log(np.add.reduceat(np.exp(terms - top[level]), ends))
+    return out
+
+
+def _end(mixture: Mixture, deep: float) -> float:
+    """The last node of the substituted precision."""
+    if mixture.law == "bounded":
+        return END + 2
+    return np.log(deep + END + 8 * mixture.shape)
+
+
+def _log_erfc(x: Array) -> Array:
+    """log erfc(x) for x >= 0."""
+    with np.errstate(over="ignore", divide="ignore"):
+        return np.log(erfcx(x)) - x**2
+
+
+def _log_sum(terms: Array) -> Array:
+    """log sum exp over the last axis; -inf where all are."""
+    top = terms.max(axis=-1)
+    safe = np.where(np.isfinite(top), top, 0)
+    total = np.exp(terms - safe[..., None]).sum(axis=-1)
+    return np.where(total > 0, safe + np.log(np.where(total > 0, total, 1)), -np.inf)

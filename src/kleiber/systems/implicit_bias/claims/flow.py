@@ -1,0 +1,214 @@
+"""What the claims on trained perceptrons compute: gradient flow without a constraint beside fixed
+norms, on the same data, and theory beside simulation.
+
+Load 5, as in figure 1. Quick: 16 data sets in 200 dimensions; laptop: 32 in 400.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from kleiber.claim import Claim, Context, Estimate, estimate
+from kleiber.systems.implicit_bias.perceptron import Perceptron, early_curve, flow_curve, flow_time
+
+LOAD = 5.0
+NORMS = np.array([0.1, 0.3, 1.0, 2.2, 2.7, 3.2, 3.8, 4.5, 5.4, 6.4, 7.6, 9.0])
+AROUND = slice(3, None)  # of these, those about the optimum
+INTEGRALS = "it is computed by quadrature for load -> infinity, without anything random"
+Errors = Float[np.ndarray, "seeds norms"]
+Compute = Callable[[Context], Estimate]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Errors of the flow and at fixed norms, and the flow's training error and growth."""
+
+    flow: Errors
+    fixed: Errors
+    train_error: Errors
+    growth: Errors
+
+
+def train(context: Context) -> Runs:
+    """The runs that all claims here share."""
+
+    def make() -> Runs:
+        seeds, size = context.choose((16, 200), (32, 400))
+        words = {"seeds": seeds, "seed": context.seed, "size": size}
+        flow = Perceptron(LOAD).simulate_flow({"norm": NORMS}, **words)
+        fixed = Perceptron(LOAD).simulate({"norm": NORMS}, **words)
+        return Runs(
+            by_seed(flow, "error"),
+            by_seed(fixed, "error"),
+            by_seed(flow, "train_error"),
+            by_seed(flow, "multiplier"),
+        )
+
+    return context.share("perceptron runs", make)
+
+
+def by_seed(table: pl.DataFrame, column: str) -> Errors:
+    """A column of a simulation, one row a seed."""
+    return table[column].to_numpy().reshape(-1, NORMS.size)
+
+
+def jackknife(seeds: int, value: Callable[[Float[np.ndarray, "kept"]], float]) -> Estimate:
+    """A function of the seeds kept, with its error from leaving each out."""
+    every = np.arange(seeds)
+    each = np.array([value(every[every != k]) for k in every])
+    return estimate(value(every), np.sqrt((seeds - 1) * each.var()))
+
+
+def ratio_at(norm: float) -> Compute:
+    """Mean error of the flow over that at fixed norm, the same data sets."""
+    k = int(np.argmin(np.abs(NORMS - norm)))
+
+    def ratio(context: Context) -> Estimate:
+        runs = train(context)
+        return jackknife(
+            len(runs.flow),
+            lambda kept: float(runs.flow[kept, k].mean() / runs.fixed[kept, k].mean()),
+        )
+
+    return ratio
+
+
+def best_norm(errors: Errors) -> float:
+    """Where a cubic in log norm through the mean errors is least."""
+    x = np.log(NORMS[AROUND])
+    fine = np.linspace(float(x[0]), float(x[-1]), 600)
+    cubic = np.polynomial.Polynomial.fit(x, errors.mean(0)[AROUND], 3)
+    return float(np.exp(fine[int(np.argmin(np.asarray(cubic(fine), float)))]))
+
+
+def ratio_of_best(context: Context) -> Estimate:
+    """The best norm of the flow over the best fixed norm, the same data sets."""
+    runs = train(context)
+    return jackknife(
+        len(runs.flow), lambda kept: best_norm(runs.flow[kept]) / best_norm(runs.fixed[kept])
+    )
+
+
+def theory_gap(norm: float) -> Compute:
+    """Mean error at a fixed norm over the theory's."""
+    k = int(np.argmin(np.abs(NORMS - norm)))
+
+    def ratio(context: Context) -> Estimate:
+        values = train(context).fixed[:, k] / Perceptron(LOAD).error(norm)[0]
+        return estimate(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
+
+    return ratio
+
+
+def least_growth(context: Context) -> Estimate:
+    """dlambda/dtime = (1/N) sum (1 - tanh z) z/lambda, the least of it along each run."""
+    values = train(context).growth.min(1)
+    return estimate(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def last_train_error(context: Context) -> Estimate:
+    """The training error of the flow at norm 9."""
+    values = train(context).train_error[:, -1]
+    return estimate(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def largest_excess(_: Context) -> Estimate:
+    """The largest of flow over fixed norm, load -> infinity."""
+    norms = np.geomspace(0.2, 3, 60)
+    return estimate((flow_curve(norms) / early_curve(norms)).max())
+
+
+def flow_slope(_: Context) -> Estimate:
+    """-dlog(relative error)/dlog norm of the flow at norm 100."""
+    pair = flow_curve([100.0, 101.0])
+    return estimate(-np.log(pair[1] / pair[0]) / np.log(1.01))
+
+
+def clock(_: Context) -> Estimate:
+    """dlog time/dlog norm of the flow at norm 100, load -> infinity."""
+    pair = flow_time([100.0, 101.0])
+    return estimate(np.log(pair[1] / pair[0]) / np.log(1.01))
+
+
+STATEMENTS = (
+    Claim(
+        "figure 1, simulation",
+        "the theory is exact: mean error of perceptrons trained at norm 1 (load 5) over its own",
+        1.0,
+        0.05,
+        theory_gap(1.0),
+    ),
+    Claim("figure 1, simulation", "and at the best norm, 4.5", 1.0, 0.06, theory_gap(4.5)),
+    Claim(
+        "figure 1, gradient descent",
+        "without a constraint the norm grows monotonically: the least rate of growth at 12 norms "
+        "from 0.1 to 9",
+        0.0,
+        0.0,
+        least_growth,
+        side="at_least",
+    ),
+    Claim(
+        "figure 1, gradient descent",
+        "its curve lies above that of fixed norms: the ratio of errors at norm 1",
+        1.05,
+        0.0,
+        ratio_at(1.0),
+        side="at_least",
+    ),
+    Claim(
+        "figure 1, gradient descent",
+        "and merges with it at the minimum: the ratio at norm 4.5",
+        1.0,
+        0.02,
+        ratio_at(4.5),
+    ),
+    Claim(
+        "figure 1, gradient descent",
+        "both have the same best norm: the ratio of the two",
+        1.0,
+        0.04,
+        ratio_of_best,
+        known="fails",
+        why="the flow lags behind its norm, so at load 5 its minimum comes 10 to 13% later; its "
+        "least error is the same to 1%, and the lag in norm vanishes for large loads.",
+    ),
+    Claim(
+        "figure 1, gradient descent",
+        "it separates the training set: training error at norm 9",
+        0.0,
+        1e-3,
+        last_train_error,
+    ),
+    Claim(
+        "figure 1, gradient descent",
+        "for large loads the flow's error exceeds that at fixed norm by at most 15%: the largest "
+        "ratio",
+        1.148,
+        2e-3,
+        largest_excess,
+        exact=INTEGRALS,
+    ),
+    Claim(
+        "figure 1, gradient descent",
+        "and has the same exponent gamma_1: its slope at norm 100",
+        0.5,
+        1e-3,
+        flow_slope,
+        exact=INTEGRALS,
+    ),
+    Claim(
+        "implicit bias",
+        "the norm is the clock of training: before separation time ~ norm^3/load, "
+        "the exponent at norm 100",
+        3.0,
+        5e-3,
+        clock,
+        exact=INTEGRALS,
+    ),
+)

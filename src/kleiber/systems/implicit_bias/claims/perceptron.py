@@ -1,0 +1,338 @@
+"""What the claims on the perceptron compute: the replica theory of figures 1 to 3, which is exact.
+
+Errors relative to Hebb's at the same load are called relative; loads are examples per dimension.
+All but the flow's claims (`implicit_bias_flow`) are deterministic: roots to 1e-11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.claim import Claim, Context, Estimate, estimate
+from kleiber.maths.slopes import window_slope
+from kleiber.systems.implicit_bias.claims.flow import STATEMENTS as FLOW
+from kleiber.systems.implicit_bias.perceptron import (
+    EARLY_AMPLITUDE,
+    Optimum,
+    Perceptron,
+    early_curve,
+    master_curve,
+    master_optimum,
+)
+
+LOADS = (3.1, 6.25, 12.5, 25.0, 50.0, 100.0)  # of figures 2 and 3
+STARS = (3.0, 5.8, 11.0, 23.0, 46.0, 92.0)  # norm_opt and relative error read off figure 2
+HEIGHTS = (0.64, 0.46, 0.32, 0.226, 0.158, 0.111)
+ROOTS = "it solves the saddle-point equations to 1e-11, without anything random"
+Compute = Callable[[Context], Estimate]
+
+
+def error(load: float, norm: float) -> Compute:
+    """The generalisation error at a fixed norm."""
+    return lambda _: estimate(Perceptron(load).error(norm)[0])
+
+
+def optima(context: Context, loads: tuple[float, ...] = LOADS) -> list[Optimum]:
+    """The optima at some loads."""
+
+    def solve() -> list[Optimum]:
+        return [Perceptron(load).optimum() for load in loads]
+
+    return context.share(f"perceptron optima {loads}", solve)
+
+
+def above_bayes(context: Context) -> Estimate:
+    """The largest of error_opt/Bayes error - 1 at the six loads."""
+    pairs = zip(optima(context), LOADS, strict=True)
+    return estimate(max(o.error / Perceptron(load).references().bayes - 1 for o, load in pairs))
+
+
+def early_slope(_: Context) -> Estimate:
+    """-dlog(relative error)/dlog norm of the early law from norm 100 to 101."""
+    pair = early_curve([100.0, 101.0])
+    return estimate(-np.log(pair[1] / pair[0]) / np.log(1.01))
+
+
+def early_amplitude(_: Context) -> Estimate:
+    """Relative error times sqrt(norm), norm 100, load 1e8."""
+    return estimate(10 * relative(1e8, np.array([100.0]))[0])
+
+
+def relative(load: float, norm: Float[np.ndarray, "norms"]) -> Float[np.ndarray, "norms"]:
+    """Error over Hebb's."""
+    return Perceptron(load).solve({"norm": norm})["relative_error"].to_numpy()
+
+
+def steepest(load: float) -> float:
+    """The largest local exponent before the optimum."""
+    norms = np.geomspace(0.2, 40, 160)
+    return float(np.max(Perceptron(load).solve({"norm": norms})["local_exponent"].to_numpy()))
+
+
+def steepest_gap(_: Context) -> Estimate:
+    """The largest distance of the steepest slope from 1/2 - 0.75 load^(-2/3), 25 to 1,000."""
+    loads = (25.0, 50.0, 100.0, 300.0, 1000.0)
+    return estimate(max(abs(steepest(a) - 0.5 + 0.75 * a ** (-2 / 3)) for a in loads))
+
+
+def overlap(name: str) -> Compute:
+    """The error, or the relative error, at load 100 over that at load 12.5, both at norm 1."""
+
+    def ratio(_: Context) -> Estimate:
+        high, low = (Perceptron(a).solve({"norm": 1.0})[name][0] for a in (100.0, 12.5))
+        return estimate(high / low)
+
+    return ratio
+
+
+def slope(what: str, first: int = 0) -> Compute:
+    """The slope of log of a field of the optimum against log load, from the first-th load on."""
+
+    def fit(context: Context) -> Estimate:
+        values = np.array([getattr(o, what) for o in optima(context)][first:])
+        return estimate(float(window_slope(np.log(np.array(LOADS[first:])), np.log(values))))
+
+    return fit
+
+
+def read_off(what: str, seen: tuple[float, ...]) -> Compute:
+    """The largest relative distance of what was read off the figure from ours."""
+
+    def distance(context: Context) -> Estimate:
+        ours = np.array([getattr(o, what) for o in optima(context)])
+        return estimate(np.abs(np.array(seen) / ours - 1).max())
+
+    return distance
+
+
+def collapse(*which: int) -> Compute:
+    """The largest relative distance of rescaled curves from the master curve, 0.3 <= x <= 5."""
+
+    def distance(context: Context) -> Estimate:
+        x, best = np.geomspace(0.3, 5, 60), master_optimum()
+        phi = master_curve(x * best.ell) / best.d
+        worst = 0.0
+        for k in which:
+            there = optima(context)[k]
+            curve = Perceptron(LOADS[k]).error(x * there.norm) / there.error
+            worst = max(worst, float(np.abs(curve / phi - 1).max()))
+        return estimate(worst)
+
+    return distance
+
+
+def amplitude(context: Context) -> Estimate:
+    """Relative error at the optimum over k1 (k2 load)^(-1/2), load 1e6."""
+    there = optima(context, (1e6,))[0]
+    return estimate(there.relative_error / (EARLY_AMPLITUDE * there.norm**-0.5))
+
+
+def limit(what: str) -> Compute:
+    """norm_opt/load or error_opt * load at load 1e6."""
+
+    def value(context: Context) -> Estimate:
+        there = optima(context, (1e6,))[0]
+        return estimate(there.norm / 1e6 if what == "norm" else there.error * 1e6)
+
+    return value
+
+
+def elbow(_: Context) -> Estimate:
+    """norm/load at which the relative error exceeds its early law by 10% (load -> infinity)."""
+    ells = np.geomspace(0.03, 0.5, 200)
+    excess = master_curve(ells) * np.sqrt(ells) / (np.sqrt(np.pi / 2) * EARLY_AMPLITUDE)
+    return estimate(np.interp(1.1, excess, ells))
+
+
+def exact(
+    where: str,
+    says: str,
+    expected: float,
+    within: float,
+    compute: Compute,
+    *,
+    side: str = "both",
+    why: str = "",
+) -> Claim:
+    """A claim without a standard error; with a why it fails."""
+    known = "fails" if why else "holds"
+    return Claim(
+        where, says, expected, within, compute, known=known, side=side, why=why, exact=ROOTS
+    )
+
+
+FIGURES = (
+    exact(
+        "figure 1", "load 5, norm 0.01: the plateau is Hebb's error", 0.163, 0.002, error(5, 0.01)
+    ),
+    exact(
+        "figure 1",
+        "load 5: the best norm is near 4.5",
+        4.5,
+        0.1,
+        lambda c: estimate(optima(c, (5.0,))[0].norm),
+    ),
+    exact(
+        "figure 1",
+        "load 5: the least error is near 0.084",
+        0.084,
+        5e-4,
+        lambda c: estimate(optima(c, (5.0,))[0].error),
+    ),
+    exact(
+        "figure 1",
+        "load 5: beyond, the error rises to that of maximal stability, 0.094",
+        0.094,
+        5e-4,
+        error(5, 1000),
+    ),
+    exact(
+        "figure 1",
+        "the minimum all but touches Bayes's line: error over Bayes error less 1, the largest "
+        "of the six loads",
+        1e-3,
+        0.0,
+        above_bayes,
+        side="at_most",
+    ),
+    exact(
+        "figure 2, law 1",
+        "relative error ~ norm^(-1/2) for load -> infinity: the slope at norm 100",
+        0.5,
+        1e-3,
+        early_slope,
+    ),
+    exact("figure 2, law 1", "with amplitude k1 = 0.5552", EARLY_AMPLITUDE, 1e-3, early_amplitude),
+    exact(
+        "figure 2, law 1",
+        "the dashed slope 1/2 is reached by the curves shown: the steepest slope "
+        "at load 100, the largest",
+        0.5,
+        0.02,
+        lambda _: estimate(steepest(100.0)),
+        why="the slope is 1/2 - 0.102/norm^2 - 0.80 norm/load, at most 1/2 - 0.75 load^(-2/3): "
+        "0.465 at load 100, 0.28 at 6.25. It passes 0.49 from load 650 on.",
+    ),
+    exact(
+        "figure 2, law 1, corrected",
+        "the steepest slope is 1/2 - 0.75 load^(-2/3), loads 25 to 1,000: largest distance",
+        0.0,
+        0.002,
+        steepest_gap,
+    ),
+    exact(
+        "figure 2, law 1",
+        "curves of different loads lie on each other early on, as the deep "
+        "networks' do: error at load 100 over that at 12.5, norm 1",
+        1.0,
+        0.1,
+        overlap("error"),
+        why="the perceptron's early error is that of Hebb's rule times a function of the norm, and "
+        "Hebb's error falls as load^(-1/2); only the relative errors lie on each other.",
+    ),
+    exact(
+        "figure 2, law 1, corrected",
+        "their relative errors do, to order norm/load: the same ratio",
+        1.0,
+        0.1,
+        overlap("relative_error"),
+    ),
+    exact(
+        "figure 2",
+        "stars at norms 3, 5.8, 11, 23, 46, 92: largest relative distance of ours",
+        0.0,
+        0.05,
+        read_off("norm", STARS),
+    ),
+    exact(
+        "figure 2",
+        "and at relative errors 0.64, 0.46, 0.32, 0.226, 0.158, 0.111: the same",
+        0.0,
+        0.015,
+        read_off("relative_error", HEIGHTS),
+    ),
+    exact(
+        "figure 3, law 2",
+        "norm_opt ~ load^1: the slope over the six loads",
+        1.0,
+        0.02,
+        slope("norm"),
+    ),
+    exact("figure 3, law 2", "over loads 25, 50, 100", 1.0, 2e-3, slope("norm", 3)),
+    exact("figure 3, law 2", "norm_opt/load tends to 0.8836", 0.8836, 5e-4, limit("norm")),
+    exact(
+        "figure 3",
+        "relative error at the optimum ~ load^(-1/2): the slope over the six loads",
+        -0.5,
+        0.015,
+        slope("relative_error"),
+    ),
+    exact(
+        "figure 3",
+        "the error itself has the exponent 1/2: the slope over loads 25, 50, 100",
+        -0.5,
+        0.05,
+        slope("error", 3),
+        why="Hebb's error brings another 1/2: error_opt ~ 0.44198/load.",
+    ),
+    exact(
+        "figure 3, corrected",
+        "the error itself falls as 1/load: the slope over loads 25, 50, 100",
+        -1.0,
+        0.005,
+        slope("error", 3),
+    ),
+    exact(
+        "figure 3, corrected",
+        "error_opt times load tends to 0.44198",
+        0.44198,
+        2e-5,
+        limit("error"),
+    ),
+    exact(
+        "figure 3, law 3",
+        "rescaled by its optimum every curve shown is the master curve: the "
+        "largest distance at norms from 0.3 to 5 times the best",
+        0.0,
+        0.01,
+        collapse(0, 1, 2, 3, 4, 5),
+        why="the collapse is that of large loads: 5.9% at load 3.1, 2.1% at 6.25, 0.6% at 12.5, "
+        "falling as load^-2.",
+    ),
+    exact(
+        "figure 3, law 3, corrected",
+        "from load 12.5 on it is, to 0.7%",
+        0.0,
+        0.007,
+        collapse(2, 3, 4, 5),
+    ),
+    exact("figure 3, law 3, corrected", "from load 25 on, to 0.2%", 0.0, 0.002, collapse(3, 4, 5)),
+    exact(
+        "product of the laws",
+        "the two laws give the amplitude too: relative error at the optimum "
+        "over k1 (k2 load)^(-1/2)",
+        1.0,
+        0.1,
+        amplitude,
+        why="at its optimum the curve has left the early law by the factor 1.876 of the master "
+        "curve: exponents combine, amplitudes need the whole curve.",
+    ),
+    exact(
+        "product of the laws, corrected",
+        "the factor is that of the master curve",
+        1.876,
+        2e-3,
+        amplitude,
+    ),
+    exact(
+        "elbow",
+        "the curves leave the early law at a norm in proportion to the load: by 10% at 0.12 load",
+        0.12,
+        5e-3,
+        elbow,
+    ),
+)
+STATEMENTS: tuple[Claim, ...] = (*FIGURES, *FLOW)

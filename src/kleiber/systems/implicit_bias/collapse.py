@@ -1,0 +1,262 @@
+"""Two laws from learning curves: how the error falls with a norm, and where it is least.
+
+    error = k1 norm^-gamma_1 early in training, norm_opt = k2 n_data^gamma_2,
+
+and where the rescaled curves error/error_opt against norm/norm_opt fall onto one another, these two
+give error_opt ~ n_data^-(gamma_1 gamma_2) (D'Amico, Bocchi and Negri 2025, arXiv 2505.13230).
+
+By the rule "authors" this is their notebook's protocol, so that their numbers come out to the
+digit; by "robust" it is ours: the least error from a parabola through the bottom of the mean curve,
+the same n_data for all three exponents, and the intervals of `collapse_errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from kleiber.arguments import check_number, check_text, check_whole
+from kleiber.claim import Estimate
+from kleiber.errors import BadTable, nearest, shown
+from kleiber.systems.implicit_bias.collapse_curves import (
+    LABELS,
+    Curves,
+    find_lowest,
+    find_optima,
+    find_optimum,
+    read_curves,
+    rescale,
+)
+from kleiber.systems.implicit_bias.collapse_errors import (
+    authors_estimates,
+    bootstrap,
+    four_values,
+    robust_estimates,
+)
+from kleiber.systems.implicit_bias.collapse_fit import Exponents, Goodness, fit_exponents, judge_fit
+from kleiber.systems.implicit_bias.collapse_record import Collapse, find_flags
+from kleiber.systems.implicit_bias.collapse_window import Window, choose_window, upper_half
+from kleiber.table import as_frame, numbers, read_table, require
+
+RULES = ("authors", "robust")
+Sizes = Float[np.ndarray, "sizes"]
+
+
+def dynamical_exponents(
+    table: object,
+    optima: object = None,
+    rule: str = "authors",
+    window: Window | Sequence[float | None] | None = None,
+    min_data: float | None = None,
+    *,
+    seed: int = 0,
+) -> Mapping[str, Estimate]:
+    """gamma_1, gamma_2, gamma_predicted and gamma_measured of the curves in a table.
+
+    Arguments and errors as for `measure_collapse`, which returns all that they rest on.
+    """
+    found = measure_collapse(table, optima, rule, window, min_data, seed=seed)
+    return found.estimates
+
+
+def measure_collapse(
+    table: object,
+    optima: object = None,
+    rule: str = "authors",
+    window: Window | Sequence[float | None] | None = None,
+    min_data: float | None = None,
+    *,
+    seed: int = 0,
+) -> Collapse:
+    """The two laws of learning curves of one model on one data set, and how well they hold.
+
+    The table has columns n_data, norm (or log_norm), error; with ``seed`` and ``step`` if there are
+    several runs of one n_data. ``optima`` (n_data, norm_opt_mean_over_seeds) replaces norm_opt in
+    the law of gamma_2 by the authors' rule; without it this is the mean over seeds, or the mean
+    curve's own. ``window`` is a range (low, high) of norm/norm_opt where gamma_1 is fitted; None is
+    the authors' one for their published curves and a rule of ours (`choose_window`) for all others.
+    ``min_data`` leaves out smaller n_data (by the authors' rule gamma_measured keeps all). ``seed``
+    is that of the bootstrap. Raises BadTable.
+    """
+    if check_text("rule", rule, f"one of {', '.join(RULES)}") not in RULES:
+        raise BadTable(
+            f"The rule is one of {', '.join(RULES)}, got {shown(rule)}.{nearest(rule, RULES)}"
+        )
+    if min_data is not None:
+        check_number("min_data", min_data, "a number of data or None", error=BadTable)
+    seed = check_whole("seed", seed)
+    robust = rule == "robust"
+    curves = read_curves(table, share=0.5 if robust else 0.0)
+    if min_data is not None and (curves.n_data >= min_data).sum() < 2:
+        raise BadTable(
+            f"The min_data of {min_data:g} leaves fewer than 2 of the {len(curves.n_data)} n_data, "
+            f"which go up to {curves.n_data[-1]:g}."
+        )
+    best = find_optima(curves, robust)
+    positions = best[:, 0] if robust else _positions(curves, best, optima)
+    chosen = choose_window(curves, best, window, least=min_data, rule=rule)
+    chosen, fit = _fitted(curves, best, positions, chosen, robust, window is None)
+    goodness = judge_fit(curves, best, chosen, fit)
+    drawn = bootstrap(curves, chosen, fit, seed) if robust else None
+    estimates = robust_estimates(fit, drawn) if robust else authors_estimates(fit)
+    return _record(curves, rule, chosen, (best, positions), (fit, goodness), estimates)
+
+
+def _positions(curves: Curves, best: Float[np.ndarray, "sizes 2"], optima: object) -> Sizes:
+    """log norm_opt by the authors' rule: given, or the mean over seeds, or the mean curve's."""
+    if optima is None:
+        return np.array(
+            [
+                at if item.seed_optima is None else _log_mean(item.seed_optima)
+                for item, at in zip(curves.items, best[:, 0], strict=True)
+            ]
+        )
+    frame = read_table(optima) if isinstance(optima, str) else as_frame(optima)
+    require(frame, ["n_data", "norm_opt_mean_over_seeds"])
+    for name, wanted in zip(LABELS, (curves.model, curves.dataset), strict=True):
+        if name in frame.columns and wanted:
+            frame = frame.filter(pl.col(name) == wanted)
+    sizes = numbers(frame, "n_data", positive=True)
+    logs = np.log(numbers(frame, "norm_opt_mean_over_seeds", positive=True))
+    known = dict(zip(sizes, logs, strict=True))
+    if len(known) < len(sizes):
+        raise BadTable("The optima have several rows of one n_data; keep one model and data set.")
+    missing = [f"{size:g}" for size in curves.n_data if size not in known]
+    if missing:
+        raise BadTable(f"The optima have no row of n_data = {', '.join(missing)}.")
+    return np.array([known[size] for size in curves.n_data])
+
+
+def _log_mean(logs: Float[np.ndarray, "seeds"]) -> float:
+    """The logarithm of the arithmetic mean."""
+    return float(logs.max() + np.log(np.exp(logs - logs.max()).mean()))
+
+
+def _fitted(
+    curves: Curves,
+    best: Float[np.ndarray, "sizes 2"],
+    positions: Sizes,
+    window: Window,
+    same: bool,
+    free: bool,
+) -> tuple[Window, Exponents]:
+    """The exponents; a window of ours that holds too little is widened, one given is refused."""
+    wider = [window]
+    if free:
+        before = "automatic: everything before the optimum"
+        wider += [replace(window, low=0.0, high=1.0, source=before)]
+        all_of_it = "automatic: the whole curves, as they have hardly a point before the optimum"
+        wider += [replace(window, low=0.0, high=np.inf, source=all_of_it)]
+        wider += [replace(wider[-1], least_early=0.0)]
+    for item in wider:
+        fit = fit_exponents(curves, best, positions, item, same=same)
+        if fit is not None:
+            return item, fit
+    x = [item.log_norm[0] - u for item, u in zip(curves.items, best[:, 0], strict=True)]
+    raise BadTable(
+        f"The window {window.low:g} to {window.high:g} of norm/norm_opt holds 3 points of fewer "
+        f"than 2 curves with n_data of at least {window.least_early:g}; the curves begin at "
+        f"{np.exp(max(min(x), -700.0)):.3g} to {np.exp(max(x)):.3g}."
+    )
+
+
+def _record(
+    curves: Curves,
+    rule: str,
+    window: Window,
+    at: tuple[Float[np.ndarray, "sizes 2"], Sizes],
+    made: tuple[Exponents, Goodness],
+    estimates: Mapping[str, Estimate],
+) -> Collapse:
+    (best, positions), (fit, goodness) = at, made
+    elbow = np.full(len(curves.items), np.nan)
+    elbow[fit.early] = goodness.elbows
+    ends = [int(np.argmin(item.log_error)) == len(item.log_error) - 1 for item in curves.items]
+    sigma = np.hypot(estimates["gamma_predicted"].stderr, estimates["gamma_measured"].stderr)
+    record = Collapse(
+        rule=rule,
+        curves=curves,
+        window=window,
+        estimates=estimates,
+        sigma=float(sigma),
+        log_norm_opt=positions,
+        log_error_opt=best[:, 1],
+        at_end=np.array(ends),
+        early=fit.early,
+        late=fit.late,
+        measured=fit.measured,
+        log_elbow=elbow,
+        log_k1=float(goodness.log_k1.mean()),
+        log_k2=fit.optimum.start,
+        drift=goodness.drift.fall,
+        overlap=goodness.overlap,
+        quality=goodness.collapse,
+        decades=goodness.decades,
+        sensitivity=_sensitivity(curves, best, positions, window, fit, rule),
+        flags=(),
+    )
+    return replace(record, flags=find_flags(record))
+
+
+def _sensitivity(
+    curves: Curves,
+    best: Float[np.ndarray, "sizes 2"],
+    positions: Sizes,
+    window: Window,
+    fit: Exponents,
+    rule: str,
+) -> dict[str, dict[str, float]]:
+    """The exponents with half the window, with a wider one, and with other n_data; with all n_data
+    those enter gamma_2 and gamma_measured too that have too few points in the window."""
+    starts = np.array([item.log_norm[0] for item in curves.items]) - best[:, 0]
+    low, high = window.logs
+    low = max(low, float(np.median(starts[fit.early])))
+    high = min(high, float(np.median([c.log_norm[-1] for c in curves.items] - best[:, 0])))
+    middle, half = (low + high) / 2, (high - low) / 2
+    ranges = {
+        "lower half of the window": (low, middle),
+        "upper half of the window": (middle, high),
+        "window twice as wide": (low - half, high + half),
+    }
+    trials = {
+        name: replace(window, low=float(np.exp(max(a, -700))), high=float(np.exp(max(b, -690))))
+        for name, (a, b) in ranges.items()
+        if a < b
+    }
+    large = float(upper_half(curves.n_data)[0])
+    trials["large n_data"] = replace(window, least_early=large, least_optimum=large)
+    trials["all n_data"] = replace(window, least_early=0.0, least_optimum=0.0)
+    found: dict[str, dict[str, float]] = {}
+    for name, trial in trials.items():
+        same = name == "large n_data" or (rule == "robust" and name != "all n_data")
+        if made := fit_exponents(curves, best, positions, trial, same=same):
+            found[name] = four_values(made)
+    return found
+
+
+def rescale_curves(found: Collapse) -> pl.DataFrame:
+    """The curves in long form with columns n_data, norm, error, x = norm/norm_opt (of the mean
+    curve's least error) and y = error/error_opt; where they collapse, y is a function of x."""
+    rows: list[pl.DataFrame] = []
+    find = find_optimum if found.rule == "robust" else find_lowest
+    for item in found.curves.items:
+        u, y = find(item)
+        columns = {"norm": item.log_norm, "error": item.log_error}
+        columns |= {"x": item.log_norm - u, "y": item.log_error - y}
+        frame = pl.DataFrame({name: np.exp(column) for name, column in columns.items()})
+        rows.append(frame.select(pl.lit(item.n_data).alias("n_data"), pl.all()))
+    return pl.concat(rows)
+
+
+def average_rescaled(
+    found: Collapse, grid: Float[np.ndarray, "points"]
+) -> Float[np.ndarray, "points"]:
+    """The mean over the early curves of log(error/error_opt) at log(norm/norm_opt) = grid, NaN
+    where one of them has no value."""
+    best = find_optima(found.curves, found.rule == "robust")[found.early]
+    items = [item for item, row in zip(found.curves.items, found.early, strict=True) if row]
+    return rescale(items, best, grid).mean(0)

@@ -1,0 +1,128 @@
+"""The errors of the four exponents: by the authors' rule, and by ours.
+
+By the authors' rule intervals are 2 standard errors of the fits. By ours they are Student's, of the
+scatter about the laws over n_data and, of several seeds, of a bootstrap over them: where the fit's
+variance is the smaller of the two they are pooled by their degrees of freedom, and where it is the
+larger the law does not hold within what seeds scatter, and the fit's alone counts.
+
+The slope varies within the window of gamma_1. With b its standard deviation there, the mean m lies
+below the steepest slope by sqrt(3) b if it varies evenly, and the early law is steeper still where
+the window does not reach it: gamma_1 is taken to be anywhere between m and m + 3 b. So the
+intervals of gamma_1 and of the product are not symmetric about the values, which are those of m.
+The errors of gamma_1 and gamma_2 enter the product with their covariance over draws of seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from kleiber.claim import Estimate, estimate, student
+from kleiber.maths.seeds import stream
+from kleiber.systems.implicit_bias.collapse_curves import Curves, find_optima
+from kleiber.systems.implicit_bias.collapse_fit import Exponents, fit_exponents, redraw
+from kleiber.systems.implicit_bias.collapse_record import NAMES
+from kleiber.systems.implicit_bias.collapse_window import Window
+
+DRAWS = 200
+LEVEL = 0.95
+REACH = 3.0  # standard deviations of the local slope that the early law may be above its mean
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What draws of seeds give: standard errors of the four exponents, the covariance of gamma_1
+    and gamma_2, and the degrees of freedom of the seeds."""
+
+    spread: Mapping[str, float]
+    covariance: float
+    freedom: int
+
+
+def four_values(fit: Exponents) -> dict[str, float]:
+    """The four exponents by name."""
+    values = fit.gamma_1, fit.optimum.slope, fit.predicted, -fit.errors.slope
+    return dict(zip(NAMES, values, strict=True))
+
+
+def bootstrap(curves: Curves, window: Window, fit: Exponents, seed: int) -> Drawn | None:
+    """Seeds drawn anew at each n_data, the window kept; None without several seeds."""
+    counts = [item.n_seeds if item.parts is not None else 1 for item in curves.items]
+    if min(counts) < 2:
+        return None
+    rng = stream(seed, "collapse")
+    drawn: list[list[float]] = []
+    for _ in range(DRAWS):
+        again = redraw(curves, rng)
+        best = find_optima(again, smooth=True)
+        made = fit_exponents(again, best, best[:, 0], window, same=True)
+        if made is not None and (made.early == fit.early).all():
+            drawn.append(list(four_values(made).values()))
+    if len(drawn) < DRAWS // 2:
+        return None
+    # a bootstrap of n seeds lacks the factor n/(n - 1)
+    moments = np.cov(np.array(drawn).T) * min(counts) / (min(counts) - 1)
+    errors = map(float, np.sqrt(np.diagonal(moments)))
+    spread: dict[str, float] = dict(zip(NAMES, errors, strict=True))
+    early = [count - 1 for count, row in zip(counts, fit.early, strict=True) if row]
+    return Drawn(spread, float(moments[0, 1]), sum(early))
+
+
+def authors_estimates(fit: Exponents) -> dict[str, Estimate]:
+    """The four exponents with 2 standard errors; that of gamma_1 is the root mean square of the
+    slopes'."""
+    values = four_values(fit)
+    own = float(np.sqrt((fit.slope_errors**2).mean()))
+    stderr = {"gamma_1": own, "gamma_2": fit.optimum.stderr, "gamma_measured": fit.errors.stderr}
+    both = np.hypot(values["gamma_1"] * stderr["gamma_2"], values["gamma_2"] * stderr["gamma_1"])
+    stderr["gamma_predicted"] = float(both)
+    return {name: estimate(values[name], stderr[name]) for name in NAMES}
+
+
+def robust_estimates(fit: Exponents, drawn: Drawn | None) -> dict[str, Estimate]:
+    """The four exponents with intervals of 95%; see the module."""
+    n, values = len(fit.slopes), four_values(fit)
+    scatter = float(fit.slopes.std(ddof=1) / np.sqrt(n))
+    fitted = float(np.sqrt((fit.slope_errors**2).sum())) / n
+    one = _pooled("gamma_1", max(scatter, fitted), n - 1, drawn)
+    two = _pooled("gamma_2", fit.optimum.stderr, n - 2, drawn)
+    measured = _pooled("gamma_measured", fit.errors.stderr, n - 2, drawn)
+    g1, g2 = values["gamma_1"], values["gamma_2"]
+    parts = np.array([g2 * one[0], g1 * two[0]])
+    shared = 0.0 if drawn is None else 2 * g1 * g2 * drawn.covariance
+    variance = max(float(parts @ parts) + shared, float((parts**2).max()))
+    freedom = float((parts @ parts) ** 2 / (parts**4 / [one[1], max(two[1], 1e-9)]).sum())
+    product = float(np.sqrt(variance)), freedom
+    bend = float(np.copysign(fit.bend, g1))
+    return {
+        "gamma_1": _reaching(g1, one, bend),
+        "gamma_2": student(g2, *two),
+        "gamma_predicted": _reaching(values["gamma_predicted"], product, g2 * bend),
+        "gamma_measured": student(values["gamma_measured"], *measured),
+    }
+
+
+def _pooled(name: str, own: float, freedom: int, drawn: Drawn | None) -> tuple[float, float]:
+    """The standard error and its degrees of freedom, of the fit and of draws of seeds."""
+    if drawn is None:
+        return own, freedom
+    other, more = drawn.spread[name], drawn.freedom
+    if freedom < 1 or not own < other:
+        return own, freedom
+    total = freedom + more
+    return float(np.sqrt((freedom * own**2 + more * other**2) / total)), total
+
+
+def _reaching(value: float, error: tuple[float, float], bend: float) -> Estimate:
+    """A value that may be up to REACH bends too near 0, with an error beside."""
+    stderr, freedom = error
+    middle = value + REACH * bend / 2
+    whole = float(np.hypot(stderr, bend))
+    if not (np.isfinite(stderr) and freedom > 0):
+        return Estimate(value, whole, float("nan"), float("nan"))
+    sampling = float(special.stdtrit(freedom, 0.5 + LEVEL / 2)) * stderr
+    half = float(np.hypot(sampling, REACH * bend / 2))
+    return Estimate(value, whole, min(middle - half, value), max(middle + half, value))

@@ -1,0 +1,297 @@
+"""The least error of a run that is still training, from complete runs on fewer data.
+
+Two forecasts are weighed against each other. The power law extrapolates log error_opt of the
+complete runs against log n_data and knows nothing of the run. The collapse takes the run's own
+error so far and divides it by the master curve Phi of the complete runs, error/error_opt =
+Phi(norm/norm_opt) with norm_opt = k2 n_data^gamma_2 extrapolated (the two laws of D'Amico, Bocchi
+and Negri 2025, arXiv 2505.13230). Both are tried on the complete runs, each in its turn cut where
+the run stands now and forecast over the same ratio of n_data from those on fewer data; the squares
+of the errors made are their weights, and those of the weighted forecast its interval. No forecast
+is above the least error that the run has had.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from kleiber.claim import Estimate, student
+from kleiber.errors import BadTable
+from kleiber.fitting.intervals import check_level
+from kleiber.systems.implicit_bias.collapse import measure_collapse
+from kleiber.systems.implicit_bias.collapse_curves import (
+    FLAT,
+    Curve,
+    find_optimum,
+    read_curves,
+    read_items,
+)
+from kleiber.systems.implicit_bias.collapse_curves import rescale as rescale_items
+from kleiber.systems.implicit_bias.collapse_fit import fit_line
+
+MODELS = 5  # complete runs, of the largest n_data, that make up the master curve
+LAST = 3  # of the run's points, the last ones, whose level is compared with the master curve
+FEWEST = 3  # complete n_data
+REASONS = {
+    "forecast": "the run's own errors count for {weight:.0%}, the power law in n_data for the rest",
+    "passed": "the run has passed its least error, which is reported as it was seen",
+    "too_early": "the run has not come to the elbow of the early law, up to which curves of all "
+    "n_data are alike: this is the power law in n_data, its own errors were not used",
+    "power_law_only": "the run cannot be compared with the master curve of the complete runs, or "
+    "too few of them cut in the same way: this is the power law in n_data",
+}
+SLACK = 1.05  # by which a ratio of n_data may be exceeded and still count as the same
+
+
+@dataclass(frozen=True)
+class NormForecast:
+    """The least error to come and log10 of the norm at which it will be reached.
+
+    ``status`` is "forecast"; "too_early" (below the elbow of the early law, where curves of all
+    n_data are alike, the run's own errors tell nothing) and "power_law_only" (they cannot be
+    compared with the master curve), where the power law stands alone; or "passed" (the least error
+    has been seen). ``reason`` is its sentence, ``weight`` that of the collapse, ``forecasts`` has
+    both by name, ``reached`` is the share of log norm covered from the run's start to the expected
+    optimum, ``trials`` how many complete runs the weight and the interval were learnt from.
+    """
+
+    n_data: float
+    error: Estimate
+    log10_norm: Estimate
+    status: str
+    reason: str
+    weight: float
+    forecasts: Mapping[str, Estimate]
+    reached: float
+    trials: int
+    level: float
+
+    @property
+    def norm(self) -> float:
+        """The norm at the least error."""
+        return 10.0**self.log10_norm.value
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """Log error_opt by both methods (NaN: none) and log norm_opt, each with the error expected."""
+
+    power: float
+    collapse: float
+    log_norm: float
+    power_error: float
+    collapse_error: float
+    norm_error: float
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Errors made on complete runs: forecast - truth, in logarithms."""
+
+    power: Float[np.ndarray, "trials"]
+    collapse: Float[np.ndarray, "trials"]
+    log_norm: Float[np.ndarray, "trials"]
+
+
+def forecast_from_norm(curves: object, partial: object, *, level: float = 0.95) -> NormForecast:
+    """Forecast the least error of a partly trained run, and the norm at which it is reached.
+
+    ``curves`` has complete runs in columns n_data, norm (or log_norm), error (and seed), on at
+    least 3 different n_data; ``partial`` the same columns of the run, of one n_data, at least 3
+    norms. Intervals of the given level are Student's, in log error and log norm. Raises BadTable.
+    """
+    level = check_level(level)
+    known = read_curves(curves, share=0.5).items
+    runs = read_items(partial)
+    if len(runs) > 1:
+        sizes = ", ".join(f"{item.n_data:g}" for item in runs)
+        raise BadTable(f"The partly trained run has one n_data, got {sizes}.")
+    run = runs[0]
+    known = tuple(item for item in known if item.n_data != run.n_data)
+    if len(known) < FEWEST:
+        raise BadTable(
+            f"A forecast needs complete runs on at least {FEWEST} n_data other than the run's "
+            f"{run.n_data:g}, got {len(known)}."
+        )
+    best = np.array([find_optimum(item) for item in known])
+    guess = _guess(known, best, run)
+    reached = (run.log_norm[-1] - run.log_norm[0]) / max(guess.log_norm - run.log_norm[0], 1e-9)
+    trials = _try(known, best, run.n_data / known[-1].n_data, float(reached))
+    early = run.log_norm[-1] < guess.log_norm + _elbow(curves)
+    choice = _choose(run, guess, trials, bool(early))
+    return _record(run, guess, trials, choice, float(reached), level)
+
+
+def _elbow(curves: object) -> float:
+    """log(norm/norm_opt) at which the complete runs leave the early law (median); 0 if nowhere."""
+    found = measure_collapse(curves, rule="robust")
+    gaps = found.log_elbow - found.log_norm_opt
+    return float(np.nanmedian(gaps)) if np.isfinite(gaps).any() else 0.0
+
+
+def _guess(known: Sequence[Curve], best: Float[np.ndarray, "sizes 2"], run: Curve) -> _Guess:
+    """What the complete runs say about this one."""
+    x = np.log([item.n_data for item in known])
+    at = math.log(run.n_data)
+    (power, power_error), (log_norm, norm_error) = (_extend(x, best[:, k], at) for k in (1, 0))
+    grid = run.log_norm[-LAST:] - log_norm
+    slack = norm_error * np.array([[-1.0], [0.0], [1.0]])
+    masters = [_master(known, best, grid - shift) for shift in slack]
+    told = np.isfinite(masters[1])
+    if not told.any():
+        return _Guess(power, math.nan, log_norm, power_error, math.nan, norm_error)
+    collapse = float((run.log_error[-LAST:] - masters[1])[told].mean())
+    shifts = [float(np.abs(item - masters[1])[told].mean()) for item in (masters[0], masters[2])]
+    return _Guess(power, collapse, log_norm, power_error, float(np.nanmax(shifts)), norm_error)
+
+
+def _master(
+    known: Sequence[Curve], best: Float[np.ndarray, "sizes 2"], grid: Float[np.ndarray, "points"]
+) -> Float[np.ndarray, "points"]:
+    """log Phi at log(norm/norm_opt), NaN where fewer than 2 complete runs have a value."""
+    values = rescale_items(known[-MODELS:], best[-MODELS:], grid)
+    told = np.isfinite(values).sum(0) >= 2
+    made = np.full(len(grid), np.nan)
+    made[told] = np.nanmean(values[:, told], axis=0)
+    return made
+
+
+def _extend(
+    x: Float[np.ndarray, "sizes"], y: Float[np.ndarray, "sizes"], at: float
+) -> tuple[float, float]:
+    """The least-squares line at a point, and the standard error of a new value there (0 for two
+    points)."""
+    line = fit_line(x, y)
+    value = line.start + line.slope * at
+    if len(x) < 3:
+        return value, 0.0
+    rest = y - line.start - line.slope * x
+    centred = x - x.mean()
+    share = 1 + 1 / len(x) + (at - x.mean()) ** 2 / (centred @ centred)
+    return value, float(np.sqrt(rest @ rest / (len(x) - 2) * share))
+
+
+def _try(
+    known: Sequence[Curve], best: Float[np.ndarray, "sizes 2"], ratio: float, reached: float
+) -> _Trials:
+    """Both methods on each complete run cut at the same share, from those on fewer data."""
+    made: list[tuple[float, float, float]] = []
+    for k in range(2, len(known)):
+        few = sum(item.n_data <= SLACK * known[k].n_data / max(ratio, 1.0) for item in known[:k])
+        few = max(2, few)
+        whole = known[k]
+        expected, _ = _extend(
+            np.log([item.n_data for item in known[:few]]), best[:few, 0], math.log(whole.n_data)
+        )
+        start = whole.log_norm[0]
+        keep = whole.log_norm <= start + reached * (expected - start) + 1e-9
+        if keep.sum() < LAST:
+            continue
+        cut = replace(whole, log_norm=whole.log_norm[keep], log_error=whole.log_error[keep])
+        guess = _guess(known[:few], best[:few], cut)
+        truth = best[k]
+        made.append((guess.power - truth[1], guess.collapse - truth[1], guess.log_norm - truth[0]))
+    columns = np.array(made).reshape(-1, 3).T
+    return _Trials(columns[0], columns[1], columns[2])
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The weight of the collapse, log error and log norm of the forecast, and spreads of the log
+    errors of the power law, the collapse, and both weighted."""
+
+    status: str
+    reason: str
+    weight: float
+    log_error: float
+    log_norm: float
+    power_spread: float
+    collapse_spread: float
+    spread: float
+
+
+def _choose(run: Curve, guess: _Guess, trials: _Trials, early: bool) -> _Choice:
+    """Weigh the two forecasts by the errors of the trials, or say why there are not two."""
+    told = np.isfinite(trials.collapse)
+    power, collapse = trials.power, trials.collapse[told]
+    power_spread = _pool(power, guess.power_error)
+    collapse_spread = _pool(collapse, guess.collapse_error)
+    share = power_spread**2 + collapse_spread**2
+    weight = power_spread**2 / share if share > 0 else 1.0
+    passed = find_passed(run)
+    at, own = passed or (max(guess.log_norm, float(run.log_norm[-1])), guess.collapse)
+    if passed:
+        status, weight = "passed", 1.0
+    elif early:
+        status, weight = "too_early", 0.0
+    elif not (math.isfinite(guess.collapse) and told.any()):
+        status, weight = "power_law_only", 0.0
+    else:
+        status = "forecast"
+    value = guess.power if weight == 0 else (1 - weight) * guess.power + weight * own
+    mixed = power if weight == 0 else (1 - weight) * power[told] + weight * collapse
+    expected = power_spread if weight == 0 else 0.0
+    if weight:
+        expected = (1 - weight) * power_spread + weight * collapse_spread
+    return _Choice(
+        status,
+        REASONS[status].format(weight=weight),
+        weight,
+        min(value, float(run.log_error.min())),
+        at,
+        power_spread,
+        collapse_spread,
+        _pool(mixed, expected),
+    )
+
+
+def _record(
+    run: Curve, guess: _Guess, trials: _Trials, choice: _Choice, reached: float, level: float
+) -> NormForecast:
+    count = int(np.isfinite(trials.collapse).sum())
+    trained = len(trials.power) if choice.weight == 0 else count
+    norm_spread = _pool(trials.log_norm, guess.norm_error)
+    norm = student(choice.log_norm, norm_spread, len(trials.log_norm) + 1, level)
+    ten = math.log(10)
+    both = {
+        "power_law": student(guess.power, choice.power_spread, len(trials.power) + 1, level),
+        "collapse": student(guess.collapse, choice.collapse_spread, count + 1, level),
+    }
+    return NormForecast(
+        n_data=run.n_data,
+        error=_exp(student(choice.log_error, choice.spread, trained + 1, level)),
+        log10_norm=Estimate(norm.value / ten, norm.stderr / ten, norm.low / ten, norm.high / ten),
+        status=choice.status,
+        reason=choice.reason,
+        weight=choice.weight,
+        forecasts={name: _exp(item) for name, item in both.items()},
+        reached=reached,
+        trials=trained,
+        level=level,
+    )
+
+
+def find_passed(run: Curve) -> tuple[float, float] | None:
+    """Log norm and log error of the run's optimum if it lies behind it: the error has since risen
+    by more than 3%, in at least 2 points."""
+    u, y = find_optimum(run)
+    after = run.log_error[run.log_norm > u]
+    return (u, y) if len(after) >= 2 and bool((after[-2:] > y + FLAT).all()) else None
+
+
+def _pool(errors: Float[np.ndarray, "trials"], prior: float) -> float:
+    """Root mean square of the errors made, with one more of the size expected beforehand."""
+    if not math.isfinite(prior):
+        return math.nan
+    return float(np.sqrt((errors @ errors + prior**2) / (len(errors) + 1)))
+
+
+def _exp(logs: Estimate) -> Estimate:
+    if math.isnan(logs.value):
+        return logs
+    value = math.exp(logs.value)
+    return Estimate(value, value * logs.stderr, math.exp(logs.low), math.exp(logs.high))

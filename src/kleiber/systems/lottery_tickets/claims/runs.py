@@ -1,0 +1,210 @@
+"""The nets of the lottery tickets: trained once, kept with their parameters, read by every claim.
+
+At the scales "laptop" and "full" runs land in the folder that claims are kept in: tables in
+tickets/ (a sweep's store) and parameters beside them in tickets/nets/KEY.npz, both named by the
+Experiment's key, so that a check that is killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+
+from kleiber.claim import Context
+from kleiber.experiment import Experiment, FormulaTask
+from kleiber.files import land
+from kleiber.sweeps.run import sweep
+from kleiber.systems.lottery_tickets.claims.settings import experiment_of, find
+
+POINTS = 1024  # of the common inputs, midpoints of the interval; in more dimensions a grid of them
+STORE = "tickets"
+BLOCK = 1 << 22  # numbers of a hidden layer at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Nets:
+    """Trained nets f(x) = sum_i v_i bend(w_i . x + b_i) + c of one width, one a seed.
+
+    `table` has a row for each seed and checkpoint; `losses` are those of the last step on the test
+    set. Seeds that diverged are left out: there are `diverged` of them.
+    """
+
+    experiment: Experiment
+    table: pl.DataFrame
+    seeds: Int[np.ndarray, "seeds"]
+    weights: Float[np.ndarray, "seeds width inputs"]
+    b: Float[np.ndarray, "seeds width"]
+    v: Float[np.ndarray, "seeds width"]
+    c: Float[np.ndarray, "seeds"]
+    losses: Float[np.ndarray, "seeds"]
+    diverged: int
+
+    @property
+    def width(self) -> int:
+        """The number of hidden units N."""
+        return self.b.shape[1]
+
+    @property
+    def w(self) -> Float[np.ndarray, "seeds width"]:
+        """The weights of a net of one input. Raises ValueError for more inputs."""
+        if self.weights.shape[2] != 1:
+            raise ValueError(f"a net of {self.weights.shape[2]} inputs has no single weight w")
+        return self.weights[:, :, 0]
+
+    @property
+    def x(self) -> Float[np.ndarray, "points inputs"]:
+        """The common inputs: midpoints of a grid of about 1,024 cells."""
+        from kleiber.networks.task import grid  # here: the module reads data sets
+
+        task = cast(FormulaTask, self.experiment.task)
+        return grid(task.low, task.high, round(POINTS ** (1 / task.inputs)), task.inputs)
+
+    @property
+    def target(self) -> Float[np.ndarray, "points"]:
+        """What should come out at the common inputs."""
+        from kleiber.formula import evaluate, parse
+
+        task = cast(FormulaTask, self.experiment.task)
+        named = {name: self.x[:, k] for k, name in enumerate("xyz"[: task.inputs])}
+        return np.asarray(evaluate(parse(task.formula), named), float)
+
+    @property
+    def predictions(self) -> Float[np.ndarray, "seeds points"]:
+        """What comes out at the common inputs, in float64."""
+        return self.predict(self.x)
+
+    def predict(self, x: Float[np.ndarray, "points inputs"]) -> Float[np.ndarray, "seeds points"]:
+        """The outputs of every net at some inputs, in float64."""
+        from kleiber.networks.task import BENDS
+
+        net = cast(Any, self.experiment.net)
+        bend = BENDS[net.activation]
+        stride = max(1, BLOCK // (self.width * len(x)))
+        parts = [
+            self.c[k : k + stride, None]
+            + np.einsum(
+                "sn,spn->sp",
+                self.v[k : k + stride],
+                bend(
+                    np.einsum("snd,pd->spn", self.weights[k : k + stride], x)
+                    + self.b[k : k + stride, None]
+                ),
+            )
+            for k in range(0, len(self.seeds), stride)
+        ]
+        return np.concatenate(parts)
+
+
+def nets(context: Context, setting: str, width: int, *, seeds: int | None = None) -> Nets:
+    """The trained nets of a named setting at one width (SETTINGS has the names).
+
+    `seeds` are as many as the setting has at the context's scale. Raises ValueError for a name.
+    """
+    experiment = experiment_of(context, setting, width, seeds=seeds)
+    key = experiment.key()
+    if context.keep is None:
+        return context.share(f"nets {key}", lambda: _in_memory(experiment))
+    return context.share(f"nets {key}", lambda: _kept(context, experiment))
+
+
+def losses(
+    context: Context,
+    setting: str,
+    widths: Iterable[int] | None = None,
+    *,
+    seeds: int | None = None,
+) -> pl.DataFrame:
+    """Every loss of a setting: setting, width, n_params, seed, step, loss and train_loss.
+
+    `widths` are those of the setting at the context's scale. Seeds that diverged are left out.
+    """
+    chosen = find(setting).widths(context) if widths is None else tuple(widths)
+    columns = ["width", "n_params", "seed", "step", "loss", "train_loss"]
+    parts = [nets(context, setting, n, seeds=seeds).table.select(columns) for n in chosen]
+    return pl.concat(parts).with_columns(setting=pl.lit(setting))
+
+
+def final(table: pl.DataFrame) -> pl.DataFrame:
+    """One row a seed: its loss as the median over the checkpoints in the last 1% of the steps."""
+    last = table.filter(pl.col("step") >= 0.99 * pl.col("step").max())
+    keys = [name for name in ("setting", "width", "n_params", "seed") if name in table.columns]
+    return (
+        last.group_by(keys, maintain_order=True)
+        .agg(pl.col("loss", "train_loss").median(), pl.col("step").max())
+        .sort("width", "seed")
+    )
+
+
+def at_step(table: pl.DataFrame, step: int) -> pl.DataFrame:
+    """The rows of the checkpoint nearest to a step, in log(step)."""
+    known = table["step"].unique().to_numpy()
+    nearest = int(known[np.argmin(np.abs(np.log(known / step)))])
+    return table.filter(pl.col("step") == nearest)
+
+
+def _in_memory(experiment: Experiment) -> Nets:
+    """Train and keep nothing."""
+    from kleiber.networks.loop import train_nets  # here: torch takes seconds to import
+
+    trained = train_nets(experiment)
+    return _gathered(experiment, trained.table, _arrays(trained.params))
+
+
+def _kept(context: Context, experiment: Experiment) -> Nets:
+    """What a folder holds of the runs, after training what it does not."""
+    assert context.keep is not None
+    folder = (context.keep / STORE).resolve()
+    file = _file(folder, experiment)
+    if not file.is_file():  # a table without its nets is trained again
+        (folder / f"{experiment.key()}.parquet").unlink(missing_ok=True)
+    run = partial(train_and_land, folder=folder)
+    table = sweep([experiment], folder, run=run, retry_failed=True)
+    with np.load(file) as arrays:
+        return _gathered(experiment, table, dict(arrays))
+
+
+def train_and_land(experiment: Experiment, folder: Path) -> pl.DataFrame:
+    """Train and land the parameters in folder/nets; the table, which the sweep lands after."""
+    from kleiber.networks.loop import train_nets
+
+    (folder / "nets").mkdir(parents=True, exist_ok=True)
+    trained = train_nets(experiment)
+    with land(_file(folder, experiment)) as temporary:
+        np.savez_compressed(temporary, **cast(Any, _arrays(trained.params)))
+    return trained.table
+
+
+def _file(folder: Path, experiment: Experiment) -> Path:
+    return folder / "nets" / f"{experiment.key()}.npz"
+
+
+def _arrays(params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The parameters by the names of the formula."""
+    names = {"weights": "0.weight", "b": "0.bias", "v": "1.weight", "c": "1.bias"}
+    return {name: np.asarray(params[key]) for name, key in names.items()}
+
+
+def _gathered(experiment: Experiment, table: pl.DataFrame, arrays: dict[str, np.ndarray]) -> Nets:
+    """The record, in the order of the seeds, without those that diverged."""
+    wild = set(table.filter(pl.col("diverged"))["seed"].to_list())
+    fine = np.array([seed not in wild for seed in experiment.seeds])
+    kept = table.filter(~pl.col("seed").is_in(list(wild)))
+    last = kept.filter(pl.col("step") == experiment.steps).sort("seed")
+    return Nets(
+        experiment,
+        kept,
+        np.array(experiment.seeds)[fine],
+        arrays["weights"][fine].astype(float),
+        arrays["b"][fine].astype(float),
+        arrays["v"][fine][:, 0].astype(float),
+        arrays["c"][fine][:, 0].astype(float),
+        last["loss"].to_numpy(),
+        len(wild),
+    )

@@ -1,0 +1,371 @@
+"""What an ensemble of trained nets shares and what averages away, from their predictions alone.
+
+Nets of one width that differ in their seed make errors e_s(x) on common inputs x. With < > the mean
+over x and E that over seeds, the squared error of K nets averaged is, exactly,
+
+    MSE_K = B^2 + V/K,   B^2 = <(E e)^2>,   V = <Var_s e>,
+
+B^2 the bias that all seeds share and V what averages away; both are estimated without bias from S
+seeds, V with S - 1 and B^2 as MSE_1 - V, which may come out below 0. Whether K nets or one net K
+times as wide are better is ratio = MSE_K(N)/MSE_1(K N). It is 1 if a net is an ensemble of its
+parts, V falling as 1/N beside a constant B (`theory.tickets` with rho = 0), and above 1 if the
+wider net is better. Logits become probabilities and the error is then Brier's, sum_c (p_c - y_c)^2,
+which splits in the same way. Noise of the targets counts as bias.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Num
+from numpy.typing import ArrayLike
+from scipy import special
+
+from kleiber.arguments import check_array, check_choice, check_flag, check_number
+from kleiber.claim import Estimate
+from kleiber.errors import BadTable, shown
+from kleiber.maths.seeds import stream
+from kleiber.systems.lottery_tickets.ensemble_draws import Moments, draw_moments
+from kleiber.systems.lottery_tickets.ensemble_notes import note_nets
+from kleiber.systems.lottery_tickets.ensemble_table import read_ensembles
+
+MEMBERS = (2, 4, 8, 16)
+LEVEL = 0.95
+FEWEST = 4  # seeds of a width
+
+Part = Float[np.ndarray, "draws"]
+Points = Literal["fixed", "drawn"]
+
+
+@dataclass(frozen=True)
+class WidthParts:
+    """The error of nets of one width and its parts; `ensembles` is MSE_K by K, `reading` is
+    "shared" or "averages" if bias_share is surely above or below 1/2, else "undecided"."""
+
+    width: float
+    n_seeds: int
+    dropped: int
+    mse: Estimate
+    bias: Estimate
+    variance: Estimate
+    bias_share: Estimate
+    ensembles: Mapping[int, Estimate]
+    reading: str
+
+
+@dataclass(frozen=True)
+class Trade:
+    """K nets of a width against one net K times as wide; `better` is "wider" or "ensemble" if the
+    ratio MSE_K(N)/MSE_1(K N) is surely above or below 1, else "undecided"."""
+
+    width: float
+    members: int
+    wider: float
+    ratio: Estimate
+    better: str
+
+
+@dataclass(frozen=True)
+class EnsembleVerdict:
+    """Widths ascending, every trade that can be read off them, and with two widths or more the
+    exponents of N of "mse" and, where they are surely positive, of "variance" and "bias". `notes`
+    are sentences on widths whose intervals rest on few nets."""
+
+    widths: tuple[WidthParts, ...]
+    trades: tuple[Trade, ...]
+    exponents: Mapping[str, Estimate]
+    points: str
+    level: float
+    notes: tuple[str, ...] = ()
+
+
+def judge_ensemble(
+    predictions: Mapping[float, ArrayLike] | Mapping[int, ArrayLike],
+    target: ArrayLike,
+    *,
+    logits: bool = False,
+    points: Points = "fixed",
+    members: Sequence[int] = MEMBERS,
+    drop: float | None = None,
+    seed: int = 0,
+) -> EnsembleVerdict:
+    """Split the error of trained nets into what seeds share and what averages away.
+
+    `predictions` are arrays [seeds, points] or [seeds, points, outputs] by width, at least 4 seeds
+    each; `target` is [points] or [points, outputs]. With `logits` the outputs are logits of classes
+    and the target class numbers from 0, or probabilities. Intervals (95%) come from a bootstrap
+    over seeds, and over points too if these are "drawn" (a test set), not "fixed" (a grid), with
+    as many degrees of freedom as nets make the variance, less one. `drop` leaves out nets with an
+    error above so many times their width's median. Raises BadTable.
+    """
+    _check_options(points, members, drop)
+    check_flag("logits", logits)
+    widths, errors = _errors(predictions, target, logits)
+    kept = [_keep(width, item, drop) for width, item in zip(widths, errors, strict=True)]
+    rng = stream(seed, "ensemble")
+    moments = draw_moments(kept, points == "drawn", rng)
+    _check_moments(widths, moments)
+    parts = tuple(
+        _width_parts(width, len(item) - own.n_seeds, own, members)
+        for width, item, own in zip(widths, errors, moments, strict=True)
+    )
+    trades = tuple(
+        _trade(width, int(wide / width), wide, a, b)
+        for width, a in zip(widths, moments, strict=True)
+        for wide, b in zip(widths, moments, strict=True)
+        if wide > width and wide / width % 1 == 0
+    )
+    notes = [
+        sentence
+        for width, item, own in zip(widths, kept, moments, strict=True)
+        for sentence in note_nets(width, item, own)
+    ]
+    return EnsembleVerdict(parts, trades, _exponents(widths, moments), points, LEVEL, tuple(notes))
+
+
+def ensemble(
+    table: object,
+    *,
+    prediction: str | Sequence[str] = "prediction",
+    target: str | Sequence[str] = "target",
+    point: str = "point",
+    logits: bool = False,
+    points: Points = "fixed",
+    members: Sequence[int] = MEMBERS,
+    drop: float | None = None,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """The verdict of `judge_ensemble` on a long table, one row for each estimate.
+
+    The table has a row for each width, seed and `point` (any label of the input), with one column
+    of predictions for each output, or logit of a class, and the target in as many columns (one,
+    the class number, with logits). The result has the columns quantity (mse, bias, variance,
+    bias_share, ensemble, ratio, exponent_mse ...), width, members (K), value, stderr, low, high and
+    reading; a row "note" has its sentence there. Raises BadTable.
+    """
+    predictions, truth = read_ensembles(table, prediction, target, point)
+    verdict = judge_ensemble(
+        predictions,
+        truth,
+        logits=logits,
+        points=points,
+        members=members,
+        drop=drop,
+        seed=seed,
+    )
+    return as_rows(verdict)
+
+
+def as_rows(verdict: EnsembleVerdict) -> pl.DataFrame:
+    """A verdict in long form, as `ensemble` returns it."""
+    rows: list[tuple[str, float | None, int | None, Estimate, str | None]] = []
+    for part in verdict.widths:
+        rows += [
+            ("mse", part.width, 1, part.mse, None),
+            ("bias", part.width, None, part.bias, None),
+            ("variance", part.width, None, part.variance, None),
+            ("bias_share", part.width, None, part.bias_share, part.reading),
+        ]
+        rows += [("ensemble", part.width, k, item, None) for k, item in part.ensembles.items()]
+    rows += [
+        ("ratio", item.width, item.members, item.ratio, item.better) for item in verdict.trades
+    ]
+    rows += [
+        (f"exponent_{name}", None, None, item, None) for name, item in verdict.exponents.items()
+    ]
+    unknown = Estimate(math.nan, math.nan, math.nan, math.nan)
+    rows += [("note", None, None, unknown, sentence) for sentence in verdict.notes]
+    kinds = {"quantity": pl.String, "width": pl.Float64, "members": pl.Int64}
+    kinds |= dict.fromkeys(["value", "stderr", "low", "high"], pl.Float64)
+    kinds["reading"] = pl.String
+    flat = [(*head, *_known(item), word) for *head, item, word in rows]
+    return pl.DataFrame(flat, schema=kinds, orient="row")
+
+
+def _known(item: Estimate) -> list[float | None]:
+    """The numbers of an estimate, None where there is none."""
+    numbers = item.value, item.stderr, item.low, item.high
+    return [None if math.isnan(number) else number for number in numbers]
+
+
+def _width_parts(width: float, dropped: int, own: Moments, members: Sequence[int]) -> WidthParts:
+    share = _estimate(lambda m, v: (m - v) / m, own, log=False)
+    return WidthParts(
+        width=width,
+        n_seeds=own.n_seeds,
+        dropped=dropped,
+        mse=_estimate(lambda m, v: m, own),
+        bias=_estimate(lambda m, v: m - v, own, log=False),
+        variance=_estimate(lambda m, v: v, own),
+        bias_share=share,
+        ensembles={int(k): _estimate(lambda m, v, k=k: m - v + v / k, own) for k in members},
+        reading=_word(share, 0.5, "shared", "averages"),
+    )
+
+
+def _trade(width: float, members: int, wider: float, a: Moments, b: Moments) -> Trade:
+    """MSE_K(N)/MSE_1(K N); seeds of the two widths are independent, points are the same."""
+    value = (a.mse - a.variance * (1 - 1 / members)) / b.mse
+    drawn = (a.mse_drawn - a.variance_drawn * (1 - 1 / members)) / b.mse_drawn
+    ratio = _interval(value, drawn, (a, b), log=True)
+    return Trade(width, members, wider, ratio, _word(ratio, 1.0, "wider", "ensemble"))
+
+
+def _exponents(widths: Sequence[float], moments: Sequence[Moments]) -> dict[str, Estimate]:
+    """Minus the least-squares slopes of log MSE, V and B^2 against log N."""
+    if len(widths) < 2:
+        return {}
+    log_n = np.log(widths)
+    weights = (log_n - log_n.mean()) / ((log_n - log_n.mean()) ** 2).sum()
+    found: dict[str, Estimate] = {}
+    for name, a, b in (("mse", 1, 0), ("variance", 0, 1), ("bias", 1, -1)):
+        values = np.array([a * item.mse + b * item.variance for item in moments])
+        drawn = np.stack([a * item.mse_drawn + b * item.variance_drawn for item in moments])
+        if (values > 0).all() and (drawn > 0).all():
+            slopes = -weights @ np.log(drawn)
+            found[name] = _interval(-float(weights @ np.log(values)), slopes, moments, log=False)
+    return found
+
+
+def _estimate(of: Callable[[Any, Any], Any], own: Moments, *, log: bool = True) -> Estimate:
+    """A function of MSE and V with its interval."""
+    drawn = of(own.mse_drawn, own.variance_drawn)
+    return _interval(float(of(own.mse, own.variance)), drawn, (own,), log=log)
+
+
+def _interval(value: float, drawn: Part, moments: Sequence[Moments], *, log: bool) -> Estimate:
+    """Student's interval with the spread of the draws, of the logarithm where all are positive.
+
+    The spread is stretched by sqrt(S/(S - 1)), which a bootstrap of S seeds lacks.
+    """
+    lacking = (1 + 1 / (min(item.n_seeds for item in moments) - 1)) ** 0.5
+    freedom = min(item.freedom for item in moments)
+    factor = float(special.stdtrit(freedom, 0.5 + LEVEL / 2)) * lacking
+    stderr = float(drawn.std(ddof=1))
+    if log and value > 0 and bool((drawn > 0).all()):
+        stretch = float(np.exp(factor * np.log(drawn).std(ddof=1)))
+        return Estimate(value, stderr * lacking, value / stretch, value * stretch)
+    return Estimate(value, stderr * lacking, value - factor * stderr, value + factor * stderr)
+
+
+def _word(found: Estimate, middle: float, above: str, below: str) -> str:
+    return above if found.low > middle else below if found.high < middle else "undecided"
+
+
+def _errors(
+    predictions: Mapping[float, ArrayLike] | Mapping[int, ArrayLike],
+    target: ArrayLike,
+    logits: bool,
+) -> tuple[list[float], list[Float[np.ndarray, "seeds points outputs"]]]:
+    """Widths ascending and the errors of their nets."""
+    if not predictions:
+        raise BadTable("There are no predictions; give arrays [seeds, points] by width.")
+    arrays = {
+        _width(width): _finite(item, f"The predictions of width {width}", (2, 3))
+        for width, item in predictions.items()
+    }
+    first = next(iter(arrays.values()))
+    for width, item in arrays.items():
+        if item.shape[1:] != first.shape[1:] or item.shape[0] < FEWEST or 0 in item.shape:
+            raise BadTable(
+                f"Predictions are [seeds, points] or [seeds, points, outputs] with at least "
+                f"{FEWEST} seeds and the same points for each width, got {list(item.shape)} for "
+                f"width {width:g} and {list(first.shape)} for width {next(iter(arrays)):g}."
+            )
+    truth = _finite(target, "The target", (1, 2))
+    if logits:
+        truth = _classes(truth, first.shape)
+        arrays = {width: special.softmax(item, axis=-1) for width, item in arrays.items()}
+    if truth.ndim == 1 and first.shape[2:] == (1,):
+        truth = truth[:, None]  # nets of one output
+    if truth.shape != first.shape[1:]:
+        raise BadTable(
+            f"The target must be {list(first.shape[1:])} as the predictions of a net, got "
+            f"{list(truth.shape)}."
+        )
+    widths = sorted(arrays)
+    errors = [(arrays[width] - truth) for width in widths]
+    return widths, [item.reshape(*item.shape[:2], -1) for item in errors]
+
+
+def _classes(target: Num[np.ndarray, "..."], shape: tuple[int, ...]) -> Num[np.ndarray, "..."]:
+    """Class numbers as probabilities 0 and 1; probabilities as they are."""
+    if len(shape) != 3 or shape[2] < 2:
+        raise BadTable(
+            "Logits need an axis of at least 2 classes, [seeds, points, classes], got "
+            f"{list(shape)}."
+        )
+    if target.ndim == 2:
+        if (target < 0).any() or (np.abs(target.sum(1) - 1) > 1e-6).any():
+            raise BadTable("A target [points, classes] must hold probabilities that sum to 1.")
+        return target
+    if (target % 1 != 0).any() or target.min() < 0 or target.max() >= shape[2]:
+        raise BadTable(
+            f"With {shape[2]} logits the target holds class numbers from 0 to {shape[2] - 1}, got "
+            f"{target.min():g} to {target.max():g}."
+        )
+    return np.eye(shape[2])[target.astype(int)]
+
+
+def _keep(
+    width: float, errors: Float[np.ndarray, "seeds points outputs"], drop: float | None
+) -> Float[np.ndarray, "kept points outputs"]:
+    """The nets whose error is at most `drop` times the median."""
+    each = (errors**2).sum(2).mean(1)
+    kept = errors if drop is None else errors[each <= drop * np.median(each)]
+    if len(kept) < FEWEST:
+        raise BadTable(
+            f"Width {width:g} keeps {len(kept)} of {len(errors)} nets; it needs {FEWEST}."
+        )
+    return kept
+
+
+def _check_moments(widths: Sequence[float], moments: Sequence[Moments]) -> None:
+    """Refuse errors too large to square, and widths some of whose draws make no error at all."""
+    for width, item in zip(widths, moments, strict=True):
+        if not np.isfinite(item.mse):
+            raise BadTable(f"The errors of width {width:g} are too large to be squared.")
+        if not (item.mse_drawn > 0).all():
+            raise BadTable(
+                f"Nets of width {width:g} make no error at all, or so few make any, or at so few "
+                "points, that there is no interval."
+            )
+
+
+def _width(width: object) -> float:
+    try:
+        value = float(width)  # pyright: ignore[reportArgumentType]
+    except (TypeError, ValueError):
+        value = np.nan
+    if not (np.isfinite(value) and value > 0):
+        raise BadTable(f"A width must be a positive number, got {width!r}.")
+    return value
+
+
+def _finite(item: ArrayLike, what: str, ndims: tuple[int, int]) -> Float[np.ndarray, "..."]:
+    try:
+        array = np.asarray(item, float)
+    except (TypeError, ValueError) as error:
+        raise BadTable(f"{what} must be an array of numbers: {error}.") from error
+    if array.ndim not in ndims or array.size == 0 or not np.isfinite(array).all():
+        raise BadTable(
+            f"{what} must be a finite array of {ndims[0]} or {ndims[1]} axes, got shape "
+            f"{list(array.shape)}{'' if np.isfinite(array).all() else ' with NaN or infinity'}."
+        )
+    return array
+
+
+def _check_options(points: str, members: Sequence[int], drop: float | None) -> None:
+    check_choice("points", points, ("fixed", "drawn"), error=BadTable)
+    if not isinstance(members, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise BadTable(f"The members must be a list of whole numbers from 1, got {shown(members)}.")
+    numbers = check_array("members", members, "a list of whole numbers from 1", error=BadTable)
+    if ((numbers < 1) | (numbers % 1 != 0)).any():
+        raise BadTable(f"The members must be whole numbers from 1, got {shown(members)}.")
+    if drop is not None:
+        check_number("drop", drop, "at least 1 times the median", low=1, error=BadTable)

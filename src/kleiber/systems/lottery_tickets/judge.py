@@ -1,0 +1,294 @@
+"""Is a trained net an ensemble of its tickets? Five tests, each an estimate with its reading.
+
+    T1  nets average: the share of the error that all seeds have in common   ensembling | shared
+    T2  two nets of width N against one of 2 N, MSE_2(N)/MSE_1(2 N): 1 if    ensembling | synergy
+        a net is an ensemble of its parts, above 1 if the parts work         | noise
+        together, below 1 if the wider net is the noisier
+    T3  do the tickets inside err independently: synergy of                  ensembling | synergy
+        `networks.tickets_subsets`, 1 if they do, above 1 if they cancel,    | shared
+        below 1 if they err alike
+    T4  the error over that of least squares on the same neurons             optimisation | width
+    T5  the exponent when the rate falls as 1/N against that at one rate     speed | width
+
+The last two ask what the error is made of: how far training got, or what the width allows. A
+reading is given where the interval says so, else it is "undecided"; over several widths it is the
+word of all that are decided, or "mixed".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from kleiber.claim import Estimate
+from kleiber.errors import BadTable
+from kleiber.systems.lottery_tickets.ensemble import EnsembleVerdict, judge_ensemble
+from kleiber.systems.lottery_tickets.intervals import FEWEST, median_of, ratio_of, slope_of
+from kleiber.systems.lottery_tickets.nets import (
+    Nets,
+    Points,
+    check_target,
+    keep_nets,
+    mean_squares,
+    outputs,
+)
+from kleiber.systems.lottery_tickets.pairs import (
+    Matching,
+    Solo,
+    judge_pairs,
+    judge_solo,
+    match_neurons,
+)
+from kleiber.systems.lottery_tickets.shares import By, participation
+from kleiber.systems.lottery_tickets.solutions import POINTS_PER_NEURON
+from kleiber.systems.lottery_tickets.subsets import cancellation, solve_nets
+
+SAME = 1.25  # ratios within this factor of 1 are equal for T2
+INDEPENDENT = 3.0  # and within this one for T3
+FAR = 10.0  # times the error of least squares that width cannot explain
+TOLERANCE = 0.1  # of the mirrored pairs that the verdict's words count
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One test: its question, what was measured (by width; "base" and "control" for T5), a
+    reading for each width, and one for all."""
+
+    name: str
+    asks: str
+    estimates: Mapping[float | str, Estimate]
+    each: Mapping[float | str, str]
+    reading: str
+
+
+@dataclass(frozen=True)
+class TicketsVerdict:
+    """What nets of several widths are inside: the tests that the data allowed, by name, and what
+    stands beside them. `reading` is "ensembling", "synergy" or "undecided", from T1 to T3;
+    `growth` is the exponent of the participation number; `words` are sentences, one a finding."""
+
+    reading: str
+    tests: Mapping[str, Finding]
+    matching: Mapping[int, Matching]
+    participation: Mapping[int, Estimate]
+    growth: Estimate | None
+    solo: Mapping[int, Solo]
+    dropped: Mapping[int, int]
+    words: tuple[str, ...]
+
+
+def judge_average(verdict: EnsembleVerdict) -> Finding:
+    """T1 from the verdict on the nets' predictions: "ensembling" where what all seeds share is
+    surely less than half of the error, "shared" where it is surely more."""
+    names = {"averages": "ensembling", "shared": "shared"}
+    each = {part.width: names.get(part.reading, "undecided") for part in verdict.widths}
+    shares = {part.width: part.bias_share for part in verdict.widths}
+    return _finding("T1", "what share of the error do all seeds have in common", shares, each)
+
+
+def judge_equivalence(verdict: EnsembleVerdict, *, members: int = 2) -> Finding:
+    """T2 from the verdict on the nets' predictions, for every width that comes with one `members`
+    times as wide. "ensembling" where the ratio is surely within a factor of 1.25 of 1, "synergy"
+    and "noise" where it is surely above or below 1. Raises BadTable without such widths."""
+    ratios = {item.width: item.ratio for item in verdict.trades if item.members == members}
+    if not ratios:
+        raise BadTable(f"T2 needs two widths of which one is {members} times the other.")
+    each = {width: _same(ratio) for width, ratio in ratios.items()}
+    asks = f"is one net {members} times as wide better than {members} nets averaged"
+    return _finding("T2", asks, ratios, each)
+
+
+def judge_subsets(
+    nets: Mapping[int, Nets], x: ArrayLike, y: ArrayLike, *, seed: int = 0
+) -> Finding:
+    """T3: sum_k <E_k^2>/<(sum_k E_k)^2> over the tickets of each net, means over nets.
+
+    "ensembling" where it is surely within a factor of 3 of 1, "synergy" where it is surely above 3,
+    "shared" below 1/3. Widths below 4, one ticket, are left out. Raises BadTable.
+    """
+    ratios: dict[float | str, Estimate] = {}
+    if max(nets, default=0) < 4:
+        raise BadTable(f"T3 needs a width of at least 4, two tickets, got {sorted(nets)}.")
+    for width in sorted(width for width in nets if width >= 4):
+        apart, together = cancellation(nets[width], x, y)
+        ratios[width] = ratio_of(apart, together, seed=seed)
+    each = {width: _independent(ratio) for width, ratio in ratios.items()}
+    return _finding("T3", "do the errors of tickets cancel more than chance", ratios, each)
+
+
+def judge_bound(nets: Mapping[int, Nets], x: ArrayLike, y: ArrayLike) -> Finding:
+    """T4: the error over that of the same neurons with v and c of least squares, medians over nets.
+
+    "optimisation" where it is surely above 10, "width" where it is surely below. Widths with fewer
+    than 4 points a neuron are left out. Raises BadTable.
+    """
+    inputs, target = check_target(x, y)
+    ratios: dict[float | str, Estimate] = {}
+    for width in sorted(nets):
+        if width * POINTS_PER_NEURON <= inputs.size:
+            solved = mean_squares(solve_nets(nets[width], inputs, target), inputs, target)
+            own = mean_squares(nets[width], inputs, target)
+            floor = np.finfo(float).eps ** 2 * float((target**2).mean())  # of rounding
+            ratios[width] = median_of(own / np.maximum(solved, floor))
+    if not ratios:
+        raise BadTable(f"T4 needs {POINTS_PER_NEURON} points a neuron, got {inputs.size} points.")
+    each = {width: _sided(ratio, FAR, "optimisation", "width") for width, ratio in ratios.items()}
+    return _finding("T4", "how far is the error from what these neurons allow", ratios, each)
+
+
+def judge_speed(base: Estimate, control: Estimate) -> Finding:
+    """T5 from two exponents of N: at one rate for all widths (`base`), and at rates that fall as
+    1/N (`control`). "speed" where the control is surely below half the base, "width" where it is
+    surely above."""
+    half = Estimate(base.value / 2, base.stderr / 2, base.low / 2, base.high / 2)
+    word = "undecided"
+    if base.low > 0:
+        word = "speed" if control.high < half.low else word
+        word = "width" if control.low > half.high else word
+    asks = "what remains of the exponent when wider nets do not learn faster"
+    return Finding("T5", asks, {"base": base, "control": control}, {"control": word}, word)
+
+
+def judge_tickets(
+    nets: Mapping[int, Nets],
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    initial: Mapping[int, Nets] | None = None,
+    speeds: tuple[Estimate, Estimate] | None = None,
+    by: By = "curvature",
+    drop: float | None = 30.0,
+    seed: int = 0,
+) -> TicketsVerdict:
+    """Open trained nets of one or more widths and say whether they are ensembles of tickets.
+
+    `nets` are `Nets` by width, at least 4 seeds each; `x` and `y` a dense common grid and the
+    target. `initial` are the same nets before training, a null of the mirrored pairs; `speeds` the
+    two exponents of T5. `drop` leaves out nets with an error above so many times their width's
+    median. Tests that the data do not allow are left out. Raises BadTable.
+    """
+    inputs, target = check_target(x, y)
+    kept, places, dropped = _kept(nets, inputs, target, drop)
+    made = {width: outputs(item, inputs) for width, item in kept.items()}
+    predictions = judge_ensemble(made, target, seed=seed)
+    found = [judge_average(predictions)]
+    if any(trade.members == 2 for trade in predictions.trades):
+        found.append(judge_equivalence(predictions))
+    if max(kept) >= 4:
+        found.append(judge_subsets(kept, inputs, target, seed=seed))
+    if min(kept) * POINTS_PER_NEURON <= inputs.size:
+        found.append(judge_bound(kept, inputs, target))
+    if speeds is not None:
+        found.append(judge_speed(*speeds))
+    before = {n: keep_nets(item, places[n]) for n, item in (initial or {}).items() if n in kept}
+    matching = {n: judge_pairs(item, initial=before.get(n), seed=seed) for n, item in kept.items()}
+    counts = {n: participation(item, inputs, target, by=by) for n, item in kept.items()}
+    alive = all((item > 0).all() for item in counts.values())
+    growth = slope_of(counts, seed=seed) if len(counts) > 1 and alive else None
+    solo = {n: judge_solo(item, inputs, target) for n, item in kept.items() if _halved(item)}
+    tests = {item.name: item for item in found}
+    taking = {n: median_of(item) for n, item in counts.items()}
+    words = (*_words(tests, matching, taking, growth), *predictions.notes)
+    return TicketsVerdict(_overall(tests), tests, matching, taking, growth, solo, dropped, words)
+
+
+def _kept(
+    nets: Mapping[int, Nets], x: Points, y: Points, drop: float | None
+) -> tuple[dict[int, Nets], dict[int, Any], dict[int, int]]:
+    """The nets that count by width ascending, where they are, and how many do not."""
+    if not nets:
+        raise BadTable("There are no nets; give Nets by width.")
+    if drop is not None and not drop >= 1:
+        raise BadTable(f"drop must be at least 1 times the median, got {drop!r}.")
+    kept: dict[int, Nets] = {}
+    places: dict[int, Any] = {}
+    dropped: dict[int, int] = {}
+    for width in sorted(nets):
+        if nets[width].width != width:
+            raise BadTable(f"Nets of width {nets[width].width} are given as width {width}.")
+        errors = mean_squares(nets[width], x, y)
+        fine = errors <= (np.inf if drop is None else drop * np.median(errors))
+        if fine.sum() < FEWEST:
+            raise BadTable(f"Width {width} keeps {fine.sum()} of {fine.size} nets; it needs 4.")
+        kept[width], places[width] = keep_nets(nets[width], fine), fine
+        dropped[width] = int((~fine).sum())
+    return kept, places, dropped
+
+
+def _halved(nets: Nets) -> bool:
+    """Whether enough nets have neurons on both sides, so that some can be matched."""
+    return sum(len(item) > 0 for item in match_neurons(nets).distance) >= FEWEST
+
+
+def _finding(
+    name: str, asks: str, estimates: Mapping[Any, Estimate], each: Mapping[Any, str]
+) -> Finding:
+    return Finding(name, asks, dict(estimates), dict(each), _agreed(each.values()))
+
+
+def _agreed(words: Iterable[str]) -> str:
+    """The word of all that are decided, "mixed" where these differ, "undecided" without any."""
+    decided = {word for word in words if word != "undecided"}
+    return decided.pop() if len(decided) == 1 else "mixed" if decided else "undecided"
+
+
+def _same(ratio: Estimate) -> str:
+    if 1 / SAME <= ratio.low and ratio.high <= SAME:
+        return "ensembling"
+    return _sided(ratio, 1.0, "synergy", "noise")
+
+
+def _independent(ratio: Estimate) -> str:
+    if 1 / INDEPENDENT < ratio.low and ratio.high < INDEPENDENT:
+        return "ensembling"
+    if ratio.low > INDEPENDENT:
+        return "synergy"
+    return "shared" if ratio.high < 1 / INDEPENDENT else "undecided"
+
+
+def _sided(found: Estimate, middle: float, above: str, below: str) -> str:
+    return above if found.low > middle else below if found.high < middle else "undecided"
+
+
+def _overall(tests: Mapping[str, Finding]) -> str:
+    """T2 and T3 say what goes on inside; an error that all seeds share is no ensemble's."""
+    inside = {tests[name].reading for name in ("T2", "T3") if name in tests} - {"undecided"}
+    if inside == {"synergy"}:
+        return "synergy"
+    if inside == {"ensembling"} and tests["T1"].reading in ("ensembling", "undecided"):
+        return "ensembling"
+    return "undecided"
+
+
+def _words(
+    tests: Mapping[str, Finding],
+    matching: Mapping[int, Matching],
+    taking: Mapping[int, Estimate],
+    growth: Estimate | None,
+) -> Iterable[str]:
+    """One sentence for each finding."""
+    for item in tests.values():
+        said = ", ".join(
+            f"{key if isinstance(key, str) else f'N = {key:g}'}: {_number(found)}"
+            for key, found in item.estimates.items()
+        )
+        yield f"{item.name}, {item.asks}? {item.reading} ({said})."
+    for width, item in matching.items():
+        at = item.tolerances.index(TOLERANCE)
+        yield (
+            f"N = {width}: {_number(item.share[at])} of the neurons are in a mirrored pair closer "
+            f"than {TOLERANCE:g}, {_number(item.crossed[at])} between halves of different nets: "
+            f"{item.reading[at]}."
+        )
+    for width, found in taking.items():
+        yield f"N = {width}: {_number(found)} neurons take part."
+    if growth is not None:
+        yield f"Their number grows as N^{_number(growth)}."
+
+
+def _number(found: Estimate) -> str:
+    return f"{found.value:.3g} [{found.low:.3g}, {found.high:.3g}]"

@@ -1,0 +1,56 @@
+"""Theories: frozen records with `solve`, `simulate` and `exponents`, and how one is found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol, cast, runtime_checkable
+
+import polars as pl
+
+from kleiber.arguments import check_text
+from kleiber.errors import listed, nearest, shown
+from kleiber.systems import declared, load
+
+
+@runtime_checkable
+class Theory(Protocol):
+    """A frozen record of a model's own parameters."""
+
+    def solve(self, grid: Any) -> pl.DataFrame:
+        """The grid's columns and what the theory predicts, without randomness."""
+        ...
+
+    def simulate(self, grid: Any, *, seeds: int = 8, seed: int = 0) -> pl.DataFrame:
+        """The same columns measured on systems drawn at random, with a column seed."""
+        ...
+
+    def exponents(self) -> Mapping[str, float]:
+        """What the theory asserts asymptotically."""
+        ...
+
+
+def places() -> dict[str, tuple[str, str]]:
+    """Where each theory is, by the name of its record (HardTail)."""
+    return {place[1]: place for place in declared("THEORIES").values()}
+
+
+def catalogue() -> dict[str, type[Theory]]:
+    """Every theory that a system declares, by name (hard_tail), sorted."""
+    return {name: cast("type[Theory]", load(at)) for name, at in declared("THEORIES").items()}
+
+
+def find(name: str) -> type[Theory]:
+    """The theory called `name`, as hard_tail or HardTail. Raises ValueError."""
+    known = catalogue()
+    check_text("name", name, "the name of a theory")
+    if (folded := _snake(name.strip())) in known:
+        return known[folded]
+    raise ValueError(
+        f"No theory is called {shown(name)}.{nearest(name, known)} There are {listed(known)}."
+    )
+
+
+def _snake(name: str) -> str:
+    """HardTail as hard_tail."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().replace("-", "_")

@@ -1,0 +1,55 @@
+"""Every claim of every paper, at scale quick: the verdict is the one that is known.
+
+A paper is found by walking `kleiber.systems.check`; nothing here names one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kleiber.claim import Claim, Context, examine
+from kleiber.data.fetch import catalogue as datasets
+from kleiber.systems.check import catalogue
+
+PAPERS = catalogue()
+QUICK = [
+    pytest.param(name, claim, id=f"{name}-{k}")
+    for name, paper in PAPERS.items()
+    for k, claim in enumerate(paper.claims)
+    if claim.scale == "quick"
+]
+
+
+@pytest.fixture(scope="module")
+def contexts() -> dict[str, Context]:
+    """One context a paper, so that its claims share what they have in common."""
+    return {name: Context() for name in PAPERS}
+
+
+@pytest.mark.parametrize(("name", "claim"), QUICK)
+def test_the_verdict_is_as_known(
+    name: str,
+    claim: Claim,
+    contexts: dict[str, Context],
+    data_path: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if claim.needs:
+        folder = data_path("README.md").parent
+        monkeypatch.setenv("KLEIBER_DATA", str(folder))
+        for file in (file for need in claim.needs for file in datasets()[need].files.values()):
+            if not any((folder / place).exists() for place in (file.path, *file.other)):
+                pytest.skip(f"needs {file.path} of the shared data, which is not in KLEIBER_DATA")
+    verdict, _ = examine(name, claim, contexts[name])
+    assert verdict.verdict == claim.known, verdict
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_paper_has_enough_to_say(name: str) -> None:
+    claims = PAPERS[name].claims
+    assert sum(claim.scale == "quick" for claim in claims) >= 6
+    assert len({(claim.where, claim.says) for claim in claims}) == len(claims)
+    assert all(need in datasets() for claim in claims for need in claim.needs)
