@@ -21,7 +21,6 @@ from paper_figures import BLUE, FOLDER, GREEN, GREY, RED, panel, shades, write_f
 
 from kleiber.claim import Context
 from kleiber.reports.figure import ramp_colours
-from kleiber.systems.check import keep_folder
 from kleiber.systems.feature_learning.claims.circle import (
     FIRST,
     LAZY,
@@ -44,6 +43,7 @@ from kleiber.systems.feature_learning.claims.width import (
     width_table,
 )
 from kleiber.systems.feature_learning.theory import FeatureLearning
+from kleiber.systems.papers import keep_folder
 
 DECAYS = (0.75, 1.0, 1.25, 1.5, 2.0)
 END = 200.0

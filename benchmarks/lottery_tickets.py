@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from kleiber.claim import Context, Estimate, Verdict
-from kleiber.systems.check import check
 from kleiber.systems.keeping import keep_folder
 from kleiber.systems.lottery_tickets.claims.ensembling import WINDOW
 from kleiber.systems.lottery_tickets.claims.exponents import exponent, exponent_row
@@ -23,6 +22,7 @@ from kleiber.systems.lottery_tickets.claims.runs import nets as runs
 from kleiber.systems.lottery_tickets.claims.settings import find
 from kleiber.systems.lottery_tickets.judge import Finding, judge_tickets
 from kleiber.systems.lottery_tickets.nets import draw_nets
+from kleiber.systems.papers import check
 
 TABLES = ("exponents", "dimensions", "tests", "claims")
 SCHEDULES = {"constant": "constant", "step": "stepped", "cosine": "cosine to 0"}

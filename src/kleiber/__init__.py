@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from kleiber.planning.next_run import next_run
     from kleiber.planning.plan import Plan, plan
     from kleiber.sweeps.run import sweep
-    from kleiber.systems.check import check
     from kleiber.systems.implicit_bias.forecast import NormForecast, forecast_from_norm
+    from kleiber.systems.papers import check
     from kleiber.table import read_table, write_table
 
 __all__ = [
@@ -109,19 +109,19 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "Interval": "fitting.intervals",
     "Law": "law",
     "Noise": "fitting.noise",
-    "NormForecast": "fitting.forecast",
+    "NormForecast": "systems.implicit_bias.forecast",
     "NotConverged": "errors",
     "Plan": "planning.plan",
     "Prediction": "fitting.prediction",
     "Status": "fitting.status",
     "Verdict": "claim",
-    "check": "papers",
+    "check": "systems.papers",
     "compare": "fitting.compare",
     "cost": "planning.cost",
     "fit": "fitting.fit",
-    "fit_counts": "fitting.counts.fit",
+    "fit_counts": "attempts.fit",
     "fit_groups": "fitting.groups",
-    "forecast_from_norm": "fitting.forecast",
+    "forecast_from_norm": "systems.implicit_bias.forecast",
     "fraction": "law",
     "law_from_formula": "law",
     "load": "fitting.saved",

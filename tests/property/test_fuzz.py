@@ -24,6 +24,7 @@ from kleiber.fitting.saved import document
 from kleiber.laws import find
 from kleiber.sweeps.grid import read_sweep
 from kleiber.sweeps.store import Failure, Folder
+from kleiber.table import write_table
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 30  # seconds, far more than any of these inputs takes
@@ -77,6 +78,7 @@ def call(
     def run(label: str, *words: str) -> None:
         monkeypatch.setattr(sys, "argv", ["kleiber", *words])
         signal.alarm(PATIENCE)
+        code: object = None
         try:
             main()
         except SystemExit as ended:
@@ -185,7 +187,7 @@ def test_tables(chunk: int, call: Call, watch: Watch, tmp_path: Path) -> None:
     rng, whole = random.Random(chunk), table()
     csv, lines = whole.write_csv(), whole.write_ndjson()
     whole.write_parquet(tmp_path / "whole.parquet")
-    np.savez(tmp_path / "whole.npz", **{k: whole[k].to_numpy() for k in whole.columns[:3]})
+    write_table(whole.select("n_params", "n_tokens", "loss"), tmp_path / "whole.npz")
     for turn in range(110):
         suffix = rng.choice(["csv", "csv", "csv", "jsonl", "parquet", "npz"])
         file = tmp_path / f"t.{suffix}"

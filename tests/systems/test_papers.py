@@ -1,6 +1,6 @@
 """Every claim of every paper, at scale quick: the verdict is the one that is known.
 
-A paper is found by walking `kleiber.systems.check`; nothing here names one.
+A paper is found by walking `kleiber.systems.papers`; nothing here names one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 
 from kleiber.claim import Claim, Context, examine
 from kleiber.data.fetch import catalogue as datasets
-from kleiber.systems.check import catalogue
+from kleiber.systems.papers import catalogue
 
 PAPERS = catalogue()
 QUICK = [

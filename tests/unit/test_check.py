@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 import kleiber
-from kleiber import papers
 from kleiber.claim import Claim, Context, Estimate, estimate
 from kleiber.cli import check as command
 from kleiber.cli import main
-from kleiber.systems.check import Paper, catalogue, check, find
+from kleiber.systems import papers
 from kleiber.systems.keeping import source_digest
+from kleiber.systems.papers import Paper, catalogue, check, find
 
 Counter = dict[str, int]
 

@@ -25,7 +25,7 @@ import kleiber
 from kleiber import counting, laws, reduce, theory
 from kleiber.errors import shown
 from kleiber.planning import cost
-from kleiber.systems.check import Paper
+from kleiber.systems.papers import Paper
 
 SOURCE = str(Path(kleiber.__file__).parent)
 PARTS = 8  # of the sweep, so that workers can share it

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any

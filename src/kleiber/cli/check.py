@@ -16,7 +16,7 @@ from kleiber.cli.options import AsJson, as_text, people, writable
 from kleiber.errors import BadTable
 from kleiber.files import land
 from kleiber.reports.verdicts import show_verdicts, verdict_grid, verdicts_page
-from kleiber.systems.check import Progress, check
+from kleiber.systems.papers import Progress, check
 
 ROWS = 6  # lines of the terminal for each claim in view
 

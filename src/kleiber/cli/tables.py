@@ -21,7 +21,7 @@ from kleiber.reports.listing import (
     list_reductions,
     list_theories,
 )
-from kleiber.systems.check import list_papers
+from kleiber.systems.papers import list_papers
 from kleiber.table import write_table
 
 

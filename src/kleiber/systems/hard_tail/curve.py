@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -19,6 +19,7 @@ LEAST = 1e-300  # of a part of failure
 FAR = 1e4  # n_data over dimension, from where on the loss is its own asymptote
 
 
+@runtime_checkable
 class Solved(Protocol):
     """What a curve asks of the theory."""
 
