@@ -21,7 +21,7 @@ from scipy import optimize
 
 import kleiber
 from kleiber.fitting import fit as verb
-from kleiber.fitting.noise import charge
+from kleiber.fitting.engine.noise import charge
 from kleiber.fitting.posing import Settings, pose_table
 from kleiber.law import Law
 

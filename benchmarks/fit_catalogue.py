@@ -19,11 +19,11 @@ import numpy as np
 import polars as pl
 
 import kleiber
-from kleiber.fitting.bootstrap import refit
-from kleiber.fitting.compiled import compile_kernel
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import Problem, pose
-from kleiber.fitting.search import finish
+from kleiber.fitting.engine.compiled import compile_kernel
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import Problem, pose
+from kleiber.fitting.engine.search import finish
+from kleiber.fitting.spread.bootstrap import refit
 from kleiber.law import Domain, Law
 
 RANGES = {

@@ -24,12 +24,12 @@ import numpy as np
 from scipy.optimize import minimize
 
 import kleiber
-from kleiber.fitting.bootstrap import refit, resample_weights
-from kleiber.fitting.compiled import compile_kernel
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import Problem, minimise, pose
-from kleiber.fitting.search import search
-from kleiber.fitting.starts import start_ranges
+from kleiber.fitting.engine.compiled import compile_kernel
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import Problem, minimise, pose
+from kleiber.fitting.engine.search import search
+from kleiber.fitting.engine.starts import start_ranges
+from kleiber.fitting.spread.bootstrap import refit, resample_weights
 
 DELTA = 1e-3
 SEED = 0

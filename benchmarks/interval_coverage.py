@@ -23,13 +23,13 @@ import numpy as np
 from scipy import stats
 
 import kleiber
-from kleiber.fitting.bootstrap import refit
-from kleiber.fitting.compiled import compile_kernel
-from kleiber.fitting.covariance import measure_spread
-from kleiber.fitting.intervals import bca_interval, draws_level, percentile_interval
-from kleiber.fitting.noise import Noise, charge
-from kleiber.fitting.problem import Problem, minimise, pose, residuals
-from kleiber.fitting.wild import find_moves, measure_moments, slopes_of, stretch_residuals
+from kleiber.fitting.engine.compiled import compile_kernel
+from kleiber.fitting.engine.noise import Noise, charge
+from kleiber.fitting.engine.problem import Problem, minimise, pose, residuals
+from kleiber.fitting.spread.bootstrap import refit
+from kleiber.fitting.spread.covariance import measure_spread
+from kleiber.fitting.spread.intervals import bca_interval, draws_level, percentile_interval
+from kleiber.fitting.spread.wild import find_moves, measure_moments, slopes_of, stretch_residuals
 from kleiber.law import Law
 
 LEVEL, LOW, HIGH = 0.95, 0.93, 0.97

@@ -18,10 +18,10 @@ import numpy as np
 import polars as pl
 
 import kleiber
-from kleiber.fitting.inspection import inspect_fit
-from kleiber.fitting.noise import Noise
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import minimise
+from kleiber.fitting.judge.inspection import inspect_fit
 from kleiber.fitting.posing import Settings, pose_table
-from kleiber.fitting.problem import minimise
 
 NOISES = {"least squares": Noise("log"), "Huber 1e-3": Noise("log", delta=1e-3)}
 CHINCHILLA = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}

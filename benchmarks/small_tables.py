@@ -26,8 +26,8 @@ from interval_coverage import LEVEL, RANGES, TRUTH, passes, quantities
 
 import kleiber
 from kleiber import Noise
-from kleiber.fitting.problem import minimise, pose
-from kleiber.fitting.student import even_covariance, straight_interval
+from kleiber.fitting.engine.problem import minimise, pose
+from kleiber.fitting.spread.student import even_covariance, straight_interval
 
 SIGMA, ERRORS = 0.01, 2.5
 STRAIGHT = ("power_law",)

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from kleiber.errors import BadExperiment, BadFormula, BadLaw, BadPlan, BadTable, NotConverged
     from kleiber.experiment import Experiment, read_experiment
     from kleiber.fitting.compare import Comparison, compare
+    from kleiber.fitting.engine.noise import Noise
     from kleiber.fitting.fit import fit
     from kleiber.fitting.groups import GroupFit, GroupFits, fit_groups
-    from kleiber.fitting.intervals import Interval
-    from kleiber.fitting.noise import Noise
-    from kleiber.fitting.posterior import sample_posterior
+    from kleiber.fitting.judge.status import Status
     from kleiber.fitting.prediction import Prediction, predict
-    from kleiber.fitting.profile import profile
     from kleiber.fitting.record import Fit
     from kleiber.fitting.saved import load, save
-    from kleiber.fitting.status import Status
+    from kleiber.fitting.spread.intervals import Interval
+    from kleiber.fitting.spread.posterior import sample_posterior
+    from kleiber.fitting.spread.profile import profile
     from kleiber.law import Domain, Law, fraction, law_from_formula, positive, real
     from kleiber.networks import train
     from kleiber.planning import cost
@@ -106,14 +106,14 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "Fit": "fitting.record",
     "GroupFit": "fitting.groups",
     "GroupFits": "fitting.groups",
-    "Interval": "fitting.intervals",
+    "Interval": "fitting.spread.intervals",
     "Law": "law",
-    "Noise": "fitting.noise",
+    "Noise": "fitting.engine.noise",
     "NormForecast": "systems.implicit_bias.forecast",
     "NotConverged": "errors",
     "Plan": "planning.plan",
     "Prediction": "fitting.prediction",
-    "Status": "fitting.status",
+    "Status": "fitting.judge.status",
     "Verdict": "claim",
     "check": "systems.papers",
     "compare": "fitting.compare",
@@ -130,11 +130,11 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "plan_attempts": "planning.attempts",
     "positive": "law",
     "predict": "fitting.prediction",
-    "profile": "fitting.profile",
+    "profile": "fitting.spread.profile",
     "read_experiment": "experiment",
     "read_table": "table",
     "real": "law",
-    "sample_posterior": "fitting.posterior",
+    "sample_posterior": "fitting.spread.posterior",
     "save": "fitting.saved",
     "sensitivity": "planning.frontier",
     "sweep": "sweeps.run",

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 from scipy import optimize
 
-from kleiber.fitting.bootstrap import resample_weights
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
+from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit
-from kleiber.fitting.status import Status
+from kleiber.fitting.spread.bootstrap import resample_weights
 from kleiber.laws import chinchilla
 from kleiber.maths.seeds import stream
 

@@ -13,9 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.status import Status
+from kleiber.fitting.judge.status import Status
 from kleiber.law import Law, real
 
 

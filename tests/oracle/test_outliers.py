@@ -10,12 +10,12 @@ import polars as pl
 import pytest
 
 from kleiber import laws
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import Problem
+from kleiber.fitting.engine.search import finish, search
+from kleiber.fitting.engine.starts import start_ranges
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
 from kleiber.fitting.posing import Settings, pose_table
-from kleiber.fitting.problem import Problem
-from kleiber.fitting.search import finish, search
-from kleiber.fitting.starts import start_ranges
 from kleiber.law import Law
 
 ROBUST = [Noise("log", 1e-3), Noise("log", dof=4.0)]

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from kleiber import laws
-from kleiber.fitting.bootstrap import refit
-from kleiber.fitting.intervals import draws_level, percentile_interval
-from kleiber.fitting.noise import Noise
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import minimise, pose, residuals
 from kleiber.fitting.posing import Settings
-from kleiber.fitting.problem import minimise, pose, residuals
-from kleiber.fitting.wild import find_moves, measure_moments, slopes_of, stretch_residuals
+from kleiber.fitting.spread.bootstrap import refit
+from kleiber.fitting.spread.intervals import draws_level, percentile_interval
+from kleiber.fitting.spread.wild import find_moves, measure_moments, slopes_of, stretch_residuals
 from kleiber.law import Law
 
 TABLES, DRAWS, SIGMA = 200, 99, 0.01

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kleiber import laws
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
 
 NAMES = ("E", "A", "B", "alpha", "beta")
 LEAST = Noise("log")

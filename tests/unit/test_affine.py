@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from kleiber.fitting.engine.insides import solve_insides
 from kleiber.fitting.fit import fit
-from kleiber.fitting.insides import solve_insides
 from kleiber.formula import parse, symbols
 from kleiber.law import law_from_formula
 from kleiber.maths.affine import find_exponents, find_insides

@@ -10,13 +10,13 @@ import pytest
 from scipy import optimize
 
 from kleiber import laws
-from kleiber.fitting import bootstrap, wild
-from kleiber.fitting.bootstrap import refit, resample_weights
-from kleiber.fitting.linear import FARTHEST, tangent_refits
-from kleiber.fitting.noise import Noise, charge
-from kleiber.fitting.prior import Prior
-from kleiber.fitting.problem import Problem, minimise, pose
-from kleiber.fitting.wild import (
+from kleiber.fitting.engine.linear import FARTHEST, tangent_refits
+from kleiber.fitting.engine.noise import Noise, charge
+from kleiber.fitting.engine.prior import Prior
+from kleiber.fitting.engine.problem import Problem, minimise, pose
+from kleiber.fitting.spread import bootstrap, wild
+from kleiber.fitting.spread.bootstrap import refit, resample_weights
+from kleiber.fitting.spread.wild import (
     FREEDOM,
     find_moves,
     measure_moments,

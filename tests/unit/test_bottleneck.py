@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from kleiber import laws
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
 from kleiber.law import restrict
 from kleiber.laws.bottleneck import bottleneck_exponents
 from kleiber.planning.plan import plan

@@ -19,7 +19,7 @@ from rich.console import Console
 import kleiber
 from kleiber.cli import main
 from kleiber.fitting.compare import compare, describe_comparison
-from kleiber.fitting.noise import Noise
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load, save
 from kleiber.planning.next_run import next_run

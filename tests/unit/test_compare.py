@@ -18,11 +18,11 @@ from kleiber.errors import BadFormula, BadLaw, BadTable
 from kleiber.fitting import origins as module
 from kleiber.fitting import ratios
 from kleiber.fitting.compare import Comparison, compare, compare_steps, describe_comparison
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
 from kleiber.fitting.origins import Errors, Step, choose_origins
 from kleiber.fitting.posing import Settings, pose_table
-from kleiber.fitting.problem import Problem
 from kleiber.law import Law, positive, real
 from kleiber.laws import find
 

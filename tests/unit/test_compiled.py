@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 from kleiber import laws
-from kleiber.fitting import compiled, source
-from kleiber.fitting.bootstrap import refit
-from kleiber.fitting.compiled import compile_kernel, worth_compiling
+from kleiber.fitting.engine import compiled, source
+from kleiber.fitting.engine.compiled import compile_kernel, worth_compiling
+from kleiber.fitting.engine.levenberg import Local
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import Problem, look, minimise, pose
 from kleiber.fitting.fit import fit
-from kleiber.fitting.levenberg import Local
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import Problem, look, minimise, pose
+from kleiber.fitting.spread.bootstrap import refit
 from kleiber.law import Law, positive, real
 from kleiber.maths.machine_code import cache_folder
 from kleiber.maths.seeds import stream

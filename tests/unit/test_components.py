@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from kleiber import BadTable, Fit, Noise, fit, load, save
-from kleiber.fitting.components import (
+from kleiber.fitting.spread.components import (
     VarianceComponents,
     add_noise,
     deviation_interval,

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from kleiber.fitting.covariance import Spread, measure_spread
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import Problem, minimise, pose
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import Problem, minimise, pose
-from kleiber.fitting.status import Status
+from kleiber.fitting.judge.status import Status
+from kleiber.fitting.spread.covariance import Spread, measure_spread
 from kleiber.law import Law, positive, real
 from kleiber.laws import chinchilla, power_law_floor
 

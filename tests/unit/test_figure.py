@@ -14,9 +14,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.status import Status
+from kleiber.fitting.judge.status import Status
 from kleiber.reports.figure import check_drawing, compose, draw_fit
 from kleiber.reports.panels import Panels, fit_panels
 from kleiber.table import read_table

@@ -14,13 +14,13 @@ from scipy import optimize, stats
 
 from kleiber import laws
 from kleiber.errors import BadLaw, BadTable
-from kleiber.fitting.bootstrap import resample_weights
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit, fit_steps
-from kleiber.fitting.noise import Noise
 from kleiber.fitting.outcome import solve
 from kleiber.fitting.posing import Settings
 from kleiber.fitting.record import Fit
-from kleiber.fitting.wild import normal_factors, stretch_residuals
+from kleiber.fitting.spread.bootstrap import resample_weights
+from kleiber.fitting.spread.wild import normal_factors, stretch_residuals
 from kleiber.law import Law, positive, real
 from kleiber.maths.seeds import stream
 from kleiber.table import digest, read_table

@@ -13,8 +13,8 @@ from scipy import stats
 import kleiber
 from kleiber import Fit, Law, Noise, fit
 from kleiber.errors import BadTable
-from kleiber.fitting.intervals import percentile_interval
-from kleiber.fitting.wild import FREEDOM
+from kleiber.fitting.spread.intervals import percentile_interval
+from kleiber.fitting.spread.wild import FREEDOM
 from kleiber.law import real
 
 MANY, FEW = 60, 4

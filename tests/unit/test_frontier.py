@@ -12,8 +12,8 @@ import pytest
 
 from kleiber import laws
 from kleiber.errors import BadLaw, BadPlan
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import Fit
 from kleiber.formula import evaluate, parse
 from kleiber.law import Law, law_from_formula

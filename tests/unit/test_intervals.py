@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kleiber.fitting.intervals import check_level, draws_level, percentile_interval
+from kleiber.fitting.spread.intervals import check_level, draws_level, percentile_interval
 
 
 @pytest.mark.parametrize("count", [2, 3, 40, 999])

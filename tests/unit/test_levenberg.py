@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from kleiber.fitting.levenberg import Descent, Local, descend, solve_each
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import minimise, pose
+from kleiber.fitting.engine.levenberg import Descent, Local, descend, solve_each
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import minimise, pose
 from kleiber.laws import broken_1, chinchilla, kaplan, m3
 
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray]  # residual (m, r), slopes (m, p, r), bends

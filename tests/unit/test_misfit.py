@@ -17,14 +17,12 @@ from scipy import stats
 
 from kleiber.cli import main
 from kleiber.errors import BadPlan, BadTable
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.misfit import Misfit, misfit_from
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.record import Fit
-from kleiber.fitting.repeats import find_twins, judge_repeats, number_cells, widening
-from kleiber.fitting.saved import describe, load, save
-from kleiber.fitting.suspects import is_measure
-from kleiber.fitting.trends import (
+from kleiber.fitting.judge.misfit import Misfit, misfit_from
+from kleiber.fitting.judge.repeats import find_twins, judge_repeats, number_cells, widening
+from kleiber.fitting.judge.suspects import is_measure
+from kleiber.fitting.judge.trends import (
     Question,
     added,
     neighbours,
@@ -33,6 +31,8 @@ from kleiber.fitting.trends import (
     shapes,
     try_columns,
 )
+from kleiber.fitting.record import Fit
+from kleiber.fitting.saved import describe, load, save
 from kleiber.laws import catalogue
 from kleiber.planning.cost import gpu_hours
 from kleiber.planning.plan import plan

@@ -14,8 +14,8 @@ import pytest
 
 from kleiber import laws
 from kleiber.errors import BadFormula, BadLaw, BadPlan, BadTable
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import Fit
 from kleiber.law import Law, real
 from kleiber.planning.cost import Cost

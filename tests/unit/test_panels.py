@@ -13,11 +13,11 @@ import polars as pl
 import pytest
 
 from kleiber.errors import BadTable
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
+from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, load
-from kleiber.fitting.status import Status
 from kleiber.reports.panels import BARS, FURTHEST, POINTS, QUANTILES, Panels, fit_panels
 
 Case = tuple[Fit, pl.DataFrame]

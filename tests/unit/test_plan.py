@@ -15,8 +15,8 @@ from scipy import optimize
 
 from kleiber import laws
 from kleiber.errors import BadFormula, BadPlan
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import Fit
 from kleiber.law import Law, law_from_formula, real
 from kleiber.planning.cost import Cost, six_nd

@@ -12,9 +12,9 @@ import pytest
 from scipy import integrate, stats
 
 from kleiber.errors import BadLaw, BadTable, NotConverged
+from kleiber.fitting.engine.noise import Noise, charge
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise, charge
-from kleiber.fitting.posterior import (
+from kleiber.fitting.spread.posterior import (
     Posterior,
     _log_normaliser,  # pyright: ignore[reportPrivateUsage]
     sample_posterior,

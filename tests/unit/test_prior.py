@@ -11,15 +11,15 @@ import pytest
 
 from kleiber import laws
 from kleiber.errors import BadLaw
-from kleiber.fitting.fit import fit
-from kleiber.fitting.levenberg import Local
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.prior import (
+from kleiber.fitting.engine.levenberg import Local
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.prior import (
     _read_pair,  # pyright: ignore[reportPrivateUsage]
     add_prior,
     read_priors,
 )
-from kleiber.fitting.problem import straighten
+from kleiber.fitting.engine.problem import straighten
+from kleiber.fitting.fit import fit
 from kleiber.fitting.saved import describe, load, save
 from kleiber.law import Law, fraction, positive, real
 

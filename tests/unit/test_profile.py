@@ -13,10 +13,10 @@ from scipy import optimize, stats
 
 from kleiber import laws
 from kleiber.errors import BadLaw, BadTable
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.profile import profile
 from kleiber.fitting.record import Fit
+from kleiber.fitting.spread.profile import profile
 from kleiber.law import Law, fraction, real
 
 LEAST, HUBER, PLAIN = Noise("log"), Noise("log", delta=0.01), Noise("linear")

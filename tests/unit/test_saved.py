@@ -16,11 +16,11 @@ import pytest
 
 from kleiber import laws
 from kleiber.errors import BadTable
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, load, save
-from kleiber.fitting.wild import Moments
+from kleiber.fitting.spread.wild import Moments
 from kleiber.law import Law, positive
 from kleiber.planning.plan import plan
 from kleiber.version import __version__

@@ -9,8 +9,8 @@ import pytest
 
 import kleiber
 from kleiber.errors import BadLaw
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
 from kleiber.fitting.record import Fit
 
 LEAST, HUBER = Noise("log"), Noise("log", 1e-3)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import Problem, pose
-from kleiber.fitting.starts import draw_starts, linear_params, start_ranges
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import Problem, pose
+from kleiber.fitting.engine.starts import draw_starts, linear_params, start_ranges
 from kleiber.law import Law, fraction, law_from_formula, positive, real
 from kleiber.laws import broken_1, catalogue, chinchilla
 from kleiber.maths.affine import find_exponents

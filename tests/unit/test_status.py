@@ -14,14 +14,14 @@ import pytest
 from rich.console import Console
 
 from kleiber import laws
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import pose
 from kleiber.fitting.fit import fit
-from kleiber.fitting.intervals import Interval
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import pose
+from kleiber.fitting.judge.status import Status, judge_intervals
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, load, save
-from kleiber.fitting.status import Status, judge_intervals
-from kleiber.fitting.twins import align_draws, find_twins
+from kleiber.fitting.spread.intervals import Interval
+from kleiber.fitting.spread.twins import align_draws, find_twins
 from kleiber.reports.grids import show_fit
 from kleiber.table import read_table
 

@@ -12,12 +12,12 @@ from scipy import stats
 
 from kleiber import laws
 from kleiber.errors import BadPlan
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import Problem, minimise, pose, residuals
 from kleiber.fitting.fit import fit
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import Problem, minimise, pose, residuals
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load, save
-from kleiber.fitting.student import (
+from kleiber.fitting.spread.student import (
     FEW,
     even_covariance,
     even_noise,

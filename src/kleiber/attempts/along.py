@@ -16,7 +16,7 @@ from kleiber.attempts.shared import fit_shared
 from kleiber.attempts.table import Counts
 from kleiber.attempts.trend import Curve, Finding, Trend
 from kleiber.errors import BadTable
-from kleiber.fitting.intervals import Interval
+from kleiber.fitting.spread.intervals import Interval
 
 STEPS = 61  # values of the exponent at which each group's likelihood is known
 REACH = 6.0  # standard errors that they span

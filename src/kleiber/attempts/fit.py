@@ -30,7 +30,7 @@ from kleiber.attempts.table import (
     read_counts,
 )
 from kleiber.errors import BadTable, listed, nearest, shown
-from kleiber.fitting.intervals import check_level
+from kleiber.fitting.spread.intervals import check_level
 from kleiber.maths.seeds import stream
 from kleiber.table import as_frame, numbers
 

@@ -25,7 +25,7 @@ from kleiber.attempts.misfit import Misfit
 from kleiber.attempts.newton import Peak
 from kleiber.attempts.table import Counts
 from kleiber.errors import BadTable, nearest, reason, shown
-from kleiber.fitting.intervals import Interval, check_level
+from kleiber.fitting.spread.intervals import Interval, check_level
 
 REACH = 1000  # times the attempts made: as far as a law is asked to extrapolate
 FEWEST = 3  # problems solved at least once, below which nothing is extrapolated

@@ -22,7 +22,7 @@ from kleiber.attempts.batch import Batch
 from kleiber.attempts.family import Coordinates, Family, differenced
 from kleiber.attempts.newton import Peak, maximise
 from kleiber.attempts.trend import Curve, Finding, Trend
-from kleiber.fitting.intervals import Interval
+from kleiber.fitting.spread.intervals import Interval
 
 ALPHA = 0.05
 TRIED, WIDEST = 6, 1.0  # rates on either side, and how far they go

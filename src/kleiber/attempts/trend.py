@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.errors import BadTable, nearest
-from kleiber.fitting.intervals import Interval
+from kleiber.fitting.spread.intervals import Interval
 
 
 @dataclass(frozen=True)

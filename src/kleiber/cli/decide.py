@@ -37,10 +37,10 @@ from kleiber.cli.options import (
 )
 from kleiber.errors import BadPlan, BadTable
 from kleiber.fitting.compare import DRAWS, Comparison, compare_steps, describe_comparison
+from kleiber.fitting.judge.status import Status
 from kleiber.fitting.origins import Step
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load
-from kleiber.fitting.status import Status
 from kleiber.planning.cost import find_cost
 from kleiber.planning.next_run import next_run
 from kleiber.planning.plan import check_support

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from kleiber.errors import BadTable
 from kleiber.files import landing_place
-from kleiber.fitting.noise import Noise
+from kleiber.fitting.engine.noise import Noise
 from kleiber.reports.grids import say, show_frame
 from kleiber.sweeps.runs import is_store
 from kleiber.sweeps.store import Folder

@@ -18,8 +18,10 @@ import numpy as np
 from kleiber.arguments import check_array, check_memory, check_text, check_whole
 from kleiber.claim import Estimate
 from kleiber.errors import BadTable, listed, nearest, shown
-from kleiber.fitting.intervals import check_level
-from kleiber.fitting.noise import Noise
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import Problem
+from kleiber.fitting.engine.search import search
+from kleiber.fitting.engine.starts import start_ranges
 from kleiber.fitting.origins import (
     Step,
     choose_origins,
@@ -29,10 +31,8 @@ from kleiber.fitting.origins import (
 )
 from kleiber.fitting.outcome import FEW_GROUPS
 from kleiber.fitting.posing import Settings, number_groups, pose_table
-from kleiber.fitting.problem import Problem
 from kleiber.fitting.ratios import Trial, take_error, take_ratio, weigh
-from kleiber.fitting.search import search
-from kleiber.fitting.starts import start_ranges
+from kleiber.fitting.spread.intervals import check_level
 from kleiber.law import Law
 from kleiber.laws import find_law
 from kleiber.rows import given_columns

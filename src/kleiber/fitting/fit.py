@@ -13,18 +13,18 @@ from jaxtyping import Float
 
 from kleiber.arguments import check_mapping, check_memory, check_texts, check_whole
 from kleiber.errors import shown
-from kleiber.fitting.bootstrap import refit
-from kleiber.fitting.compiled import compile_kernel, worth_compiling
 from kleiber.fitting.conclusion import conclude, fitted_params
-from kleiber.fitting.intervals import check_level
-from kleiber.fitting.noise import Noise
+from kleiber.fitting.engine.compiled import compile_kernel, worth_compiling
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import Problem
+from kleiber.fitting.engine.search import look_again
+from kleiber.fitting.judge.status import Status
+from kleiber.fitting.judge.units import refuse_logarithms
 from kleiber.fitting.outcome import Solved, draw_from, judge_optimum, solve
 from kleiber.fitting.posing import Settings
-from kleiber.fitting.problem import Problem
 from kleiber.fitting.record import Fit
-from kleiber.fitting.search import look_again
-from kleiber.fitting.status import Status
-from kleiber.fitting.units import refuse_logarithms
+from kleiber.fitting.spread.bootstrap import refit
+from kleiber.fitting.spread.intervals import check_level
 from kleiber.law import Law
 from kleiber.laws import find_law
 from kleiber.maths.seeds import stream

@@ -16,10 +16,10 @@ from kleiber.arguments import check_mapping, check_options, check_text
 from kleiber.errors import BadTable
 from kleiber.files import land
 from kleiber.fitting.fit import Progress, check_draws, fit, fit_steps
+from kleiber.fitting.judge.status import Status
 from kleiber.fitting.posing import number_groups
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, document
-from kleiber.fitting.status import Status
 from kleiber.law import Law, restrict
 from kleiber.laws import find_law
 from kleiber.lines import is_number

@@ -16,12 +16,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from kleiber.errors import BadTable
-from kleiber.fitting.bootstrap import RESTART, resample_weights
-from kleiber.fitting.compiled import compile_kernel, worth_compiling
-from kleiber.fitting.linear import tangent_refits
-from kleiber.fitting.problem import Problem, minimise, pose
-from kleiber.fitting.search import Optimum, search
-from kleiber.fitting.starts import start_ranges
+from kleiber.fitting.engine.compiled import compile_kernel, worth_compiling
+from kleiber.fitting.engine.linear import tangent_refits
+from kleiber.fitting.engine.problem import Problem, minimise, pose
+from kleiber.fitting.engine.search import Optimum, search
+from kleiber.fitting.engine.starts import start_ranges
+from kleiber.fitting.spread.bootstrap import RESTART, resample_weights
 from kleiber.maths.seeds import stream
 
 ORIGINS = (0.4, 0.5, 0.6, 0.7, 0.8)  # quantiles of the column's distinct values

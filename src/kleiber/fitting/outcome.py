@@ -10,17 +10,24 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from kleiber.errors import BadLaw, nearest
-from kleiber.fitting.bootstrap import Lift
-from kleiber.fitting.covariance import Spread, measure_spread
+from kleiber.fitting.engine.prior import read_priors
+from kleiber.fitting.engine.problem import Problem
+from kleiber.fitting.engine.search import DRAWN, Optimum, descend_from, lowest, search, thin
+from kleiber.fitting.engine.starts import draw_starts, start_ranges
+from kleiber.fitting.judge.remedy import collinear_variables, offer
+from kleiber.fitting.judge.signs import allow_signs, dispersion, judge_bounds, try_other_sign
+from kleiber.fitting.judge.status import (
+    Status,
+    bounds_hit,
+    idle_params,
+    join_words,
+    judge,
+    judge_rows,
+)
 from kleiber.fitting.posing import Settings, pose_table
-from kleiber.fitting.prior import read_priors
-from kleiber.fitting.problem import Problem
-from kleiber.fitting.remedy import collinear_variables, offer
-from kleiber.fitting.search import DRAWN, Optimum, descend_from, lowest, search, thin
-from kleiber.fitting.signs import allow_signs, dispersion, judge_bounds, try_other_sign
-from kleiber.fitting.starts import draw_starts, start_ranges
-from kleiber.fitting.status import Status, bounds_hit, idle_params, join_words, judge, judge_rows
-from kleiber.fitting.student import FEW, even_covariance, is_straight, spare_rows
+from kleiber.fitting.spread.bootstrap import Lift
+from kleiber.fitting.spread.covariance import Spread, measure_spread
+from kleiber.fitting.spread.student import FEW, even_covariance, is_straight, spare_rows
 from kleiber.law import Law, restrict
 
 INNER = 2  # inner points that show draws the way off a bound

@@ -20,8 +20,8 @@ from kleiber.arguments import (
     refuse,
 )
 from kleiber.errors import BadLaw, BadTable, listed, nearest, reason
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import Problem, pose
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import Problem, pose
 from kleiber.formula import walk
 from kleiber.law import Law, restrict
 from kleiber.rows import given_columns

@@ -13,11 +13,15 @@ from jaxtyping import Float
 
 from kleiber.columns import FILE_ROW
 from kleiber.errors import BadLaw, BadTable, listed
-from kleiber.fitting.components import VarianceComponents, describe_components, deviation_interval
-from kleiber.fitting.intervals import check_level
+from kleiber.fitting.judge.status import Status
 from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.record import Fit, check_fit
-from kleiber.fitting.status import Status
+from kleiber.fitting.spread.components import (
+    VarianceComponents,
+    describe_components,
+    deviation_interval,
+)
+from kleiber.fitting.spread.intervals import check_level
 from kleiber.rows import name_row
 from kleiber.table import as_frame, numbers
 

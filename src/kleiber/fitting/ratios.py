@@ -25,10 +25,10 @@ from jaxtyping import Float, Int
 from scipy import special
 
 from kleiber.claim import Estimate
-from kleiber.fitting.intervals import draws_level, percentile_interval
+from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.origins import Errors
 from kleiber.fitting.posing import Settings
-from kleiber.fitting.problem import Problem
+from kleiber.fitting.spread.intervals import draws_level, percentile_interval
 
 HUGE = 690.0  # log of what an infinite error counts as between two others
 LEAST = 1e-12  # error below which all is rounding

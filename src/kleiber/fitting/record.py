@@ -13,21 +13,21 @@ from jaxtyping import Float
 
 from kleiber.arguments import check_call, check_flag, check_memory, check_record
 from kleiber.errors import BadLaw, BadTable, listed, nearest, reason, shown
-from kleiber.fitting.components import VarianceComponents, add_noise, noise_reach
-from kleiber.fitting.intervals import (
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import straighten
+from kleiber.fitting.judge.misfit import Misfit
+from kleiber.fitting.judge.status import Status
+from kleiber.fitting.posing import positive_columns
+from kleiber.fitting.spread.components import VarianceComponents, add_noise, noise_reach
+from kleiber.fitting.spread.intervals import (
     Interval,
     check_level,
     draws_level,
     normal_interval,
     percentile_interval,
 )
-from kleiber.fitting.misfit import Misfit
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.posing import positive_columns
-from kleiber.fitting.problem import straighten
-from kleiber.fitting.status import Status
-from kleiber.fitting.student import straight_interval
-from kleiber.fitting.wild import Moments, slopes_of
+from kleiber.fitting.spread.student import straight_interval
+from kleiber.fitting.spread.wild import Moments, slopes_of
 from kleiber.formula import evaluate, parse
 from kleiber.law import Law
 from kleiber.table import as_frame, numbers

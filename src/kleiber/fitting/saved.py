@@ -15,15 +15,15 @@ from jaxtyping import Float
 from kleiber.arguments import check_flag, check_path, check_record
 from kleiber.errors import BadFormula, BadLaw, BadTable, reason, shown
 from kleiber.files import check_ordinary, land
-from kleiber.fitting.components import describe_components, read_components
+from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.entries import check_entries
 from kleiber.fitting.group_document import pick_group
-from kleiber.fitting.intervals import check_level
-from kleiber.fitting.misfit import describe_misfit, misfit_from
-from kleiber.fitting.noise import Noise
+from kleiber.fitting.judge.misfit import describe_misfit, misfit_from
+from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import ANY, Fit
-from kleiber.fitting.status import Status
-from kleiber.fitting.wild import Moments
+from kleiber.fitting.spread.components import describe_components, read_components
+from kleiber.fitting.spread.intervals import check_level
+from kleiber.fitting.spread.wild import Moments
 from kleiber.formula import parse, symbols
 from kleiber.law import Domain, Kind, Law, formula_law, law_from_file
 from kleiber.laws import catalogue

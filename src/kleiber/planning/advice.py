@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from kleiber.claim import Estimate
 from kleiber.errors import BadPlan, shown
-from kleiber.fitting.intervals import percentile_interval
+from kleiber.fitting.spread.intervals import percentile_interval
 from kleiber.planning.amounts import is_real
 from kleiber.planning.spending import Spending, bills
 from kleiber.planning.split import marginal, split

@@ -20,8 +20,8 @@ from jaxtyping import Float
 from kleiber.arguments import check_mapping, check_record
 from kleiber.claim import Estimate
 from kleiber.errors import BadPlan, shown
-from kleiber.fitting.intervals import Interval, check_level
 from kleiber.fitting.record import Fit
+from kleiber.fitting.spread.intervals import Interval, check_level
 from kleiber.planning.advice import advise, estimate_of, standing
 from kleiber.planning.amounts import check_budget, is_real
 from kleiber.planning.cost import Cost

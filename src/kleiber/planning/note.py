@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from jaxtyping import Float
 
+from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit
-from kleiber.fitting.status import Status
 from kleiber.planning.constraint import say_constraint
 from kleiber.planning.direction import better_is
 from kleiber.planning.extrapolation import FAR, say_better_runs, say_distances

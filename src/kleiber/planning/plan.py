@@ -13,8 +13,8 @@ from jaxtyping import Float
 from kleiber.arguments import check_flag, check_mapping
 from kleiber.claim import Estimate
 from kleiber.errors import BadPlan
-from kleiber.fitting.intervals import Interval, check_level
 from kleiber.fitting.record import Fit
+from kleiber.fitting.spread.intervals import Interval, check_level
 from kleiber.planning.allocate import allocate
 from kleiber.planning.amounts import check_budget
 from kleiber.planning.constraint import Under, read_constraints, say_constraint

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from kleiber.errors import BadPlan
+from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit, check_fit
-from kleiber.fitting.status import Status
 from kleiber.planning.allocate import level_width
 from kleiber.planning.question import LARGEST, SMALLEST, Ends, Question, cost_at, law_at
 

@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float, Int
 
 from kleiber.columns import COLUMNS
 from kleiber.errors import BadFormula, BadTable
+from kleiber.fitting.judge.status import Status
 from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.record import Fit
-from kleiber.fitting.status import Status
 from kleiber.reports.axes import MINUS, Axis, axis_label, make_axis, short, unit_of, written
 from kleiber.table import as_frame, digest, numbers
 

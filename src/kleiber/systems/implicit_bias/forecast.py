@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from kleiber.claim import Estimate, student
 from kleiber.errors import BadTable
-from kleiber.fitting.intervals import check_level
+from kleiber.fitting.spread.intervals import check_level
 from kleiber.systems.implicit_bias.collapse import measure_collapse
 from kleiber.systems.implicit_bias.collapse_curves import (
     FLAT,

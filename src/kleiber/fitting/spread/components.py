@@ -24,8 +24,8 @@ from jaxtyping import Float, Int
 from scipy import special
 
 from kleiber.errors import BadTable
-from kleiber.fitting.intervals import Interval
-from kleiber.fitting.problem import Problem, residuals
+from kleiber.fitting.engine.problem import Problem, residuals
+from kleiber.fitting.spread.intervals import Interval
 
 CLIP = 5.0  # robust standard deviations
 RANK = 1e-9  # relative singular value below which a direction of the Jacobian is none

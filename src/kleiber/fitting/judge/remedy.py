@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.covariance import SINGULAR, VAGUE, scaled_jacobian
-from kleiber.fitting.problem import Problem
+from kleiber.fitting.engine.problem import Problem
+from kleiber.fitting.spread.covariance import SINGULAR, VAGUE, scaled_jacobian
 
 WIDTH = 0.3  # spread of an offered prior, in log: a factor of 1.35 either way
 

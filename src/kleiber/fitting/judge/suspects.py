@@ -10,8 +10,8 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from kleiber.columns import COLUMNS, FILE_ROW
-from kleiber.fitting.misfit import COMPUTE, PREDICTION, Trend
-from kleiber.fitting.trends import (
+from kleiber.fitting.judge.misfit import COMPUTE, PREDICTION, Trend
+from kleiber.fitting.judge.trends import (
     SIGNED,
     Question,
     group_means,

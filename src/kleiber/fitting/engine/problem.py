@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.compiled import Ends, Kernel
-from kleiber.fitting.kernel import Differentiate, Slopes, traced_slopes
-from kleiber.fitting.levenberg import RESTART, START_DAMPING, Descent, Local, descend
-from kleiber.fitting.noise import Charge, Noise, charge, fit_scale
-from kleiber.fitting.prior import Prior, add_prior
-from kleiber.fitting.stepped import stepped_slopes
+from kleiber.fitting.engine.compiled import Ends, Kernel
+from kleiber.fitting.engine.kernel import Differentiate, Slopes, traced_slopes
+from kleiber.fitting.engine.levenberg import RESTART, START_DAMPING, Descent, Local, descend
+from kleiber.fitting.engine.noise import Charge, Noise, charge, fit_scale
+from kleiber.fitting.engine.prior import Prior, add_prior
+from kleiber.fitting.engine.stepped import stepped_slopes
 from kleiber.law import Law
 from kleiber.maths.affine import find_exponents
 

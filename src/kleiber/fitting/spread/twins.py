@@ -12,7 +12,7 @@ import re
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.problem import Problem, residuals
+from kleiber.fitting.engine.problem import Problem, residuals
 
 NUMBERED = re.compile(r"(.*?)(\d+)")
 FAR = 3.0  # in any coordinate: parameters farther apart than this are just far

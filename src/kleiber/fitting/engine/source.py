@@ -9,8 +9,8 @@ general descent goes on from there.
 
 from __future__ import annotations
 
-from kleiber.fitting.levenberg import NEAR, ROUNDING, SHORT
-from kleiber.fitting.noise import Noise
+from kleiber.fitting.engine.levenberg import NEAR, ROUNDING, SHORT
+from kleiber.fitting.engine.noise import Noise
 from kleiber.maths.graph import Program
 
 PREAMBLE = """

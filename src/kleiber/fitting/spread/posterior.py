@@ -23,11 +23,11 @@ from scipy import special
 
 from kleiber.arguments import check_memory, check_text, check_whole
 from kleiber.errors import BadLaw, BadTable, NotConverged, nearest
-from kleiber.fitting.intervals import check_level
-from kleiber.fitting.noise import charge
+from kleiber.fitting.engine.noise import charge
+from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.posing import Settings, pose_table
-from kleiber.fitting.problem import Problem
 from kleiber.fitting.record import Fit, check_fit
+from kleiber.fitting.spread.intervals import check_level
 from kleiber.maths.seeds import stream
 from kleiber.table import as_frame, digest
 

@@ -19,11 +19,10 @@ from jaxtyping import Float, Int
 from scipy import special
 
 from kleiber.columns import FILE_ROW
-from kleiber.fitting.misfit import FarRow, Floor, LackOfFit, Misfit, Trend
-from kleiber.fitting.posing import Settings, number_groups
-from kleiber.fitting.problem import Problem
-from kleiber.fitting.remarks import remark, word_notes
-from kleiber.fitting.repeats import (
+from kleiber.fitting.engine.problem import Problem
+from kleiber.fitting.judge.misfit import FarRow, Floor, LackOfFit, Misfit, Trend
+from kleiber.fitting.judge.remarks import remark, word_notes
+from kleiber.fitting.judge.repeats import (
     TYPICAL,
     find_twins,
     judge_repeats,
@@ -32,8 +31,9 @@ from kleiber.fitting.repeats import (
     run_column,
     widening,
 )
-from kleiber.fitting.suspects import Seen, find_suspects, find_trends
-from kleiber.fitting.trends import MAD, Tangent, group_means, refit_tangent, smallest_of
+from kleiber.fitting.judge.suspects import Seen, find_suspects, find_trends
+from kleiber.fitting.judge.trends import MAD, Tangent, group_means, refit_tangent, smallest_of
+from kleiber.fitting.posing import Settings, number_groups
 from kleiber.law import Law
 from kleiber.rows import row_numbers
 

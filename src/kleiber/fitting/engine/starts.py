@@ -15,8 +15,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.insides import solve_insides
-from kleiber.fitting.problem import Problem
+from kleiber.fitting.engine.insides import solve_insides
+from kleiber.fitting.engine.problem import Problem
 from kleiber.formula import Expr, calculate, symbols, walk
 from kleiber.law import Domain, Law
 from kleiber.maths.affine import Inside, find_exponents, find_insides, find_linear

@@ -9,10 +9,10 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.covariance import VAGUE, Spread
-from kleiber.fitting.intervals import Interval
-from kleiber.fitting.problem import Problem, look, residuals
-from kleiber.fitting.student import spare_rows
+from kleiber.fitting.engine.problem import Problem, look, residuals
+from kleiber.fitting.spread.covariance import VAGUE, Spread
+from kleiber.fitting.spread.intervals import Interval
+from kleiber.fitting.spread.student import spare_rows
 
 
 class Status(StrEnum):

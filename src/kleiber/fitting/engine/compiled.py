@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from kleiber.fitting.kernel import column_function, residual_program
-from kleiber.fitting.levenberg import Local
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.source import kernel_text
+from kleiber.fitting.engine.kernel import column_function, residual_program
+from kleiber.fitting.engine.levenberg import Local
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.source import kernel_text
 from kleiber.law import Law
 from kleiber.maths.machine_code import load_source
 

@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.errors import BadLaw
-from kleiber.fitting.levenberg import Descent
-from kleiber.fitting.noise import Noise
-from kleiber.fitting.problem import Problem, is_curved, look, minimise, pose
-from kleiber.fitting.starts import draw_starts
+from kleiber.fitting.engine.levenberg import Descent
+from kleiber.fitting.engine.noise import Noise
+from kleiber.fitting.engine.problem import Problem, is_curved, look, minimise, pose
+from kleiber.fitting.engine.starts import draw_starts
 from kleiber.maths.seeds import stream
 
 DRAWN, DESCENDED, FINISHED = 128, 16, 4

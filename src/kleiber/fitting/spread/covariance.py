@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from kleiber.fitting.noise import charge
-from kleiber.fitting.problem import Problem, look
+from kleiber.fitting.engine.noise import charge
+from kleiber.fitting.engine.problem import Problem, look
 
 SINGULAR = 1e12  # condition of the scaled matrix past which a direction counts as lost
 VAGUE = 3.0  # standard error of log(parameter): known to no better than a factor of 20

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from kleiber.fitting.levenberg import Descent, Local, solve_each
-from kleiber.fitting.linear import FARTHEST, tangent_refits
-from kleiber.fitting.problem import Problem, is_curved, look, minimise, residuals
-from kleiber.fitting.student import even_noise
-from kleiber.fitting.wild import normal_factors, stretch_residuals
+from kleiber.fitting.engine.levenberg import Descent, Local, solve_each
+from kleiber.fitting.engine.linear import FARTHEST, tangent_refits
+from kleiber.fitting.engine.problem import Problem, is_curved, look, minimise, residuals
+from kleiber.fitting.spread.student import even_noise
+from kleiber.fitting.spread.wild import normal_factors, stretch_residuals
 
 AT_ONCE = 400_000  # rows x parameters x draws worked on between two signs of life
 TOLERANCE = 1e-10  # relative, on the objective of each draw

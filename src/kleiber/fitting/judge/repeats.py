@@ -17,8 +17,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from kleiber.fitting.misfit import LackOfFit
-from kleiber.fitting.trends import Tangent, f_probability
+from kleiber.fitting.judge.misfit import LackOfFit
+from kleiber.fitting.judge.trends import Tangent, f_probability
 from kleiber.rows import row_numbers
 from kleiber.table import floats, kind_of
 

@@ -19,13 +19,13 @@ from scipy import special
 
 from kleiber.arguments import check_text
 from kleiber.errors import BadLaw, BadTable, nearest
-from kleiber.fitting.intervals import Interval, check_level
-from kleiber.fitting.levenberg import Local, descend
+from kleiber.fitting.engine.levenberg import Local, descend
+from kleiber.fitting.engine.problem import Problem, look, pose
+from kleiber.fitting.engine.search import Optimum
+from kleiber.fitting.judge.signs import dispersion
 from kleiber.fitting.posing import Settings, pose_table
-from kleiber.fitting.problem import Problem, look, pose
 from kleiber.fitting.record import Fit, check_fit
-from kleiber.fitting.search import Optimum
-from kleiber.fitting.signs import dispersion
+from kleiber.fitting.spread.intervals import Interval, check_level
 from kleiber.law import Domain
 from kleiber.table import as_frame, digest
 

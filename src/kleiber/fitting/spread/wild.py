@@ -21,7 +21,7 @@ from itertools import combinations_with_replacement, permutations
 import numpy as np
 from jaxtyping import Float, Int
 
-from kleiber.fitting.problem import Problem
+from kleiber.fitting.engine.problem import Problem
 
 LEAST = 0.05  # smallest share of a residual that a row's own pull may leave
 FREEDOM = 1.5  # degrees of freedom for each effective row or group

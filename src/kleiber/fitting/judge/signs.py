@@ -23,13 +23,13 @@ from jaxtyping import Float
 from scipy import special
 
 from kleiber.errors import BadLaw
-from kleiber.fitting.covariance import measure_spread
-from kleiber.fitting.noise import Noise, charge
+from kleiber.fitting.engine.noise import Noise, charge
+from kleiber.fitting.engine.problem import Problem, pose, residuals
+from kleiber.fitting.engine.search import Optimum, finish, search
+from kleiber.fitting.engine.starts import linear_params, start_ranges
+from kleiber.fitting.judge.status import EXACT, Status
 from kleiber.fitting.posing import Settings
-from kleiber.fitting.problem import Problem, pose, residuals
-from kleiber.fitting.search import Optimum, finish, search
-from kleiber.fitting.starts import linear_params, start_ranges
-from kleiber.fitting.status import EXACT, Status
+from kleiber.fitting.spread.covariance import measure_spread
 from kleiber.law import Domain, Law
 
 SURE = 1e-3  # chance of so large a gain where the bound is the truth

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kleiber.errors import BadLaw, nearest, shown
-from kleiber.fitting.levenberg import Local
+from kleiber.fitting.engine.levenberg import Local
 from kleiber.law import Law
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.levenberg import Local, descend
-from kleiber.fitting.noise import charge
-from kleiber.fitting.problem import Problem
+from kleiber.fitting.engine.levenberg import Local, descend
+from kleiber.fitting.engine.noise import charge
+from kleiber.fitting.engine.problem import Problem
 
 BLOCK = 12_000  # weights worked on at once
 FARTHEST = 1.0  # in any coordinate: beyond this the tangent says nothing

@@ -8,7 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from kleiber.errors import listed, shown
-from kleiber.fitting.misfit import COMPUTE, PREDICTION, FarRow, Misfit, Trend
+from kleiber.fitting.judge.misfit import COMPUTE, PREDICTION, FarRow, Misfit, Trend
 from kleiber.fitting.posing import Settings
 
 ALARM = 0.01  # a misfit is said where noise alone shows as much in fewer tables than this

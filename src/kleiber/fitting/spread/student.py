@@ -27,9 +27,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from kleiber.fitting.covariance import prior_rows
-from kleiber.fitting.noise import charge
-from kleiber.fitting.problem import Problem, residuals
+from kleiber.fitting.engine.noise import charge
+from kleiber.fitting.engine.problem import Problem, residuals
+from kleiber.fitting.spread.covariance import prior_rows
 
 FEW = 8  # rows beyond the number of parameters, at most, that count as few
 LONGEST = 1e4  # times the size of its own residuals that a draw's noise may be

@@ -1,0 +1,1 @@
+"""The engine: a law on a table as a problem, its search, and its descents."""

@@ -1,0 +1,1 @@
+"""The spread: covariance, resampled refits, intervals, profiles and posteriors."""
