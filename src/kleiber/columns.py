@@ -80,7 +80,6 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
             Column("task", "which task", "label", ("Task",)),
             Column("source", "where the row comes from: solve, simulate, train or a file", "label"),
             Column("seconds", "wall-clock time", "seconds", ("wall_time", "runtime")),
-            Column(FILE_ROW, "row of the file, the header counted as its first", "1"),
             Column("predicted", "what a fitted law predicts for the row", "as the target"),
             Column("low", "lower end of the interval of the prediction", "as the target"),
             Column("high", "upper end of the interval of the prediction", "as the target"),

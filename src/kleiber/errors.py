@@ -14,7 +14,7 @@ class _OneSentence(ValueError):
     """An error whose message is short and on one line, whatever names the user has given."""
 
     def __str__(self) -> str:
-        return printable(super().__str__(), LONGEST)
+        return shortened(super().__str__())
 
 
 class BadArgument(TypeError, _OneSentence):
@@ -95,6 +95,14 @@ def printable(name: object, width: int) -> str:
     if not text.isprintable():
         text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def shortened(text: str) -> str:
+    """A message of at most LONGEST characters without control characters: one that is too long
+    loses its middle, for what to do stands at its end."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST - 203]} … {text[-200:]}"
+    return printable(text, LONGEST)
 
 
 def reason(error: BaseException) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -218,7 +218,8 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
     that is not a formula, BadLaw when no symbol is a column or nothing is left to fit.
     """
     check_text("text", text, "a formula, as text")
-    columns = check_texts("columns", columns, "a list of column names")
+    given: Any = list(cast("Any", columns)) if isinstance(columns, Mapping) else columns
+    columns = check_texts("columns", given, "a list of column names")
     check_text("name", name)
     expr = parse(text)
     found = sorted(symbols(expr), key=lambda item: (text.find(item), item))

@@ -51,10 +51,12 @@ def read_table(
     if isinstance(source, str | os.PathLike):
         place = cast("str | os.PathLike[str]", source)
         table = read_file(place)
-        if keep_rows and FILE_ROW not in table.columns:
-            table = table.with_columns(pl.Series(FILE_ROW, number_rows(place, table)))
+        rows = number_rows(place, table) if keep_rows else np.arange(0)
     else:
         table = as_frame(source)
+        rows = np.arange(table.height) + 1
+    if keep_rows and FILE_ROW not in table.columns:
+        table = table.with_columns(pl.Series(FILE_ROW, rows))
     if table.height == 0 or table.width == 0:
         raise BadTable("The table has no rows; it needs at least one.")
     table = renamed(table, rename or {})

@@ -434,7 +434,7 @@ BAD_WORDS: dict[str, tuple[list[str], str]] = {
     "where in bits": (["fit", "chinchilla", "$", "--where", "seed ="], "does not work"),
     "where nothing": (["fit", "chinchilla", "$", "--where", "seed > 9"], "keeps none of the 90"),
     "with": (["fit", "chinchilla", "$", "--with", "flops=6*N"], "no column 'N'"),
-    "with formula": (["fit", "chinchilla", "$", "--with", "x=6*n_params("], "cannot read|not acc"),
+    "with formula": (["fit", "chinchilla", "$", "--with", "x=6*n_params("], "Cannot read|not acc"),
     "weights": (["fit", "chinchilla", "$", "--weights", "w"], "no column 'w'"),
     "by": (["fit", "chinchilla", "$", "--by", "run"], "No column 'run' to group by"),
     "fix": (["fit", "chinchilla", "$", "--fix", "gamma=1"], "no parameter 'gamma'"),

@@ -175,7 +175,7 @@ def test_the_variances_are_saved_with_the_fit(grouped: Fit, tmp_path: Path) -> N
     for value in (-1.0, "inf"):
         document["variance"]["run"] = value
         (tmp_path / "bad.json").write_text(json.dumps(document))
-        with pytest.raises(BadTable, match="no variances"):
+        with pytest.raises(BadTable, match=r"no variances|'variance' must hold numbers"):
             load(tmp_path / "bad.json")
     del document["variance"]
     (tmp_path / "old.json").write_text(json.dumps(document))

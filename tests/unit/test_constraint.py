@@ -254,7 +254,7 @@ def test_an_inequality_means_what_it_says(text: str, at: tuple[float, float], me
         ("n_params<=-5", BadPlan, "must be a positive number, got -5"),
         ("5<=7", BadPlan, "holds no column"),
         ("n_parms<=8e9", BadFormula, "no cost named 'n_parms'.*Did you mean 'n_params'"),
-        ("n_params<=8e9 tokens", BadFormula, "cannot read"),
+        ("n_params<=8e9 tokens", BadFormula, "Cannot read"),
         ("", BadPlan, "A constraint is one inequality"),
     ],
 )

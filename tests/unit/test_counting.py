@@ -529,7 +529,7 @@ def test_memory_of_adam() -> None:
         ({"experts": 8, "active_experts": 9}, "passes 9 experts of only 8"),
         ({"window": 0}, "window must be positive"),
         ({"window": 9, "window_share": 1.5}, "a share of the layers, up to 1, got 1.5"),
-        ({"heads": 12, "key_heads": 5}, "heads 12 is not a multiple of key_heads 5"),
+        ({"heads": 12, "key_heads": 5}, "heads, 12, are not a multiple of key_heads, 5"),
     ],
 )
 def test_impossible_shapes(options: dict[str, object], message: str) -> None:

@@ -261,7 +261,7 @@ def good_calls() -> dict[str, Good]:
         "profile": (kleiber.profile, {"fit": fitted_line(), "table": line(), "name": "alpha"}),
         "sample_posterior": (
             kleiber.sample_posterior,
-            {"fit": fitted_scale(), "table": line(), "steps": 1500},
+            {"fit": fitted_scale(), "table": line(), "steps": 6000},
         ),
         "save": (kleiber.save, {"fit": fitted_line(), "path": document()}),
         "load": (kleiber.load, {"path": document()}),

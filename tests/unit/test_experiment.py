@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "checkpoints as text": ({"checkpoints": "many"}, "^checkpoints: "),
     "unknown measure": ({"measures": ["los"]}, "measures.0: 'los' .* Did you mean 'loss'"),
     "unknown symbol": ({"task": {**TASK, "formula": "x+w"}}, "task.formula: a formula of x, y"),
-    "bad formula": ({"task": {**TASK, "formula": "x+"}}, "task.formula: cannot read"),
+    "bad formula": ({"task": {**TASK, "formula": "x+"}}, "task.formula: Cannot read"),
     "grid that is none": (
         {"task": {**TASK, "formula": "x+y", "n_data": 60}}, "2 dimensions .* 60; 64 is near"),
     "empty box": ({"task": {**TASK, "low": 2}}, "low 2.0 must lie below high 2.0"),

@@ -406,7 +406,8 @@ def test_what_is_no_number_is_refused(options: dict[str, Any], message: str, mad
 
 
 def test_a_curve_takes_numbers(made: Fit) -> None:
-    for budgets, message in (([math.nan], "got nan"), ([1e22, math.inf], "got inf"), ([], "none")):
+    wrong = (([math.nan], r"got \[nan"), ([1e22, math.inf], "inf"), ([], r"none|\[\]"))
+    for budgets, message in wrong:
         with pytest.raises(BadPlan, match=message):
             trace_frontier(made, budgets)
 

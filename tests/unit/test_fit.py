@@ -275,7 +275,7 @@ def test_a_tie_may_be_a_formula_of_several() -> None:
         ({"fixed": {"gamma": 1.0}}, r"no parameter 'gamma'; it has E, A, B, alpha, beta"),
         ({"fixed": {"alhpa": 1.0}}, r"Did you mean 'alpha'"),
         ({"fixed": {"E": -1.0}}, "E = -1.0 lies outside its domain"),
-        ({"fixed": {"E": math.nan}}, "E = nan lies outside its domain"),
+        ({"fixed": {"E": math.nan}}, "must be a finite number, got nan"),
         ({"fixed": {"E": 1.0}, "tied": {"E": "A"}}, "fixed or tied, not both"),
         ({"fixed": HOFFMANN}, "at least one must stay free"),
         ({"tied": {"beta": "alpha", "alpha": "beta"}}, "free parameters are E, A, B"),
@@ -286,7 +286,7 @@ def test_a_tie_may_be_a_formula_of_several() -> None:
     ],
 )
 def test_what_cannot_be_held_or_started_from(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(BadLaw, match=message):
+    with pytest.raises(ValueError, match=message):  # BadLaw, but for what is no number
         fit("chinchilla", plant(), draws=0, **options)
 
 

@@ -65,14 +65,14 @@ def test_attempts_bias_and_window_are_checked() -> None:
         UNIT.failure([0.5, 2], 1.0)
     with pytest.raises(ValueError, match="rho must be finite"):
         UNIT.failure(1, -0.1)
-    with pytest.raises(ValueError, match=r"from 1 to 1e\+15, got 0\.5, 1e\+16$"):
+    with pytest.raises(ValueError, match=r"from 1 to 1e\+15, got 0\.5, 1e\+16\.$"):
         UNIT.failure([1, 1e16, 1, 0.5], 1.0)
     for k, rho in (([1, 2], [0.1, 0.2]), ([[1, 2]], 0.1), (1, [])):
-        with pytest.raises(ValueError, match="one rho and one k or a list of k, got shapes"):
+        with pytest.raises(ValueError, match=r"one rho and one k|or a list of them"):
             UNIT.failure(k, rho)
     with pytest.raises(ValueError, match="window"):
         UNIT.window_exponent(1.0, 100, 10)
-    with pytest.raises(ValueError, match="at least 2 points"):
+    with pytest.raises(ValueError, match="from 2, got 1"):
         UNIT.window_exponent(1.0, 10, 100, points=1)
 
 

@@ -346,7 +346,7 @@ def test_a_bound_is_noted() -> None:
         ({"cost": "n_params*n_tokens*0 - 5"}, BadPlan, "does not rise with n_params"),
         ({"cost": "6dn"}, BadFormula, "Did you mean '6nd'"),
         ({"cost": "flop"}, BadFormula, "no cost named 'flop'.*Did you mean 'flops'"),
-        ({"cost": "6*n_params*("}, BadFormula, "cannot read"),
+        ({"cost": "6*n_params*("}, BadFormula, "Cannot read"),
         ({"cost": "n_params*n_tokens + 1e23"}, BadPlan, "does not pay for the smallest run"),
         ({"limits": {"n_params": (2e9, 1e9)}}, BadPlan, "must be 0 < low <= high"),
         ({"limits": {"n_params": (0, 1e9)}}, BadPlan, "must be 0 < low <= high"),

@@ -377,7 +377,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "params": (put("params", [1, 2]), "must hold its parameters, but holds .1, 2."),
     "no value": (put("params", {"E": {}}), "'free' does not name some of its parameters"),
     "a word": (put("params", {"E": {"value": "big"}}), "but holds 'big' in 'E, value'"),
-    "huge": (put("seconds", 10**400), "'seconds' must hold a number, but holds 1000"),
+    "huge": (put("seconds", 10**400), "'seconds' must hold a number, but holds 1e400"),
     "params of another law": (
         broken(lambda d: d["params"].pop("beta")), "does not name some of its parameters",
     ),

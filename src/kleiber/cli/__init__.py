@@ -22,7 +22,7 @@ from kleiber.cli.counts import counts_command
 from kleiber.cli.data import data
 from kleiber.cli.decide import compare_command, next_command
 from kleiber.cli.fit import fit_command
-from kleiber.cli.options import complain, cut, people
+from kleiber.cli.options import complain, people
 from kleiber.cli.plan import plan_command
 from kleiber.cli.predict import predict_command
 from kleiber.cli.reduce import reduce_command
@@ -30,7 +30,7 @@ from kleiber.cli.sweep import sweep_command
 from kleiber.cli.tables import list_command, table_command
 from kleiber.cli.theories import simulate_command, solve_command
 from kleiber.cli.train import train_command
-from kleiber.errors import NotConverged, reason
+from kleiber.errors import NotConverged, reason, shortened
 from kleiber.reports.grids import say
 from kleiber.version import __version__
 
@@ -72,7 +72,7 @@ def _plain_warnings() -> Generator[None]:
     """Warnings as one line on stderr."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        say(people(aside=True), f"warning: {cut(str(message))}")
+        say(people(aside=True), f"warning: {shortened(str(message))}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default")

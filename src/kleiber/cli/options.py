@@ -12,15 +12,13 @@ import polars as pl
 import typer
 from rich.console import Console
 
-from kleiber.errors import BadTable
+from kleiber.errors import BadTable, shortened
 from kleiber.files import landing_place
 from kleiber.fitting.engine.noise import Noise
 from kleiber.reports.grids import say, show_frame
 from kleiber.sweeps.runs import is_store
 from kleiber.sweeps.store import Folder
 from kleiber.table import read_table, read_tables, write_table
-
-LONGEST = 600  # characters of a message
 
 Rename = Annotated[
     list[str] | None,
@@ -113,12 +111,7 @@ def writable(*paths: Path | None, keep: Path | None = None) -> None:
 
 def complain(error: Exception | str) -> None:
     """One line on stderr, whatever the message holds."""
-    say(people(aside=True), "kleiber: " + cut(" ".join(str(error).split())))
-
-
-def cut(text: str) -> str:
-    """A message of at most LONGEST characters: what is too long loses its middle."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 203]} … {text[-200:]}"
+    say(people(aside=True), "kleiber: " + shortened(" ".join(str(error).split())))
 
 
 def read_noise(huber: float | None, least: bool, student: float | None, linear: bool) -> Noise:

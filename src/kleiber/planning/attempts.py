@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.arguments import check_mapping, check_record
+from kleiber.arguments import check_mapping
 from kleiber.claim import Estimate
 from kleiber.errors import BadPlan, shown
-from kleiber.fitting.record import Fit
 from kleiber.fitting.spread.intervals import Interval, check_level
 from kleiber.planning.advice import advise, estimate_of, standing
 from kleiber.planning.amounts import check_budget, is_real
@@ -105,8 +104,6 @@ def plan_attempts(
 
     Raises BadPlan for a question without an answer.
     """
-    if law is not None:
-        check_record("law", law, Fit, "a Fit of the loss or None")
     curve = curve_of(source, law)
     given = check_mapping("given", given, "a mapping from columns to numbers or None")
     limits = check_mapping("limits", limits, "a mapping from columns to (low, high) or None")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from kleiber.arguments import check_record
 from kleiber.attempts.record import CountFit
 from kleiber.errors import BadPlan, shown
+from kleiber.fitting.record import Fit
 from kleiber.planning.counts_curve import counts_curve
 from kleiber.planning.curve import Curve
 from kleiber.planning.theory_curve import theory_curve
@@ -16,6 +18,8 @@ def curve_of(source: Any, law: Any = None) -> Curve:
     if isinstance(source, Curve):
         return source
     if isinstance(source, CountFit):
+        if law is not None:
+            check_record("law", law, Fit, "a Fit of the loss or None")
         return counts_curve(source, law)
     if not hasattr(source, "solve"):
         raise BadPlan(

@@ -28,7 +28,7 @@ import polars as pl
 from jaxtyping import Float, Int
 from scipy.special import zeta
 
-from kleiber.arguments import check_memory
+from kleiber.arguments import check_memory, check_whole
 from kleiber.errors import BadTable
 from kleiber.maths.seeds import stream
 from kleiber.maths.spectrum import power_law
@@ -92,6 +92,7 @@ def simulate(model: Model, grid: pl.DataFrame, seeds: int, seed: int) -> pl.Data
     """
     if model.depth != 2:
         raise ValueError(f"Only depth 2 is simulated, got depth={model.depth}.")
+    check_whole("seeds", seeds, low=1)
     modes, units = sizes(model)
     what = f"a system of {units:.3g} units and {modes:.3g} modes"
     data = model.n_data if np.isfinite(model.n_data) else 1
