@@ -514,7 +514,10 @@ def _as_at_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_as_at_home")
 @pytest.mark.parametrize("part", range(PARTS))
-def test_every_argument_is_checked_at_the_door(part: int) -> None:
+def test_every_argument_is_checked_at_the_door(
+    part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a text is a good path to save to
     calls = list(good_calls().items())
     assert len(calls) > 80
     found = [
