@@ -121,7 +121,7 @@ def answer(world: World, seed: int) -> tuple[str, float, float]:
     rng = np.random.default_rng([seed, world.rows, crc32(world.name.encode())])
     table = world.plant(world.rows, world.noise, rng)
     noise = kleiber.Noise("log", delta=1e-3 if world.huber else None)
-    made = kleiber.compare(table, list(world.laws), beyond=world.beyond, noise=noise, seed=seed)
+    made = kleiber.compare(list(world.laws), table, beyond=world.beyond, noise=noise, seed=seed)
     worse = [item.law for item in made.contenders if item.verdict == "worse"]
     error = {item.law: item.error.value for item in made.contenders}
     return (*worse, "")[0], error[world.laws[0]], error[world.laws[1]]

@@ -18,8 +18,8 @@ LAWS = ("chinchilla", "E + ((N_c/n_params)**(alpha/beta) + D_c/n_tokens)**beta")
 def main() -> None:
     """Fit both laws up to 1,500 and 5,000 tokens and judge them on what lies beyond."""
     found = kleiber.compare(
-        kleiber.read_table(RUNS),
         LAWS,
+        kleiber.read_table(RUNS),
         beyond="n_tokens",
         origins=[1_500, 5_000],
         noise=kleiber.Noise("log"),

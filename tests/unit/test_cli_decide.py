@@ -118,8 +118,8 @@ def test_compare_prints_one_document(run: Run, table: Path) -> None:
     assert said.code == 0
     assert said.err == ""
     wanted = compare(
-        pl.read_csv(table),
         [NO_FLOOR, FLOOR],
+        pl.read_csv(table),
         beyond="n",
         origins=[20.0, 60.0],
         noise=Noise("log"),
@@ -152,8 +152,8 @@ def test_compare_prepares_its_table(run: Run, table: Path) -> None:
     assert said.code == 0, said.err
     frame = pl.read_csv(table).filter(pl.col("run") < 10).rename({"n": "size"})
     wanted = compare(
-        frame.with_columns(error=pl.col("loss") - 1),
         ["E + A*size**-alpha", "A*size**-alpha"],
+        frame.with_columns(error=pl.col("loss") - 1),
         beyond="size",
         origins=[60.0],
         target="error",

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import polars as pl
 import pytest
@@ -40,7 +41,7 @@ def floored(rows: int = 40, noise: float = 0.02, seed: int = 1) -> Table:
 
 @pytest.fixture(scope="module")
 def made() -> Comparison:
-    return compare(floored(), [NO_FLOOR, FLOOR], beyond="n", noise=LEAST, draws=60)
+    return compare([NO_FLOOR, FLOOR], floored(), beyond="n", noise=LEAST, draws=60)
 
 
 # Verdicts
@@ -74,7 +75,7 @@ def test_a_law_against_itself_cannot_be_told() -> None:
     for pair in pairs:
         data = table if "n" in pair[0] else {"n_data": table["n"], "loss": table["loss"]}
         beyond = "n" if data is table else "n_data"
-        two = compare(data, pair, beyond=beyond, noise=LEAST, draws=20, origins=[60.0])
+        two = compare(pair, data, beyond=beyond, noise=LEAST, draws=20, origins=[60.0])
         assert two.verdict.startswith("cannot tell ")
         assert two.contenders[1].verdict == "cannot tell"
         assert two.contenders[1].behind.value == pytest.approx(0, abs=1e-6)
@@ -93,7 +94,7 @@ def test_two_laws_that_are_wrong_alike_are_not_told_apart() -> None:
         pair = ["E + A*a**-alpha", "E + B*b**-beta"]
         cut = [float(np.median(a * b))]
         two = compare(
-            table, pair, beyond="size", noise=LEAST, draws=40, origins=cut, level=0.95, seed=seed
+            pair, table, beyond="size", noise=LEAST, draws=40, origins=cut, level=0.95, seed=seed
         )
         told += two.contenders[1].verdict == "worse"
     assert told <= 2
@@ -103,9 +104,9 @@ def test_more_rivals_are_given_more_room() -> None:
     """Of k laws each interval is read at 1 - (1 - level)/(k (k - 1)/2): any pair may err."""
     table = floored(noise=0.05)
     asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "draws": 100, "origins": [20.0, 60.0]}
-    pair = compare(table, [FLOOR, NO_FLOOR], **asked)
+    pair = compare([FLOOR, NO_FLOOR], table, **asked)
     more = [FLOOR, NO_FLOOR, "E + A*n**-0.3", "E + A*n**-0.9"]
-    four = compare(table, more, **asked)
+    four = compare(more, table, **asked)
     assert len(four.contenders) == 4
     for few, many in ((pair, four), (pair, pair)):
         assert few.level == many.level == 0.95
@@ -123,8 +124,8 @@ def test_more_rivals_are_given_more_room() -> None:
 
 def test_laws_are_ranked_by_their_error() -> None:
     four = compare(
-        floored(),
         [NO_FLOOR, "E + A*n**-0.1", FLOOR, "E*(n/n)"],
+        floored(),
         beyond="n",
         noise=LEAST,
         draws=20,
@@ -149,7 +150,7 @@ def test_a_law_that_is_far_worse_is_found_out_on_twelve_rows(seed: int) -> None:
     """Errors of about 0.5% and 34%, with intervals that do not overlap."""
     planted = "E - A/n_data**a"
     got = compare(
-        RISING, ["power_law", planted], beyond="n_data", target="acc", draws=40, seed=seed
+        ["power_law", planted], RISING, beyond="n_data", target="acc", draws=40, seed=seed
     )
     best, other = got.contenders
     assert (best.law, other.law, other.verdict) == (planted, "power_law", "worse")
@@ -169,9 +170,9 @@ def test_three_times_worse_is_found_and_equally_wrong_is_not() -> None:
         table = {"n": n, "loss": (1.8 + 2 * n**-0.5) * np.exp(0.01 * rng.standard_normal(40))}
         asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "draws": 40, "seed": seed}
         asked["origins"] = np.quantile(n, [0.4, 0.7]).tolist()
-        worse = compare(table, [FLOOR, "E + A*n**-0.67"], **asked).contenders
+        worse = compare([FLOOR, "E + A*n**-0.67"], table, **asked).contenders
         found += worse[1].verdict == "worse" and worse[0].law == FLOOR
-        equal = compare(table, ["E + A*n**-0.35", "E + A*n**-0.7"], **asked)
+        equal = compare(["E + A*n**-0.35", "E + A*n**-0.7"], table, **asked)
         told += equal.contenders[1].verdict == "worse"
     assert found >= 4
     assert told <= 1
@@ -183,7 +184,7 @@ def test_the_interval_of_the_difference_is_that_of_the_ratio() -> None:
     for noise in (0.005, 0.3):
         table = floored(rows=30, noise=noise)
         asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "origins": [20.0, 60.0]}
-        best, other = compare(table, [FLOOR, NO_FLOOR], draws=30, **asked).contenders
+        best, other = compare([FLOOR, NO_FLOOR], table, draws=30, **asked).contenders
         seen.add(other.verdict)
         assert (other.verdict == "worse") == (other.behind.low > 0) == (other.ratio.low > 1)
         assert other.behind.low <= other.behind.value <= other.behind.high
@@ -201,7 +202,7 @@ def test_tables_without_noise() -> None:
     for noise, scale in ((LEAST, 1.0), (PLAIN, 1e6)):
         data = {**table, "loss": scale * table["loss"]}
         asked: dict[str, Any] = {"beyond": "n", "noise": noise, "origins": [20.0, 60.0]}
-        got = compare(data, [*forms, NO_FLOOR], draws=20, **asked)
+        got = compare([*forms, NO_FLOOR], data, draws=20, **asked)
         verdicts = {item.law: item.verdict for item in got.contenders}
         assert verdicts[NO_FLOOR] == "worse"
         assert {verdicts[law] for law in forms} == {"best", "cannot tell"}
@@ -303,7 +304,7 @@ def test_few_rows_before_an_origin_widen_the_interval() -> None:
 def test_steps_count_what_is_done() -> None:
     """The first comes before any fit, and counts rise to their totals."""
     steps = compare_steps(
-        floored(), [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, origins=[20.0, 60.0], draws=30
+        [FLOOR, NO_FLOOR], floored(), beyond="n", noise=LEAST, origins=[20.0, 60.0], draws=30
     )
     seen: list[Step] = []
     while True:
@@ -318,16 +319,16 @@ def test_steps_count_what_is_done() -> None:
     assert [x.done for x in refits] == [30, 60, 90, 120]
     assert {x.total for x in refits} == {120}
     asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "origins": [20.0, 60.0], "draws": 30}
-    assert made == compare(floored(), [FLOOR, NO_FLOOR], **asked)
+    assert made == compare([FLOOR, NO_FLOOR], floored(), **asked)
 
 
 def test_the_result_does_not_depend_on_how_the_work_is_cut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "origins": [60.0], "draws": 30}
-    whole = compare(floored(), [FLOOR, NO_FLOOR], **asked)
+    whole = compare([FLOOR, NO_FLOOR], floored(), **asked)
     monkeypatch.setattr(module, "MEMORY", 40 * 7)
-    parts = compare(floored(), [FLOOR, NO_FLOOR], **asked)
+    parts = compare([FLOOR, NO_FLOOR], floored(), **asked)
     for one, two in zip(whole.contenders, parts.contenders, strict=True):
         assert one.ratio.low == pytest.approx(two.ratio.low, rel=1e-6)
         assert one.error.high == pytest.approx(two.error.high, rel=1e-6)
@@ -358,7 +359,7 @@ def test_the_error_is_that_of_fits_that_end_at_the_origins(noise: Noise) -> None
     is a geometric mean of those, with weights that all laws share."""
     table = pl.DataFrame(floored())
     cuts = (20.0, 60.0, 150.0)
-    got = compare(table, [FLOOR, NO_FLOOR], beyond="n", noise=noise, origins=cuts, draws=10)
+    got = compare([FLOOR, NO_FLOOR], table, beyond="n", noise=noise, origins=cuts, draws=10)
     assert got.origins == cuts
     logs: list[list[float]] = []
     for item in got.contenders:
@@ -372,7 +373,7 @@ def test_the_error_is_that_of_fits_that_end_at_the_origins(noise: Noise) -> None
                 value, loss = np.log(value), np.log(loss)
             misses.append(float(np.abs(value - loss).mean()))
         logs.append(np.log(misses).tolist())
-        one = compare(table, [item.law] * 2, beyond="n", noise=noise, origins=cuts[:1], draws=5)
+        one = compare([item.law] * 2, table, beyond="n", noise=noise, origins=cuts[:1], draws=5)
         assert one.contenders[0].error.value == pytest.approx(misses[0], rel=1e-6)
     # two laws and weights of sum 1: two of the three weights are free, and two equations hold
     errors = np.log([item.error.value for item in got.contenders])
@@ -398,7 +399,7 @@ def test_no_fit_sees_a_row_beyond_its_origin(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(module, name, watch(name))
     monkeypatch.setattr("kleiber.fitting.compare.corrected_aic", skip)  # of all rows, as it says
     cuts = (30.0, 100.0)
-    compare(floored(), [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, origins=cuts, draws=5)
+    compare([FLOOR, NO_FLOOR], floored(), beyond="n", noise=LEAST, origins=cuts, draws=5)
     assert {name for name, _ in seen} == {"search", "minimise"}
     assert len(seen) == 2 * 2 * 2
     for name in inner:
@@ -412,7 +413,7 @@ def test_what_lies_beyond_changes_no_fit() -> None:
     far = table["n"] > 60
     moved = {**table, "loss": np.where(far, 1000.0, 1.0) * table["loss"]}
     one, two = (
-        compare(item, [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, origins=[60.0], draws=20)
+        compare([FLOOR, NO_FLOOR], item, beyond="n", noise=LEAST, origins=[60.0], draws=20)
         for item in (table, moved)
     )
     for law in (FLOOR, NO_FLOOR):
@@ -434,9 +435,9 @@ def test_groups_are_resampled_whole() -> None:
     asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "origins": [20.0, 60.0]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the copies, which are duplicates
-        grouped = compare(copies, pair, draws=60, by="run", **asked)
-        single = compare(copies, pair, draws=60, **asked)
-    alone = compare(table, pair, draws=60, **asked)
+        grouped = compare(pair, copies, draws=60, by="run", **asked)
+        single = compare(pair, copies, draws=60, **asked)
+    alone = compare(pair, table, draws=60, **asked)
     spreads = [item.contenders[1].behind.stderr for item in (alone, grouped, single)]
     assert spreads[1] == pytest.approx(spreads[0], rel=0.01)  # draws end within a tolerance
     assert spreads[2] < 0.7 * spreads[1]
@@ -446,13 +447,13 @@ def test_few_groups_are_noted_and_still_compared() -> None:
     """Fewer groups than parameters: a group is worth one degree of freedom, as in a fit."""
     table = {**floored(), "run": np.arange(40) % 4}
     got = compare(
-        table, [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, by="run", draws=50, origins=[60.0]
+        [FLOOR, NO_FLOOR], table, beyond="n", noise=LEAST, by="run", draws=50, origins=[60.0]
     )
     assert any("Only 4 groups in 'run'" in note for note in got.notes)
     assert got.contenders[0].error.low < got.contenders[0].error.high
     alone = compare(
-        {**table, "run": np.zeros(40)},
         [FLOOR, NO_FLOOR],
+        {**table, "run": np.zeros(40)},
         beyond="n",
         noise=LEAST,
         by="run",
@@ -469,20 +470,20 @@ def test_resamples_that_leave_one_side_bare_count_for_nothing() -> None:
     zero error."""
     table = floored(rows=20)
     cut = np.sort(table["n"])[-2]
-    got = compare(table, [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, origins=[cut], draws=60)
+    got = compare([FLOOR, NO_FLOOR], table, beyond="n", noise=LEAST, origins=[cut], draws=60)
     assert got.notes == ("One origin only: the ranking rests on a single split.",)
     for item in got.contenders:
         assert item.error.low > 0
         assert math.isfinite(item.error.high)
     table = {**floored(rows=20), "run": (np.argsort(np.argsort(floored(rows=20)["n"])) > 9) * 1}
-    got = compare(table, [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, by="run", draws=60)
+    got = compare([FLOOR, NO_FLOOR], table, beyond="n", noise=LEAST, by="run", draws=60)
     assert all(math.isfinite(item.error.value) for item in got.contenders)
 
 
 def test_laws_of_any_kind_are_compared_by_name() -> None:
     table = {"n_data": floored()["n"], "loss": floored()["loss"]}
     twice = [laws.power_law, "power_law", "A*n_data**-alpha", "A/n_data**alpha"]
-    got = compare(table, twice, beyond="n_data", noise=LEAST, draws=5, origins=[60.0])
+    got = compare(twice, table, beyond="n_data", noise=LEAST, draws=5, origins=[60.0])
     names = {item.law for item in got.contenders}
     assert names == {"power_law (1)", "power_law (2)", "A*n_data**-alpha", "A/n_data**alpha"}
 
@@ -502,7 +503,7 @@ def untraced(n: Any, *, A: Any = positive(0.1, 100), alpha: Any = positive(0.05,
 def test_a_law_that_cannot_be_traced_is_compared_too() -> None:
     assert untraced.expr is None
     table = floored(rows=30)
-    got = compare(table, [bare, untraced], beyond="n", noise=LEAST, draws=10, origins=[50.0])
+    got = compare([bare, untraced], table, beyond="n", noise=LEAST, draws=10, origins=[50.0])
     one, two = got.contenders
     assert one.error.value == pytest.approx(two.error.value, rel=1e-6)
     assert one.error.stderr == pytest.approx(two.error.stderr, rel=1e-4)
@@ -511,8 +512,8 @@ def test_a_law_that_cannot_be_traced_is_compared_too() -> None:
 def test_the_same_seed_gives_the_same_comparison(made: Comparison) -> None:
     pair = [NO_FLOOR, FLOOR]
     frame = pl.DataFrame(floored()).to_pandas()  # nor does the kind of frame matter
-    assert compare(frame, pair, beyond="n", noise=LEAST, draws=60) == made
-    other = compare(floored(), pair, beyond="n", noise=LEAST, draws=20, seed=1)
+    assert compare(pair, frame, beyond="n", noise=LEAST, draws=60) == made
+    other = compare(pair, floored(), beyond="n", noise=LEAST, draws=20, seed=1)
     assert other.contenders[1].behind.low != made.contenders[1].behind.low
 
 
@@ -533,7 +534,7 @@ def steep() -> Table:
 
 
 def test_a_prediction_below_zero_is_infinitely_wrong_on_logarithms() -> None:
-    got = compare(steep(), [falling, FLOOR], beyond="n", noise=LEAST, draws=50, origins=[60.0])
+    got = compare([falling, FLOOR], steep(), beyond="n", noise=LEAST, draws=50, origins=[60.0])
     best, other = got.contenders
     assert best.law == FLOOR
     assert got.verdict == f"{FLOOR} extrapolates best"
@@ -543,12 +544,12 @@ def test_a_prediction_below_zero_is_infinitely_wrong_on_logarithms() -> None:
     assert any("falling: infinite error" in note for note in got.notes)
     text = describe_comparison(got)
     assert text["laws"][1]["error"]["value"] is None
-    plain = compare(steep(), [falling, FLOOR], beyond="n", noise=PLAIN, draws=5, origins=[60.0])
+    plain = compare([falling, FLOOR], steep(), beyond="n", noise=PLAIN, draws=5, origins=[60.0])
     assert all(math.isfinite(item.error.value) for item in plain.contenders)
 
 
 def test_two_laws_that_fail_alike_cannot_be_told() -> None:
-    got = compare(steep(), [falling, falling], beyond="n", noise=LEAST, draws=20, origins=[60.0])
+    got = compare([falling, falling], steep(), beyond="n", noise=LEAST, draws=20, origins=[60.0])
     assert got.verdict == "cannot tell falling (1) from falling (2)"
     assert all(item.error.value == math.inf for item in got.contenders)
 
@@ -563,7 +564,7 @@ def test_aicc_is_that_of_least_squares() -> None:
     rss = np.linalg.lstsq(line, np.log(table["loss"]), rcond=None)[1][0]
     wanted = 40 * np.log(rss / 40) + 6 + 24 / 36
     for noise in (LEAST, Noise("log", delta=1e-3)):
-        got = compare(table, [NO_FLOOR, FLOOR], beyond="n", noise=noise, draws=5, origins=[60.0])
+        got = compare([NO_FLOOR, FLOOR], table, beyond="n", noise=noise, draws=5, origins=[60.0])
         value = next(item.aicc for item in got.contenders if item.law == NO_FLOOR)
         assert value == pytest.approx(wanted, rel=1e-9)
 
@@ -571,7 +572,7 @@ def test_aicc_is_that_of_least_squares() -> None:
 def test_aicc_needs_rows_to_spare() -> None:
     x = np.arange(1.0, 6.0)
     table = {"n": x, "loss": 1 + 1 / x}
-    got = compare(table, ["A*n**-1 + 0*c", NO_FLOOR], beyond="n", origins=[4.0], draws=5)
+    got = compare(["A*n**-1 + 0*c", NO_FLOOR], table, beyond="n", origins=[4.0], draws=5)
     by_name = {item.law: item for item in got.contenders}
     assert math.isfinite(by_name[NO_FLOOR].aicc)
     text = describe_comparison(got)
@@ -617,24 +618,32 @@ def test_questions_that_are_refused(change: dict[str, Any], message: str) -> Non
     table = {**floored(), "name": np.array(["run"] * 40)}
     asked: dict[str, Any] = {"laws": [FLOOR, NO_FLOOR], "beyond": "n", **change}
     with pytest.raises((BadTable, BadLaw, BadFormula, ValueError), match=message):
-        compare(table, asked.pop("laws"), noise=LEAST, **asked)
+        compare(asked.pop("laws"), table, noise=LEAST, **asked)
 
 
 def test_too_few_rows_are_refused() -> None:
     table = {name: x[:5] for name, x in floored().items()}
     with pytest.raises(BadTable, match=r"no origin that leaves 5 rows to fit"):
-        compare(table, [FLOOR, NO_FLOOR], beyond="n")
+        compare([FLOOR, NO_FLOOR], table, beyond="n")
     table = {name: x[:2] for name, x in floored().items()}
     with pytest.raises(BadTable, match=r"has 3 free parameters and the table has only 2 rows"):
-        compare(table, [FLOOR, NO_FLOOR], beyond="n")
+        compare([FLOOR, NO_FLOOR], table, beyond="n")
     same = {**floored(), "n": np.full(40, 3.0)}
     with pytest.raises(BadTable, match=r"runs from 3 to 3 in 1 distinct values"):
-        compare(same, [FLOOR, NO_FLOOR], beyond="n")
+        compare([FLOOR, NO_FLOOR], same, beyond="n")
 
 
 def test_origins_left_out_are_noted() -> None:
     got = compare(
-        floored(), [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, origins=[1.5, 60, 1e9], draws=5
+        [FLOOR, NO_FLOOR], floored(), beyond="n", noise=LEAST, origins=[1.5, 60, 1e9], draws=5
     )
     assert got.origins == (60.0,)
     assert "Too few rows up to, or none beyond, 1.5, 1e+09: left out." in got.notes
+
+
+def test_the_old_order_is_understood_for_one_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # no user has these checks
+    verb: Any = compare
+    with pytest.warns(FutureWarning, match="laws come first now"):
+        old = verb(floored(), [FLOOR, NO_FLOOR], beyond="n", noise=LEAST, draws=5)
+    assert old == compare([FLOOR, NO_FLOOR], floored(), beyond="n", noise=LEAST, draws=5)

@@ -532,7 +532,7 @@ HUGE_SIZES: dict[str, Callable[[], Any]] = {
     "draws of a fit": lambda: kleiber.fit("chinchilla", runs(), draws=TRILLION),
     "draws of counts": lambda: kleiber.fit_counts(attempts(), by="n_tokens", draws=TRILLION),
     "draws of a comparison": lambda: kleiber.compare(
-        line(), ["A*n_params**-a", "A*n_params**-a + E"], beyond="n_params", draws=TRILLION
+        ["A*n_params**-a", "A*n_params**-a + E"], line(), beyond="n_params", draws=TRILLION
     ),
     "steps of a chain": lambda: kleiber.sample_posterior(fitted_line(), line(), steps=TRILLION),
     "draws of pass@k": lambda: reduce.find("pass-at-k")(attempts(), by="n_tokens", draws=TRILLION),
@@ -587,7 +587,7 @@ WIDE: dict[str, Callable[[pl.DataFrame], Any]] = {
     "target": lambda table: kleiber.fit("A*n_params**-a", table, target="los"),
     "law": lambda table: kleiber.fit("A*n_parms**-a", table),
     "by": lambda table: kleiber.fit("A*n_params**-a", table, by=NAMES[0] + "y"),
-    "beyond": lambda table: kleiber.compare(table, ["A*n_params", "m3"], beyond="N"),
+    "beyond": lambda table: kleiber.compare(["A*n_params", "m3"], table, beyond="N"),
     "group": lambda table: kleiber.fit_groups("A*n_params**-a", table, group="N"),
     "formula": lambda table: kleiber.law_from_formula("A*n_parm", table.columns),
     "cost": lambda table: cost.find_cost("nothing", table.columns),

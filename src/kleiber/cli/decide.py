@@ -80,8 +80,8 @@ def compare_command(
     frame = read_frame(table, rename, where, derive, None, [target] * skip_missing)
     column, equals, cuts = beyond.partition("=")
     steps = compare_steps(
-        frame,
         laws,
+        frame,
         beyond=column.strip(),
         target=target,
         noise=read_noise(huber, least_squares, None, linear),

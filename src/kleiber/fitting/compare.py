@@ -9,6 +9,7 @@ whose ratio has an interval that holds 1 cannot be told apart.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -70,8 +71,8 @@ class Comparison:
 
 
 def compare(
-    table: Any,
     laws: Sequence[Law | str],
+    table: Any,
     *,
     beyond: str,
     target: str = "loss",
@@ -84,8 +85,9 @@ def compare(
 ) -> Comparison:
     """Rank laws by how well they extrapolate beyond thresholds of the column ``beyond``.
 
-    **Parameters**: ``table``, any data frame of runs. ``laws``, two or more: Laws, catalogue names,
-    formulas, or file.py:name. ``beyond``, the column to extrapolate along; ``origins`` are its
+    **Parameters**: ``laws``, two or more: Laws, catalogue names, formulas, or file.py:name.
+    ``table``, any data frame of runs (until the next release the two may come the other way round,
+    as they did before). ``beyond``, the column to extrapolate along; ``origins`` are its
     thresholds, by default its quantiles from 0.4 to 0.8. ``target`` and ``noise`` as in ``fit``.
     Each of the ``draws`` repeats the whole comparison on resampled rows, or groups of the column
     ``by``; ``level`` is that of all intervals of ratios together.
@@ -96,7 +98,7 @@ def compare(
     what is no law, ValueError for fewer than two draws.
     """
     steps = compare_steps(
-        table, laws, beyond=beyond, target=target, noise=noise, origins=origins, by=by,
+        laws, table, beyond=beyond, target=target, noise=noise, origins=origins, by=by,
         draws=draws, level=level, seed=seed,
     )  # fmt: skip
     while True:
@@ -106,9 +108,28 @@ def compare(
             return end.value
 
 
+def _in_order(laws: Any, table: Any) -> tuple[Any, Any]:
+    """The laws and the table, which came in the other order before."""
+    if not _are_laws(table) or _are_laws(laws):
+        return laws, table
+    warnings.warn(
+        "The laws come first now, compare(laws, table), as in fit; the old order goes with "
+        "the next release.",
+        FutureWarning,
+        stacklevel=4,
+    )
+    return table, laws
+
+
+def _are_laws(given: Any) -> bool:
+    """Whether an argument is a list of laws."""
+    items = cast("list[Any]", given) if isinstance(given, list | tuple) else []
+    return bool(items) and all(isinstance(item, str | Law) for item in items)
+
+
 def compare_steps(
-    table: Any,
     laws: Sequence[Law | str],
+    table: Any,
     *,
     beyond: str,
     target: str = "loss",
@@ -120,6 +141,7 @@ def compare_steps(
     seed: int = 0,
 ) -> Generator[Step, None, Comparison]:
     """``compare`` in steps, for callers that show progress: yields as fits are done."""
+    laws, table = _in_order(laws, table)
     frame = as_frame(table)
     if isinstance(laws, str) or not isinstance(laws, Sequence) or len(laws) < 2:  # pyright: ignore[reportUnnecessaryIsInstance]
         given = len(laws) if isinstance(laws, list | tuple) else shown(laws)
