@@ -10,7 +10,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "kleiber"
 FLOORS = {
-    0: "arguments formula columns errors files filters lines formats rows table version",
+    0: "arguments formula columns errors files filters frames lines formats rows table version",
     1: "domain law maths claim",
     2: "laws data counting experiment",
     3: "networks",

@@ -25,7 +25,9 @@ from kleiber.errors import BadTable, listed, nearest, reason, shown
 from kleiber.filters import check_condition, mark_missing, mark_rows, retype
 from kleiber.formats import number_rows, read_file, write_file
 from kleiber.formula import evaluate, parse, symbols
-from kleiber.lines import POLARS_FAILURES, check_names, series_of
+from kleiber.frames import as_frame as as_frame
+from kleiber.frames import widened as widened
+from kleiber.lines import POLARS_FAILURES
 from kleiber.rows import given_columns, name_row
 
 
@@ -104,73 +106,6 @@ def read_tables(folder: str | os.PathLike[str]) -> pl.DataFrame:
         return pl.concat(tables, how="diagonal_relaxed")
     except POLARS_FAILURES as error:
         raise BadTable(f"The files of {str(place)!r} cannot be joined: {reason(error)}.") from error
-
-
-def as_frame(source: Any) -> pl.DataFrame:
-    """Any data frame (polars, pandas, pyarrow, others through narwhals) or mapping as polars.
-
-    The result shares no memory that the giver could still change. Raises BadTable.
-    """
-    if isinstance(source, pl.DataFrame):
-        return source.clone()
-    if isinstance(source, pl.LazyFrame):
-        return source.collect()
-    if isinstance(source, Mapping):
-        return frame_of(cast("Mapping[Any, Any]", source))
-    return foreign_frame(source)
-
-
-def frame_of(source: Mapping[Any, Any]) -> pl.DataFrame:
-    """A mapping from names to equally long arrays or sequences as a frame."""
-    for name, values in source.items():
-        if isinstance(values, str) or not hasattr(values, "__len__") or np.ndim(values) == 0:
-            raise BadTable(f"Column {name!r} is {shown(values)}, not a sequence of values.")
-    lengths = {str(name): len(values) for name, values in source.items()}
-    if len(set(lengths.values())) > 1:
-        sizes = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
-        raise BadTable(f"The columns differ in length: {sizes}.")
-    check_names([str(name) for name in source], "The table")
-    return owned(pl.DataFrame([column_of(str(name), item) for name, item in source.items()]))
-
-
-def foreign_frame(source: Any) -> pl.DataFrame:
-    """A data frame of another library as polars, column by column."""
-    import narwhals as nw  # here, so that reading a file does not pay for its import
-
-    try:
-        frame = nw.from_native(source, eager_only=True)
-        check_names([str(name) for name in frame.columns], "The table")
-        columns = [(str(name), frame[name]) for name in frame.columns]
-    except (TypeError, nw.exceptions.NarwhalsError) as error:
-        raise BadTable(
-            f"A table cannot be made from {type(source).__name__}: {reason(error)}; "
-            "give a file name or a data frame."
-        ) from error
-    return owned(pl.DataFrame([column_of(name, series) for name, series in columns]))
-
-
-def column_of(name: str, values: Any) -> pl.Series:
-    """One column from an array, a sequence or a narwhals series; mixed kinds become text."""
-    if isinstance(values, list | tuple):
-        return series_of(name, [_plain(item) for item in cast("list[Any]", values)])
-    try:
-        series = values.to_polars() if hasattr(values, "to_polars") else pl.Series(values)
-        if series.dtype != pl.Object:
-            return series.alias(name)
-    except (ImportError, TypeError, ValueError, OverflowError, *POLARS_FAILURES):
-        pass  # a column of mixed kinds: taken value by value below, where NaN is a missing value
-    items = [_plain(item) for item in values]
-    return series_of(name, [None if item != item else item for item in items])
-
-
-def _plain(item: Any) -> Any:
-    """A NumPy scalar as the Python one, so that a list may hold both."""
-    return cast("Any", item).item() if isinstance(item, np.generic) else item
-
-
-def owned(frame: pl.DataFrame) -> pl.DataFrame:
-    """A copy in memory of its own (polars wraps NumPy, pandas and Arrow buffers without one)."""
-    return frame.select(pl.all().gather(pl.int_range(pl.len()))) if frame.width else frame
 
 
 def renamed(table: pl.DataFrame, rename: Mapping[str, str]) -> pl.DataFrame:

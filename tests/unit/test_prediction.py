@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -131,3 +132,18 @@ def test_many_rows_are_predicted_in_parts(made: Fit, monkeypatch: pytest.MonkeyP
     whole = predict(made, rows).table
     monkeypatch.setattr("kleiber.fitting.prediction.ENTRIES", 7 * made.n_draws)
     assert predict(made, rows).table.equals(whole)
+
+
+def test_a_data_frame_comes_back_as_what_it_was(made: Fit) -> None:
+    rows = {"n_params": [1e8, 7e9], "n_tokens": [1e10, 4e12]}
+    wanted = made.predict(rows)["predicted"].to_list()
+    pandas = pd.DataFrame(rows, index=pd.Index([5, 9]))
+    for found in (made.predict(pandas), predict(made, pandas).table):
+        assert isinstance(found, pd.DataFrame)
+        assert found.index.to_list() == [5, 9]
+        assert found["predicted"].to_list() == wanted
+        assert found["n_params"].to_list() == rows["n_params"]
+    assert list(pandas.columns) == ["n_params", "n_tokens"]  # the given one is as it was
+    arrow = pl.DataFrame(rows).to_arrow()
+    assert type(made.predict(arrow)) is type(arrow)
+    assert describe_prediction(predict(made, pandas)) == describe_prediction(predict(made, rows))

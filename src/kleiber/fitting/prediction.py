@@ -23,7 +23,7 @@ from kleiber.fitting.spread.components import (
 )
 from kleiber.fitting.spread.intervals import check_level
 from kleiber.rows import name_row
-from kleiber.table import as_frame, numbers
+from kleiber.table import as_frame, numbers, widened
 
 FAR = 10.0  # columns and costs beyond this multiple of what was measured are warned of
 ENTRIES = 4_000_000  # draws times rows predicted at once
@@ -43,7 +43,7 @@ class Prediction:
     measured run, where the law has both. Unknown numbers are NaN, and ``notes`` say why.
     """
 
-    table: pl.DataFrame
+    table: Any  # of the kind that was given
     variables: tuple[str, ...]
     target: str
     law: str
@@ -109,9 +109,8 @@ def predict(fit: Fit, table: Any, *, level: float = 0.95) -> Prediction:
         further["extrapolation"] = _cost_factor(fit, columns)
     beside = {"predicted": mean[0], "low": mean[1], "high": mean[2]}
     beside |= {"new_low": new[0], "new_high": new[1]} | further
-    found = frame.drop(FILE_ROW, strict=False).with_columns(
-        pl.Series(name, values) for name, values in beside.items()
-    )
+    given = table.drop(FILE_ROW, strict=False) if isinstance(table, pl.DataFrame) else table
+    found = widened(given, beside)
     return Prediction(
         found,
         fit.law.variables,
@@ -258,12 +257,13 @@ def describe_prediction(made: Prediction) -> dict[str, Any]:
     shared = {*made.factors.values(), "predicted", *ENDS}
     if made.has_cost:
         shared.add("extrapolation")
-    given = [name for name in made.table.columns if name not in shared]
+    rows = as_frame(made.table)
+    given = [name for name in rows.columns if name not in shared]
     return {
         "law": made.law,
         "target": made.target,
         "level": made.level,
-        "rows": [_describe_row(made, given, row) for row in made.table.to_dicts()],
+        "rows": [_describe_row(made, given, row) for row in rows.to_dicts()],
         "variance": describe_components(made.components),
         "notes": list(made.notes),
     }

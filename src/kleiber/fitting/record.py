@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 
 from kleiber.arguments import check_call, check_flag, check_memory, check_record
@@ -30,7 +29,7 @@ from kleiber.fitting.spread.student import straight_interval
 from kleiber.fitting.spread.wild import Moments, slopes_of
 from kleiber.formula import evaluate, parse
 from kleiber.law import Law
-from kleiber.table import as_frame, numbers
+from kleiber.table import as_frame, numbers, widened
 
 NOTHING = 1e-9  # share of a positive parameter below which an end of its interval is 0
 ANY = 0.5  # the value of a parameter on which nothing depends
@@ -190,8 +189,8 @@ class Fit:
         covariance = self.covariance * np.outer(turn, turn)
         return straight_interval(at, u, covariance, self._spare(), level)
 
-    def predict(self, table: Any, level: float = 0.95, *, new_run: bool = False) -> pl.DataFrame:
-        """The table with columns predicted, low and high beside the given ones.
+    def predict(self, table: Any, level: float = 0.95, *, new_run: bool = False) -> Any:
+        """The table, of the kind given, with columns predicted, low and high beside its own.
 
         The interval is of the law's value (the mean); ``new_run`` makes it that of one further
         measurement: one evaluation of one further run, with the variances of both
@@ -215,9 +214,7 @@ class Fit:
             low, high = (np.where(np.isnan(e), x, e) for e, x in zip(own, (low, high), strict=True))
         if reach is not None:
             low, high = add_noise(predicted, (low, high), reach, log=self.noise.scale == "log")
-        return frame.with_columns(
-            pl.Series("predicted", predicted), pl.Series("low", low), pl.Series("high", high)
-        )
+        return widened(table, {"predicted": predicted, "low": low, "high": high})
 
     def summary(self) -> str:
         """A few lines for people."""

@@ -10,14 +10,16 @@ from rich.console import Console
 
 from kleiber.fitting.prediction import Prediction
 from kleiber.reports.grids import LONGEST, figure, say, say_notes, show_frame, span
+from kleiber.table import as_frame
 
 
 def show_prediction(console: Console, made: Prediction) -> None:
     """Each row with its prediction, both intervals, and how far it lies from the measured runs."""
-    rows = [_words(made, row) for row in made.table.head(LONGEST).to_dicts()]
+    table = as_frame(made.table)
+    rows = [_words(made, row) for row in table.head(LONGEST).to_dicts()]
     show_frame(console, pl.DataFrame(rows), f"{made.law}  {made.target}")
-    if len(made.table) > LONGEST:
-        say(console, f"... {len(made.table) - LONGEST} more rows")
+    if len(table) > LONGEST:
+        say(console, f"... {len(table) - LONGEST} more rows")
     say(console, "x: times the largest measured value (below the smallest: times that)")
     if made.noise:
         say(console, made.noise)
