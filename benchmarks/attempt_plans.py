@@ -17,7 +17,7 @@ import polars as pl
 import kleiber
 from kleiber.attempts.fit import fit_counts
 from kleiber.attempts.gamma import log_rising
-from kleiber.planning.curve import Curve
+from kleiber.planning.curve import FailureCurve
 
 CHECKPOINTS = np.geomspace(1.0, 64.0, 7)
 EXPONENTS: dict[str, Callable[[Any], Any]] = {
@@ -49,7 +49,9 @@ def measure(exponent: Callable[[Any], Any], tables: int) -> dict[str, float]:
         a, b = exponent(values["n_tokens"]), 20 * values["n_tokens"] ** -0.3
         return np.exp(log_rising(b, k) - log_rising(a + b, k))
 
-    best = kleiber.plan_attempts(Curve("truth", ("n_tokens",), truth), 200.0, "2*n_tokens", **ASKED)
+    best = kleiber.plan_attempts(
+        FailureCurve("truth", ("n_tokens",), truth), 200.0, "2*n_tokens", **ASKED
+    )
     held, excess = [], []
     for seed in range(tables):
         fit = fit_counts(plant(exponent, seed), along="n_tokens", draws=60)

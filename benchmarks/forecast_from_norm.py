@@ -19,7 +19,7 @@ import polars as pl
 
 import kleiber
 from kleiber.data.runs import load_runs
-from kleiber.systems.implicit_bias.collapse_curves import Curve, find_optimum, read_curves
+from kleiber.systems.implicit_bias.collapse_curves import MeanCurve, find_optimum, read_curves
 
 CUTS = (0.3, 0.5, 0.7, 0.85, 1.0)
 LEFT_OUT = (0, 1, 2)  # n_data between the largest complete run and the one forecast
@@ -46,7 +46,7 @@ def line_of(sizes: np.ndarray, errors: np.ndarray) -> np.ndarray:
     return np.polyfit(np.log(sizes), np.log(errors), 1)
 
 
-def cut(item: Curve, share: float, frame: pl.DataFrame) -> pl.DataFrame:
+def cut(item: MeanCurve, share: float, frame: pl.DataFrame) -> pl.DataFrame:
     """The run's rows up to a share of the way to its optimum, in log norm."""
     end = item.log_norm[0] + share * (find_optimum(item)[0] - item.log_norm[0])
     rows = frame.filter(pl.col("n_data") == item.n_data)

@@ -1,7 +1,7 @@
 """Table files: CSV, Parquet, JSON Lines and NPZ to a polars frame and back.
 
 A reader either returns every row or raises BadTable with one sentence that names the file and
-what is wrong with it. CSV and JSON Lines are read in `lines.py`.
+what is wrong with it. CSV and JSON Lines are read in `text_tables.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jaxtyping import Int
 from kleiber.arguments import machine_memory
 from kleiber.errors import BadTable, nearest, reason
 from kleiber.files import land
-from kleiber.lines import (
+from kleiber.text_tables import (
     POLARS_FAILURES,
     csv_row_numbers,
     json_row_numbers,

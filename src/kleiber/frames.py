@@ -10,7 +10,7 @@ import polars as pl
 from jaxtyping import Float
 
 from kleiber.errors import BadTable, reason, shown
-from kleiber.lines import POLARS_FAILURES, check_names, series_of
+from kleiber.text_tables import POLARS_FAILURES, check_names, series_of
 
 
 def as_frame(source: Any) -> pl.DataFrame:

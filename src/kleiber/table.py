@@ -27,8 +27,8 @@ from kleiber.formats import number_rows, read_file, write_file
 from kleiber.formula import evaluate, parse, symbols
 from kleiber.frames import as_frame as as_frame
 from kleiber.frames import widened as widened
-from kleiber.lines import POLARS_FAILURES
 from kleiber.rows import given_columns, name_row
+from kleiber.text_tables import POLARS_FAILURES
 
 
 def read_table(

@@ -11,8 +11,8 @@ import pytest
 import kleiber
 from kleiber.attempts.fit import fit_counts
 from kleiber.data.runs import load_runs
-from kleiber.planning.attempts import plan_attempts
-from kleiber.planning.curve import Curve
+from kleiber.planning.attempt_plan import plan_attempts
+from kleiber.planning.curve import FailureCurve
 from kleiber.planning.spending import pose_spending
 from kleiber.planning.split import split
 from kleiber.systems.hard_tail.curve import hard_tail_curve
@@ -32,7 +32,7 @@ TABLE = {
 
 
 @pytest.fixture(scope="module")
-def curve() -> Curve:
+def curve() -> FailureCurve:
     return hard_tail_curve(THEORY)
 
 
@@ -42,7 +42,7 @@ def exact(n_data: float, k: float) -> float:
     return float(THEORY.failure([k], rho)[0])
 
 
-def test_the_curve_is_the_theory(curve: Curve) -> None:
+def test_the_curve_is_the_theory(curve: FailureCurve) -> None:
     rng = np.random.default_rng(0)
     n, k = np.exp(rng.uniform(np.log(20), np.log(1e6), 30)), np.exp(rng.uniform(0, 18, 30))
     found = curve.failure({"n_data": n}, k)
@@ -53,7 +53,7 @@ def test_the_curve_is_the_theory(curve: Curve) -> None:
 
 
 @pytest.mark.parametrize("budget", TABLE)
-def test_the_table_for_failure_alone(curve: Curve, budget: float) -> None:
+def test_the_table_for_failure_alone(curve: FailureCurve, budget: float) -> None:
     """N is approximate in the notes (an interpolated table, a flat optimum): ours must do no
     worse than theirs by the exact theory, and lie near it where the optimum is not flat."""
     for price, (size, share, k) in zip((1.0, 10.0, 100.0), TABLE[budget], strict=True):
@@ -71,7 +71,7 @@ def test_the_table_for_failure_alone(curve: Curve, budget: float) -> None:
             assert made.training_share.value == pytest.approx(share, abs=0.035)
 
 
-def test_the_slogan_is_right_without_loss(curve: Curve) -> None:
+def test_the_slogan_is_right_without_loss(curve: FailureCurve) -> None:
     """Train until the exponent has saturated, then spend on attempts (no loss in the objective)."""
     plans = [plan_attempts(curve, c, attempt=1.0, limits=BEYOND) for c in (1e3, 1e4, 1e5, 1e6)]
     assert [made.advice.split(" more")[0] for made in plans] == ["train", *["sample"] * 3]
@@ -79,7 +79,7 @@ def test_the_slogan_is_right_without_loss(curve: Curve) -> None:
     assert sizes[1] / sizes[0] < 1.3  # only logarithmically with ten times the budget
 
 
-def test_stationarity_without_an_ansatz(curve: Curve) -> None:
+def test_stationarity_without_an_ansatz(curve: FailureCurve) -> None:
     """-R L' - dF/dN = b F c_N/(C - N c_N) at R = 0.1, c_k = 10, C = 3000: 6.0018e-6 = 6.0013e-6."""
     weight, price, budget = 0.1, 10.0, 3000.0
     asked = pose_spending(curve, None, price, 1.0, weight, {}, {})
@@ -99,7 +99,7 @@ def test_stationarity_without_an_ansatz(curve: Curve) -> None:
     assert attempts == pytest.approx(training, rel=2e-3)
 
 
-def test_the_share_of_training_tends_to_one_with_loss(curve: Curve) -> None:
+def test_the_share_of_training_tends_to_one_with_loss(curve: FailureCurve) -> None:
     """Section 5, the saturated regime: k grows as C^((a+1)/(b+1)) with a = 1, b = 2.5: 0.571."""
     asked = pose_spending(curve, None, 1.0, 1.0, 0.1, {}, {})
     low, high = (split(asked.work(), budget) for budget in (1e5, 1e6))
@@ -108,7 +108,7 @@ def test_the_share_of_training_tends_to_one_with_loss(curve: Curve) -> None:
     assert high["n_data"][0] / 1e6 > low["n_data"][0] / 1e5 > 0.99
 
 
-def test_a_pass_rate_is_reached_most_cheaply(curve: Curve) -> None:
+def test_a_pass_rate_is_reached_most_cheaply(curve: FailureCurve) -> None:
     made = plan_attempts(curve, reach=0.999, attempt=10.0)
     n, k = made.allocation["n_data"].value, made.allocation["k"].value
     assert made.needed is not None

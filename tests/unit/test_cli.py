@@ -25,11 +25,11 @@ from kleiber.columns import COLUMNS
 from kleiber.errors import BadTable
 from kleiber.fitting.saved import load
 from kleiber.laws import catalogue
-from kleiber.lines import LONGEST_LINE
 from kleiber.planning.cost import costs
 from kleiber.planning.plan import plan
 from kleiber.reports.grids import figure, span
 from kleiber.table import read_table, write_table
+from kleiber.text_tables import LONGEST_LINE
 from kleiber.version import __version__
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "runs.csv"

@@ -19,7 +19,7 @@ import pytest
 from kleiber import reduce, theory
 from kleiber.claim import Estimate, estimate
 from kleiber.cli import main
-from kleiber.cli.arguments import read_grid, read_value
+from kleiber.cli.words import read_grid, read_value
 from kleiber.errors import BadTable, nearest
 from kleiber.reports.overlay import overlay
 from kleiber.table import read_table

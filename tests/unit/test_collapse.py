@@ -16,8 +16,8 @@ from kleiber.cli import app
 from kleiber.errors import BadTable
 from kleiber.systems.implicit_bias.collapse import measure_collapse, rescale_curves
 from kleiber.systems.implicit_bias.collapse_curves import (
-    Curve,
     Curves,
+    MeanCurve,
     find_lowest,
     find_optimum,
     read_curves,
@@ -142,7 +142,7 @@ def test_the_optimum_of_a_noisy_bottom_is_smoothed() -> None:
     rng = np.random.default_rng(0)
     rough, smooth = [], []
     for _ in range(100):
-        item = Curve(1.0, u, 0.02 * (u - 0.33) ** 2 + 0.003 * rng.normal(size=41))
+        item = MeanCurve(1.0, u, 0.02 * (u - 0.33) ** 2 + 0.003 * rng.normal(size=41))
         rough.append(find_lowest(item)[0])
         smooth.append(find_optimum(item)[0])
     assert np.std(smooth) < np.std(rough) / 2
@@ -151,7 +151,7 @@ def test_the_optimum_of_a_noisy_bottom_is_smoothed() -> None:
 
 def test_a_curve_that_still_falls_has_its_optimum_at_the_end() -> None:
     u = np.linspace(0, 5, 30)
-    assert find_optimum(Curve(1.0, u, -u)) == (5.0, -5.0)
+    assert find_optimum(MeanCurve(1.0, u, -u)) == (5.0, -5.0)
 
 
 def test_the_end_of_training_is_flagged() -> None:
@@ -260,8 +260,8 @@ def test_min_data_leaves_out_small_runs() -> None:
 
 def test_published_windows_are_for_published_curves() -> None:
     def labelled(model: str, dataset: str, sizes: tuple[int, ...]) -> Curves:
-        item = Curve(1.0, np.zeros(3), np.zeros(3))
-        items = tuple(Curve(float(size), item.log_norm, item.log_error) for size in sizes)
+        item = MeanCurve(1.0, np.zeros(3), np.zeros(3))
+        items = tuple(MeanCurve(float(size), item.log_norm, item.log_error) for size in sizes)
         return Curves(model, dataset, items)
 
     full = tuple(range(4000, 48001, 4000))

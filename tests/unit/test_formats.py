@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 
 from kleiber.errors import BadTable
-from kleiber.lines import LONGEST_LINE, check_names
 from kleiber.table import as_frame, numbers, read_table, read_tables, write_table
+from kleiber.text_tables import LONGEST_LINE, check_names
 
 SUFFIXES = (".csv", ".parquet", ".jsonl", ".ndjson", ".npz")
 RUNS = pl.DataFrame(

@@ -15,9 +15,9 @@ from kleiber.attempts.fit import fit_counts
 from kleiber.attempts.gamma import log_rising
 from kleiber.attempts.record import CountFit
 from kleiber.errors import BadPlan
-from kleiber.planning.attempts import describe_attempts, plan_attempts
+from kleiber.planning.attempt_plan import describe_attempts, plan_attempts
 from kleiber.planning.counts_curve import counts_curve
-from kleiber.planning.curve import Curve
+from kleiber.planning.curve import FailureCurve
 
 A, B = 0.4, 0.8
 DRAWS = np.random.default_rng(0).normal([A, B], [0.03, 0.05], (60, 2))
@@ -28,7 +28,7 @@ def product(values: Any, k: Any, a: Any = A, b: Any = B) -> Any:
     return 0.9 * values["n_data"] ** -a * k**-b
 
 
-CURVE = Curve(
+CURVE = FailureCurve(
     "made",
     ("n_data",),
     product,
@@ -200,7 +200,7 @@ def test_planted_counts_are_planned_as_the_truth_would_be(grown: CountFit) -> No
         a, b = growing(values["n_tokens"]), 20 * values["n_tokens"] ** -0.3
         return np.exp(log_rising(b, k) - log_rising(a + b, k))
 
-    known = Curve("truth", ("n_tokens",), truth)
+    known = FailureCurve("truth", ("n_tokens",), truth)
     options: dict[str, Any] = {"attempt": 1.0, "limits": {"n_tokens": (0.5, 200), "k": (1, 1e4)}}
     made = plan_attempts(grown, 200.0, "2*n_tokens", **options)
     best = plan_attempts(known, 200.0, "2*n_tokens", **options)

@@ -14,7 +14,7 @@ from kleiber.attempts.family import Family
 from kleiber.attempts.newton import Peak, maximise
 from kleiber.attempts.shared import fit_shared
 from kleiber.attempts.table import Counts
-from kleiber.attempts.trend import Curve, Finding, Trend
+from kleiber.attempts.trend import ExponentCurve, Finding, Trend
 from kleiber.errors import BadTable
 from kleiber.fitting.spread.intervals import Interval
 
@@ -137,7 +137,7 @@ def _chance(statistic: float, spare: int) -> float:
     return 2 * float(cast("float", special.stdtr(max(spare, 1), -np.sqrt(statistic))))
 
 
-def _curve(made: CurveFit, x0: float, problems: int) -> Curve:
+def _curve(made: CurveFit, x0: float, problems: int) -> ExponentCurve:
     q, free = made.q, len(made.q)
     aicc = 2 * free - 2 * made.value + 2 * free * (free + 1) / max(problems - free - 1, 1)
     size = float(np.exp(q[0]))
@@ -151,7 +151,7 @@ def _curve(made: CurveFit, x0: float, problems: int) -> Curve:
         params["x_half"] = float(x0 * np.exp(q[2]))
         part = cast("float", special.expit(q[3])) if made.name == "offset" else 1.0
         params["Delta"] = size * float(part)
-    return Curve(made.name, params, float(np.exp(q[-1])), made.value, float(aicc))
+    return ExponentCurve(made.name, params, float(np.exp(q[-1])), made.value, float(aicc))
 
 
 def _posterior(profiles: Profiles, made: CurveFit) -> list[float]:

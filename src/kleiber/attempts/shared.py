@@ -21,7 +21,7 @@ from scipy import special
 from kleiber.attempts.batch import Batch
 from kleiber.attempts.family import Coordinates, Family, differenced
 from kleiber.attempts.newton import Peak, maximise
-from kleiber.attempts.trend import Curve, Finding, Trend
+from kleiber.attempts.trend import ExponentCurve, Finding, Trend
 from kleiber.fitting.spread.intervals import Interval
 
 ALPHA = 0.05
@@ -118,7 +118,7 @@ def fit_shared(
     )  # fmt: skip
 
 
-def _curve(name: str, peak: Peak, x0: float, problems: int) -> Curve:
+def _curve(name: str, peak: Peak, x0: float, problems: int) -> ExponentCurve:
     v, value = peak.u[0], float(peak.value[0])
     params = {"beta": float(np.exp(v[0])), "r": float(np.exp(v[1]))}
     if name != "free":
@@ -127,7 +127,7 @@ def _curve(name: str, peak: Peak, x0: float, problems: int) -> Curve:
         params |= {"rate": float(v[3]), "x0": x0}
     free = len(v)
     aicc = 2 * free - 2 * value + 2 * free * (free + 1) / max(problems - free - 1, 1)
-    return Curve(name, params, 0.0, value, aicc)
+    return ExponentCurve(name, params, 0.0, value, aicc)
 
 
 def _rate_ends(family: Family, batch: Batch, z: np.ndarray, top: Peak, drop: float) -> Interval:

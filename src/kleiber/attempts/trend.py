@@ -13,7 +13,7 @@ from kleiber.fitting.spread.intervals import Interval
 
 
 @dataclass(frozen=True)
-class Curve:
+class ExponentCurve:
     """One form of the exponent along the resource, fitted to all groups together.
 
     ``spread`` is the standard deviation of the groups' log exponents about the curve.
@@ -50,7 +50,7 @@ class Trend:
     groups: tuple[str, ...]
     x: tuple[float, ...]
     exponents: Mapping[str, float]
-    curves: Mapping[str, Curve]
+    curves: Mapping[str, ExponentCurve]
     best: str
     growth: Finding
     saturation: Finding | None

@@ -10,13 +10,13 @@ from typing import Any
 
 from kleiber import theory
 from kleiber.attempts.fit import fit_counts
-from kleiber.cli.arguments import parameters_of, read_arguments
 from kleiber.cli.options import as_text, people, read_frame, read_number, read_pairs
+from kleiber.cli.words import parameters_of, read_arguments
 from kleiber.errors import BadTable, nearest
 from kleiber.files import land
 from kleiber.fitting.saved import load
-from kleiber.planning.attempts import describe_attempts, plan_attempts
-from kleiber.reports.attempts import show_attempts
+from kleiber.planning.attempt_plan import describe_attempts, plan_attempts
+from kleiber.reports.attempt_plan import show_attempts
 
 DRAWS = 200  # of the counts
 

@@ -13,7 +13,6 @@ import typer
 
 from kleiber import reduce
 from kleiber.claim import Estimate
-from kleiber.cli.arguments import parameters_of, read_arguments
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -23,6 +22,7 @@ from kleiber.cli.options import (
     read_frame,
     writable,
 )
+from kleiber.cli.words import parameters_of, read_arguments
 from kleiber.errors import BadTable
 from kleiber.formats import check_suffix
 

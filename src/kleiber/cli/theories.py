@@ -13,8 +13,8 @@ import typer
 from jaxtyping import Float
 
 from kleiber import theory
-from kleiber.cli.arguments import parameters_of, read_arguments, read_grid
 from kleiber.cli.options import AsJson, hand_over, people, read_pairs, writable
+from kleiber.cli.words import parameters_of, read_arguments, read_grid
 from kleiber.errors import BadTable, listed, nearest
 from kleiber.formats import check_suffix
 from kleiber.reports.grids import say

@@ -22,9 +22,9 @@ from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, document
 from kleiber.law import Law, restrict
 from kleiber.laws import find_law
-from kleiber.lines import is_number
 from kleiber.rows import given_columns
 from kleiber.table import as_frame, require
+from kleiber.text_tables import is_number
 
 OPTIONS = tuple(inspect.signature(fit).parameters)[2:]  # keywords of ``fit``
 REFUSED = "refused"  # instead of a status, where a group's rows cannot be fitted

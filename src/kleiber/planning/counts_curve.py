@@ -23,14 +23,21 @@ from kleiber.attempts.trend import Trend
 from kleiber.errors import BadPlan
 from kleiber.fitting.record import Fit
 from kleiber.maths.seeds import stream
-from kleiber.planning.curve import Array, Curve, Values
-from kleiber.planning.lines import Line, Weighed, draw_lines, fit_line, shares_of, weigh_forms
+from kleiber.planning.along_training import (
+    Line,
+    Weighed,
+    draw_lines,
+    fit_line,
+    shares_of,
+    weigh_forms,
+)
+from kleiber.planning.curve import Array, FailureCurve, Values
 from kleiber.planning.plan import check_support
 
 FAMILIES = ("beta_binomial", "zero_inflated")
 
 
-def counts_curve(fit: CountFit, law: Fit | None = None) -> Curve:
+def counts_curve(fit: CountFit, law: Fit | None = None) -> FailureCurve:
     """The curve of a law of counts fitted along a column (``fit_counts(..., along=...)``).
 
     With a loss ``law``, whose target is that column, training chooses the law's variables. Raises
@@ -60,7 +67,7 @@ def counts_curve(fit: CountFit, law: Fit | None = None) -> Curve:
         columns = {name: values[name] for name in law.law.variables}
         return np.log(np.asarray(law.law(**columns, **params), float)) - middle
 
-    return Curve(
+    return FailureCurve(
         f"{fit.family.name} along {trend.along}",
         (trend.along,) if law is None else law.law.variables,
         lambda values, k: _failure(lines, resource(values, 0), k),

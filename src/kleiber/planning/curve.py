@@ -1,4 +1,4 @@
-"""Curve: how failure falls with training and with attempts, wherever that is known from."""
+"""FailureCurve: how failure falls with training and with attempts, wherever that is known from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Values = Mapping[str, Array]
 
 
 @dataclass(frozen=True)
-class Curve:
+class FailureCurve:
     """Failure of k attempts, given values of the training ``variables`` (and others, passed on).
 
     ``failure`` is the best estimate for arrays of any one shape; ``drawn`` is that of each of the

@@ -9,13 +9,13 @@ from kleiber.attempts.record import CountFit
 from kleiber.errors import BadPlan, shown
 from kleiber.fitting.record import Fit
 from kleiber.planning.counts_curve import counts_curve
-from kleiber.planning.curve import Curve
+from kleiber.planning.curve import FailureCurve
 from kleiber.planning.theory_curve import theory_curve
 
 
-def curve_of(source: Any, law: Any = None) -> Curve:
+def curve_of(source: Any, law: Any = None) -> FailureCurve:
     """The curve of a theory, of a law of counts along a column, or of that along a loss law."""
-    if isinstance(source, Curve):
+    if isinstance(source, FailureCurve):
         return source
     if isinstance(source, CountFit):
         if law is not None:

@@ -13,7 +13,7 @@ from kleiber.errors import BadPlan, nearest, shown
 from kleiber.formula import calculate
 from kleiber.planning.amounts import is_real
 from kleiber.planning.cost import Cost, find_cost, total
-from kleiber.planning.curve import Curve
+from kleiber.planning.curve import FailureCurve
 from kleiber.planning.question import LARGEST, SMALLEST, Ends, read_ends
 from kleiber.planning.split import Values, Work
 
@@ -27,7 +27,7 @@ Found = Mapping[str, Float[np.ndarray, "draws"]]
 class Spending:
     """The question: costs of training and of one attempt at one query, and what is held."""
 
-    curve: Curve
+    curve: FailureCurve
     train: Cost
     attempt: Cost
     queries: float
@@ -72,7 +72,7 @@ class Spending:
 
 
 def pose_spending(
-    curve: Curve,
+    curve: FailureCurve,
     cost: Cost | str | None,
     attempt: Cost | str | float,
     queries: float,
@@ -132,7 +132,7 @@ def _price_of(attempt: Cost | str | float) -> Cost | str:
     return repr(float(attempt))
 
 
-def _span(curve: Curve, name: str) -> tuple[float, float]:
+def _span(curve: FailureCurve, name: str) -> tuple[float, float]:
     """Where a variable is looked for, when no limits are given: about where it was measured."""
     if name == "k":
         return 1.0, min(
@@ -145,7 +145,7 @@ def _span(curve: Curve, name: str) -> tuple[float, float]:
 
 
 def _check_variables(
-    curve: Curve, train: Cost, attempt: Cost, chosen: list[str], given: Mapping[str, float]
+    curve: FailureCurve, train: Cost, attempt: Cost, chosen: list[str], given: Mapping[str, float]
 ) -> None:
     known = {*chosen, *given}
     for what, price in (("training", train), ("an attempt", attempt)):

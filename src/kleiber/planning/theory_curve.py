@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from kleiber.planning.curve import Array, Curve, Values
+from kleiber.planning.curve import Array, FailureCurve, Values
 
 
-def theory_curve(theory: Any) -> Curve:
+def theory_curve(theory: Any) -> FailureCurve:
     """The curve of any theory that solves over n_data and k for failure and loss, row by row."""
 
     def column(values: Values, k: Array, name: str) -> Array:
@@ -19,7 +19,7 @@ def theory_curve(theory: Any) -> Curve:
         grid = pl.DataFrame({"n_data": n_data.ravel(), "k": each.ravel()})
         return theory.solve(grid)[name].to_numpy().reshape(n_data.shape)
 
-    return Curve(
+    return FailureCurve(
         type(theory).__name__,
         ("n_data",),
         lambda values, k: column(values, k, "failure"),

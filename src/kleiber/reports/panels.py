@@ -38,7 +38,7 @@ class Colour:
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
+class PanelCurve:
     """The law along x, the second variable held at ``at``; no ends where there is no band."""
 
     x: Float[np.ndarray, "points"]
@@ -57,7 +57,7 @@ class LawPanel:
     y: Axis
     data_x: Float[np.ndarray, "rows"]
     data_y: Float[np.ndarray, "rows"]
-    curves: tuple[Curve, ...]
+    curves: tuple[PanelCurve, ...]
     held: Mapping[str, float]
     note: str
 
@@ -187,7 +187,7 @@ def _law_panel(
     ends = float(columns[along].min()), float(columns[along].max())
     grid = np.geomspace(*ends, GRID) if x.log else np.linspace(*ends, GRID)
     if by is None:
-        curves: tuple[Curve, ...] = (_curve(fit, along, {along: grid, **held}, None),)
+        curves: tuple[PanelCurve, ...] = (_curve(fit, along, {along: grid, **held}, None),)
     else:
         levels = representative(columns[by])
         curves = tuple(_curve(fit, along, {along: grid, **held, by: at}, at) for at in levels)
@@ -218,18 +218,18 @@ def representative(values: Float[np.ndarray, "rows"]) -> list[float]:
     return [float(value) for value in distinct]
 
 
-def _curve(fit: Fit, along: str, columns: Mapping[str, Any], at: float | None) -> Curve:
+def _curve(fit: Fit, along: str, columns: Mapping[str, Any], at: float | None) -> PanelCurve:
     """The law on a grid; without draws no band (one from the covariance would be another thing)."""
     points = pl.DataFrame({n: np.broadcast_to(v, (GRID,)).copy() for n, v in columns.items()})
     x = points[along].to_numpy()
     if not fit.n_draws:
         y = fit.law(**{name: points[name].to_numpy() for name in points.columns}, **fit.params)
-        return Curve(x, np.broadcast_to(y, (GRID,)), None, None, at)
+        return PanelCurve(x, np.broadcast_to(y, (GRID,)), None, None, at)
     found = fit.predict(points, fit.level)
     low, high = found["low"].to_numpy(), found["high"].to_numpy()
     if not (np.isfinite(low) & np.isfinite(high)).any():
-        return Curve(x, found["predicted"].to_numpy(), None, None, at)
-    return Curve(x, found["predicted"].to_numpy(), low, high, at)
+        return PanelCurve(x, found["predicted"].to_numpy(), None, None, at)
+    return PanelCurve(x, found["predicted"].to_numpy(), low, high, at)
 
 
 def worth_drawing(
@@ -246,7 +246,7 @@ def worth_drawing(
     return chosen
 
 
-def _law_axis(fit: Fit, y: np.ndarray, curves: Iterable[Curve]) -> Axis:
+def _law_axis(fit: Fit, y: np.ndarray, curves: Iterable[PanelCurve]) -> Axis:
     """Shows all data, and curves and bands as far as they do not dwarf them."""
     lines = [line for c in curves for line in (c.y, c.low, c.high) if line is not None]
     return make_axis(
@@ -335,7 +335,7 @@ def _facts(fit: Fit, rows: int) -> str:
     return "; ".join(facts)
 
 
-def _band(fit: Fit, curves: Iterable[Curve]) -> str:
+def _band(fit: Fit, curves: Iterable[PanelCurve]) -> str:
     """What the band is, or why there is none."""
     spare = fit.units - (1 if fit.by else len(fit.free))
     if fit.rows and spare <= 0:

@@ -18,8 +18,8 @@ import polars as pl
 from kleiber.arguments import machine_memory
 from kleiber.errors import BadExperiment, BadTable, reason, shown
 from kleiber.experiment.reading import check_fields
-from kleiber.lines import POLARS_FAILURES
 from kleiber.table import kind_of
+from kleiber.text_tables import POLARS_FAILURES
 from kleiber.version import __version__
 
 LABEL = "kleiber"  # the entry of a file's metadata: {"key", "spec", "schema", "version"} as JSON

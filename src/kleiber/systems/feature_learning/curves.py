@@ -25,7 +25,7 @@ FLOORS: tuple[str, ...] = ("model_floor", "data_floor", "floor")
 
 
 @dataclass(frozen=True)
-class Curve:
+class LossCurve:
     """A loss along time with its slope dloss/dt, and the scalars of the flow it belongs to."""
 
     loss: Times
@@ -184,21 +184,21 @@ def _narrow(model: Model) -> Contour:
     )
 
 
-def _flow(of: Modes | Spectrum, model: Model, times: Times) -> Curve:
+def _flow(of: Modes | Spectrum, model: Model, times: Times) -> LossCurve:
     """The loss that a spectrum has along its own flow."""
     spectrum = _spectrum(of) if isinstance(of, Modes) else of
     state = march(spectrum, model.richness, model.depth, _until(times)).at(times)
     return _own_loss(spectrum, model, state)
 
 
-def _own_loss(spectrum: Spectrum, model: Model, state: State) -> Curve:
+def _own_loss(spectrum: Spectrum, model: Model, state: State) -> LossCurve:
     missing, learned = state.missing, state.learned
     w = spectrum.weight
     mixed = weigh(learned * missing, w)
     beta = _alignment(model, state.n, state.a, mixed)
     loss = weigh(missing * missing, w) + spectrum.atom
     slope = -2 * state.a * (weigh(missing * missing, w * spectrum.x) + beta * mixed)
-    return Curve(loss, slope, state.a, state.n, state.n * state.a)
+    return LossCurve(loss, slope, state.a, state.n, state.n * state.a)
 
 
 def _alignment(model: Model, n: Times, a: Times, mixed: Times) -> Times:
@@ -206,7 +206,7 @@ def _alignment(model: Model, n: Times, a: Times, mixed: Times) -> Times:
     return (model.depth - 1) * model.richness / ((1 + model.richness * n) * a) * mixed
 
 
-def _taught(model: Model, times: Times) -> Curve:
+def _taught(model: Model, times: Times) -> LossCurve:
     """The losses on fresh data and on the training data, for finitely many data."""
     place = _narrow(model)
     spectrum = place.train(place.modes.power, model.noise)
@@ -218,7 +218,7 @@ def _taught(model: Model, times: Times) -> Curve:
     beta = _alignment(model, state.n, state.a, mixed)
     change = state.a[:, None] * (spectrum.x * missing + beta[:, None] * learned)
     loss, slope = test.at(learned), test.slope(learned, change)
-    return Curve(loss, slope, train.a, train.n, train.p, train.loss)
+    return LossCurve(loss, slope, train.a, train.n, train.p, train.loss)
 
 
 def _run_noisy(model: Model, modes: Modes, place: Contour | None, times: Times) -> NoisyState:
@@ -233,14 +233,14 @@ def _run_noisy(model: Model, modes: Modes, place: Contour | None, times: Times) 
     return march_noisy(noisy, _until(times)).at(times)
 
 
-def _noisy(model: Model, times: Times) -> Curve:
+def _noisy(model: Model, times: Times) -> LossCurve:
     place = _narrow(model) if np.isfinite(model.width) else None
     modes = _endless(model, times) if place is None else place.modes
     state = _run_noisy(model, modes, place, times)
-    return Curve(state.loss, state.slope, state.a, state.n, state.p)
+    return LossCurve(state.loss, state.slope, state.a, state.n, state.p)
 
 
-def _scalars(model: Model, curve: Curve, times: Times) -> dict[str, Times]:
+def _scalars(model: Model, curve: LossCurve, times: Times) -> dict[str, Times]:
     """Loss, its local exponent, and what the kernel has become."""
     spike = (model.depth - 1) * model.richness / (1 + model.richness * curve.n) * curve.p
     loss = np.maximum(curve.loss, 0.0)  # a contour's error may be below 0
@@ -253,7 +253,7 @@ def _scalars(model: Model, curve: Curve, times: Times) -> dict[str, Times]:
     }
 
 
-def _asymptotic_growth(model: Model, law: limits.Law, times: Times) -> Times:
+def _asymptotic_growth(model: Model, law: limits.AsymptoticLaw, times: Times) -> Times:
     """dtau/dt, at least 1."""
     with np.errstate(divide="ignore"):
         return np.maximum(law.power * law.scale * (law.scale * times) ** (law.power - 1), 1.0)

@@ -36,7 +36,7 @@ FAR = 60.0  # x beyond which F is its asymptotic series
 
 
 @dataclass(frozen=True)
-class Law:
+class AsymptoticLaw:
     """tau = (scale t)^power and loss = height tau^-beta."""
 
     scale: float
@@ -55,13 +55,13 @@ class Law:
         return self.beta * self.power
 
 
-def lazy_law(model: Model) -> Law:
+def lazy_law(model: Model) -> AsymptoticLaw:
     """The loss of infinite sizes without feature learning."""
     height = gamma_function(model.source) * 2**-model.source / model.capacity
-    return Law(1.0, 1.0, float(height), model.source)
+    return AsymptoticLaw(1.0, 1.0, float(height), model.source)
 
 
-def rich_law(model: Model) -> Law:
+def rich_law(model: Model) -> AsymptoticLaw:
     """The loss of infinite sizes with feature learning. Raises ValueError for source 1, where the
     law has logarithms."""
     beta, layers = model.source, model.depth
@@ -69,15 +69,15 @@ def rich_law(model: Model) -> Law:
         raise ValueError("source 1 divides hard tasks from easy ones and has no power law of time")
     if beta > 1:
         grown = final_growth(model)
-        return Law(grown, 1.0, lazy_law(model).height, beta)
+        return AsymptoticLaw(grown, 1.0, lazy_law(model).height, beta)
     s = (1 - beta) * (layers - 1) / layers
     g, k = constants(model.capacity, beta, s / 2)
-    return Law(
+    return AsymptoticLaw(
         float((1 - s) * (model.richness * g) ** ((layers - 1) / layers)), 1 / (1 - s), k, beta
     )
 
 
-def law_of(model: Model) -> Law:
+def law_of(model: Model) -> AsymptoticLaw:
     """The law that holds in the end."""
     return rich_law(model) if model.richness > 0 else lazy_law(model)
 

@@ -28,7 +28,7 @@ from kleiber.claim import Estimate
 from kleiber.errors import BadTable, shown
 from kleiber.maths.seeds import stream
 from kleiber.systems.feature_learning.spectrum_fit import (
-    Curve,
+    SpectrumCurve,
     default_window,
     resolved_curve,
     tail_curve,
@@ -195,7 +195,7 @@ def _check_known(width: float, dimension: float | None, noise: float | None) -> 
 
 def _curves(
     found: Modes, rule: str, window: tuple[float, float], assumed: bool
-) -> list[tuple[Modes, Curve]]:
+) -> list[tuple[Modes, SpectrumCurve]]:
     """The curve, and where features are only assumed to be all there are, that which they make as
     random ones of a wider kernel."""
     curves = [(found, _curve(found, rule, window))]
@@ -207,7 +207,7 @@ def _curves(
 
 def _covariance(
     read: Samples | Modes,
-    curves: list[tuple[Modes, Curve]],
+    curves: list[tuple[Modes, SpectrumCurve]],
     rule: str,
     window: tuple[float, float],
     draws: int,
@@ -309,7 +309,7 @@ def lazy_loss(found: Spectrum, time: ArrayLike) -> pl.DataFrame:
     )
 
 
-def _curve(modes: Modes, rule: str, window: tuple[float, float]) -> Curve:
+def _curve(modes: Modes, rule: str, window: tuple[float, float]) -> SpectrumCurve:
     return (resolved_curve if rule == "resolved" else tail_curve)(modes, window)
 
 
@@ -322,7 +322,7 @@ def _ends(window: Sequence[float] | None, default: tuple[float, float]) -> tuple
     return float(ends[0]), float(ends[1])
 
 
-def _halves(curve: Curve) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
+def _halves(curve: SpectrumCurve) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
     """alpha and beta in the lower and the upper half of the window."""
     low, high = curve.log_x[0], curve.log_x[-1]
     middle = (low + high) / 2
@@ -335,7 +335,7 @@ def _over_samples(
     found: Modes,
     rule: str,
     window: tuple[float, float],
-    curve: Curve,
+    curve: SpectrumCurve,
     draws: int,
     seed: int,
 ) -> Float[np.ndarray, "2 2"]:
@@ -371,7 +371,7 @@ def _over_targets(
 
 def _same_range(
     half: Modes, rule: str, window: tuple[float, float], ends: tuple[float, float]
-) -> Curve:
+) -> SpectrumCurve:
     """The curve of half the samples over the range of the whole: kappa and k mean the same."""
     if rule == "tails":
         return _curve(half, rule, (window[0], min(window[1], half.n_data / 5)))

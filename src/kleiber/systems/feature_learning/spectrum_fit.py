@@ -60,7 +60,7 @@ class Ridges:
 
 
 @dataclass(frozen=True)
-class Curve:
+class SpectrumCurve:
     """Two curves whose slopes against log x are -1/alpha and beta, or -alpha and -alpha beta;
     `log_end` is that of the last eigenvalue that the features have."""
 
@@ -70,12 +70,12 @@ class Curve:
     resolved: bool
     log_end: float = -np.inf
 
-    def cut(self, low: float, high: float) -> Curve:
+    def cut(self, low: float, high: float) -> SpectrumCurve:
         """The part between two values of log x."""
         x = np.linspace(low, high, POINTS)
         size = np.interp(x, self.log_x, self.log_size)
         power = np.interp(x, self.log_x, self.log_power)
-        return Curve(x, size, power, self.resolved, self.log_end)
+        return SpectrumCurve(x, size, power, self.resolved, self.log_end)
 
     def exponents(self) -> tuple[float, float]:
         """alpha and beta."""
@@ -113,7 +113,7 @@ def raise_ridges(modes: Modes) -> Ridges:
     return Ridges(np.log(kappa[rises]), df[rises], share[rises], short[rises])
 
 
-def resolved_curve(modes: Modes, window: tuple[float, float]) -> Curve:
+def resolved_curve(modes: Modes, window: tuple[float, float]) -> SpectrumCurve:
     """log (df + 1/2) and log left against log kappa, where df is in the window."""
     ridges = raise_ridges(modes)
     df, log_kappa = ridges.df, ridges.log_kappa
@@ -125,11 +125,11 @@ def resolved_curve(modes: Modes, window: tuple[float, float]) -> Curve:
     if not (inside.sum() > FEWEST and window[1] >= 2 * window[0] and df.max() >= window[1]):
         raise BadTable(_too_short(modes, window))
     ends = np.interp(np.log(window)[::-1], size[::-1], x[::-1])
-    whole = Curve(x, np.log(df[inside] + 0.5), np.log(left[inside]), True)
+    whole = SpectrumCurve(x, np.log(df[inside] + 0.5), np.log(left[inside]), True)
     return _without_end(whole.cut(float(ends[0]), float(ends[1])), modes.dimension)
 
 
-def _without_end(curve: Curve, dimension: float) -> Curve:
+def _without_end(curve: SpectrumCurve, dimension: float) -> SpectrumCurve:
     """A resolved curve as it would be if the power laws went on beyond the features' dimension.
 
     Left as it is for a capacity up to 1, whose law cannot go on.
@@ -149,7 +149,7 @@ def _without_end(curve: Curve, dimension: float) -> Curve:
         near, part = min(max(beta, 0.01), 2.99), end / (1 + end)
         modes = cast("Points", betainc(1 - 1 / alpha, 1 / alpha, part))
         power = cast("Points", betainc(near, 3 - near, part))
-        new = Curve(
+        new = SpectrumCurve(
             curve.log_x,
             curve.log_size - np.log1p(-modes),
             curve.log_power - np.log1p(-power),
@@ -162,7 +162,7 @@ def _without_end(curve: Curve, dimension: float) -> Curve:
     return found
 
 
-def tail_curve(modes: Modes, window: tuple[float, float]) -> Curve:
+def tail_curve(modes: Modes, window: tuple[float, float]) -> SpectrumCurve:
     """log lam_k and the log of the power beyond k against log k, in the window."""
     k = np.arange(1.0, modes.eigenvalues.size + 1)
     beyond = modes.rest_power + _beyond(modes.powers) + modes.powers / 2
@@ -172,7 +172,7 @@ def tail_curve(modes: Modes, window: tuple[float, float]) -> Curve:
     if inside.sum() < FEWEST:
         raise BadTable(_too_short(modes, window))
     x = np.log(k[inside])
-    whole = Curve(x, np.log(modes.eigenvalues[inside]), np.log(beyond[inside]), False)
+    whole = SpectrumCurve(x, np.log(modes.eigenvalues[inside]), np.log(beyond[inside]), False)
     return whole.cut(float(x[0]), float(x[-1]))
 
 

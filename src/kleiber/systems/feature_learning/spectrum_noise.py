@@ -26,7 +26,7 @@ from scipy.interpolate import CubicSpline
 from scipy.special import betainc, ndtr, ndtri
 
 from kleiber.claim import Estimate
-from kleiber.systems.feature_learning.spectrum_fit import Curve, Ridges, raise_ridges
+from kleiber.systems.feature_learning.spectrum_fit import Ridges, SpectrumCurve, raise_ridges
 from kleiber.systems.feature_learning.spectrum_modes import Modes
 
 PLACES = 14  # values of kappa at which the power left is compared
@@ -64,7 +64,7 @@ class _Left:
 
 
 def fit_source(
-    readings: Sequence[tuple[Modes, Curve]], known: float | None, level: float
+    readings: Sequence[tuple[Modes, SpectrumCurve]], known: float | None, level: float
 ) -> Source:
     """Source and noise over the window of a resolved curve; the noise alone is given if `known`.
 
@@ -86,7 +86,7 @@ def fit_source(
     return Source(source, _noise(floors, first.min(axis=0), least.min(axis=0), level), shares)
 
 
-def _measure(modes: Modes, curve: Curve) -> _Left:
+def _measure(modes: Modes, curve: SpectrumCurve) -> _Left:
     """The power left over the window."""
     log_kappa = np.linspace(float(curve.log_x[0]), float(curve.log_x[-1]), PLACES)
     weights = _weights(raise_ridges(modes), log_kappa)
@@ -166,7 +166,7 @@ def _typical(
     return np.append(law * (total[high] - total[low]) / (high - low), rest)
 
 
-def _shapes(curve: Curve, log_kappa: np.ndarray) -> Float[np.ndarray, "places sources"]:
+def _shapes(curve: SpectrumCurve, log_kappa: np.ndarray) -> Float[np.ndarray, "places sources"]:
     """The power left of a unit target of each source, over its largest value."""
     end = np.exp(curve.log_end - log_kappa)[:, None]
     beyond = betainc(SOURCES, 3 - SOURCES, end / (1 + end))

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.planning.curve import Array, Curve, Values
+from kleiber.planning.curve import Array, FailureCurve, Values
 from kleiber.table import numbers
 
 LAST = 1e12  # attempts that the table reaches
@@ -34,7 +34,7 @@ class Solved(Protocol):
     def solve(self, grid: Any) -> pl.DataFrame: ...
 
 
-def hard_tail_curve(theory: Solved) -> Curve:
+def hard_tail_curve(theory: Solved) -> FailureCurve:
     """The curve of the hard-tail theory, whose failure depends on n_data through rho alone.
 
     The loss is interpolated in log n_data, failure in log rho and log k by cubic splines through
@@ -63,7 +63,7 @@ def hard_tail_curve(theory: Solved) -> Curve:
         each = [np.asarray(part, dtype=float) for part in (intrinsic(y), bias.ev(x, y))]
         return np.exp(np.minimum(np.logaddexp(*each), 0.0))
 
-    return Curve("HardTail", ("n_data",), failure, loss=loss)
+    return FailureCurve("HardTail", ("n_data",), failure, loss=loss)
 
 
 def _losses(theory: Solved) -> tuple[Float[np.ndarray, "nodes"], Float[np.ndarray, "nodes"]]:

@@ -26,7 +26,7 @@ Grid = Float[np.ndarray, "points"]
 
 
 @dataclass(frozen=True)
-class Curve:
+class MeanCurve:
     """The mean curve of one number of data: log norm (rising), log error, and, of several seeds,
     the error of each on that grid (NaN outside its range) and the log norm where each is least."""
 
@@ -45,7 +45,7 @@ class Curves:
 
     model: str
     dataset: str
-    items: tuple[Curve, ...]
+    items: tuple[MeanCurve, ...]
     falls: float = 0.0
 
     @property
@@ -71,7 +71,7 @@ def read_curves(table: object, *, share: float = 0.0) -> Curves:
     return Curves(model, dataset, tuple(items), _falls(_checked(frame)))
 
 
-def read_items(table: object, *, share: float = 0.0) -> list[Curve]:
+def read_items(table: object, *, share: float = 0.0) -> list[MeanCurve]:
     """One curve for each n_data, rising; arguments and errors as for `read_curves`."""
     frame = as_frame(table)
     require(frame, ["n_data", "error"])
@@ -130,7 +130,7 @@ def _falls(frame: pl.DataFrame) -> float:
     return float((moved < 0).mean()) if len(moved) else 0.0
 
 
-def _curve(part: pl.DataFrame, grid: Grid | None, share: float) -> Curve:
+def _curve(part: pl.DataFrame, grid: Grid | None, share: float) -> MeanCurve:
     """The mean curve of one n_data; with a grid its seeds are brought to it."""
     n_data = float(part["n_data"][0])
     runs = [_run(run) for run in part.sort("seed").partition_by("seed", maintain_order=True)]
@@ -142,7 +142,7 @@ def _curve(part: pl.DataFrame, grid: Grid | None, share: float) -> Curve:
         )
     if grid is None:
         u, error = runs[0]
-        return Curve(n_data, u, np.log(error))
+        return MeanCurve(n_data, u, np.log(error))
     placed = np.array([np.interp(grid, u, e, left=np.nan, right=np.nan) for u, e in runs])
     optima = np.array([u[np.argmin(e)] for u, e in runs])
     known = np.isfinite(placed)
@@ -153,7 +153,7 @@ def _curve(part: pl.DataFrame, grid: Grid | None, share: float) -> Curve:
             f"{FEWEST} of {POINTS} points of a common grid hold enough of them."
         )
     mean = np.nanmean(placed[:, keep], axis=0)
-    return Curve(n_data, grid[keep], np.log(mean), len(runs), placed[:, keep], optima)
+    return MeanCurve(n_data, grid[keep], np.log(mean), len(runs), placed[:, keep], optima)
 
 
 def _run(run: pl.DataFrame) -> tuple[Grid, Grid]:
@@ -162,13 +162,13 @@ def _run(run: pl.DataFrame) -> tuple[Grid, Grid]:
     return flat["u"].to_numpy(), flat["error"].to_numpy()
 
 
-def find_lowest(curve: Curve) -> tuple[float, float]:
+def find_lowest(curve: MeanCurve) -> tuple[float, float]:
     """Log norm and log error at the point of least error."""
     at = int(np.argmin(curve.log_error))
     return float(curve.log_norm[at]), float(curve.log_error[at])
 
 
-def find_optimum(curve: Curve) -> tuple[float, float]:
+def find_optimum(curve: MeanCurve) -> tuple[float, float]:
     """Log norm and log error at the vertex of a parabola through the bottom of the curve.
 
     The bottom is the points around the least one whose error is within 3% of it, at least 5. Where
@@ -203,7 +203,7 @@ def find_optima(curves: Curves, smooth: bool) -> Float[np.ndarray, "sizes 2"]:
 
 
 def rescale(
-    items: Sequence[Curve], optima: Float[np.ndarray, "sizes 2"], grid: Grid
+    items: Sequence[MeanCurve], optima: Float[np.ndarray, "sizes 2"], grid: Grid
 ) -> Float[np.ndarray, "sizes points"]:
     """log(error/error_opt) of each curve at log(norm/norm_opt) = grid, NaN outside its range."""
     made = np.full((len(items), len(grid)), np.nan)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from kleiber.claim import Estimate, student
-from kleiber.systems.implicit_bias.collapse_curves import Curve, Curves, rescale
+from kleiber.systems.implicit_bias.collapse_curves import Curves, MeanCurve, rescale
 from kleiber.systems.implicit_bias.collapse_window import Window
 
 LEAST = 3  # points of a curve in the window
@@ -75,7 +75,7 @@ def fit_line(x: Float[np.ndarray, "points"], y: Float[np.ndarray, "points"]) -> 
     return Line(slope, stderr, start, len(x))
 
 
-def in_window(item: Curve, at: float, window: Window) -> Bool[np.ndarray, "points"]:
+def in_window(item: MeanCurve, at: float, window: Window) -> Bool[np.ndarray, "points"]:
     """Which points of a curve with its optimum at the log norm ``at`` lie in the window."""
     low, high = window.logs
     x = item.log_norm - at
@@ -83,7 +83,7 @@ def in_window(item: Curve, at: float, window: Window) -> Bool[np.ndarray, "point
 
 
 def window_lines(
-    items: Sequence[Curve], optima: Float[np.ndarray, "sizes 2"], window: Window
+    items: Sequence[MeanCurve], optima: Float[np.ndarray, "sizes 2"], window: Window
 ) -> list[Line | None]:
     """The line of log error against log norm of each curve in the window; None below 3 points."""
     found: list[Line | None] = []
@@ -129,7 +129,7 @@ def fit_exponents(
 
 
 def _bend(
-    items: Sequence[Curve], optima: Float[np.ndarray, "sizes 2"], window: Window, early: Rows
+    items: Sequence[MeanCurve], optima: Float[np.ndarray, "sizes 2"], window: Window, early: Rows
 ) -> float:
     """How far the slope varies in the window: its standard deviation 2 c w/sqrt(12) for curves that
     share a curvature, y = a_P + b_P x + c x^2 over a width w (least squares)."""
@@ -188,7 +188,9 @@ def judge_fit(
     )
 
 
-def _elbow(item: Curve, inside: Bool[np.ndarray, "points"], level: float, gamma_1: float) -> float:
+def _elbow(
+    item: MeanCurve, inside: Bool[np.ndarray, "points"], level: float, gamma_1: float
+) -> float:
     """The log norm above the window at which the curve lies 10% above the early law."""
     excess = item.log_error + gamma_1 * item.log_norm - level - np.log1p(BEND)
     last = int(np.flatnonzero(inside)[-1])
@@ -203,7 +205,7 @@ def _elbow(item: Curve, inside: Bool[np.ndarray, "points"], level: float, gamma_
 
 
 def _spread(
-    items: Sequence[Curve],
+    items: Sequence[MeanCurve],
     optima: Float[np.ndarray, "sizes 2"],
     low: float,
     highs: Sizes,
@@ -230,7 +232,7 @@ def redraw(curves: Curves, rng: np.random.Generator) -> Curves:
     return replace(curves, items=tuple(_redrawn(item, rng) for item in curves.items))
 
 
-def _redrawn(item: Curve, rng: np.random.Generator) -> Curve:
+def _redrawn(item: MeanCurve, rng: np.random.Generator) -> MeanCurve:
     if item.parts is None or item.n_seeds < 2:
         return item
     drawn = rng.integers(item.n_seeds, size=item.n_seeds)
@@ -239,7 +241,7 @@ def _redrawn(item: Curve, rng: np.random.Generator) -> Curve:
     weight = times @ known
     keep = weight > 0
     total = times @ np.where(known, item.parts, 0.0)
-    return Curve(
+    return MeanCurve(
         item.n_data,
         item.log_norm[keep],
         np.log(total[keep] / weight[keep]),

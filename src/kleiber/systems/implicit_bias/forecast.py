@@ -25,7 +25,7 @@ from kleiber.fitting.spread.intervals import check_level
 from kleiber.systems.implicit_bias.collapse import measure_collapse
 from kleiber.systems.implicit_bias.collapse_curves import (
     FLAT,
-    Curve,
+    MeanCurve,
     find_optimum,
     read_curves,
     read_items,
@@ -133,7 +133,9 @@ def _elbow(curves: object) -> float:
     return float(np.nanmedian(gaps)) if np.isfinite(gaps).any() else 0.0
 
 
-def _guess(known: Sequence[Curve], best: Float[np.ndarray, "sizes 2"], run: Curve) -> _Guess:
+def _guess(
+    known: Sequence[MeanCurve], best: Float[np.ndarray, "sizes 2"], run: MeanCurve
+) -> _Guess:
     """What the complete runs say about this one."""
     x = np.log([item.n_data for item in known])
     at = math.log(run.n_data)
@@ -150,7 +152,9 @@ def _guess(known: Sequence[Curve], best: Float[np.ndarray, "sizes 2"], run: Curv
 
 
 def _master(
-    known: Sequence[Curve], best: Float[np.ndarray, "sizes 2"], grid: Float[np.ndarray, "points"]
+    known: Sequence[MeanCurve],
+    best: Float[np.ndarray, "sizes 2"],
+    grid: Float[np.ndarray, "points"],
 ) -> Float[np.ndarray, "points"]:
     """log Phi at log(norm/norm_opt), NaN where fewer than 2 complete runs have a value."""
     values = rescale_items(known[-MODELS:], best[-MODELS:], grid)
@@ -176,7 +180,7 @@ def _extend(
 
 
 def _try(
-    known: Sequence[Curve], best: Float[np.ndarray, "sizes 2"], ratio: float, reached: float
+    known: Sequence[MeanCurve], best: Float[np.ndarray, "sizes 2"], ratio: float, reached: float
 ) -> _Trials:
     """Both methods on each complete run cut at the same share, from those on fewer data."""
     made: list[tuple[float, float, float]] = []
@@ -214,7 +218,7 @@ class _Choice:
     spread: float
 
 
-def _choose(run: Curve, guess: _Guess, trials: _Trials, early: bool) -> _Choice:
+def _choose(run: MeanCurve, guess: _Guess, trials: _Trials, early: bool) -> _Choice:
     """Weigh the two forecasts by the errors of the trials, or say why there are not two."""
     told = np.isfinite(trials.collapse)
     power, collapse = trials.power, trials.collapse[told]
@@ -250,7 +254,7 @@ def _choose(run: Curve, guess: _Guess, trials: _Trials, early: bool) -> _Choice:
 
 
 def _record(
-    run: Curve, guess: _Guess, trials: _Trials, choice: _Choice, reached: float, level: float
+    run: MeanCurve, guess: _Guess, trials: _Trials, choice: _Choice, reached: float, level: float
 ) -> NormForecast:
     count = int(np.isfinite(trials.collapse).sum())
     trained = len(trials.power) if choice.weight == 0 else count
@@ -275,7 +279,7 @@ def _record(
     )
 
 
-def find_passed(run: Curve) -> tuple[float, float] | None:
+def find_passed(run: MeanCurve) -> tuple[float, float] | None:
     """Log norm and log error of the run's optimum if it lies behind it: the error has since risen
     by more than 3%, in at least 2 points."""
     u, y = find_optimum(run)

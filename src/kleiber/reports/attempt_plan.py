@@ -8,7 +8,7 @@ from dataclasses import fields
 from rich.console import Console
 from rich.text import Text
 
-from kleiber.planning.attempts import AttemptPlan
+from kleiber.planning.attempt_plan import AttemptPlan
 from kleiber.planning.plan import Plan
 from kleiber.reports.grids import figure, say, show_plan, span
 

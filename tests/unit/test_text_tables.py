@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kleiber.planning.lines import FORMS, draw_lines, fit_line, shares_of, weigh_forms
+from kleiber.planning.along_training import FORMS, draw_lines, fit_line, shares_of, weigh_forms
 
 Z = np.linspace(-2.0, 2.0, 9)
 OWN = np.full(9, 1e-4)
