@@ -122,8 +122,8 @@ def load(path: str | Path, *, group: Any = None, trust: bool = False) -> Fit:
         given = json.loads(text, parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise BadTable(
-            f"There is no file {shown(str(path), 200)}; save a fit with: "
-            "kleiber fit ... -o fit.json"
+            f"There is no file {shown(str(path), 200)}; save a fit with "
+            "`kleiber fit ... -o fit.json`."
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise BadTable(
