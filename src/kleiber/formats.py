@@ -110,6 +110,11 @@ def check_suffix(file: Path) -> str:
     suffix = file.suffix.lower()
     if suffix in READERS:
         return suffix
+    if suffix == ".json":
+        raise BadTable(
+            f"{named(file)} is one JSON document, and a table has a line for each row: write its "
+            "rows as JSON Lines (.jsonl), one object a line, or as .csv."
+        )
     given = f"has the unknown suffix {suffix!r}" if suffix else "has no suffix"
     raise BadTable(
         f"{named(file)} {given}; tables are .csv, .parquet, .jsonl, .ndjson or .npz files."

@@ -94,11 +94,11 @@ def test_empty_file(tmp_path: Path, suffix: str) -> None:
     assert "is empty" in refused(written(tmp_path, f"runs{suffix}", b""))
 
 
-@pytest.mark.parametrize("name", ["runs.xlsx", "runs.csv.gz", "runs", "runs.json", "runs.tsv"])
+@pytest.mark.parametrize("name", ["runs.xlsx", "runs.csv.gz", "runs", "runs.jsonn", "runs.tsv"])
 def test_unknown_suffix(tmp_path: Path, name: str) -> None:
     message = refused(written(tmp_path, name, "a\n1\n"))
     assert "tables are .csv, .parquet, .jsonl, .ndjson or .npz files" in message
-    if name == "runs.json":
+    if name == "runs.jsonn":
         assert "Did you mean '.jsonl'?" in message
 
 
@@ -468,4 +468,12 @@ def test_a_link_to_itself(tmp_path: Path) -> None:
     file = tmp_path / "loop.csv"
     file.symlink_to(file)
     with pytest.raises(BadTable, match="link to a file that does not exist, or to itself"):
+        read_table(file)
+
+
+def test_one_json_document_is_no_table(tmp_path: Path) -> None:
+    """As a trainer's state is; what of it is a table comes with the readers of logs."""
+    file = tmp_path / "trainer_state.json"
+    file.write_text(json.dumps({"log_history": [{"step": 1, "eval_loss": 2.0}]}))
+    with pytest.raises(BadTable, match=r"one JSON document, .* JSON Lines \(\.jsonl\)"):
         read_table(file)
