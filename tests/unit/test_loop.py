@@ -20,6 +20,7 @@ from kleiber.experiment import Experiment, read_experiment  # noqa: E402
 from kleiber.networks import loop  # noqa: E402
 from kleiber.networks.fused import Fused  # noqa: E402
 from kleiber.networks.loop import seed_groups, train_nets  # noqa: E402
+from kleiber.networks.measure import as_table  # noqa: E402
 from kleiber.networks.members import Members, loss_of, make_members  # noqa: E402
 from kleiber.networks.task import make_data  # noqa: E402
 
@@ -410,6 +411,13 @@ def test_the_table() -> None:
     assert table["flops"].to_list() == [step * 16 * (6 * 16 - 16) for step in (0, 4, 20)] * 2
     assert set(table.columns) <= set(COLUMNS)
     assert table.columns[-5:] == [*run.measures, "diverged"]
+
+
+def test_operations_beyond_64_bits_do_not_wrap() -> None:
+    run = spec(seeds=[0], steps=20, checkpoints=[20], batch=16, measures=["loss"])
+    last = {"seed": 0, "step": 10**16, "loss": 1.0, "diverged": False}
+    one, many = (as_table(run, [{**last, "step": n}], 48)["flops"][0] for n in (1, 10**16))
+    assert many == pytest.approx(1e16 * one)
     fresh = kleiber.train(spec(task={"kind": "formula"}, batch=8, steps=10, checkpoints=[5, 10]))
     assert fresh["n_data"].to_list() == [40, 80]
     assert "time" not in fresh.columns

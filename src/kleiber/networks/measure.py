@@ -128,7 +128,7 @@ def as_table(experiment: Experiment, rows: list[dict[str, Any]], n_train: int) -
     }
     known["n_data"] = pl.lit(n_train, pl.Int64) if n_train else seen
     known["batch_size"] = pl.lit(batch, pl.Int64)
-    known["flops"] = (seen * size.step).cast(pl.Float64)
+    known["flops"] = seen.cast(pl.Float64) * float(size.step)  # whole numbers would wrap
     if isinstance(experiment.optimiser, SGD) and experiment.optimiser.momentum == 0:
         known["time"] = pl.Series(gradient_time(experiment)).gather(table["step"])
     added = table.with_columns(**known)
