@@ -91,10 +91,15 @@ def shown(value: object, width: int = 40) -> str:
 
 def printable(name: object, width: int) -> str:
     """A text without control characters, cut at `width` characters."""
-    text = str(name)[: width + 1]
-    if not text.isprintable():
-        text = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    text = spelt_out(str(name)[: width + 1])
     return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def spelt_out(text: str, kept: str = "") -> str:
+    """A text with its control characters as they are written in Python, but for those kept."""
+    if text.isprintable():
+        return text
+    return "".join(x if x.isprintable() or x in kept else repr(x)[1:-1] for x in text)
 
 
 def shortened(text: str) -> str:

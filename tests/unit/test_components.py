@@ -172,10 +172,10 @@ def test_the_variances_are_saved_with_the_fit(grouped: Fit, tmp_path: Path) -> N
     save(grouped, tmp_path / "fit.json")
     assert load(tmp_path / "fit.json").components == grouped.components
     document = json.loads((tmp_path / "fit.json").read_text())
-    for value in (-1.0, "inf"):
+    for value, message in ((-1.0, "no variances"), ("inf", "'variance' must hold numbers by name")):
         document["variance"]["run"] = value
         (tmp_path / "bad.json").write_text(json.dumps(document))
-        with pytest.raises(BadTable, match=r"no variances|'variance' must hold numbers"):
+        with pytest.raises(BadTable, match=message):
             load(tmp_path / "bad.json")
     del document["variance"]
     (tmp_path / "old.json").write_text(json.dumps(document))

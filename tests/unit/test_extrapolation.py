@@ -406,7 +406,11 @@ def test_what_is_no_number_is_refused(options: dict[str, Any], message: str, mad
 
 
 def test_a_curve_takes_numbers(made: Fit) -> None:
-    wrong = (([math.nan], r"got \[nan"), ([1e22, math.inf], "inf"), ([], r"none|\[\]"))
+    wrong = (
+        ([math.nan], r"got \[nan\]"),
+        ([1e22, math.inf], r"got \[1e\+22, inf\]"),
+        ([], r"got \[\]"),
+    )
     for budgets, message in wrong:
         with pytest.raises(BadPlan, match=message):
             trace_frontier(made, budgets)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from kleiber import laws
 from kleiber.errors import BadLaw, BadTable
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit, fit_steps
+from kleiber.fitting.judge.status import Status
 from kleiber.fitting.outcome import solve
 from kleiber.fitting.posing import Settings
 from kleiber.fitting.record import Fit
-from kleiber.fitting.spread.bootstrap import resample_weights
+from kleiber.fitting.spread.bootstrap import Refits, refit, resample_weights
 from kleiber.fitting.spread.wild import normal_factors, stretch_residuals
 from kleiber.law import Law, positive, real
 from kleiber.maths.seeds import stream
@@ -275,7 +277,6 @@ def test_a_tie_may_be_a_formula_of_several() -> None:
         ({"fixed": {"gamma": 1.0}}, r"no parameter 'gamma'; it has E, A, B, alpha, beta"),
         ({"fixed": {"alhpa": 1.0}}, r"Did you mean 'alpha'"),
         ({"fixed": {"E": -1.0}}, "E = -1.0 lies outside its domain"),
-        ({"fixed": {"E": math.nan}}, "must be a finite number, got nan"),
         ({"fixed": {"E": 1.0}, "tied": {"E": "A"}}, "fixed or tied, not both"),
         ({"fixed": HOFFMANN}, "at least one must stay free"),
         ({"tied": {"beta": "alpha", "alpha": "beta"}}, "free parameters are E, A, B"),
@@ -286,8 +287,29 @@ def test_a_tie_may_be_a_formula_of_several() -> None:
     ],
 )
 def test_what_cannot_be_held_or_started_from(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):  # BadLaw, but for what is no number
+    with pytest.raises(BadLaw, match=message):
         fit("chinchilla", plant(), draws=0, **options)
+
+
+def test_what_is_no_number_cannot_be_held() -> None:
+    with pytest.raises(ValueError, match=r"fixed\['E'\] must be a finite number, got nan"):
+        fit("chinchilla", plant(), draws=0, fixed={"E": math.nan})
+
+
+def test_draws_that_mostly_do_not_settle_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 200 of them: no interval can come of the rest, and the fit says what was asked."""
+
+    def unsettled(*given: Any, **more: Any) -> Iterator[Refits]:
+        for run in refit(*given, **more):
+            yield replace(run, converged=np.arange(len(run.point)) % 3 == 0)
+
+    asked = fit("power_law", plant("power_law"), draws=2000)
+    assert (asked.n_draws, asked.usable) == (2000, True)
+    monkeypatch.setattr("kleiber.fitting.fit.refit", unsettled)
+    found = fit("power_law", plant("power_law"), draws=2000)
+    assert found.status is Status.MAX_EVALUATIONS
+    assert 200 <= found.n_draws <= 700
+    assert any(", of 2000 that were asked for, had not settled" in note for note in found.notes)
 
 
 def test_a_start_replaces_the_search() -> None:

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from kleiber.claim import Estimate
 from kleiber.columns import COLUMNS
-from kleiber.errors import shown
+from kleiber.errors import shown, spelt_out
 from kleiber.fitting.compare import Comparison
 from kleiber.fitting.record import Fit
 from kleiber.planning.plan import Plan
@@ -172,17 +172,10 @@ def show_list(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
 def say(console: Console, text: str | Text) -> None:
     """One line, which the terminal itself may wrap; what could steer the terminal is spelt out."""
     if isinstance(text, str):
-        text = printable(text)
-    elif not printable(text.plain) == text.plain:
-        text = Text(printable(text.plain))
+        text = spelt_out(text, "\n\t")
+    elif (plain := spelt_out(text.plain, "\n\t")) != text.plain:
+        text = Text(plain)
     console.print(text, soft_wrap=True, markup=False)
-
-
-def printable(text: str) -> str:
-    """Text with its control characters spelt out (line ends and tabs stay)."""
-    if text.isprintable():
-        return text
-    return "".join(x if x.isprintable() or x in "\n\t" else repr(x)[1:-1] for x in text)
 
 
 def say_notes(console: Console, notes: Iterable[str]) -> None:
@@ -219,13 +212,13 @@ def _grid(*titles: str) -> Table:
     """An empty grid of cells that are never wrapped."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for title in titles:
-        grid.add_column(Text(printable(title)), no_wrap=True)
+        grid.add_column(Text(spelt_out(title)), no_wrap=True)
     return grid
 
 
 def _add(grid: Table, *cells: str) -> None:
     """A row of cells, in which nothing is markup."""
-    grid.add_row(*(Text(printable(cell)) for cell in cells))
+    grid.add_row(*(Text(spelt_out(cell, "\n\t")) for cell in cells))
 
 
 def width_of(console: Console, grid: Table) -> int:
