@@ -151,14 +151,14 @@ def read_parquet(file: Path) -> pl.DataFrame:
         try:
             fields = pl.scan_parquet(file)
             width = len(fields.collect_schema())
-            check_memory(file, 8 * width * fields.select(pl.len()).collect().item())
+            refuse_beyond_memory(file, 8 * width * fields.select(pl.len()).collect().item())
             handle.seek(0)
             return pl.read_parquet(handle, memory_map=False)
         except POLARS_FAILURES as error:
             raise BadTable(f"{named(file)} is a damaged Parquet file: {reason(error)}.") from error
 
 
-def check_memory(file: Path, bytes_needed: int) -> None:
+def refuse_beyond_memory(file: Path, bytes_needed: int) -> None:
     """BadTable for a file that says it holds more numbers than half of the memory has room for."""
     if bytes_needed > machine_memory() / 2:
         raise BadTable(
@@ -172,7 +172,7 @@ def read_npz(file: Path) -> pl.DataFrame:
     arrays: dict[str, np.ndarray] = {}
     try:
         with file.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
-            check_memory(file, sum(item.file_size for item in archive.zip.infolist()))
+            refuse_beyond_memory(file, sum(item.file_size for item in archive.zip.infolist()))
             for name in archive.files:
                 arrays[name] = np.asarray(archive[name])
     except BadTable:
