@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -467,8 +468,8 @@ def test_a_file_with_a_label_that_is_none_is_left_out(filled: Folder, case: str)
 
 def listen(path: Path) -> None:
     """Leave a socket of that name."""
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(os.path.relpath(path))  # a name of a hundred bytes is too long for it
+    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):
+        made.bind(path.name)  # by its name alone: a path of a hundred bytes is too long for it
 
 
 ODD: dict[str, Callable[[Path], object]] = {  # what may have a file's name and is none
