@@ -21,7 +21,8 @@ import kleiber
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import minimise
 from kleiber.fitting.judge.inspection import inspect_fit
-from kleiber.fitting.posing import Settings, pose_table
+from kleiber.fitting.options import Options
+from kleiber.fitting.posing import pose_table
 
 NOISES = {"least squares": Noise("log"), "Huber 1e-3": Noise("log", delta=1e-3)}
 CHINCHILLA = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
@@ -99,7 +100,7 @@ def inspect_sound(cell: Sound, noise: Noise, seed: int) -> bool:
     """Whether a sound table raises an alarm. The descent starts at the truth."""
     rng = np.random.default_rng([seed, zlib.crc32(str(cell).encode())])
     frame, law = plant_sound(cell, rng), kleiber.laws.catalogue()[cell.law]
-    ask = Settings("loss", noise, 0, 0.95, None, None, {}, {}, None, 0)
+    ask = Options(noise=noise, draws=0)
     problem, _ = pose_table(law, frame, ask)
     truth = np.array([[TRUTH[cell.law][name] for name in law.params]])
     point = minimise(problem, problem.inner(truth), problem.weights[None])[0].point[0]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kleiber.fitting.fit import fit
     from kleiber.fitting.groups import GroupFit, GroupFits, fit_groups
     from kleiber.fitting.judge.status import Status
+    from kleiber.fitting.options import Options
     from kleiber.fitting.prediction import Prediction, predict
     from kleiber.fitting.record import Fit
     from kleiber.fitting.saved import load, save
@@ -55,6 +56,7 @@ __all__ = [
     "Noise",
     "NormForecast",
     "NotConverged",
+    "Options",
     "Plan",
     "Prediction",
     "Status",
@@ -111,6 +113,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "Noise": "fitting.engine.noise",
     "NormForecast": "systems.implicit_bias.forecast",
     "NotConverged": "errors",
+    "Options": "fitting.options",
     "Plan": "planning.plan",
     "Prediction": "fitting.prediction",
     "Status": "fitting.judge.status",

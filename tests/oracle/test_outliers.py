@@ -15,14 +15,15 @@ from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.engine.search import finish, search
 from kleiber.fitting.engine.starts import start_ranges
 from kleiber.fitting.fit import fit
-from kleiber.fitting.posing import Settings, pose_table
+from kleiber.fitting.options import Options
+from kleiber.fitting.posing import pose_table
 from kleiber.law import Law
 
 ROBUST = [Noise("log", 1e-3), Noise("log", dof=4.0)]
 
 
 def posed(law: Law, table: pl.DataFrame, noise: Noise) -> Problem:
-    ask = Settings("loss", noise, 0, 0.95, None, None, {}, {}, None, 0)
+    ask = Options(noise=noise, draws=0)
     return pose_table(law, table, ask)[0]
 
 

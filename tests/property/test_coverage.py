@@ -16,7 +16,7 @@ import pytest
 from kleiber import laws
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import minimise, pose, residuals
-from kleiber.fitting.posing import Settings
+from kleiber.fitting.options import Options
 from kleiber.fitting.spread.bootstrap import refit
 from kleiber.fitting.spread.intervals import draws_level, percentile_interval
 from kleiber.fitting.spread.wild import find_moves, measure_moments, slopes_of, stretch_residuals
@@ -74,7 +74,7 @@ def cover(law: Law, noise: Noise, made: Planted, seed: int) -> dict[str, bool]:
     problem = pose(law, noise, dict(made.columns), made.y, np.ones(rows))
     truth = problem.inner(np.array([[TRUTH[law.name][name] for name in law.params]]))
     u = minimise(problem, truth, problem.weights[None])[0].point[0]
-    ask = Settings("loss", noise, DRAWS, 0.95, None, None, {}, {}, None, seed)
+    ask = Options(noise=noise, draws=DRAWS, seed=seed)
     rng = np.random.default_rng([seed, 1])
     runs = refit(problem, u[None], 1.0, draws=DRAWS, groups=made.groups, rng=rng, wild=ask.wild)
     theta = np.concatenate([problem.outer(run.point) for run in runs])

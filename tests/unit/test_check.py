@@ -7,6 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from kleiber.cli import check as command
 from kleiber.cli import main
 from kleiber.systems import papers
 from kleiber.systems.keeping import source_digest
-from kleiber.systems.papers import Paper, catalogue, check, find
+from kleiber.systems.papers import Paper, catalogue, check, each_verdict, find
 
 Counter = dict[str, int]
 
@@ -121,11 +122,11 @@ def test_the_digest_follows_imports() -> None:
     assert source_digest("numpy") == source_digest("")
 
 
-def test_progress_is_told_of_each_claim_twice() -> None:
-    told: list[tuple[str, str, bool]] = []
+def test_progress_is_told_of_each_claim() -> None:
+    told: list[tuple[int, int, str]] = []
     paper = paper_of(counted({}, "first"), counted({}, "second"))
-    check(paper, progress=lambda name, item, done: told.append((name, item.says, done is None)))
-    assert told == [("made_up", s, begun) for s in ("first", "second") for begun in (True, False)]
+    check(paper, progress=lambda *seen: told.append(seen))
+    assert told == [(0, 2, "first"), (1, 2, "second")]
 
 
 @pytest.mark.parametrize(
@@ -232,8 +233,7 @@ def test_the_live_table_shows_what_is_being_computed(monkeypatch: pytest.MonkeyP
 
     screen = StringIO()
     console = Console(file=screen, force_terminal=True, width=120, height=40)
-    monkeypatch.setattr(command, "people", lambda *, aside: console)
-    with command._watched() as progress:
-        check(SOUND, progress=progress)
+    done = command._watch(partial(each_verdict, SOUND), console)
+    assert [item.says for item in done] == [claim.says for claim in SOUND.claims]
     assert "it is one" in screen.getvalue()
     assert "..." in screen.getvalue()

@@ -16,9 +16,9 @@ from rich.console import Console
 
 import kleiber
 from kleiber.cli import main
-from kleiber.cli.sweep import clock, counts, progress_bar
+from kleiber.cli.bars import watch
 from kleiber.sweeps.grid import read_sweep
-from kleiber.sweeps.run import Progress
+from kleiber.sweeps.state import State, clock, counts, remarks
 from kleiber.sweeps.store import Failure, Folder
 
 pytest.importorskip("torch", reason="trains networks")
@@ -267,17 +267,19 @@ def test_train_sets_aside_what_has_the_name_of_its_run(
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     text = StringIO()
-    with progress_bar(Console(file=text, force_terminal=True, width=100)) as show:
-        assert show is not None
-        show(Progress(9, 2, 4, running=2, failed=1, diverged=1, seconds=3, left=245.0))
+    state = State(9, 2, 4, running=2, failed=1, diverged=1, seconds=3, left=245.0)
+    with watch(Console(file=text, force_terminal=True, width=100), stages=False) as show:
+        show(5, 9, remarks(state))
     assert "5/9" in text.getvalue()
-    assert "2 running, 1 failed, 1 diverged, about 4:05 left" in text.getvalue()
-    with progress_bar(Console(file=text, force_terminal=False)) as show:
-        assert show is None
+    assert "(2 found), 2 running, 1 failed, 1 diverged, about 4:05 left" in text.getvalue()
+    text = StringIO()
+    with watch(Console(file=text, force_terminal=False)) as show:
+        show(5, 9, "refits")
+    assert text.getvalue() == ""
 
 
 def test_counts_and_times_in_words() -> None:
-    assert counts(Progress(3, 1, 2, running=1)) == "2 of 3 runs finished (1 found), 1 running"
+    assert counts(State(3, 1, 2, running=1)) == "2 of 3 runs finished (1 found), 1 running"
     assert [clock(s) for s in (0.04, 59.94, 61, 3661)] == ["0.0 s", "59.9 s", "1:01", "1:01:01"]
 
 

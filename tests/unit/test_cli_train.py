@@ -103,7 +103,7 @@ def test_a_killed_run_goes_on(run: Callable[..., Said], monkeypatch: pytest.Monk
     undisturbed = plain_train(spec)
 
     def killed(*args: Any, progress: Any = None, **named: Any) -> pl.DataFrame:
-        def stop(done: int, total: int) -> None:
+        def stop(done: int, total: int, note: str) -> None:
             if done > 20:
                 raise KeyboardInterrupt
 

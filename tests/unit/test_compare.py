@@ -18,12 +18,13 @@ from kleiber import laws
 from kleiber.errors import BadFormula, BadLaw, BadTable
 from kleiber.fitting import origins as module
 from kleiber.fitting import ratios
-from kleiber.fitting.compare import Comparison, compare, compare_steps, describe_comparison
+from kleiber.fitting.compare import Comparison, compare, describe_comparison
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.fit import fit
-from kleiber.fitting.origins import Errors, Step, choose_origins
-from kleiber.fitting.posing import Settings, pose_table
+from kleiber.fitting.options import Options
+from kleiber.fitting.origins import Errors, choose_origins
+from kleiber.fitting.posing import pose_table
 from kleiber.law import Law, positive, real
 from kleiber.laws import find
 
@@ -211,7 +212,7 @@ def test_tables_without_noise() -> None:
 # Ratios
 
 
-ASKED = Settings("loss", LEAST, 100, 0.95, None, None, {}, {}, None, 0)
+ASKED = Options(noise=LEAST, draws=100)
 
 
 @cache
@@ -303,22 +304,13 @@ def test_few_rows_before_an_origin_widen_the_interval() -> None:
 
 def test_steps_count_what_is_done() -> None:
     """The first comes before any fit, and counts rise to their totals."""
-    steps = compare_steps(
-        [FLOOR, NO_FLOOR], floored(), beyond="n", noise=LEAST, origins=[20.0, 60.0], draws=30
-    )
-    seen: list[Step] = []
-    while True:
-        try:
-            seen.append(next(steps))
-        except StopIteration as end:
-            made = end.value
-            break
-    assert seen[0] == Step("searches", 0, 4)
-    searches, refits = ([x for x in seen if x.stage == name] for name in ("searches", "refits"))
-    assert [x.done for x in searches] == [0, 1, 2, 3, 4]
-    assert [x.done for x in refits] == [30, 60, 90, 120]
-    assert {x.total for x in refits} == {120}
+    seen: list[tuple[int, int, str]] = []
     asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "origins": [20.0, 60.0], "draws": 30}
+    made = compare([FLOOR, NO_FLOOR], floored(), **asked, progress=lambda *told: seen.append(told))
+    assert seen == [
+        *((k, 4, "searches") for k in range(5)),
+        *((done, 120, "refits") for done in (30, 60, 90, 120)),
+    ]
     assert made == compare([FLOOR, NO_FLOOR], floored(), **asked)
 
 

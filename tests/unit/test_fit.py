@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,15 +18,16 @@ from scipy import optimize, stats
 from kleiber import laws
 from kleiber.errors import BadLaw, BadTable
 from kleiber.fitting.engine.noise import Noise
-from kleiber.fitting.fit import fit, fit_steps
+from kleiber.fitting.fit import fit
 from kleiber.fitting.judge.status import Status
+from kleiber.fitting.options import Options, choose_options
 from kleiber.fitting.outcome import solve
-from kleiber.fitting.posing import Settings
 from kleiber.fitting.record import Fit
 from kleiber.fitting.spread.bootstrap import Refits, refit, resample_weights
 from kleiber.fitting.spread.wild import normal_factors, stretch_residuals
 from kleiber.law import Law, positive, real
 from kleiber.maths.seeds import stream
+from kleiber.progress import check_progress
 from kleiber.table import digest, read_table
 
 HOFFMANN = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
@@ -346,7 +349,7 @@ def test_student_noise_is_the_maximum_of_its_likelihood() -> None:
     assert found.objective == pytest.approx(known.fun, abs=1e-8)
     wanted = {"E": np.exp(known.x[0]), "A": np.exp(known.x[1]), "alpha": known.x[2]}
     close(found.params, wanted, rtol=1e-5)
-    ask = Settings("loss", noise, 0, 0.95, None, None, {}, {}, None, 0)
+    ask = Options(noise=noise, draws=0)
     solved = solve(laws.power_law_floor, pl.DataFrame(table), ask)
     assert solved.best.scale == pytest.approx(np.exp(known.x[3]), rel=1e-5)
     assert solved.best.scale == pytest.approx(0.02, rel=0.35)
@@ -381,7 +384,7 @@ def test_draws_are_true_refits() -> None:
 
 def test_wild_draws_are_true_refits() -> None:
     """Of tables whose residuals are the fit's own, stretched for leverage, times random factors."""
-    table, ask = cubes(), Settings("loss", LEAST, 8, 0.95, None, None, {}, {}, None, 5)
+    table, ask = cubes(), Options(noise=LEAST, draws=8, seed=5)
     found = fit("power_law_floor", table, draws=8, seed=5, noise=LEAST)
     assert found.resample == "wild"
     solved = solve(laws.power_law_floor, pl.DataFrame(table), ask)
@@ -486,12 +489,38 @@ def test_groups_may_be_of_any_kind(kind: Any) -> None:
 
 
 def test_progress_is_told_while_drawing() -> None:
-    steps = fit_steps("power_law_floor", cubes(), draws=1200)
-    seen = list(iter(lambda: next(steps, None), None))
-    assert [item.total for item in seen] == [1200] * len(seen)
+    seen: list[tuple[int, int, str]] = []
+    fit("power_law_floor", cubes(), draws=1200, progress=lambda *told: seen.append(told))
+    assert {(total, note) for _, total, note in seen} == {(1200, "refits")}
     assert len(seen) > 1
-    assert [item.done for item in seen] == sorted({item.done for item in seen})
-    assert seen[-1].done == 1200
+    assert [done for done, _, _ in seen] == sorted({done for done, _, _ in seen})
+    assert seen[-1][0] == 1200
+
+
+def test_what_progress_raises_ends_the_fit() -> None:
+    def stop(done: int, total: int, note: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit("power_law_floor", cubes(), draws=8, progress=stop)
+
+
+def test_the_example_of_the_docstring_runs() -> None:
+    module = importlib.import_module("kleiber.fitting.fit")
+    assert doctest.testmod(module) == (0, 5)
+
+
+def test_options_are_one_record_that_keywords_change() -> None:
+    asked = Options(draws=0, seed=3)
+    found = fit("power_law_floor", cubes(), asked, fixed={"E": 1.0}, noise=None)
+    assert found.options == Options(draws=0, seed=3, fixed={"E": 1.0})
+    assert fit("power_law_floor", cubes(), found.options).params == found.params
+    with pytest.raises(ValueError, match=r"has no keyword 'targets'.*Did you mean 'target'"):
+        fit("power_law_floor", cubes(), targets="loss")
+    with pytest.raises(ValueError, match=r"value of options must be a kleiber\.Options or None"):
+        choose_options("fit", {"draws": 0}, {})
+    with pytest.raises(ValueError, match="value of progress must be a function of done, total"):
+        check_progress(3)
 
 
 # How a fit ends

@@ -41,10 +41,10 @@ def made() -> GroupFits:
 def test_groups_stand_in_numerical_order(made: GroupFits) -> None:
     assert [item.value for item in made.fits] == [9, 10, 11, 100]
     texts = plant().with_columns(pl.col("task").cast(pl.String))
-    found = fit_groups("power_law", texts, group="task", **OPTIONS | {"draws": 0})
+    found = fit_groups("power_law", texts, group="task", **dict[str, Any](OPTIONS, draws=0))
     assert [item.value for item in found.fits] == ["9", "10", "11", "100"]
     words = texts.with_columns(task=pl.lit("b") + pl.col("task"))
-    found = fit_groups("power_law", words, group="task", **OPTIONS | {"draws": 0})
+    found = fit_groups("power_law", words, group="task", **dict[str, Any](OPTIONS, draws=0))
     assert [item.value for item in found.fits] == ["b10", "b100", "b11", "b9"]
 
 

@@ -301,7 +301,7 @@ def test_a_killed_run_continues_bit_for_bit(
     stops = [0.3 * total, 0.6 * total, 0.9 * total]
     while stops:
 
-        def kill(done: int, of: int, at: float = stops.pop(0)) -> None:
+        def kill(done: int, of: int, note: str, at: float = stops.pop(0)) -> None:
             assert of == run.steps * len(seed_groups(run))
             if done >= at * of / total:
                 raise KeyboardInterrupt
@@ -385,7 +385,7 @@ def after_two(call: Any) -> Any:
     """Nothing twice, then the call."""
     seen: list[int] = []
 
-    def tell(done: int, of: int) -> None:
+    def tell(done: int, of: int, note: str) -> None:
         seen.append(done)
         if len(seen) > 2:
             call(done, of)

@@ -230,16 +230,16 @@ def test_student_noise_is_a_likelihood_already() -> None:
 
 def test_a_prior_is_stated_in_notes_and_document(tmp_path: Path) -> None:
     table = scattered()
-    assert fit(line, table, noise=PLAIN, draws=0).priors == {}
+    assert fit(line, table, noise=PLAIN, draws=0).options.priors == {}
     found = fit(line, table, noise=PLAIN, draws=50, priors={"b": (1.9, 0.25)})
     assert any("prior on b: 1.9, spread 0.25" in note for note in found.notes)
-    assert found.priors == {"b": (1.9, 0.25)}
+    assert found.options.priors == {"b": (1.9, 0.25)}
     assert describe(found)["priors"] == {"b": [1.9, 0.25]}
     formula = fit("a + b*x", table, noise=PLAIN, draws=50, priors={"b": (1.9, 0.25)})
     save(formula, tmp_path / "fit.json")
     assert json.loads((tmp_path / "fit.json").read_text())["priors"] == {"b": [1.9, 0.25]}
     again = load(tmp_path / "fit.json")
-    assert again.priors == {"b": (1.9, 0.25)}
+    assert again.options.priors == {"b": (1.9, 0.25)}
     assert any("prior on b" in note for note in again.notes)
 
 

@@ -22,7 +22,6 @@ import pytest
 from kleiber.errors import BadExperiment, BadTable
 from kleiber.experiment import Experiment
 from kleiber.sweeps.run import (
-    Progress,
     Swept,
     carry_out,
     check_executor,
@@ -73,20 +72,21 @@ def test_what_has_finished_is_not_made_again(store: Folder, log: Path) -> None:
     assert sorted(starts(log)) == [spec.key() for spec in GOOD[:4]]
     done = made(store, [*GOOD, *GOOD])
     assert sorted(starts(log)) == [spec.key() for spec in GOOD]
-    assert (done.progress.total, done.progress.found, done.progress.finished) == (6, 4, 6)
+    assert (done.state.total, done.state.found, done.state.finished) == (6, 4, 6)
 
 
 def test_progress_is_told(store: Folder) -> None:
-    told: list[Progress] = []
-    made(store, progress=told.append)
-    assert told[0].running == told[-1].running == 0
-    assert max(state.running for state in told) == 1
-    assert [state.finished for state in told] == sorted(state.finished for state in told)
-    last = told[-1]
+    told: list[tuple[int, int, str]] = []
+    done = made(store, progress=lambda *seen: told.append(seen))
+    assert told[0] == (0, 9, "")
+    assert told[-1] == (9, 9, "2 failed, 1 diverged")
+    assert {note.split(" running")[0] for _, _, note in told if "running" in note} == {"1"}
+    ended = [ended for ended, _, _ in told]
+    assert ended == sorted(ended)
+    assert all(" left" in note for ended, total, note in told if 0 < ended < total)
+    last = done.state
     assert (last.finished, last.failed, last.diverged, last.lost) == (7, 2, 1, 0)
-    assert told[0].left is None
     assert last.left == 0
-    assert all(state.left is not None for state in told if state.finished + state.failed)
 
 
 HOPELESS = {
@@ -104,7 +104,7 @@ def test_what_cannot_be_made_or_kept_fails_that_run_alone(
 ) -> None:
     specs = [GOOD[0], *(Fake(9, do) for do in HOPELESS), GOOD[1]]
     done = made(store, specs, workers=workers)
-    assert (done.progress.finished, done.progress.failed, done.progress.lost) == (2, 5, 0)
+    assert (done.state.finished, done.state.failed, done.state.lost) == (2, 5, 0)
     for do, sentence in HOPELESS.items():
         assert re.fullmatch(sentence, done.failures[Fake(9, do).key()].error)
     assert store.failures() == done.failures
@@ -154,7 +154,7 @@ def test_a_failing_run_is_recorded_and_the_rest_goes_on(store: Folder, log: Path
     assert "must return a polars table" in done.failures["fake-nothing-0009"].error
     begun = len(starts(log))
     again = made(store)
-    assert again.progress.failed == 2
+    assert again.state.failed == 2
     assert again.failures == done.failures
     assert len(starts(log)) == begun
 
@@ -214,7 +214,7 @@ def test_workers_make_the_same_files(
 ) -> None:
     specs = [*MIXED, Fake(10, "die"), Fake(11, "print")]
     done = made(store, specs, workers=2)
-    assert (done.progress.finished, done.progress.failed, done.progress.lost) == (8, 3, 1)
+    assert (done.state.finished, done.state.failed, done.state.lost) == (8, 3, 1)
     assert done.failures["fake-die-0010"].error == "the worker died 3 times (signal 9)"
     assert files(store.path) == undisturbed([*MIXED, Fake(11, "print")])
     assert capfd.readouterr().out.count("noise") == 1  # of the undisturbed sweep in this process
@@ -274,7 +274,7 @@ def test_any_executor_makes_the_same_files(
 ) -> None:
     with kind() as executor:
         done = made(store, executor=executor)
-    assert (done.progress.finished, done.progress.failed) == (7, 2)
+    assert (done.state.finished, done.state.failed) == (7, 2)
     assert files(store.path) == undisturbed(MIXED)
 
 
@@ -285,7 +285,7 @@ def test_an_executor_that_breaks_loses_nothing_finished(store: Folder, log: Path
         made(store, specs, executor=executor)
     kept = store.finished()
     log.unlink()
-    assert made(store, GOOD).progress.found == len(kept)
+    assert made(store, GOOD).state.found == len(kept)
     assert sorted([*starts(log), *kept]) == [spec.key() for spec in GOOD]
 
 
@@ -295,7 +295,7 @@ def test_without_locks_a_warning_says_so(store: Folder, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with pytest.warns(UserWarning, match="no file locks here: do not start two sweeps"):
-        assert made(store, GOOD).progress.finished == 6
+        assert made(store, GOOD).state.finished == 6
 
 
 def test_a_run_that_another_sweep_finishes_is_waited_for(store: Folder, log: Path) -> None:
@@ -304,13 +304,13 @@ def test_a_run_that_another_sweep_finishes_is_waited_for(store: Folder, log: Pat
     table = fake_run(GOOD[2])
     log.unlink()
 
-    def tell(state: Progress) -> None:
-        if state.elsewhere and not store.holds(GOOD[2].key()):
+    def tell(ended: int, total: int, note: str) -> None:
+        if "elsewhere" in note and not store.holds(GOOD[2].key()):
             store.keep(GOOD[2], table)
             release()
 
     done = made(store, GOOD, progress=tell)
-    assert (done.progress.finished, done.progress.elsewhere) == (6, 0)
+    assert (done.state.finished, done.state.elsewhere) == (6, 0)
     assert GOOD[2].key() not in starts(log)
 
 
@@ -320,8 +320,8 @@ def test_a_run_that_fails_in_another_sweep_is_not_made_here(store: Folder, log: 
     assert release is not None
     made_there = Failure(spec.key(), "it failed there", when=5.0)
 
-    def tell(state: Progress) -> None:
-        if state.elsewhere and not store.failures():
+    def tell(ended: int, total: int, note: str) -> None:
+        if "elsewhere" in note and not store.failures():
             store.record(made_there)
             release()
 
@@ -334,24 +334,24 @@ def test_a_run_that_another_sweep_drops_is_made_here(store: Folder, log: Path) -
     release = store.claim(GOOD[2].key())
     assert release is not None
 
-    def tell(state: Progress) -> None:
-        if state.elsewhere and state.finished == 5:
+    def tell(ended: int, total: int, note: str) -> None:
+        if "elsewhere" in note and ended == 5:
             release()
 
-    assert made(store, GOOD, progress=tell).progress.finished == 6
+    assert made(store, GOOD, progress=tell).state.finished == 6
     assert starts(log)[-1] == GOOD[2].key()
 
 
 def test_claims_are_given_back_however_a_sweep_ends(store: Folder) -> None:
-    def interrupt(state: Progress) -> None:
-        if state.finished == 3:
+    def interrupt(ended: int, total: int, note: str) -> None:
+        if ended == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         made(store, GOOD, progress=interrupt)
     assert list((store.path / ".claims").iterdir()) == []
     assert len(store.finished()) == 3
-    assert made(store, GOOD).progress.found == 3
+    assert made(store, GOOD).state.found == 3
 
 
 def test_workers_that_are_killed_as_they_start_are_replaced(
@@ -368,7 +368,7 @@ def test_workers_that_are_killed_as_they_start_are_replaced(
                 raise BrokenPipeError
 
     monkeypatch.setattr(SpawnProcess, "start", start_or_die)
-    assert made(store, GOOD, workers=1).progress.finished == 6
+    assert made(store, GOOD, workers=1).state.finished == 6
 
 
 def test_workers_that_never_start_end_the_sweep(

@@ -205,7 +205,7 @@ def test_a_read_only_store_ends_a_sweep_before_any_run(small_disk: Path, log: Pa
     with pytest.raises(OSError, match=r"Cannot write into the store .*Read-only"):
         carry_out([Fake(0), Fake(1)], store, run=fake_run)
     assert not log.exists()
-    assert carry_out([Fake(0)], store, run=fake_run).progress.finished == 1
+    assert carry_out([Fake(0)], store, run=fake_run).state.finished == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write")
@@ -236,7 +236,7 @@ if __name__ == "__main__":
     specs = [Fake(n, seconds=0.2) for n in range(20)] + [Fake(90, "fail")]
     with dask_executor("local", 2) as executor:
         done = carry_out(specs, Folder(Path({store!r})), executor, run=fake_run)
-    print("ended", done.progress.finished, done.progress.failed, done.progress.lost)
+    print("ended", done.state.finished, done.state.failed, done.state.lost)
 """
 
 

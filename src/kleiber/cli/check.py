@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.live import Live
 
-from kleiber.claim import Claim, Verdict, describe_verdict
+from kleiber.claim import Verdict, describe_verdict
 from kleiber.cli.options import AsJson, as_text, people, writable
 from kleiber.errors import BadTable
 from kleiber.files import land
 from kleiber.reports.verdicts import show_verdicts, verdict_grid, verdicts_page
-from kleiber.systems.papers import Progress, check
+from kleiber.systems.papers import each_verdict
 
 ROWS = 6  # lines of the terminal for each claim in view
 
@@ -42,8 +43,8 @@ def check_command(
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise BadTable(f"a report is an .html file, got {str(out)!r}")
     writable(out)
-    with _watched() as progress:
-        verdicts = check(*papers or (), scale=scale, seed=seed, keep=keep, progress=progress)
+    each = partial(each_verdict, *papers or (), scale=scale, seed=seed, keep=keep)
+    verdicts = _watch(each, people(aside=True))
     if out is not None:
         with land(out) as temporary:
             temporary.write_text(verdicts_page(verdicts, scale, seed), encoding="utf-8")
@@ -55,25 +56,18 @@ def check_command(
         raise typer.Exit(1)
 
 
-@contextlib.contextmanager
-def _watched() -> Generator[Progress | None]:
-    """Progress as a live table on stderr while the block runs, where that is a terminal."""
-    console = people(aside=True)
+def _watch(verdicts: Callable[..., Iterator[Verdict]], console: Console) -> list[Verdict]:
+    """All verdicts; on a terminal the last ones, and the claim being computed, stand in a live
+    table meanwhile."""
     if not console.is_terminal:
-        yield None
-        return
+        return list(verdicts())
     done: list[Verdict] = []
     with Live(console=console, transient=True, auto_refresh=False) as live:
-        yield _follow(done, live, lambda: max(2, console.height // ROWS))
 
+        def begin(_: int, __: int, says: str, /) -> None:
+            shown = done[-max(2, console.height // ROWS) :]
+            live.update(verdict_grid(shown, says), refresh=True)
 
-def _follow(done: list[Verdict], live: Live, room: Callable[[], int]) -> Progress:
-    """Show the last verdicts and the claim being computed, each time either changes."""
-
-    def follow(_: str, claim: Claim, verdict: Verdict | None) -> None:
-        if verdict is not None:
+        for verdict in verdicts(progress=begin):
             done.append(verdict)
-        running = claim if verdict is None else None
-        live.update(verdict_grid(done[-room() :], running), refresh=True)
-
-    return follow
+    return done

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
+from kleiber.cli.bars import watch
 from kleiber.cli.options import AsJson, as_text, people, writable
 from kleiber.data.fetch import fetch, find
 from kleiber.data.runs import load_runs
@@ -16,23 +16,6 @@ from kleiber.errors import BadTable
 from kleiber.formats import check_suffix
 from kleiber.reports.grids import say
 from kleiber.table import write_table
-
-
-class Bar:
-    """One bar of downloaded bytes for each file, as pooch tells of them."""
-
-    def __init__(self, bars: Progress) -> None:
-        self.bars, self.task, self.total = bars, bars.add_task("download", visible=False), 0
-
-    def update(self, count: int, /) -> None:
-        self.bars.update(self.task, advance=count, total=self.total, visible=True)
-
-    def reset(self) -> None:  # pooch then says the total once more, to fill the bar
-        self.bars.reset(self.task, total=self.total)
-
-    def close(self) -> None:
-        self.task = self.bars.add_task("download", visible=False)
-
 
 data = typer.Typer(no_args_is_help=True)
 
@@ -57,8 +40,8 @@ def fetch_command(
     source = find(name)
     if out is not None and source.kind != "table":
         raise BadTable(f"{name} holds {source.kind}, no table that -o could write")
-    with Progress(console=people(aside=True), disable=not sys.stderr.isatty()) as bars:
-        paths = fetch(name, progress=Bar(bars))
+    with watch(people(aside=True), sizes=True) as progress:
+        paths = fetch(name, progress=progress)
     if out is not None:
         table = load_runs(name)
         write_table(table, out)

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
+from kleiber.cli.bars import watch
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -36,9 +28,8 @@ from kleiber.cli.options import (
     read_pairs,
 )
 from kleiber.errors import BadPlan, BadTable
-from kleiber.fitting.compare import DRAWS, Comparison, compare_steps, describe_comparison
+from kleiber.fitting.compare import DRAWS, compare, describe_comparison
 from kleiber.fitting.judge.status import Status
-from kleiber.fitting.origins import Step
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load
 from kleiber.planning.cost import find_cost
@@ -79,41 +70,24 @@ def compare_command(
     """Rank laws by how well they extrapolate; 'cannot tell' where they cannot be told apart."""
     frame = read_frame(table, rename, where, derive, None, [target] * skip_missing)
     column, equals, cuts = beyond.partition("=")
-    steps = compare_steps(
-        laws,
-        frame,
-        beyond=column.strip(),
-        target=target,
-        noise=read_noise(huber, least_squares, None, linear),
-        origins=[read_number(cut, "beyond") for cut in cuts.split(",")] if equals else None,
-        by=by,
-        draws=draws,
-        level=level,
-        seed=seed,
-    )
-    made = _watch(steps)
+    with watch(people(aside=True)) as progress:
+        made = compare(
+            laws,
+            frame,
+            beyond=column.strip(),
+            target=target,
+            noise=read_noise(huber, least_squares, None, linear),
+            origins=[read_number(cut, "beyond") for cut in cuts.split(",")] if equals else None,
+            by=by,
+            draws=draws,
+            level=level,
+            seed=seed,
+            progress=progress,
+        )
     if as_json:
         sys.stdout.write(as_text(describe_comparison(made)))
     else:
         show_comparison(people(), made)
-
-
-def _watch(steps: Generator[Step, None, Comparison]) -> Comparison:
-    """Run a comparison to its end; a person who watches sees counts and the time left."""
-    quiet = not sys.stderr.isatty()
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    aside = people(aside=True)
-    bar = Progress(*columns, TimeRemainingColumn(), console=aside, transient=True, disable=quiet)
-    tasks: dict[str, TaskID] = {}
-    with bar:
-        while True:
-            try:
-                seen = next(steps)
-            except StopIteration as end:
-                return end.value
-            if seen.stage not in tasks:
-                tasks[seen.stage] = bar.add_task(seen.stage, total=seen.total)
-            bar.update(tasks[seen.stage], completed=seen.done)
 
 
 def next_command(

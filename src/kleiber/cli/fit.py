@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.progress import MofNCompleteColumn
-from rich.progress import Progress as Bar
 
+from kleiber.cli.bars import watch
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -27,8 +25,9 @@ from kleiber.cli.options import (
     writable,
 )
 from kleiber.errors import BadTable
-from kleiber.fitting.fit import Progress, fit_steps
-from kleiber.fitting.groups import GroupFits, describe_groups, group_steps, save_groups
+from kleiber.fitting.fit import fit
+from kleiber.fitting.groups import GroupFits, describe_groups, fit_groups, save_groups
+from kleiber.fitting.options import Options
 from kleiber.fitting.saved import describe, save
 from kleiber.reports.grids import show_fit
 from kleiber.reports.groups import show_groups
@@ -121,9 +120,12 @@ def fit_command(
         "seed": seed,
     }
     if group is not None:
-        _tell_groups(_watch(group_steps(law, frame, group=group, **asked)), out, as_json)
+        with watch(people(aside=True)) as progress:
+            each = fit_groups(law, frame, Options(**asked), group=group, progress=progress)
+        _tell_groups(each, out, as_json)
         return
-    made = _watch(fit_steps(law, frame, **asked))
+    with watch(people(aside=True)) as progress:
+        made = fit(law, frame, Options(**asked), progress=progress)
     if out is not None:
         save(made, out)
     if plot is not None:
@@ -159,17 +161,3 @@ def _priors(items: list[str] | None) -> dict[str, tuple[float, float]]:
             raise BadTable(f"--prior takes NAME=VALUE:SPREAD, got {name}={text}")
         out[name] = read_number(value, "prior"), read_number(spread, "prior")
     return out
-
-
-def _watch(steps: Generator[Progress, None, T]) -> T:
-    """Run a fit to its end, with a progress bar when a person is watching."""
-    quiet = not sys.stderr.isatty()
-    columns = (*Bar.get_default_columns(), MofNCompleteColumn())
-    with Bar(*columns, console=people(aside=True), transient=True, disable=quiet) as bar:
-        task = bar.add_task("searching", total=None)
-        while True:
-            try:
-                seen = next(steps)
-            except StopIteration as end:
-                return end.value
-            bar.update(task, description="refits", completed=seen.done, total=seen.total)

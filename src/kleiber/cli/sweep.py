@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as Bar
 from rich.text import Text
 
+from kleiber.cli.bars import watch
 from kleiber.cli.options import AsJson, as_text, complain, people
 from kleiber.reports.grids import say
 from kleiber.sweeps.cluster import dask_executor
 from kleiber.sweeps.doors import check_own
-from kleiber.sweeps.run import Progress, Swept, carry_out
+from kleiber.sweeps.run import Swept, carry_out
+from kleiber.sweeps.state import clock, counts
 from kleiber.sweeps.store import Folder
 
 SHOWN = 5  # failures that are named one by one
@@ -57,7 +56,7 @@ def sweep_command(
         check_own(store)
     place = contextlib.nullcontext() if dask is None else dask_executor(dask, workers)
     try:
-        with place as executor, progress_bar(people(aside=True)) as show:
+        with place as executor, watch(people(aside=True), stages=False) as show:
             done = carry_out(
                 specs,
                 store,
@@ -79,7 +78,7 @@ def sweep_command(
 
 def describe_sweep(done: Swept, store: Path) -> dict[str, Any]:
     """How a sweep ended, as JSON."""
-    state = done.progress
+    state = done.state
     failures = [
         {"key": key, "error": item.error, "step": item.step, "lost": item.lost}
         for key, item in done.failures.items()
@@ -99,7 +98,7 @@ def describe_sweep(done: Swept, store: Path) -> dict[str, Any]:
 
 def _report(console: Console, done: Swept, store: Path) -> None:
     """The counts, and the first failures."""
-    state = done.progress
+    state = done.state
     say(console, f"{counts(state)}, {clock(state.seconds)}: {store}")
     for key, failure in list(done.failures.items())[:SHOWN]:
         step = "" if failure.step is None else f" at step {failure.step}"
@@ -111,45 +110,3 @@ def _report(console: Console, done: Swept, store: Path) -> None:
         say(console, f"tracebacks are in {store / 'failed'}; --retry-failed tries them again")
     if state.lost:
         say(console, "runs whose worker died are tried again by the same command")
-
-
-def counts(state: Progress) -> str:
-    """The counts of a sweep in words; what is zero and not to be expected is left out."""
-    found = f" ({state.found} found)" if state.found else ""
-    parts = [f"{state.finished} of {state.total} runs finished{found}"]
-    for name in ("running", "failed", "diverged", "elsewhere"):
-        if number := getattr(state, name):
-            parts.append(f"{number} {name}")
-    return ", ".join(parts)
-
-
-def clock(seconds: float) -> str:
-    """A time as 12.3 s, 4:05 or 3:04:05."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-@contextlib.contextmanager
-def progress_bar(console: Console) -> Generator[Callable[[Progress], None] | None]:
-    """A progress bar on a terminal; nothing elsewhere."""
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def show(state: Progress) -> None:
-            parts = counts(state).split("finished", 1)[1].removeprefix(", ").split(", ")
-            left = [f"about {clock(state.left)} left"] if state.left else []
-            bar.update(
-                task,
-                total=state.total,
-                completed=state.finished + state.failed,
-                description=", ".join(filter(None, [*parts, *left])),
-            )
-
-        yield show

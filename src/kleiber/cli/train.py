@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
+from kleiber.cli.bars import watch
 from kleiber.cli.options import AsJson, as_text, people
 from kleiber.cli.sweep import Adopt
 from kleiber.errors import BadExperiment, reason
@@ -64,7 +63,7 @@ def _train(spec: Experiment, store: Folder, device: str) -> None:
     states = store.path / ".states"
     try:
         states.mkdir(parents=True, exist_ok=True)
-        with _bar(people(aside=True)) as show:
+        with watch(people(aside=True)) as show:
             resume = states / f"{spec.key()}.pt"
             with _memory_plain():
                 table = train(spec, resume=resume, progress=show, device=device)
@@ -124,19 +123,3 @@ def _report(console: Console, document: dict[str, Any]) -> None:
     if document["diverged"]:
         say(console, f"diverged: seeds {', '.join(map(str, document['diverged']))}")
     say(console, document["file"])
-
-
-@contextlib.contextmanager
-def _bar(console: Console) -> Generator[Callable[[int, int], None] | None]:
-    """A progress bar on a terminal; nothing elsewhere."""
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeRemainingColumn())
-    with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("")
-
-        def show(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield show

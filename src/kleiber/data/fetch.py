@@ -14,9 +14,10 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from kleiber.errors import BadTable, nearest, reason
+from kleiber.progress import Progress, check_progress
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,19 @@ class Source:
     files: Mapping[str, File]
 
 
-@runtime_checkable
-class Progress(Protocol):
-    """What pooch tells of a download: it sets ``total`` and calls the rest."""
+class _Bytes:
+    """Progress in the form that pooch tells of a download: it sets ``total`` and calls the rest."""
 
-    total: int
+    def __init__(self, progress: Progress, name: str) -> None:
+        self.progress, self.name, self.total, self.done = progress, name, 0, 0
 
-    def update(self, count: int, /) -> None: ...
-    def reset(self) -> None: ...
+    def update(self, count: int, /) -> None:
+        self.done += count
+        self.progress(self.done, self.total, self.name)
+
+    def reset(self) -> None:  # pooch then says the total once more
+        self.done = 0
+
     def close(self) -> None: ...
 
 
@@ -100,12 +106,11 @@ def fetch(name: str, *, progress: Progress | None = None) -> dict[str, Path]:
 
     Looks in $KLEIBER_DATA first, then among earlier downloads. Raises BadTable for an unknown name
     and FileNotFoundError, which says what to put where, when a file cannot be had. ``progress``
-    is told of the bytes that have come.
+    is called with (bytes done, bytes in all, name of the file).
     """
-    source = find(name)
+    source, heard = find(name), check_progress(progress)
     return {
-        role: local(file) or _download(source, file, progress)
-        for role, file in source.files.items()
+        role: local(file) or _download(source, file, heard) for role, file in source.files.items()
     }
 
 
@@ -120,7 +125,7 @@ def local(file: File) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def _download(source: Source, file: File, progress: Progress | None) -> Path:
+def _download(source: Source, file: File, progress: Progress) -> Path:
     if not file.url:
         raise FileNotFoundError(
             f"{source.name} cannot be downloaded in this form: put {file.path} into the folder "
@@ -136,7 +141,7 @@ def _download(source: Source, file: File, progress: Progress | None) -> Path:
             known_hash=file.checksum or None,
             fname=place.name,
             path=Path(pooch.os_cache("kleiber")) / place.parent,
-            downloader=pooch.HTTPDownloader(progressbar=progress or False, timeout=30),
+            downloader=pooch.HTTPDownloader(progressbar=_Bytes(progress, place.name), timeout=30),
         )
     except ValueError as error:  # how pooch says that the checksum differs
         raise FileNotFoundError(

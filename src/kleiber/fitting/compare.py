@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -23,19 +23,19 @@ from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.engine.search import search
 from kleiber.fitting.engine.starts import start_ranges
+from kleiber.fitting.options import Options
 from kleiber.fitting.origins import (
-    Step,
     choose_origins,
     count_units,
     measure_errors,
     plain_target,
 )
 from kleiber.fitting.outcome import FEW_GROUPS
-from kleiber.fitting.posing import Settings, number_groups, pose_table
+from kleiber.fitting.posing import number_groups, pose_table
 from kleiber.fitting.ratios import Trial, take_error, take_ratio, weigh
-from kleiber.fitting.spread.intervals import check_level
 from kleiber.law import Law
 from kleiber.laws import find_law
+from kleiber.progress import Progress, check_progress
 from kleiber.rows import given_columns
 from kleiber.table import as_frame, numbers
 
@@ -82,6 +82,7 @@ def compare(
     draws: int = DRAWS,
     level: float = 0.95,
     seed: int = 0,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Rank laws by how well they extrapolate beyond thresholds of the column ``beyond``.
 
@@ -90,65 +91,23 @@ def compare(
     as they did before). ``beyond``, the column to extrapolate along; ``origins`` are its
     thresholds, by default its quantiles from 0.4 to 0.8. ``target`` and ``noise`` as in ``fit``.
     Each of the ``draws`` repeats the whole comparison on resampled rows, or groups of the column
-    ``by``; ``level`` is that of all intervals of ratios together.
+    ``by``; ``level`` is that of all intervals of ratios together; ``progress`` is called
+    with (done, total, note) as searches and refits are done.
 
     **Returns** a Comparison: laws from least to most error, each with its verdict.
 
     **Raises** BadTable when no origin leaves enough rows on either side, BadLaw or BadFormula for
     what is no law, ValueError for fewer than two draws.
     """
-    steps = compare_steps(
-        laws, table, beyond=beyond, target=target, noise=noise, origins=origins, by=by,
-        draws=draws, level=level, seed=seed,
-    )  # fmt: skip
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
-def _in_order(laws: Any, table: Any) -> tuple[Any, Any]:
-    """The laws and the table, which came in the other order before."""
-    if not _are_laws(table) or _are_laws(laws):
-        return laws, table
-    warnings.warn(
-        "The laws come first now, compare(laws, table), as in fit; the old order goes with "
-        "the next release.",
-        FutureWarning,
-        stacklevel=4,
-    )
-    return table, laws
-
-
-def _are_laws(given: Any) -> bool:
-    """Whether an argument is a list of laws."""
-    items = cast("list[Any]", given) if isinstance(given, list | tuple) else []
-    return bool(items) and all(isinstance(item, str | Law) for item in items)
-
-
-def compare_steps(
-    laws: Sequence[Law | str],
-    table: Any,
-    *,
-    beyond: str,
-    target: str = "loss",
-    noise: Noise | None = None,
-    origins: Sequence[float] | None = None,
-    by: str | None = None,
-    draws: int = DRAWS,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Generator[Step, None, Comparison]:
-    """``compare`` in steps, for callers that show progress: yields as fits are done."""
     laws, table = _in_order(laws, table)
+    heard = check_progress(progress)
     frame = as_frame(table)
     if isinstance(laws, str) or not isinstance(laws, Sequence) or len(laws) < 2:  # pyright: ignore[reportUnnecessaryIsInstance]
         given = len(laws) if isinstance(laws, list | tuple) else shown(laws)
         raise BadTable(f"A comparison needs a list of at least two laws, got {given}.")
     charge = Noise("log", delta=1e-3) if noise is None else noise
     count = check_whole("draws", draws, low=2)
-    ask = Settings(target, charge, count, check_level(level), by, None, {}, {}, None, seed)
+    ask = Options(target=target, noise=charge, draws=count, level=level, by=by, seed=seed)
     check_memory(f"a comparison with {count:,} draws", 8.0 * count * frame.height, "ask for fewer")
     check_text("beyond", beyond, "the name of a column")
     if origins is not None:
@@ -167,11 +126,30 @@ def compare_steps(
     groups = None if by is None else number_groups(frame, by)
     x = numbers(frame, beyond)
     cuts = choose_origins(x, origins, max(len(p.law.params) for p in problems))
-    errors = yield from measure_errors(problems, x, cuts, groups, ask.draws, ask.seed)
+    errors = measure_errors(problems, x, cuts, groups, ask.draws, ask.seed, heard)
     trial = weigh(_names(found), problems, errors, groups, count_units(x, cuts, groups), ask)
     contenders = _rank(trial)
     notes = _notes(trial, cuts, origins)
     return Comparison(contenders, beyond, cuts, ask.level, _verdict(contenders), notes)
+
+
+def _in_order(laws: Any, table: Any) -> tuple[Any, Any]:
+    """The laws and the table, which came in the other order before."""
+    if not _are_laws(table) or _are_laws(laws):
+        return laws, table
+    warnings.warn(
+        "The laws come first now, compare(laws, table), as in fit; the old order goes with "
+        "the next release.",
+        FutureWarning,
+        stacklevel=3,
+    )
+    return table, laws
+
+
+def _are_laws(given: Any) -> bool:
+    """Whether an argument is a list of laws."""
+    items = cast("list[Any]", given) if isinstance(given, list | tuple) else []
+    return bool(items) and all(isinstance(item, str | Law) for item in items)
 
 
 def _rank(trial: Trial) -> tuple[Contender, ...]:

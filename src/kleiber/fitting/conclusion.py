@@ -16,8 +16,8 @@ from kleiber.fitting.engine.problem import Problem, residuals
 from kleiber.fitting.judge.inspection import inspect_fit
 from kleiber.fitting.judge.status import Status, join_words, judge_intervals
 from kleiber.fitting.judge.units import note_units
+from kleiber.fitting.options import Options
 from kleiber.fitting.outcome import FEW_GROUPS, SOME_GROUPS, Solved
-from kleiber.fitting.posing import Settings
 from kleiber.fitting.record import ANY, Fit, complete
 from kleiber.fitting.spread.components import measure_components
 from kleiber.fitting.spread.student import FEW, spare_rows
@@ -29,7 +29,7 @@ from kleiber.table import digest, ranges
 
 def conclude(
     frame: pl.DataFrame,
-    ask: Settings,
+    ask: Options,
     solved: Solved,
     values: Float[np.ndarray, "draws params"],
     *,
@@ -56,8 +56,7 @@ def conclude(
         draws=_all_draws(law, problem, values, ask) if len(values) else {},
         ranges=ranges(frame, [*law.variables, ask.target]),
         digest=digest(frame),
-        noise=ask.noise,
-        target=ask.target,
+        options=ask,
         rows=len(frame),
         units=int((problem.weights > 0).sum())
         if solved.groups is None
@@ -66,13 +65,7 @@ def conclude(
         covariance=_in_domains(law, problem, point, spread.sandwich),
         stderr=_stderr(replace(solved, spread=spread), values, ask),
         starts=solved.starts,
-        fixed=ask.fixed,
-        tied=ask.tied,
-        priors=ask.priors,
-        level=ask.level,
         seconds=seconds,
-        by=ask.by,
-        weights=ask.weights,
         resample=solved.made,
         inside=_inside(problem, point, ask),
         moments=_moments(law, solved) if solved.made == "wild" else None,
@@ -107,7 +100,7 @@ def _judged(made: Fit, solved: Solved, unsettled: int) -> Fit:
     return replace(made, status=status, reason=reason)
 
 
-def _inside(problem: Problem, point: np.ndarray, ask: Settings) -> float:
+def _inside(problem: Problem, point: np.ndarray, ask: Options) -> float:
     """The share of the rows' weight whose residuals lie inside the Huber width."""
     if ask.noise.delta is None:
         return 1.0
@@ -155,7 +148,7 @@ def _outermost(columns: Mapping[str, np.ndarray]) -> tuple[Mapping[str, float], 
     return tuple(dict(zip(columns, row.tolist(), strict=True)) for row in front)
 
 
-def _best_runs(problem: Problem, ask: Settings) -> tuple[Mapping[str, float], ...]:
+def _best_runs(problem: Problem, ask: Options) -> tuple[Mapping[str, float], ...]:
     """The measured runs that a plan is held against, rows without weight left out."""
     used = problem.weights > 0
     y = np.exp(problem.target) if ask.noise.scale == "log" else problem.target
@@ -163,7 +156,7 @@ def _best_runs(problem: Problem, ask: Settings) -> tuple[Mapping[str, float], ..
     return find_best_runs(columns, ask.target, y[used])
 
 
-def fitted_params(ask: Settings, solved: Solved) -> dict[str, float]:
+def fitted_params(ask: Options, solved: Solved) -> dict[str, float]:
     """Every parameter of the law at the optimum, fixed and tied ones too."""
     law, names = solved.law, solved.problem.law.params
     theta = solved.problem.outer(solved.point[None])[0]
@@ -175,7 +168,7 @@ def fitted_params(ask: Settings, solved: Solved) -> dict[str, float]:
 
 
 def _all_draws(
-    law: Law, problem: Problem, values: np.ndarray, ask: Settings
+    law: Law, problem: Problem, values: np.ndarray, ask: Options
 ) -> dict[str, Float[np.ndarray, "draws"]]:
     free: dict[str, Any] = {name: values[:, k] for k, name in enumerate(problem.law.params)}
     held = {name: np.full(len(values), float(v)) for name, v in ask.fixed.items()}
@@ -183,7 +176,7 @@ def _all_draws(
     return {name: np.broadcast_to(full[name], (len(values),)) for name in law.params}
 
 
-def _stderr(solved: Solved, values: np.ndarray, ask: Settings) -> dict[str, float]:
+def _stderr(solved: Solved, values: np.ndarray, ask: Options) -> dict[str, float]:
     """Standard errors: for plain least squares of rows the classical ones, which that noise model
     implies; otherwise the standard deviation of the draws, or the sandwich's where there are none.
     Of a parameter at its bound only the draws know one.
@@ -204,7 +197,7 @@ def _stderr(solved: Solved, values: np.ndarray, ask: Settings) -> dict[str, floa
     return dict(zip(problem.law.params, sizes, strict=True))
 
 
-def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[str, ...]:
+def _notes(solved: Solved, unsettled: int, draws: int, ask: Options) -> tuple[str, ...]:
     notes: list[str] = []
     problem, groups = solved.problem, solved.groups
     names = problem.law.params
@@ -250,7 +243,7 @@ def _notes(solved: Solved, unsettled: int, draws: int, ask: Settings) -> tuple[s
     return tuple(notes)
 
 
-def _few_rows(solved: Solved, ask: Settings) -> list[str]:
+def _few_rows(solved: Solved, ask: Options) -> list[str]:
     """What a table with few rows to spare must be said."""
     spare = spare_rows(solved.problem)
     rows = f"only {spare} row{'s' * (spare != 1)} more than parameters"

@@ -56,6 +56,7 @@ ENTRIES: Mapping[str, tuple[Any, str]] = {
     "moments": (dict[Literal["root", "fourth"], list[Any]] | None, "two arrays"),
     "residuals": (list[float], "a list of numbers"),
     "outermost": (list[dict[str, float]], "a list of runs"),
+    "options": (dict[Literal["draws", "start", "resample", "real", "seed"], Any], "options"),
     "best_runs": (list[dict[str, float]], "a list of runs"),
 }
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)

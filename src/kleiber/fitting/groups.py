@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
-from collections.abc import Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from kleiber.arguments import check_mapping, check_options, check_text
+from kleiber.arguments import check_text
 from kleiber.errors import BadTable
 from kleiber.files import land
-from kleiber.fitting.fit import Progress, check_draws, fit, fit_steps
+from kleiber.fitting.fit import fit
 from kleiber.fitting.judge.status import Status
+from kleiber.fitting.options import Options, choose_options
 from kleiber.fitting.posing import number_groups
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, document
 from kleiber.law import Law, restrict
 from kleiber.laws import find_law
+from kleiber.progress import Progress, check_progress
 from kleiber.rows import given_columns
 from kleiber.table import as_frame, require
 from kleiber.text_tables import is_number
 
-OPTIONS = tuple(inspect.signature(fit).parameters)[2:]  # keywords of ``fit``
 REFUSED = "refused"  # instead of a status, where a group's rows cannot be fitted
 
 
@@ -62,18 +62,26 @@ class GroupFits:
         return all(item.usable for item in self.fits)
 
 
-def fit_groups(law: Law | str, table: Any, *, group: str, **options: Any) -> GroupFits:
+def fit_groups(
+    law: Law | str,
+    table: Any,
+    options: Options | None = None,
+    *,
+    group: str,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> GroupFits:
     """Fit one law to each group of a table.
 
     Parameters
     ----------
-    law, table
+    law, table, options, changes
         As for ``fit``.
     group
         The column whose values are the groups. Each is fitted as if its rows were the whole table,
         from the same seed, so that no group's result depends on the others.
-    options
-        All keywords of ``fit``: ``target``, ``noise``, ``draws``, ``by``, ``fixed`` and so on.
+    progress
+        Called with (done, total, note) as refits are done.
 
     Returns
     -------
@@ -85,52 +93,29 @@ def fit_groups(law: Law | str, table: Any, *, group: str, **options: Any) -> Gro
     BadTable, BadLaw, BadFormula
         What is wrong whatever the group: a missing column, an unknown law or parameter.
     """
-    steps = group_steps(law, table, group=group, **options)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-
-
-def group_steps(
-    law: Law | str, table: Any, *, group: str, **options: Any
-) -> Generator[Progress, None, GroupFits]:
-    """``fit_groups`` in steps, for callers that show progress."""
+    ask, heard = choose_options("fit", options, changes), check_progress(progress)
     frame = as_frame(table)
-    target = check_text("target", options.get("target", "loss"), "the name of a column")
-    law = find_law(law, [name for name in given_columns(frame) if name != target])
+    law = find_law(law, [name for name in given_columns(frame) if name != ask.target])
     number_groups(frame, check_text("group", group, "the name of a column"))
-    check_options("fit", options, OPTIONS)
-    named = [
-        None if options.get(key) is None else check_text(key, options[key], "the name of a column")
-        for key in ("by", "weights")
-    ]
-    require(frame, [*law.variables, target, *(name for name in named if name)])
-    held = {
-        key: check_mapping(key, options.get(key), "a mapping from parameters or None")
-        for key in ("fixed", "tied")
-    }
-    least = len(restrict(law, **held).params)
+    require(frame, [*law.variables, ask.target, *(n for n in (ask.by, ask.weights) if n)])
+    least = len(restrict(law, fixed=ask.fixed, tied=ask.tied).params)
     values = _in_order(frame[group])
-    draws = check_draws(options.get("draws", 1000))
     made: list[GroupFit] = []
     for k, value in enumerate(values):
         rows = frame.filter(pl.col(group) == value)
+        done = partial(_count, heard, k, len(values))
         try:
-            steps = fit_steps(law, rows, **options)
-            while True:
-                try:
-                    seen = next(steps)
-                except StopIteration as end:
-                    found: Fit = end.value
-                    break
-                yield Progress(k * draws + seen.done, len(values) * draws)
+            found = fit(law, rows, ask, progress=done)
             made.append(GroupFit(value, len(rows), found, str(found.status), found.reason))
         except BadTable as error:
             status = str(Status.TOO_FEW_POINTS) if len(rows) < least else REFUSED
             made.append(GroupFit(value, len(rows), None, status, str(error)))
-    return GroupFits(group, law, target, float(options.get("level", 0.95)), tuple(made))
+    return GroupFits(group, law, ask.target, ask.level, tuple(made))
+
+
+def _count(progress: Progress, before: int, groups: int, done: int, total: int, note: str) -> None:
+    """One group's progress as that of all."""
+    progress(before * total + done, groups * total, note)
 
 
 def _in_order(series: pl.Series) -> list[Any]:

@@ -8,9 +8,8 @@ that predicts what log residuals cannot measure (nothing above zero) is infinite
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -23,20 +22,13 @@ from kleiber.fitting.engine.search import Optimum, search
 from kleiber.fitting.engine.starts import start_ranges
 from kleiber.fitting.spread.bootstrap import RESTART, resample_weights
 from kleiber.maths.seeds import stream
+from kleiber.progress import Progress, ignore
 
 ORIGINS = (0.4, 0.5, 0.6, 0.7, 0.8)  # quantiles of the column's distinct values
 SPARE = 2  # rows beyond the number of parameters that a fit at an origin needs
 MEMORY = 500_000  # resampled rows refitted at once
 STEPS = 100  # of a refit; the few that crawl on have long said how well the law extrapolates
 TOLERANCE = 1e-8  # relative, on the objective of a refit
-
-
-class Step(NamedTuple):
-    """How far a comparison is: what is counted, how many are done, of how many."""
-
-    stage: str
-    done: int
-    total: int
 
 
 @dataclass(frozen=True)
@@ -94,16 +86,17 @@ def measure_errors(
     groups: Int[np.ndarray, "rows"] | None,
     draws: int,
     seed: int,
-) -> Generator[Step, None, Errors]:
-    """Errors of every law beyond every origin, in steps; laws share the resamples, which are drawn
+    progress: Progress = ignore,
+) -> Errors:
+    """Errors of every law beyond every origin; laws share the resamples, which are drawn
     in order from one stream, so that the result does not depend on how the work is cut."""
     shape = len(problems), len(cuts)
-    yield Step("searches", 0, shape[0] * shape[1])
+    progress(0, shape[0] * shape[1], "searches")
     splits: list[Split] = []
     for problem in problems:
         for cut in cuts:
             splits.append(_split(problem, x <= cut, seed))
-            yield Step("searches", len(splits), shape[0] * shape[1])
+            progress(len(splits), shape[0] * shape[1], "searches")
     points = [float(_misses(item.beyond, item.best.point[None]).mean()) for item in splits]
     splits = [_quicken(item, draws * len(cuts)) for item in splits]
     drawn = np.empty((len(splits), draws))
@@ -114,7 +107,7 @@ def measure_errors(
         for k, item in enumerate(splits):
             drawn[k, here] = _refit(item, weights)
             done += len(weights)
-            yield Step("refits", done, len(splits) * draws)
+            progress(done, len(splits) * draws, "refits")
     return Errors(np.array(points).reshape(shape), drawn.reshape(*shape, draws))
 
 

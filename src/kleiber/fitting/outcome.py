@@ -24,7 +24,8 @@ from kleiber.fitting.judge.status import (
     judge,
     judge_rows,
 )
-from kleiber.fitting.posing import Settings, pose_table
+from kleiber.fitting.options import Options
+from kleiber.fitting.posing import pose_table
 from kleiber.fitting.spread.bootstrap import Lift
 from kleiber.fitting.spread.covariance import Spread, measure_spread
 from kleiber.fitting.spread.student import FEW, even_covariance, is_straight, spare_rows
@@ -70,10 +71,10 @@ class Solved:
     decided: tuple[str, ...] = ()
 
 
-def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
+def solve(law: Law, frame: pl.DataFrame, ask: Options) -> Solved:
     """Pose the table, find the optimum, and judge it."""
     if ask.real:
-        law = allow_signs(law, ask.real)
+        law = allow_signs(law, tuple(ask.real))
     problem, groups = pose_table(law, frame, ask)
     y = _plain_target(problem)
     starts = start_ranges(problem.law, problem.columns, y) if ask.start is None else {}
@@ -85,7 +86,7 @@ def solve(law: Law, frame: pl.DataFrame, ask: Settings) -> Solved:
     return judge_optimum(law, Posed(problem, groups, starts), best, ask)
 
 
-def judge_optimum(law: Law, posed: Posed | Solved, best: Optimum, ask: Settings) -> Solved:
+def judge_optimum(law: Law, posed: Posed | Solved, best: Optimum, ask: Options) -> Solved:
     """What an optimum says of itself: bounds hit, what the table determines, status and reason.
 
     Where parameters at the bound 0 are clearly better below it, a formula is solved again with
@@ -141,7 +142,7 @@ def judge_optimum(law: Law, posed: Posed | Solved, best: Optimum, ask: Settings)
     )  # fmt: skip
 
 
-def _few(problem: Problem, ask: Settings) -> bool:
+def _few(problem: Problem, ask: Options) -> bool:
     """Whether the table leaves few rows to spare, and nothing else was asked for."""
     return ask.resample == "auto" and ask.by is None and spare_rows(problem) <= FEW
 
@@ -150,7 +151,7 @@ def _plain_target(problem: Problem) -> Float[np.ndarray, "rows"]:
     return np.exp(problem.target) if problem.noise.scale == "log" else problem.target
 
 
-def _optimum(problem: Problem, starts: Mapping[str, tuple[float, float]], ask: Settings) -> Optimum:
+def _optimum(problem: Problem, starts: Mapping[str, tuple[float, float]], ask: Options) -> Optimum:
     """The best optimum of a search, or the end of one descent from the start given."""
     if ask.start is None:
         return search(problem, starts, ask.seed)

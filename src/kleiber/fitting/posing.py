@@ -2,88 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from numbers import Real
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from kleiber.arguments import (
-    check_choice,
-    check_number,
-    check_record,
-    check_text,
-    check_whole,
-    refuse,
-)
 from kleiber.errors import BadLaw, BadTable, listed, nearest, reason
-from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import Problem, pose
+from kleiber.fitting.options import Options
 from kleiber.formula import walk
 from kleiber.law import Law, restrict
 from kleiber.rows import given_columns
 from kleiber.table import check_weights, numbers, warn_duplicates
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a fit was asked to do, beyond the law and the table."""
-
-    target: str
-    noise: Noise
-    draws: int
-    level: float
-    by: str | None
-    weights: str | None
-    fixed: Mapping[str, float]
-    tied: Mapping[str, str]
-    start: Mapping[str, float] | None
-    seed: int
-    resample: str = "auto"
-    priors: Mapping[str, tuple[float, float]] = field(
-        default_factory=dict[str, tuple[float, float]]
-    )
-    real: tuple[str, ...] = ()
-
-    @property
-    def wild(self) -> bool:
-        """Whether draws are wild refits: by default for plain least squares."""
-        plain = self.noise.delta is None and self.noise.dof is None
-        return self.resample == "wild" or (self.resample == "auto" and plain)
-
-    def __post_init__(self) -> None:
-        check_text("target", self.target, "the name of a column")
-        check_record("noise", self.noise, Noise, "a kleiber.Noise")
-        for name in ("by", "weights"):
-            if (given := getattr(self, name)) is not None:
-                check_text(name, given, "the name of a column or None")
-        for name, value in self.fixed.items():
-            check_number(f"fixed[{name!r}]", value)
-        for name, value in self.tied.items():
-            check_text(f"tied[{name!r}]", value, "a formula of other parameters, as text")
-        for name, value in (self.start or {}).items():
-            check_number(f"start[{name!r}]", value)
-        for name, pair in self.priors.items():
-            _check_pair(f"priors[{name!r}]", pair)
-        check_choice("resample", self.resample, ("auto", "rows", "wild"))
-        object.__setattr__(self, "seed", check_whole("seed", self.seed))
-
-
-def _check_pair(name: str, pair: Any) -> None:
-    """BadArgument for what is no (value, spread)."""
-    items: Any = pair
-    if not isinstance(pair, Sequence) or isinstance(pair, str | bytes) or len(items) != 2:
-        raise refuse(name, "a pair (value, spread)", items)
-    for value in items:
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise refuse(name, "a pair of numbers (value, spread)", items)
-
-
 def pose_table(
-    law: Law, frame: pl.DataFrame, ask: Settings
+    law: Law, frame: pl.DataFrame, ask: Options
 ) -> tuple[Problem, Int[np.ndarray, "rows"] | None]:
     """Check the table and pose the problem; also the group of each row, when rows are grouped.
 

@@ -148,7 +148,9 @@ def _intervals(
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Values with the ends of the mean, and the ends of a new measurement."""
     frame = frame.select(fit.law.variables)
-    known = fit.components is not None or (len(fit.residuals) > 0 and fit.by is fit.weights is None)
+    known = fit.components is not None or (
+        len(fit.residuals) > 0 and fit.options.by is fit.options.weights is None
+    )
     block = max(1, ENTRIES // max(fit.n_draws, 1))
     parts: list[np.ndarray] = []
     for first in range(0, len(frame), block):
@@ -192,9 +194,10 @@ def _say_noise(fit: Fit, level: float) -> str:
     if found.run is None:
         return f"A new measurement is one further row, whose standard deviation is {one}."
     run = _say_size(fit, found.run, found.run_freedom, level, most)
+    by = fit.options.by
     return (
-        f"A new measurement is one evaluation of one further {fit.by}: standard deviation {run} "
-        f"from {fit.by} to {fit.by}, {one} between evaluations of one."
+        f"A new measurement is one evaluation of one further {by}: standard deviation {run} "
+        f"from {by} to {by}, {one} between evaluations of one."
     )
 
 

@@ -26,8 +26,8 @@ from scipy import special
 
 from kleiber.claim import Estimate
 from kleiber.fitting.engine.problem import Problem
+from kleiber.fitting.options import Options
 from kleiber.fitting.origins import Errors
-from kleiber.fitting.posing import Settings
 from kleiber.fitting.spread.intervals import draws_level, percentile_interval
 
 HUGE = 690.0  # log of what an infinite error counts as between two others
@@ -47,7 +47,7 @@ class Trial:
     groups: Int[np.ndarray, "rows"] | None
     judges: float  # rows or groups beyond an origin, on average
     stretch: float  # sqrt(m/(m-p)), with m the rows or groups up to an origin, on average
-    ask: Settings
+    ask: Options
 
     @property
     def units(self) -> int:
@@ -83,7 +83,7 @@ def weigh(
     errors: Errors,
     groups: Int[np.ndarray, "rows"] | None,
     units: Float[np.ndarray, "sides origins"],
-    ask: Settings,
+    ask: Options,
 ) -> Trial:
     """Origins put together, by how well each tells laws apart."""
     points, draws = (np.log(np.maximum(item, LEAST)) for item in (errors.points, errors.draws))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import straighten
 from kleiber.fitting.judge.misfit import Misfit
 from kleiber.fitting.judge.status import Status
+from kleiber.fitting.options import Options
 from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.spread.components import VarianceComponents, add_noise, noise_reach
 from kleiber.fitting.spread.intervals import (
@@ -43,7 +44,8 @@ Quantity = str | Callable[[Mapping[str, Any]], Any]
 class Fit:
     """A law fitted to a table.
 
-    ``params`` holds every parameter, fixed and tied ones too; ``draws`` the refits of each, arrays
+    ``options`` are what the fit was asked; ``params`` holds every parameter, fixed and tied ones
+    too; ``draws`` the refits of each, arrays
     of one length; ``units`` is the number of rows, or of groups when whole groups were resampled;
     ``covariance`` belongs to ``free`` parameters in the coordinates of their domains; ``resample``
     says how draws were made ("rows", "wild" or "even"), ``moments`` what tells how well the
@@ -67,26 +69,17 @@ class Fit:
     draws: Mapping[str, Float[np.ndarray, "draws"]]
     ranges: Mapping[str, tuple[float, float]]
     digest: str
-    noise: Noise
-    target: str
+    options: Options
     rows: int
     units: int
     free: tuple[str, ...]
     covariance: Float[np.ndarray, "free free"] | None
     stderr: Mapping[str, float]
     starts: Mapping[str, tuple[float, float]]
-    fixed: Mapping[str, float]
-    tied: Mapping[str, str]
-    level: float
     seconds: float
-    by: str | None = None
-    weights: str | None = None
     resample: str = "rows"
     inside: float = 1.0
     moments: Moments | None = None
-    priors: Mapping[str, tuple[float, float]] = field(
-        default_factory=dict[str, tuple[float, float]]
-    )
     straight: bool = False
     unknown: tuple[str, ...] = ()
     outermost: tuple[Mapping[str, float], ...] = ()
@@ -94,6 +87,21 @@ class Fit:
     best_runs: tuple[Mapping[str, float], ...] = ()
     notes: tuple[str, ...] = ()
     misfit: Misfit | None = None
+
+    @property
+    def target(self) -> str:
+        """The column that the law predicts."""
+        return self.options.target
+
+    @property
+    def noise(self) -> Noise:
+        """How residuals were measured."""
+        return self.options.noise
+
+    @property
+    def level(self) -> float:
+        """The level of the intervals that are shown."""
+        return self.options.level
 
     @property
     def n_draws(self) -> int:
@@ -221,7 +229,13 @@ class Fit:
         lines = [f"{self.law.name}: {self.target} = {self.law.formula}"]
         for name, value in self.params.items():
             low, high = self.interval(name, self.level)
-            held = " (fixed)" if name in self.fixed else " (tied)" if name in self.tied else ""
+            held = (
+                " (fixed)"
+                if name in self.options.fixed
+                else " (tied)"
+                if name in self.options.tied
+                else ""
+            )
             figure = "unknown" if name in self.unknown else f"{value:.6g}"
             span = "unknown" if math.isnan(low) and math.isnan(high) else f"[{low:.6g}, {high:.6g}]"
             lines.append(f"  {name:<8} {figure}  {span}{held}")
@@ -253,7 +267,7 @@ class Fit:
         is widened for small tables (``intervals.py``)."""
         if self.resample == "even":  # their own tails are Student's
             return percentile_interval(values, level)
-        lost, wild = 1 if self.by else len(self.free), self.resample == "wild"
+        lost, wild = 1 if self.options.by else len(self.free), self.resample == "wild"
         read_at = draws_level(
             level,
             self.units,
@@ -261,12 +275,12 @@ class Fit:
             wild=wild,
             freedom=self.freedom(values),
             inside=self.inside,
-            through=0.0 if wild or self.by else lost / self.units,
+            through=0.0 if wild or self.options.by else lost / self.units,
         )
         return percentile_interval(values, read_at)
 
     def _spare(self) -> int:
-        return self.units - (1 if self.by else len(self.free))
+        return self.units - (1 if self.options.by else len(self.free))
 
     def _spread_of(self, columns: Mapping[str, np.ndarray], rows: int) -> np.ndarray | None:
         if not self.n_draws:
@@ -276,7 +290,7 @@ class Fit:
 
     def _reach(self, level: float) -> tuple[float, float]:
         """How far a further measurement may lie from the law; BadTable where nothing tells."""
-        alone = self.by is None and self.weights is None
+        alone = self.options.by is None and self.options.weights is None
         known = self.components
         if known is None and not len(self.residuals):
             raise BadTable("this fit was saved without residuals, which a new run's interval needs")
@@ -360,7 +374,7 @@ def _one_number(given: Any) -> Float[np.ndarray, "..."]:
 
 def fill(fit: Fit, change: Mapping[str, float]) -> dict[str, Any]:
     """All parameters after some free ones have changed: tied ones follow."""
-    return complete({**fit.params, **change}, fit.tied)
+    return complete({**fit.params, **change}, fit.options.tied)
 
 
 def complete(params: Mapping[str, Any], tied: Mapping[str, str]) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from kleiber.fitting.entries import check_entries
 from kleiber.fitting.group_document import pick_group
 from kleiber.fitting.judge.misfit import describe_misfit, misfit_from
 from kleiber.fitting.judge.status import Status
+from kleiber.fitting.options import Options
 from kleiber.fitting.record import ANY, Fit
 from kleiber.fitting.spread.components import describe_components, read_components
-from kleiber.fitting.spread.intervals import check_level
 from kleiber.fitting.spread.wild import Moments
 from kleiber.formula import parse, symbols
 from kleiber.law import Domain, Kind, Law, formula_law, law_from_file
@@ -30,6 +30,7 @@ from kleiber.laws import catalogue
 from kleiber.version import __version__
 
 LARGEST = 2**30  # bytes of a document
+ASKED = ("draws", "start", "resample", "real", "seed")  # options without an entry of their own
 REQUIRED = ("law", "formula", "params", "status", "target")
 
 
@@ -55,12 +56,12 @@ def describe(fit: Fit) -> dict[str, Any]:
         "notes": list(fit.notes),
         "condition": fit.condition,
         "noise": {"scale": fit.noise.scale, "delta": fit.noise.delta, "dof": fit.noise.dof},
-        "fixed": dict(fit.fixed),
-        "tied": dict(fit.tied),
-        "by": fit.by,
-        "weights": fit.weights,
+        "fixed": dict(fit.options.fixed),
+        "tied": dict(fit.options.tied),
+        "by": fit.options.by,
+        "weights": fit.options.weights,
         "resample": fit.resample,
-        "priors": {name: list(pair) for name, pair in fit.priors.items()},
+        "priors": {name: list(pair) for name, pair in fit.options.priors.items()},
         "inside": fit.inside,
         "straight": fit.straight,
         "unknown": list(fit.unknown),
@@ -93,6 +94,7 @@ def document(fit: Fit) -> dict[str, Any]:
         "residuals": fit.residuals.tolist(),
         "outermost": [dict(row) for row in fit.outermost],
         "best_runs": [dict(row) for row in fit.best_runs],
+        "options": {name: getattr(fit.options, name) for name in ASKED},
     }
     return describe(fit) | _plain(whole)
 
@@ -228,21 +230,14 @@ def _fit_from(given: Mapping[str, Any], trust: bool) -> Fit:
         draws=_draws_from(_part(given, "draws"), tuple(params)),
         ranges=_pairs_from(_part(given, "ranges")),
         digest=str(given.get("digest", "")),
-        noise=Noise(**_part(given, "noise")),
-        target=str(given["target"]),
+        options=_options_from(given, fixed, tied),
         rows=rows,
         units=int(given.get("units", rows)),
         free=free,
         covariance=_matrix_from(given.get("covariance"), len(free)),
         stderr={n: _number(item.get("stderr")) for n, item in given["params"].items() if n in free},
         starts=_pairs_from(_part(given, "starts")),
-        fixed=fixed,
-        tied=tied,
-        level=check_level(given.get("level", 0.95)),
         seconds=float(given.get("seconds", 0.0)),
-        by=given.get("by"),
-        weights=given.get("weights"),
-        priors=_pairs_from(_part(given, "priors")),
         resample=str(given.get("resample", "rows")),
         inside=float(given.get("inside", 1.0)),
         straight=bool(given.get("straight", False)),
@@ -253,6 +248,23 @@ def _fit_from(given: Mapping[str, Any], trust: bool) -> Fit:
         best_runs=_runs_from(given.get("best_runs") or ()),
         notes=tuple(given.get("notes") or ()),
         misfit=misfit_from(given.get("misfit")),
+    )
+
+
+def _options_from(
+    given: Mapping[str, Any], fixed: Mapping[str, float], tied: Mapping[str, str]
+) -> Options:
+    """What the fit was asked; of an earlier document, what it says of it."""
+    return Options(
+        target=str(given["target"]),
+        noise=Noise(**_part(given, "noise")),
+        level=given.get("level", 0.95),
+        by=given.get("by"),
+        weights=given.get("weights"),
+        fixed=fixed,
+        tied=tied,
+        priors=_pairs_from(_part(given, "priors")),
+        **_part(given, "options"),
     )
 
 

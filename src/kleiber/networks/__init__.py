@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 import polars as pl
 
 from kleiber.experiment import Experiment, read_experiment
+from kleiber.progress import Progress, check_progress
 
 
 def train(
     experiment: Experiment | str | os.PathLike[str] | Mapping[str, Any],
     *,
     resume: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     device: str = "cpu",
 ) -> pl.DataFrame:
     """Train every seed of an Experiment; one row for each seed and checkpoint.
@@ -28,13 +29,14 @@ def train(
     measures, and diverged. A seed whose loss is no longer finite ends with a row that has diverged
     true, the step of that loss, and no measures. With `resume` the state is kept in that file every
     minute, and a killed run called again goes on from it, bit for bit; the file is removed at the
-    end. `progress` is called with the steps done and the steps in all.
+    end. `progress` is called with (steps done, steps in all, "steps").
 
     Raises BadExperiment for a bad spec, for a device or data that cannot be had or a `resume` of
     another Experiment, and ImportError without torch.
     """
     if not isinstance(experiment, Experiment):
         experiment = read_experiment(experiment)
+    check_progress(progress)
     return _loop().train(experiment, resume=resume, progress=progress, device=device)
 
 

@@ -22,13 +22,13 @@ from kleiber.networks.measure import as_table, measure
 from kleiber.networks.members import Members, make_members
 from kleiber.networks.resume import Saved, saved_at
 from kleiber.networks.task import Data, make_data
+from kleiber.progress import Progress
 
 SAVE_EVERY = 60.0  # seconds between checkpoints of a long run
 LOOK_EVERY = 1.0  # seconds between reports of progress, about
 FIRST_STRIDE, STRIDE = 8, 2_000  # steps between reports: the first, and the most
 ROWS = 2048  # rows of a full batch where the spec does not say
 CACHE = 1 << 20  # bytes of activations that a stack may need, so that it stays in cache
-Progress = Callable[[int, int], None]  # steps done, steps in all
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +145,7 @@ def teller(progress: Progress | None, before: int, total: int) -> Callable[[int]
 
     def tell(step: int) -> None:
         if progress is not None:
-            progress(before + step, total)
+            progress(before + step, total, "steps")
 
     return tell
 

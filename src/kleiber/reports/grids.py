@@ -34,7 +34,9 @@ def show_fit(console: Console, made: Fit) -> None:
     say(console, Text(made.law.name, style="bold") + law)
     grid = _grid("parameter", "value", _interval_title(made.level), "std. error")
     for name, value in made.params.items():
-        held = "fixed" if name in made.fixed else "tied" if name in made.tied else ""
+        held = (
+            "fixed" if name in made.options.fixed else "tied" if name in made.options.tied else ""
+        )
         low, high = made.interval(name, made.level)
         error = held or figure(made.stderr.get(name))
         known = None if name in made.unknown else value

@@ -53,5 +53,11 @@ def _estimate(item: GroupFit, name: str) -> str:
     if item.fit is None:
         return ""
     low, high = item.fit.interval(name, item.fit.level)
-    held = "fixed" if name in item.fit.fixed else "tied" if name in item.fit.tied else ""
+    held = (
+        "fixed"
+        if name in item.fit.options.fixed
+        else "tied"
+        if name in item.fit.options.tied
+        else ""
+    )
     return f"{figure(item.fit.params[name])} {held or span(low, high)}"

@@ -267,7 +267,7 @@ def _match_panel(
     fit: Fit, frame: pl.DataFrame, measured: np.ndarray, predicted: np.ndarray
 ) -> MatchPanel:
     barred, low, high = np.empty(0, np.int64), np.empty(0), np.empty(0)
-    known = fit.components is not None or fit.by is None
+    known = fit.components is not None or fit.options.by is None
     if fit.n_draws and len(fit.residuals) and len(measured) and known:
         order = np.argsort(predicted, kind="stable")
         every = np.linspace(0, len(order) - 1, min(BARS, len(order))).round().astype(np.int64)
@@ -291,14 +291,14 @@ def _value_axis(fit: Fit, word: str, values: np.ndarray, also: Iterable[float] =
 
 def _parameter(fit: Fit, name: str) -> Parameter:
     value = written(fit.params[name])
-    if name in fit.fixed:
+    if name in fit.options.fixed:
         return Parameter(name, value, "fixed")
     low, high = fit.interval(name, fit.level)
     if np.isnan(low) or np.isnan(high):
         ends = "no interval"
     else:
         ends = f"{written(low)} to {written(high)}"
-    return Parameter(name, value, f"{ends}, tied" if name in fit.tied else ends)
+    return Parameter(name, value, f"{ends}, tied" if name in fit.options.tied else ends)
 
 
 def _log(fit: Fit) -> bool:
@@ -326,7 +326,7 @@ def _formula(fit: Fit) -> str:
 def _facts(fit: Fit, rows: int) -> str:
     facts = [f"{rows:,} rows", fit.noise.describe()]
     if fit.n_draws:
-        what = f"groups of {short(fit.by)!r}" if fit.by else "rows"
+        what = f"groups of {short(fit.options.by)!r}" if fit.options.by else "rows"
         facts.append(
             f"intervals at {100 * fit.level:g}% from {fit.n_draws:,} refits to resampled {what}"
         )
@@ -337,9 +337,9 @@ def _facts(fit: Fit, rows: int) -> str:
 
 def _band(fit: Fit, curves: Iterable[PanelCurve]) -> str:
     """What the band is, or why there is none."""
-    spare = fit.units - (1 if fit.by else len(fit.free))
+    spare = fit.units - (1 if fit.options.by else len(fit.free))
     if fit.rows and spare <= 0:
-        what = "group" if fit.by else "row"
+        what = "group" if fit.options.by else "row"
         return f"no band: {fit.units} {what}{'s' * (fit.units != 1)} cannot show how far runs vary"
     if not fit.n_draws:
         return "no band: the fit has no draws (fit again with draws=1000)"

@@ -66,7 +66,7 @@ def tally(verdicts: Sequence[Verdict]) -> str:
     return f"{len(verdicts)} claims: {kinds or 'none'}; {differ} not as known"
 
 
-def verdict_grid(verdicts: Iterable[Verdict], running: Claim | None = None) -> Table:
+def verdict_grid(verdicts: Iterable[Verdict], running: str = "") -> Table:
     """A grid of verdicts in which claims wrap and numbers do not; last the one being computed."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for k, title in enumerate(TITLES):
@@ -76,8 +76,8 @@ def verdict_grid(verdicts: Iterable[Verdict], running: Claim | None = None) -> T
         cells = Text(_claim(item)), Text(bound(item)), Text(number(item))
         spent = "kept" if item.kept else f"{item.seconds:.1f}"
         grid.add_row(*cells, Text(judgement(item), style=colour), Text(spent))
-    if running is not None:
-        grid.add_row(Text(_claim(running)), Text(bound(running)), Text("..."), "", "")
+    if running:
+        grid.add_row(Text(running), "", Text("..."), "", "")
     return grid
 
 

@@ -24,9 +24,11 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from kleiber.errors import BadTable
+from kleiber.progress import Progress, check_progress
 from kleiber.sweeps.doors import Given, check_executor, check_own, specs_of, store_of
 from kleiber.sweeps.locks import Release, capacity
 from kleiber.sweeps.runs import Spec, fields_of, warn_of
+from kleiber.sweeps.state import State, remarks
 from kleiber.sweeps.store import Failure, Folder, Store
 from kleiber.sweeps.workers import Outcome, Run, Workers, attempt
 
@@ -35,26 +37,10 @@ Submit: TypeAlias = Callable[[Run, Spec], "Future[Outcome]"]
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a sweep stands, in runs; `left` is seconds, None while nobody can know."""
-
-    total: int
-    found: int = 0  # had finished before
-    finished: int = 0  # now, the found ones included
-    running: int = 0
-    failed: int = 0
-    lost: int = 0  # their worker died; they are tried again next time
-    diverged: int = 0  # finished with at least one member that diverged
-    elsewhere: int = 0  # another sweep on this store works on them
-    seconds: float = 0.0
-    left: float | None = None
-
-
-@dataclass(frozen=True)
 class Swept:
     """How a sweep ended: the counts, and the runs of it that failed."""
 
-    progress: Progress
+    state: State
     failures: Mapping[str, Failure]
     keys: tuple[str, ...]
 
@@ -76,7 +62,7 @@ def sweep(
     run: Run | None = None,
     retry_failed: bool = False,
     adopt: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Train every Experiment that the store does not hold yet; the table of all of them.
 
@@ -86,8 +72,9 @@ def sweep(
     concurrent.futures (for Dask, `Client(...).get_executor()`). A run that raises is recorded in
     the store and named in a warning, and the rest goes on; `retry_failed` tries those of an earlier
     sweep again. `run` makes a table of one spec, by default by training it. `progress` is called
-    with the state after every change. A folder of Parquet files without a run of kleiber is
-    somebody else's and is refused, unless `adopt`, which sets those files aside. Raises
+    with (runs ended, runs in all, the other counts in words) after every change. A folder of
+    Parquet files without a run of kleiber is somebody else's and is refused, unless `adopt`, which
+    sets those files aside. Raises
     BadExperiment for what is no spec, OSError when the store cannot be written, BadTable when no
     run finished.
     """
@@ -111,10 +98,10 @@ def sweep(
 def describe_failures(done: Swept) -> str:
     """One sentence on the runs that failed."""
     first = next(iter(done.failures.values()))
-    lost = done.progress.lost
+    lost = done.state.lost
     more = f", {lost} of them with their worker" if lost else ""
     return (
-        f"{len(done.failures)} of {done.progress.total} runs failed{more}; {first.key}: "
+        f"{len(done.failures)} of {done.state.total} runs failed{more}; {first.key}: "
         f"{first.error.splitlines()[0] if first.error else 'unknown'}"
     )
 
@@ -127,7 +114,7 @@ def carry_out(
     workers: int | None = None,
     run: Run | None = None,
     retry_failed: bool = False,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Progress | None = None,
 ) -> Swept:
     """As `sweep`, but the counts and failures in place of the table."""
     wanted = {spec.key(): spec for spec in specs}
@@ -144,8 +131,8 @@ def carry_out(
         store,
         run or training_into(store),
         deque(spec for key, spec in wanted.items() if key not in found and key not in stay),
-        Progress(len(wanted), len(found), len(found), failed=len(stay)),
-        progress or (lambda _: None),
+        State(len(wanted), len(found), len(found), failed=len(stay)),
+        check_progress(progress),
         before,
         dict(stay),
         len(found) + len(stay),
@@ -180,8 +167,8 @@ class Board:
     store: Store
     run: Run
     waiting: deque[Spec]
-    state: Progress
-    tell: Callable[[Progress], None]
+    state: State
+    tell: Progress
     before: Mapping[str, Failure]  # as they were when the sweep began
     failures: dict[str, Failure]
     at_start: int  # runs that were finished, or had failed and stay so
@@ -335,7 +322,7 @@ def _tell(board: Board, starting: int = 0) -> None:
         seconds=seconds,
         left=left,
     )
-    board.tell(board.state)
+    board.tell(ended, state.total, remarks(board.state))
 
 
 @contextlib.contextmanager

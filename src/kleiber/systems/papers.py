@@ -6,19 +6,19 @@ Adding a system is all that is needed for `kleiber check`, the tests and the lis
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kleiber.arguments import check_call, check_choice, check_path, check_record, check_whole
+from kleiber.arguments import check_choice, check_path, check_record, check_whole
 from kleiber.claim import SCALES, Claim, Context, Verdict, decide, examine
 from kleiber.errors import nearest, shown
 from kleiber.files import landing_place
+from kleiber.progress import Progress, check_progress
 from kleiber.systems import names
 from kleiber.systems.keeping import keep_folder, kept_file, recall, retain, source_digest
 
 PACKAGE = __name__.rpartition(".")[0]
-Progress = Callable[[str, Claim, Verdict | None], None]  # None when the claim is begun
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,24 @@ def check(
     At the scales "laptop" and "full" finished claims are kept as files in ``keep`` (by default
     $KLEIBER_KEEP, else the user's cache folder) and not redone; at "quick" nothing is kept. A claim
     that cannot be computed is a verdict "error" with its sentence; the others are computed all the
-    same. ``progress`` is called with paper, claim and None when a claim is begun, and with its
-    verdict when done. Raises ValueError for an unknown paper or scale or a negative seed.
+    same. ``progress`` is called with (claims done, claims in all, what the claim says) when a claim
+    is begun. Raises ValueError for an unknown paper or scale or a negative seed.
     """
+    return list(each_verdict(*papers, scale=scale, seed=seed, keep=keep, progress=progress))
+
+
+def each_verdict(
+    *papers: str | Paper,
+    scale: str = "quick",
+    seed: int = 0,
+    keep: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Verdict]:
+    """The verdicts of ``check`` one by one, each as soon as it is known."""
     check_choice("scale", scale, SCALES)
-    seed = check_whole("seed", seed)
+    seed, heard = check_whole("seed", seed), check_progress(progress)
     if keep is not None:
         check_path("keep", keep, "the path of a folder or None")
-    if progress is not None:
-        check_call("progress", progress, "a function of paper, claim and verdict, or None")
     chosen = [
         find(item)
         if isinstance(item, str)
@@ -85,12 +94,17 @@ def check(
     if not papers:
         chosen = list(catalogue().values())
     folder = None if scale == "quick" else _made(Path(keep) if keep else keep_folder())
-    tell = progress or _silent
-    return [
-        verdict
+    context = Context(seed, scale, folder)
+    todo = [
+        (paper, claim)
         for paper in dict.fromkeys(chosen)
-        for verdict in _check_paper(paper, Context(seed, scale, folder), tell)
+        for claim in paper.claims
+        if SCALES.index(claim.scale) <= SCALES.index(scale)
     ]
+    digests = {paper: source_digest(paper.module) for paper, _ in todo if folder is not None}
+    for k, (paper, claim) in enumerate(todo):
+        heard(k, len(todo), claim.says)
+        yield _check_claim(paper, claim, context, digests.get(paper, ""))
 
 
 def _made(folder: Path) -> Path:
@@ -98,24 +112,6 @@ def _made(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     landing_place(folder / "claim.json")
     return folder
-
-
-def _silent(paper: str, claim: Claim, verdict: Verdict | None) -> None:
-    """Progress that nobody watches."""
-
-
-def _check_paper(paper: Paper, context: Context, tell: Progress) -> list[Verdict]:
-    """The verdicts of one paper; those at hand in the folder are read, the others kept there."""
-    digest = "" if context.keep is None else source_digest(paper.module)
-    done: list[Verdict] = []
-    for claim in paper.claims:
-        if SCALES.index(claim.scale) > SCALES.index(context.scale):
-            continue
-        tell(paper.name, claim, None)
-        verdict = _check_claim(paper, claim, context, digest)
-        tell(paper.name, claim, verdict)
-        done.append(verdict)
-    return done
 
 
 def _check_claim(paper: Paper, claim: Claim, context: Context, digest: str) -> Verdict:

@@ -33,7 +33,8 @@ from kleiber.fitting.judge.repeats import (
 )
 from kleiber.fitting.judge.suspects import Seen, find_suspects, find_trends
 from kleiber.fitting.judge.trends import MAD, Tangent, group_means, refit_tangent, smallest_of
-from kleiber.fitting.posing import Settings, number_groups
+from kleiber.fitting.options import Options
+from kleiber.fitting.posing import number_groups
 from kleiber.law import Law
 from kleiber.rows import row_numbers
 
@@ -49,7 +50,7 @@ def inspect_fit(
     law: Law,
     params: Mapping[str, float],
     frame: pl.DataFrame,
-    ask: Settings,
+    ask: Options,
 ) -> Misfit:
     """The misfit of ``law`` with the fitted ``params``, which are ``point`` of its problem;
     coordinates ``held`` are at a bound."""
@@ -79,7 +80,7 @@ def inspect_fit(
 
 
 def _look_at(
-    problem: Problem, point: np.ndarray, held: tuple[int, ...], frame: pl.DataFrame, ask: Settings
+    problem: Problem, point: np.ndarray, held: tuple[int, ...], frame: pl.DataFrame, ask: Options
 ) -> Seen:
     slopes = problem.differentiate(point[None], False)
     r, jac = slopes.residual[0], np.delete(slopes.slopes[0].T, held, axis=1)
@@ -103,7 +104,7 @@ def _look_at(
     )
 
 
-def _unit(seen: Seen, ask: Settings) -> float:
+def _unit(seen: Seen, ask: Options) -> float:
     """The size of what residuals are relative to."""
     return 1.0 if ask.noise.scale == "log" else float(np.median(np.abs(seen.measured)))
 

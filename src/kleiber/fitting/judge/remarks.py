@@ -9,7 +9,7 @@ import polars as pl
 
 from kleiber.errors import listed, shown
 from kleiber.fitting.judge.misfit import COMPUTE, PREDICTION, FarRow, Misfit, Trend
-from kleiber.fitting.posing import Settings
+from kleiber.fitting.options import Options
 
 ALARM = 0.01  # a misfit is said where noise alone shows as much in fewer tables than this
 MANY = 3.0  # times the repeats' error: what a law misses by that is not their noise
@@ -115,7 +115,7 @@ def shorten(name: str) -> str:
 
 
 def word_notes(
-    made: Misfit, frame: pl.DataFrame, run: str | None, ask: Settings, wide: float
+    made: Misfit, frame: pl.DataFrame, run: str | None, ask: Options, wide: float
 ) -> tuple[str, ...]:
     """What else a reader has to know: the alarm, a floor above measurements, rows that repeat,
     runs whose rows were taken as independent (``wide`` times too narrow, by the residuals)."""

@@ -28,7 +28,7 @@ from kleiber.fitting.engine.problem import Problem, pose, residuals
 from kleiber.fitting.engine.search import Optimum, finish, search
 from kleiber.fitting.engine.starts import linear_params, start_ranges
 from kleiber.fitting.judge.status import EXACT, Status
-from kleiber.fitting.posing import Settings
+from kleiber.fitting.options import Options
 from kleiber.fitting.spread.covariance import measure_spread
 from kleiber.law import Domain, Law
 
@@ -181,7 +181,7 @@ def judge_bounds(
     point: Float[np.ndarray, "params"],
     hit: Mapping[int, float],
     other: OtherSign | None,
-    ask: Settings,
+    ask: Options,
 ) -> tuple[Status, str] | None:
     """The status of a fit with parameters at a bound where the data say more of it than that they
     do not need a term; else None."""
@@ -214,7 +214,7 @@ def _contradiction(
     problem: Problem,
     point: Float[np.ndarray, "params"],
     other: OtherSign,
-    ask: Settings,
+    ask: Options,
 ) -> str:
     """What the data want of a law that does not allow it, and what to type."""
     values = ", ".join(f"{name} = {value:.3g}" for name, value in other.values().items())

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from kleiber.arguments import check_memory, check_text, check_whole
 from kleiber.errors import BadLaw, BadTable, NotConverged, nearest
 from kleiber.fitting.engine.noise import charge
 from kleiber.fitting.engine.problem import Problem
-from kleiber.fitting.posing import Settings, pose_table
+from kleiber.fitting.posing import pose_table
 from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.spread.intervals import check_level
 from kleiber.maths.seeds import stream
@@ -103,10 +103,10 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
 
 def _check_fit(fit: Fit) -> None:
     """BadLaw for a fit whose posterior this is not, or that has none."""
-    if fit.priors:
+    if fit.options.priors:
         raise BadLaw("This posterior has flat priors; the fit was given others.")
-    if fit.by is not None:
-        raise BadLaw(f"This posterior is of independent rows, not of groups by {fit.by!r}.")
+    if fit.options.by is not None:
+        raise BadLaw(f"This posterior is of independent rows, not of groups by {fit.options.by!r}.")
     if not fit.usable:
         raise BadLaw(f"No posterior of a fit that is {fit.status}: {fit.reason}.")
     stuck = [name for name in fit.free if not fit.law.domains[name].contains(fit.params[name])]
@@ -118,9 +118,7 @@ def _check_fit(fit: Fit) -> None:
 
 
 def _pose_again(fit: Fit, frame: Any) -> Problem:
-    ask = Settings(
-        fit.target, fit.noise, 0, fit.level, None, fit.weights, fit.fixed, fit.tied, None, 0
-    )  # fmt: skip
+    ask = replace(fit.options, draws=0, start=None, real=(), priors={})
     problem, _ = pose_table(fit.law, frame, ask)
     return problem
 

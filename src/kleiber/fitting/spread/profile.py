@@ -23,7 +23,7 @@ from kleiber.fitting.engine.levenberg import Local, descend
 from kleiber.fitting.engine.problem import Problem, look, pose
 from kleiber.fitting.engine.search import Optimum
 from kleiber.fitting.judge.signs import dispersion
-from kleiber.fitting.posing import Settings, pose_table
+from kleiber.fitting.posing import pose_table
 from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.spread.intervals import Interval, check_level
 from kleiber.law import Domain
@@ -51,13 +51,13 @@ def profile(fit: Fit, table: Any, name: str, level: float = 0.95) -> Interval:
     frame = as_frame(table)
     if digest(frame) != fit.digest:
         raise BadTable("This is not the table of the fit: give the one it was fitted to.")
-    if fit.noise.dof is not None or fit.priors:
+    if fit.noise.dof is not None or fit.options.priors:
         raise BadLaw("Profile intervals are for Huber and least-squares fits without priors.")
-    if fit.by is not None:
-        raise BadLaw(f"Profile intervals are of independent rows, not of groups by {fit.by!r}.")
-    ask = Settings(
-        fit.target, fit.noise, 0, level, None, fit.weights, fit.fixed, fit.tied, None, 0
-    )  # fmt: skip
+    if fit.options.by is not None:
+        raise BadLaw(
+            f"Profile intervals are of independent rows, not of groups by {fit.options.by!r}."
+        )
+    ask = replace(fit.options, draws=0, start=None, real=(), priors={})
     problem, _ = pose_table(fit.law, frame, ask)
     bound = fit.params[name] if not fit.law.domains[name].contains(fit.params[name]) else None
     if bound is not None:  # a logarithm has no steps that lead away from zero

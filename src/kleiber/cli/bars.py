@@ -1,0 +1,40 @@
+"""The progress bar of every command that takes long."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+from kleiber.progress import Progress
+
+
+@contextlib.contextmanager
+def watch(console: Console, *, stages: bool = True, sizes: bool = False) -> Generator[Progress]:
+    """Bars on a terminal while the block runs, nothing elsewhere: one for each stage that a note
+    names or, without ``stages``, one beside which the latest note stands. ``sizes`` are bytes."""
+    counted = DownloadColumn() if sizes else MofNCompleteColumn()
+    columns = [BarColumn(), counted, TimeRemainingColumn()]
+    words = TextColumn("{task.description}", markup=False)
+    shown = [words, *columns] if stages else [*columns[:-1], words]
+    tasks: dict[str, TaskID] = {}
+    quiet = not console.is_terminal
+    with Bars(*shown, console=console, transient=True, disable=quiet) as bars:
+
+        def show(done: int, total: int, note: str, /) -> None:
+            name = note if stages else ""
+            if name not in tasks:
+                tasks[name] = bars.add_task(note, total=total)
+            bars.update(tasks[name], completed=done, total=total, description=note)
+
+        yield show
