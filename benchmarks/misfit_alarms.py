@@ -22,7 +22,7 @@ from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import minimise
 from kleiber.fitting.judge.inspection import inspect_fit
 from kleiber.fitting.options import Options
-from kleiber.fitting.posing import pose_table
+from kleiber.fitting.posing import pose_rows, take_table
 
 NOISES = {"least squares": Noise("log"), "Huber 1e-3": Noise("log", delta=1e-3)}
 CHINCHILLA = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
@@ -101,11 +101,12 @@ def inspect_sound(cell: Sound, noise: Noise, seed: int) -> bool:
     rng = np.random.default_rng([seed, zlib.crc32(str(cell).encode())])
     frame, law = plant_sound(cell, rng), kleiber.laws.catalogue()[cell.law]
     ask = Options(noise=noise, draws=0)
-    problem, _ = pose_table(law, frame, ask)
+    rows = take_table(law, frame, ask)
+    problem = pose_rows(law, rows, ask)
     truth = np.array([[TRUTH[cell.law][name] for name in law.params]])
     point = minimise(problem, problem.inner(truth), problem.weights[None])[0].point[0]
     params = dict(zip(law.params, problem.outer(point[None])[0].tolist(), strict=True))
-    return inspect_fit(problem, point, (), law, params, frame, ask).alarm
+    return inspect_fit(problem, point, (), law, params, rows, ask).alarm
 
 
 def scatter(rng: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:

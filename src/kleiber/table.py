@@ -301,12 +301,6 @@ def warn_duplicates(table: pl.DataFrame, columns: Iterable[str]) -> None:
         )
 
 
-def ranges(table: pl.DataFrame, columns: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """The smallest and largest value of each column."""
-    values = {column: numbers(table, column) for column in columns}
-    return {column: (float(item.min()), float(item.max())) for column, item in values.items()}
-
-
 def digest(table: pl.DataFrame) -> str:
     """A SHA-256 of the rows, the same for the same values in any file format and column order.
 

@@ -24,7 +24,7 @@ from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.fit import fit
 from kleiber.fitting.options import Options
 from kleiber.fitting.origins import Errors, choose_origins
-from kleiber.fitting.posing import pose_table
+from kleiber.fitting.posing import pose_rows, take_table
 from kleiber.law import Law, positive, real
 from kleiber.laws import find
 
@@ -218,7 +218,8 @@ ASKED = Options(noise=LEAST, draws=100)
 @cache
 def posed() -> Problem:
     """A law of two parameters on 30 rows."""
-    return pose_table(find(NO_FLOOR, ["n"]), pl.DataFrame(floored(rows=30)), ASKED)[0]
+    law = find(NO_FLOOR, ["n"])
+    return pose_rows(law, take_table(law, floored(rows=30), ASKED), ASKED)
 
 
 def trial_of(logs: np.ndarray, points: np.ndarray, judges: float = 20.0) -> ratios.Trial:

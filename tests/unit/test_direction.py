@@ -63,7 +63,8 @@ def test_an_accuracy_is_maximised(made: Fit) -> None:
 def test_it_is_the_plan_of_the_loss_that_mirrors_it(runs: dict[str, np.ndarray], made: Fit) -> None:
     """One minus the law falls: budgets, limits, ladders, constraints and targets agree."""
     law = law_from_formula("1 - E + A/n_params**a + B/n_tokens**b", ["n_params", "n_tokens"])
-    mirror = replace(made, law=law, target="miss", ranges={**made.ranges, "miss": (0.1, 0.5)})
+    asked = replace(made.options, target="miss")
+    mirror = replace(made, law=law, options=asked, ranges={**made.ranges, "miss": (0.1, 0.5)})
     asked: list[dict[str, Any]] = [
         {"budget": 1e21},
         {"budget": 1e21, "limits": {"n_params": (1e8, 2e9)}},
@@ -115,8 +116,9 @@ def test_a_saturating_score_of_any_name(made: Fit) -> None:
     """The name says nothing: the fitted law decides, and the plan is that of a minimiser."""
     law = law_from_formula("E - A/n_params**a - B/n_tokens**b", ["n_params", "n_tokens"])
     params = {"E": 70.0, "A": 900.0, "a": 0.25, "B": 3000.0, "b": 0.3}
+    asked = replace(made.options, target="elo")
     named = replace(
-        made, law=law, params=params, draws={}, target="elo", ranges={
+        made, law=law, params=params, draws={}, options=asked, ranges={
             name: ends for name, ends in made.ranges.items() if name != "acc"
         }, best_runs=(),
     )  # fmt: skip
@@ -141,7 +143,7 @@ def test_a_loss_that_rises_is_no_plan(made: Fit) -> None:
     with pytest.raises(
         BadPlan, match=r"The fitted val_loss rises with n_params and n_tokens, .* should fall"
     ):
-        plan(replace(made, target="val_loss"), 1e21)
+        plan(replace(made, options=replace(made.options, target="val_loss")), 1e21)
 
 
 def test_an_accuracy_that_falls_is_no_plan(chinchilla: Callable[..., Fit]) -> None:
@@ -154,7 +156,8 @@ def chinchilla(made: Fit) -> Callable[..., Fit]:
     def exactly(**changed: Any) -> Fit:
         params = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
         about: dict[str, Any] = {"law": laws.chinchilla, "params": params, "draws": {}}
-        return replace(made, **{**about, "target": "loss", "best_runs": (), **changed})
+        about["options"] = replace(made.options, target=changed.pop("target", "loss"))
+        return replace(made, **{**about, "best_runs": (), **changed})
 
     return exactly
 

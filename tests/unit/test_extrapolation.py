@@ -263,7 +263,7 @@ def test_a_floor_above_measured_losses_is_said_first() -> None:
     assert "and loss 1.87" in first[0]
     assert found.notes.index(first[0]) < found.notes.index("from the fit.")
     ceiling = replace(
-        usable, law=law_from_formula("E - A/n_params**a - B/n_tokens**b", BOTH), target="acc",
+        usable, law=law_from_formula("E - A/n_params**a - B/n_tokens**b", BOTH), options=replace(usable.options, target="acc"),
         params={"E": 0.7, "A": 9.0, "a": 0.3, "B": 9.0, "b": 0.3}, best_runs=(),
         ranges={**high.ranges, "acc": (0.2, 0.75)},
     )  # fmt: skip
@@ -276,7 +276,8 @@ def test_a_floor_above_measured_losses_is_said_first() -> None:
 
 def test_impossible_predictions_are_said(other: Callable[..., Fit]) -> None:
     steep = other("E - A/n_params**a - B/n_tokens**b", E=1.4, A=9.0, a=0.3, B=9.0, b=0.3)
-    steep = replace(steep, target="accuracy", ranges={**steep.ranges, "accuracy": (0.1, 0.8)})
+    asked = replace(steep.options, target="accuracy")
+    steep = replace(steep, options=asked, ranges={**steep.ranges, "accuracy": (0.1, 0.8)})
     notes = plan(replace(steep, best_runs=()), 1e24).notes
     assert any("above 1, which a share cannot be" in note for note in notes)
     sunk = other("-E + A/n_params**a + B/n_tokens**b", E=1.0, A=9.0, a=0.3, B=9.0, b=0.3)

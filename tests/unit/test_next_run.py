@@ -144,7 +144,7 @@ def test_draws_of_a_fit_give_the_formula_within_their_noise(straight: Fit) -> No
 
 def test_a_run_far_off_does_not_count_as_noise_under_huber(scaling: Fit) -> None:
     """Noise of a robust fit is that of most runs."""
-    huber = replace(scaling, noise=Noise("log", delta=1e-3))
+    huber = replace(scaling, options=replace(scaling.options, noise=Noise("log", delta=1e-3)))
     off = scaling.residuals.copy()
     off[0] = 3.0
     candidates = {"n_params": [1e9], "n_tokens": [2e11]}

@@ -198,7 +198,7 @@ def test_what_has_no_posterior() -> None:
     with pytest.raises(BadLaw, match="flat priors"):
         sample_posterior(believed, table)
     with pytest.raises(BadLaw, match="independent rows, not of groups by 'run'"):
-        sample_posterior(replace(found, by="run"), table)
+        sample_posterior(replace(found, options=replace(found.options, by="run")), table)
     same = {"x": np.ones(20), "loss": table["loss"]}
     flat = fit(line, same, noise=PLAIN, draws=0)
     with pytest.raises(BadLaw, match="No posterior of a fit that is flat"):

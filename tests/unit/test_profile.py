@@ -282,6 +282,6 @@ def test_what_has_no_profile_interval() -> None:
     believed = fit(line, table, noise=PLAIN, draws=0, priors={"b": (2.0, 0.5)})
     with pytest.raises(BadLaw, match="without priors"):
         profile(believed, table, "b")
-    grouped = replace(found, by="run")
+    grouped = replace(found, options=replace(found.options, by="run"))
     with pytest.raises(BadLaw, match="independent rows, not of groups by 'run'"):
         profile(grouped, table, "b")

@@ -19,7 +19,6 @@ from kleiber.table import (
     as_frame,
     digest,
     numbers,
-    ranges,
     read_table,
     require,
     warn_duplicates,
@@ -377,10 +376,6 @@ def test_duplicate_rows_warn_once_with_their_number() -> None:
 
 
 # Ranges and digest
-
-
-def test_ranges() -> None:
-    assert ranges(as_frame(RUNS), ["N", "D"]) == {"N": (1e6, 4e6), "D": (1.0, 3.0)}
 
 
 def test_digest_is_of_the_values(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from kleiber.fitting.origins import (
     plain_target,
 )
 from kleiber.fitting.outcome import FEW_GROUPS
-from kleiber.fitting.posing import number_groups, pose_table
+from kleiber.fitting.posing import pose_rows, take_table
 from kleiber.fitting.ratios import Trial, take_error, take_ratio, weigh
 from kleiber.law import Law
 from kleiber.laws import find_law
@@ -122,9 +122,9 @@ def compare(
         )
     known = [name for name in given_columns(frame) if name != target]
     found = [find_law(law, known) for law in laws]
-    problems = [pose_table(law, frame, ask)[0] for law in found]
-    groups = None if by is None else number_groups(frame, by)
-    x = numbers(frame, beyond)
+    tables = [take_table(law, frame, ask) for law in found]
+    problems = [pose_rows(law, rows, ask) for law, rows in zip(found, tables, strict=True)]
+    groups, x = tables[0].groups, numbers(frame, beyond)
     cuts = choose_origins(x, origins, max(len(p.law.params) for p in problems))
     errors = measure_errors(problems, x, cuts, groups, ask.draws, ask.seed, heard)
     trial = weigh(_names(found), problems, errors, groups, count_units(x, cuts, groups), ask)

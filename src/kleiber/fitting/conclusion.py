@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 
 from kleiber.fitting.best import find_best_runs
@@ -24,11 +23,9 @@ from kleiber.fitting.spread.student import FEW, spare_rows
 from kleiber.fitting.spread.twins import align_draws, find_twins
 from kleiber.fitting.spread.wild import Moments, find_moves, measure_moments, stretch_residuals
 from kleiber.law import Law
-from kleiber.table import digest, ranges
 
 
 def conclude(
-    frame: pl.DataFrame,
     ask: Options,
     solved: Solved,
     values: Float[np.ndarray, "draws params"],
@@ -44,7 +41,7 @@ def conclude(
     if len(values) and (twins := find_twins(problem, point)):
         values = problem.outer(align_draws(problem.inner(values), point, twins))
     params = fitted_params(ask, solved)
-    misfit = inspect_fit(problem, point, (*solved.hit, *solved.idle), law, params, frame, ask)
+    misfit = inspect_fit(problem, point, (*solved.hit, *solved.idle), law, params, solved.rows, ask)
     made = Fit(
         law=law,
         params=params,
@@ -54,10 +51,10 @@ def conclude(
         residuals=residuals(problem, point[None])[0],
         condition=solved.spread.condition,
         draws=_all_draws(law, problem, values, ask) if len(values) else {},
-        ranges=ranges(frame, [*law.variables, ask.target]),
-        digest=digest(frame),
+        ranges=_ranges({**solved.rows.columns, ask.target: solved.rows.target}),
+        digest=solved.rows.digest,
         options=ask,
-        rows=len(frame),
+        rows=len(solved.rows),
         units=int((problem.weights > 0).sum())
         if solved.groups is None
         else int(solved.groups.max()) + 1,
@@ -82,6 +79,11 @@ def conclude(
         misfit=misfit,
     )
     return _judged(made, solved, unsettled)
+
+
+def _ranges(columns: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
+    """The smallest and largest value of each column."""
+    return {name: (float(values.min()), float(values.max())) for name, values in columns.items()}
 
 
 def _judged(made: Fit, solved: Solved, unsettled: int) -> Fit:

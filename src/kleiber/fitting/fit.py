@@ -102,7 +102,7 @@ def fit(
             solved = replace(solved, decided=(*decided, *solved.decided))
     values = solved.problem.outer(drawn.point)
     seconds = time.perf_counter() - began
-    return conclude(frame, ask, solved, values, unsettled=drawn.unsettled, seconds=seconds)
+    return conclude(ask, solved, values, unsettled=drawn.unsettled, seconds=seconds)
 
 
 class Drawn(NamedTuple):

@@ -17,11 +17,11 @@ from kleiber.files import land
 from kleiber.fitting.fit import fit
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.options import Options, choose_options
-from kleiber.fitting.posing import number_groups
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, document
 from kleiber.law import Law, restrict
 from kleiber.laws import find_law
+from kleiber.measurements import number_groups
 from kleiber.progress import Progress, check_progress
 from kleiber.rows import given_columns
 from kleiber.table import as_frame, require

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float, Int
 
 from kleiber.errors import BadLaw, nearest
@@ -25,11 +25,12 @@ from kleiber.fitting.judge.status import (
     judge_rows,
 )
 from kleiber.fitting.options import Options
-from kleiber.fitting.posing import pose_table
+from kleiber.fitting.posing import pose_rows, take_table
 from kleiber.fitting.spread.bootstrap import Lift
 from kleiber.fitting.spread.covariance import Spread, measure_spread
 from kleiber.fitting.spread.student import FEW, even_covariance, is_straight, spare_rows
 from kleiber.law import Law, restrict
+from kleiber.measurements import Measurements
 
 INNER = 2  # inner points that show draws the way off a bound
 BESIDE = 1e-7  # share of the way from a bound to an inner point that counts as beside it
@@ -38,10 +39,10 @@ FEW_GROUPS, SOME_GROUPS = 10, 20
 
 @dataclass(frozen=True)
 class Posed:
-    """A problem, the group of each row where rows are grouped, and the ranges of starts."""
+    """A problem, the table it is of, and the ranges of starts."""
 
     problem: Problem
-    groups: Int[np.ndarray, "rows"] | None
+    rows: Measurements
     starts: Mapping[str, tuple[float, float]]
 
 
@@ -57,7 +58,7 @@ class Solved:
 
     law: Law
     problem: Problem
-    groups: Int[np.ndarray, "rows"] | None
+    rows: Measurements
     starts: Mapping[str, tuple[float, float]]
     best: Optimum
     point: Float[np.ndarray, "params"]
@@ -70,12 +71,18 @@ class Solved:
     idle: tuple[int, ...]
     decided: tuple[str, ...] = ()
 
+    @property
+    def groups(self) -> Int[np.ndarray, "rows"] | None:
+        """The group of each row, where rows are grouped."""
+        return self.rows.groups
 
-def solve(law: Law, frame: pl.DataFrame, ask: Options) -> Solved:
+
+def solve(law: Law, table: Any, ask: Options) -> Solved:
     """Pose the table, find the optimum, and judge it."""
     if ask.real:
         law = allow_signs(law, tuple(ask.real))
-    problem, groups = pose_table(law, frame, ask)
+    rows = take_table(law, table, ask)
+    problem = pose_rows(law, rows, ask)
     y = _plain_target(problem)
     starts = start_ranges(problem.law, problem.columns, y) if ask.start is None else {}
     best = _optimum(problem, starts, ask)
@@ -83,7 +90,7 @@ def solve(law: Law, frame: pl.DataFrame, ask: Options) -> Solved:
         tau = dispersion(problem, best)
         problem = replace(problem, prior=read_priors(law, problem.law, ask.priors, tau))
         best = _optimum(problem, starts, ask)
-    return judge_optimum(law, Posed(problem, groups, starts), best, ask)
+    return judge_optimum(law, Posed(problem, rows, starts), best, ask)
 
 
 def judge_optimum(law: Law, posed: Posed | Solved, best: Optimum, ask: Options) -> Solved:
@@ -92,21 +99,21 @@ def judge_optimum(law: Law, posed: Posed | Solved, best: Optimum, ask: Options) 
     Where parameters at the bound 0 are clearly better below it, a formula is solved again with
     these real, and a law that declares its domains is unfit.
     """
-    problem, groups, starts = posed.problem, posed.groups, posed.starts
+    problem, rows, starts = posed.problem, posed.rows, posed.starts
     hit = bounds_hit(problem, best.point, best.objective, best.scale)
     free = restrict(law, fixed=ask.fixed, tied=ask.tied) if ask.fixed or ask.tied else law
     other = try_other_sign(free, problem, best, hit, ask.seed) if hit else None
     if other is not None and other.clear and set(other.names) <= law.open_signs:
         signed = allow_signs(law, other.names)
         ranges = start_ranges(other.problem.law, problem.columns, _plain_target(problem))
-        solved = judge_optimum(signed, Posed(other.problem, groups, ranges), other.best, ask)
+        solved = judge_optimum(signed, Posed(other.problem, rows, ranges), other.best, ask)
         return replace(solved, decided=tuple(dict.fromkeys((*other.names, *solved.decided))))
     point = best.point.copy()
     for k, bound in hit.items():
         point[k] = list(problem.law.domains.values())[k].approach(bound)
     idle = idle_params(problem, point, hit)
     met, hit = hit, {k: bound for k, bound in hit.items() if k not in idle}
-    spread = measure_spread(problem, best.point, best.scale, groups, (*hit, *idle))
+    spread = measure_spread(problem, best.point, best.scale, rows.groups, (*hit, *idle))
     # a descent that crawls along what the table does not determine has told what there is to tell
     settled = best.converged or (bool(spread.lost) and not hit)
     status, reason = judge(
@@ -137,7 +144,7 @@ def judge_optimum(law: Law, posed: Posed | Solved, best: Optimum, ask: Options) 
     straight = is_straight(problem, best.point)
     status, reason = judge_rows(problem, straight) or (status, reason)
     return Solved(
-        law, problem, groups, starts, best, point, hit, spread, status, reason,
+        law, problem, rows, starts, best, point, hit, spread, status, reason,
         made, straight, idle,
     )  # fmt: skip
 

@@ -3,66 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import polars as pl
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from kleiber.errors import BadLaw, BadTable, listed, nearest, reason
+from kleiber.errors import BadLaw, BadTable, reason
 from kleiber.fitting.engine.problem import Problem, pose
 from kleiber.fitting.options import Options
 from kleiber.formula import walk
 from kleiber.law import Law, restrict
-from kleiber.rows import given_columns
-from kleiber.table import check_weights, numbers, warn_duplicates
+from kleiber.measurements import Measurements, take_measurements
+from kleiber.table import warn_duplicates
 
 
-def pose_table(
-    law: Law, frame: pl.DataFrame, ask: Options
-) -> tuple[Problem, Int[np.ndarray, "rows"] | None]:
-    """Check the table and pose the problem; also the group of each row, when rows are grouped.
-
-    Raises BadTable for a table that cannot be fitted, BadLaw for what is fixed or tied wrongly.
-    """
+def take_table(law: Law, table: Any, ask: Options) -> Measurements:
+    """The table at the door, with what a fit of this law needs. Raises BadTable."""
     if ask.target in law.variables:
         raise BadTable(f"The target {ask.target!r} is also a variable of law {law.name}.")
     if ask.target in law.params:
         raise BadTable(f"The target {ask.target!r} is also a parameter of law {law.name}.")
+    positive = [*positive_columns(law), *([ask.target] if ask.noise.scale == "log" else [])]
+    return take_measurements(
+        table, law.variables, ask.target, positive=positive, weights=ask.weights, by=ask.by
+    )
+
+
+def pose_rows(law: Law, rows: Measurements, ask: Options) -> Problem:
+    """The problem of a law and a table's rows.
+
+    Raises BadTable for too few rows, BadLaw for what is fixed or tied wrongly.
+    """
     free = restrict(law, fixed=ask.fixed, tied=ask.tied) if ask.fixed or ask.tied else law
-    columns = {name: numbers(frame, name) for name in law.variables}
-    y = numbers(frame, ask.target, positive=ask.noise.scale == "log")
-    for name in positive_columns(law):
-        numbers(frame, name, positive=True)
+    columns = {name: rows.columns[name] for name in law.variables}
     if law.expr is None:
         try_function(law, columns)
-    w = np.ones(len(y)) if ask.weights is None else check_weights(frame, ask.weights)
-    used = int((w > 0).sum())
+    used = int((rows.weights > 0).sum())
     if used < len(free.params):
         raise BadTable(
             f"Law {law.name} has {len(free.params)} free parameters and the table has only "
             f"{used} rows{' of positive weight' if ask.weights else ''}; "
             "add runs, or fix or tie parameters."
         )
-    warn_duplicates(frame, [*law.variables, ask.target])
-    groups = None if ask.by is None else number_groups(frame, ask.by)
-    return pose(free, ask.noise, columns, y, w), groups
-
-
-def number_groups(frame: pl.DataFrame, by: str) -> Int[np.ndarray, "rows"]:
-    """The number, from 0, of each row's group: its value in the column ``by``."""
-    if by not in frame.columns:
-        raise BadTable(
-            f"No column {by!r} to group by; the table has {listed(given_columns(frame))}."
-            f"{nearest(by, given_columns(frame))}"
-        )
-    series = frame[by]
-    missing = series.is_null() | (series.is_nan() if series.dtype.is_float() else False)
-    if missing.any():
-        raise BadTable(
-            f"Column {by!r} to group by has a missing value, in row "
-            f"{(missing.arg_max() or 0) + 1} of {len(frame)}."
-        )
-    return series.rank("dense").to_numpy().astype(np.int64) - 1
+    warn_duplicates(rows.frame, [*law.variables, ask.target])
+    return pose(free, ask.noise, columns, rows.target, rows.weights)
 
 
 def try_function(law: Law, columns: Mapping[str, Float[np.ndarray, "rows"]]) -> None:

@@ -22,8 +22,9 @@ from kleiber.fitting.spread.components import (
     deviation_interval,
 )
 from kleiber.fitting.spread.intervals import check_level
+from kleiber.measurements import take_columns
 from kleiber.rows import name_row
-from kleiber.table import as_frame, numbers, widened
+from kleiber.table import as_frame, widened
 
 FAR = 10.0  # columns and costs beyond this multiple of what was measured are warned of
 ENTRIES = 4_000_000  # draws times rows predicted at once
@@ -93,15 +94,12 @@ def predict(fit: Fit, table: Any, *, level: float = 0.95) -> Prediction:
     fit, level = check_fit(fit), check_level(level)
     if not fit.usable:
         raise BadLaw(refusal(fit))
-    frame = as_frame(table)
-    if not len(frame):
-        raise BadTable("The table has no rows; it needs at least one.")
     taken = [name for name in fit.law.variables if name in ("predicted", *ENDS)]
     if taken:
         raise BadTable(f"The law's variable {taken[0]!r} has the name of a column of predictions.")
-    columns = {name: numbers(frame, name) for name in fit.law.variables}
-    for name in positive_columns(fit.law):
-        numbers(frame, name, positive=True)
+    frame, columns = take_columns(table, fit.law.variables, positive_columns(fit.law))
+    if not len(frame):
+        raise BadTable("The table has no rows; it needs at least one.")
     _check_values(fit, columns, frame)
     mean, new = _intervals(fit, frame, level)
     further = {f"extrapolation_{name}": _factor(fit, name, x) for name, x in columns.items()}

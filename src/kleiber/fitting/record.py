@@ -30,7 +30,8 @@ from kleiber.fitting.spread.student import straight_interval
 from kleiber.fitting.spread.wild import Moments, slopes_of
 from kleiber.formula import evaluate, parse
 from kleiber.law import Law
-from kleiber.table import as_frame, numbers, widened
+from kleiber.measurements import take_columns
+from kleiber.table import widened
 
 NOTHING = 1e-9  # share of a positive parameter below which an end of its interval is 0
 ANY = 0.5  # the value of a parameter on which nothing depends
@@ -206,11 +207,9 @@ class Fit:
         """
         level = check_level(level)
         reach = self._reach(level) if check_flag("new_run", new_run) else None
-        frame = as_frame(table)
+        frame, columns = take_columns(table, self.law.variables, positive_columns(self.law))
         size = 16 * frame.height * max(self.n_draws, 1)
         check_memory(f"a prediction of {frame.height:,} rows", size, "predict fewer rows at a time")
-        positive = positive_columns(self.law)
-        columns = {n: numbers(frame, n, positive=n in positive) for n in self.law.variables}
         predicted = np.broadcast_to(self.law(**columns, **self.params), (len(frame),))
         values = self._spread_of(columns, len(frame))
         if values is not None:

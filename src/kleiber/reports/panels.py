@@ -19,8 +19,9 @@ from kleiber.errors import BadFormula, BadTable
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.record import Fit
+from kleiber.measurements import take_columns
 from kleiber.reports.axes import MINUS, Axis, axis_label, make_axis, short, unit_of, written
-from kleiber.table import as_frame, digest, numbers
+from kleiber.table import digest, numbers
 
 GRID = 121  # points of a curve
 QUANTILES = (0.05, 0.275, 0.5, 0.725, 0.95)  # where the second variable is held
@@ -137,9 +138,7 @@ def fit_panels(fit: Fit, table: Any) -> Panels:
     ``table`` has the law's variables and the target, normally the table that was fitted (a note
     says so when it is another). Raises BadTable when it lacks a column or has unusable values.
     """
-    frame = as_frame(table)
-    positive = positive_columns(fit.law)
-    columns = {n: numbers(frame, n, positive=n in positive) for n in fit.law.variables}
+    frame, columns = take_columns(table, fit.law.variables, positive_columns(fit.law))
     y = numbers(frame, fit.target, positive=_log(fit))
     if not len(y):
         raise BadTable("The table has no rows, so there is nothing to draw.")

@@ -34,8 +34,8 @@ from kleiber.fitting.judge.repeats import (
 from kleiber.fitting.judge.suspects import Seen, find_suspects, find_trends
 from kleiber.fitting.judge.trends import MAD, Tangent, group_means, refit_tangent, smallest_of
 from kleiber.fitting.options import Options
-from kleiber.fitting.posing import number_groups
 from kleiber.law import Law
+from kleiber.measurements import Measurements, number_groups
 from kleiber.rows import row_numbers
 
 EXACT = 1e-7  # typical relative residuals that are rounding, in which no trend is looked for
@@ -49,15 +49,16 @@ def inspect_fit(
     held: tuple[int, ...],
     law: Law,
     params: Mapping[str, float],
-    frame: pl.DataFrame,
+    table: Measurements,
     ask: Options,
 ) -> Misfit:
     """The misfit of ``law`` with the fitted ``params``, which are ``point`` of its problem;
     coordinates ``held`` are at a bound."""
+    frame = table.frame
     seen = _look_at(problem, point, held, frame, ask)
     size = np.abs(seen.gap)
     run = ask.by or run_column(frame)
-    groups = None if run is None else _shared(number_groups(seen.frame, run))
+    groups = None if run is None else _shared(_groups_of(table, ask.by, run)[seen.rows])
     tangent = refit_tangent(seen.r, seen.jacobian, seen.weights)
     if tangent is not None and tangent.scale <= EXACT * _unit(seen, ask):
         tangent = None
@@ -107,6 +108,13 @@ def _look_at(
 def _unit(seen: Seen, ask: Options) -> float:
     """The size of what residuals are relative to."""
     return 1.0 if ask.noise.scale == "log" else float(np.median(np.abs(seen.measured)))
+
+
+def _groups_of(table: Measurements, by: str | None, run: str) -> Int[np.ndarray, "rows"]:
+    """The run of each row: the groups of the fit, or else a column that names runs."""
+    if by is not None and table.groups is not None:
+        return table.groups
+    return number_groups(table.frame, run)
 
 
 def _shared(groups: Int[np.ndarray, "rows"]) -> Int[np.ndarray, "rows"] | None:

@@ -25,7 +25,7 @@ from kleiber.arguments import check_memory, check_text, check_whole
 from kleiber.errors import BadLaw, BadTable, NotConverged, nearest
 from kleiber.fitting.engine.noise import charge
 from kleiber.fitting.engine.problem import Problem
-from kleiber.fitting.posing import pose_table
+from kleiber.fitting.posing import pose_rows, take_table
 from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.spread.intervals import check_level
 from kleiber.maths.seeds import stream
@@ -119,8 +119,7 @@ def _check_fit(fit: Fit) -> None:
 
 def _pose_again(fit: Fit, frame: Any) -> Problem:
     ask = replace(fit.options, draws=0, start=None, real=(), priors={})
-    problem, _ = pose_table(fit.law, frame, ask)
-    return problem
+    return pose_rows(fit.law, take_table(fit.law, frame, ask), ask)
 
 
 def _centre(fit: Fit, problem: Problem) -> Float[np.ndarray, "coordinates"]:

@@ -23,7 +23,7 @@ from kleiber.fitting.engine.levenberg import Local, descend
 from kleiber.fitting.engine.problem import Problem, look, pose
 from kleiber.fitting.engine.search import Optimum
 from kleiber.fitting.judge.signs import dispersion
-from kleiber.fitting.posing import pose_table
+from kleiber.fitting.posing import pose_rows, take_table
 from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.spread.intervals import Interval, check_level
 from kleiber.law import Domain
@@ -58,7 +58,7 @@ def profile(fit: Fit, table: Any, name: str, level: float = 0.95) -> Interval:
             f"Profile intervals are of independent rows, not of groups by {fit.options.by!r}."
         )
     ask = replace(fit.options, draws=0, start=None, real=(), priors={})
-    problem, _ = pose_table(fit.law, frame, ask)
+    problem = pose_rows(fit.law, take_table(fit.law, frame, ask), ask)
     bound = fit.params[name] if not fit.law.domains[name].contains(fit.params[name]) else None
     if bound is not None:  # a logarithm has no steps that lead away from zero
         problem = _as_it_is(problem, name)
