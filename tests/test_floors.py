@@ -10,8 +10,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "kleiber"
 FLOORS = {
-    0: "arguments columns errors files filters formats formula frames measurements progress rows "
-    "table text_tables version",
+    0: "arguments columns errors files filters formats formula frames measurements plain progress "
+    "rows table text_tables version",
     1: "domain law maths claim",
     2: "laws data counting experiment",
     3: "networks",
@@ -19,7 +19,7 @@ FLOORS = {
     5: "fitting",
     6: "attempts",
     7: "planning reduce",
-    8: "systems",
+    8: "documents systems",
     9: "theory",
     10: "reports",
     11: "cli app __main__",

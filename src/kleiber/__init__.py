@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kleiber import laws, reduce, theory
     from kleiber.attempts.fit import fit_counts
     from kleiber.claim import Claim, Estimate, Verdict
+    from kleiber.documents import load, save
     from kleiber.errors import BadExperiment, BadFormula, BadLaw, BadPlan, BadTable, NotConverged
     from kleiber.experiment import Experiment, read_experiment
     from kleiber.fitting.compare import Comparison, compare
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from kleiber.fitting.options import Options
     from kleiber.fitting.prediction import Prediction, predict
     from kleiber.fitting.record import Fit
-    from kleiber.fitting.saved import load, save
     from kleiber.fitting.spread.intervals import Interval
     from kleiber.fitting.spread.posterior import sample_posterior
     from kleiber.fitting.spread.profile import profile
@@ -127,7 +127,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "forecast_from_norm": "systems.implicit_bias.forecast",
     "fraction": "law",
     "law_from_formula": "law",
-    "load": "fitting.saved",
+    "load": "documents",
     "next_run": "planning.next_run",
     "plan": "planning.plan",
     "plan_attempts": "planning.attempt_plan",
@@ -138,7 +138,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "read_table": "table",
     "real": "law",
     "sample_posterior": "fitting.spread.posterior",
-    "save": "fitting.saved",
+    "save": "documents",
     "sensitivity": "planning.frontier",
     "sweep": "sweeps.run",
     "trace_frontier": "planning.frontier",

@@ -26,6 +26,7 @@ from scipy import special
 
 from kleiber.arguments import check_call, check_number, check_text, check_texts, refuse
 from kleiber.errors import nearest, reason, shown
+from kleiber.plain import as_plain
 
 SCALES = ("quick", "laptop", "full")  # in CI; the numbers we quote; the papers' own sizes
 VERDICTS = ("holds", "fails", "inconclusive")
@@ -237,22 +238,4 @@ def examine(paper: str, claim: Claim, context: Context) -> tuple[Verdict, Estima
 
 def describe_verdict(verdict: Verdict) -> dict[str, Any]:
     """A verdict as ``check --json`` prints it; null where a number is unknown."""
-
-    def plain(value: float) -> float | None:
-        return value if math.isfinite(value) else None
-
-    return {
-        "paper": verdict.paper,
-        "where": verdict.where,
-        "says": verdict.says,
-        "expected": verdict.expected,
-        "within": verdict.within,
-        "obtained": plain(verdict.obtained),
-        "stderr": plain(verdict.stderr),
-        "verdict": verdict.verdict,
-        "known": verdict.known,
-        "why": verdict.why,
-        "seconds": verdict.seconds,
-        "side": verdict.side,
-        "kept": verdict.kept,
-    }
+    return as_plain(verdict)

@@ -262,8 +262,9 @@ def test_a_floor_above_measured_losses_is_said_first() -> None:
     assert first
     assert "and loss 1.87" in first[0]
     assert found.notes.index(first[0]) < found.notes.index("from the fit.")
+    rising = law_from_formula("E - A/n_params**a - B/n_tokens**b", BOTH)
     ceiling = replace(
-        usable, law=law_from_formula("E - A/n_params**a - B/n_tokens**b", BOTH), options=replace(usable.options, target="acc"),
+        usable, law=rising, options=replace(usable.options, target="acc"),
         params={"E": 0.7, "A": 9.0, "a": 0.3, "B": 9.0, "b": 0.3}, best_runs=(),
         ranges={**high.ranges, "acc": (0.2, 0.75)},
     )  # fmt: skip

@@ -456,7 +456,9 @@ def test_a_document_with_a_broken_misfit_is_refused(tmp_path: Path) -> None:
     document = describe(fit("chinchilla", runs(), draws=0))
     document["misfit"] = {"typical_error": "large"}
     (tmp_path / "fit.json").write_text(json.dumps(document))
-    with pytest.raises(BadTable, match="is not a saved fit"):
+    with pytest.raises(
+        BadTable, match=r"misfit\.typical_error must hold a number, but holds 'large'"
+    ):
         load(tmp_path / "fit.json")
 
 

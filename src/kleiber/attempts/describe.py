@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -13,6 +12,7 @@ from kleiber.attempts.judge import deepest_measured, measure
 from kleiber.attempts.misfit import Misfit
 from kleiber.attempts.record import CountFit
 from kleiber.attempts.trend import Finding, Trend
+from kleiber.plain import as_plain, plain_number
 
 
 def describe_counts(made: CountFit, k: Sequence[float]) -> dict[str, Any]:
@@ -94,9 +94,9 @@ def _unbiased(made: CountFit, g: int, k: float) -> dict[str, float | None]:
         return dict.fromkeys(names)
     return {
         "unbiased": 1 - float(measured.mean[0]),
-        "unbiased_stderr": _plain(measured.stderr[0]),
-        "unbiased_low": _plain(1 - measured.high[0]),
-        "unbiased_high": _plain(1 - measured.low[0]),
+        "unbiased_stderr": plain_number(measured.stderr[0]),
+        "unbiased_low": plain_number(1 - measured.high[0]),
+        "unbiased_high": plain_number(1 - measured.low[0]),
     }
 
 
@@ -104,8 +104,7 @@ def _misfit(found: Misfit | None) -> dict[str, Any] | None:
     """How well the family describes the group; null where it has no parameters."""
     if found is None:
         return None
-    plain = dataclasses.asdict(found)
-    return {key: _plain(x) if isinstance(x, float) else x for key, x in plain.items()}
+    return as_plain(found)
 
 
 def describe_trend(trend: Trend) -> dict[str, Any]:
@@ -132,14 +131,10 @@ def _finding(found: Finding) -> dict[str, Any]:
         "says": found.says,
         "likelihood_ratio": found.likelihood_ratio,
         "p_value": found.p_value,
-        "low": _plain(found.interval.low),
-        "high": _plain(found.interval.high),
+        "low": plain_number(found.interval.low),
+        "high": plain_number(found.interval.high),
     }
 
 
 def _ends(value: float, low: float, high: float) -> dict[str, float | None]:
-    return {"value": _plain(value), "low": _plain(low), "high": _plain(high)}
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return {"value": plain_number(value), "low": plain_number(low), "high": plain_number(high)}

@@ -35,6 +35,7 @@ from kleiber.fitting.posing import pose_rows, take_table
 from kleiber.fitting.ratios import Trial, take_error, take_ratio, weigh
 from kleiber.law import Law
 from kleiber.laws import find_law
+from kleiber.plain import as_plain, plain_estimate
 from kleiber.progress import Progress, check_progress
 from kleiber.rows import given_columns
 from kleiber.table import as_frame, numbers
@@ -227,27 +228,24 @@ def _names(laws: Sequence[Law]) -> list[str]:
 
 def describe_comparison(made: Comparison) -> Mapping[str, Any]:
     """The document that ``compare --json`` prints."""
-
-    def ends(item: Estimate) -> dict[str, float | None]:
-        parts = {"value": item.value, "low": item.low, "high": item.high}
-        return {key: x if math.isfinite(x) else None for key, x in parts.items()}
-
-    return {
-        "beyond": made.beyond,
-        "origins": list(made.origins),
-        "level": made.level,
-        "verdict": made.verdict,
-        "laws": [
-            {
-                "law": item.law,
-                "n_params": item.n_params,
-                "error": ends(item.error),
-                "aicc": item.aicc if math.isfinite(item.aicc) else None,
-                "behind": ends(item.behind),
-                "ratio": ends(item.ratio),
-                "verdict": item.verdict,
-            }
-            for item in made.contenders
-        ],
-        "notes": list(made.notes),
-    }
+    return as_plain(
+        {
+            "beyond": made.beyond,
+            "origins": made.origins,
+            "level": made.level,
+            "verdict": made.verdict,
+            "laws": [
+                {
+                    "law": item.law,
+                    "n_params": item.n_params,
+                    "error": plain_estimate(item.error),
+                    "aicc": item.aicc,
+                    "behind": plain_estimate(item.behind),
+                    "ratio": plain_estimate(item.ratio),
+                    "verdict": item.verdict,
+                }
+                for item in made.contenders
+            ],
+            "notes": made.notes,
+        }
+    )

@@ -18,11 +18,11 @@ from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.spread.components import (
     VarianceComponents,
-    describe_components,
     deviation_interval,
 )
 from kleiber.fitting.spread.intervals import check_level
 from kleiber.measurements import take_columns
+from kleiber.plain import as_plain
 from kleiber.rows import name_row
 from kleiber.table import as_frame, widened
 
@@ -265,7 +265,7 @@ def describe_prediction(made: Prediction) -> dict[str, Any]:
         "target": made.target,
         "level": made.level,
         "rows": [_describe_row(made, given, row) for row in rows.to_dicts()],
-        "variance": describe_components(made.components),
+        "variance": as_plain(made.components),
         "notes": list(made.notes),
     }
 
@@ -283,6 +283,5 @@ def _describe_row(made: Prediction, given: list[str], row: Mapping[str, Any]) ->
 
 def _finite(value: Any) -> Any:
     """The value as JSON can hold it."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int) else str(value)
+    plain = value is None or isinstance(value, bool | int | float)
+    return as_plain(value) if plain else str(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -14,22 +13,21 @@ from jaxtyping import Float
 
 from kleiber.arguments import check_flag, check_path, check_record
 from kleiber.errors import BadFormula, BadLaw, BadTable, reason, shown
-from kleiber.files import check_ordinary, land
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.entries import check_entries
 from kleiber.fitting.group_document import pick_group
-from kleiber.fitting.judge.misfit import describe_misfit, misfit_from
+from kleiber.fitting.judge.misfit import misfit_from
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.options import Options
 from kleiber.fitting.record import ANY, Fit
-from kleiber.fitting.spread.components import describe_components, read_components
+from kleiber.fitting.spread.components import read_components
 from kleiber.fitting.spread.wild import Moments
 from kleiber.formula import parse, symbols
 from kleiber.law import Domain, Kind, Law, formula_law, law_from_file
 from kleiber.laws import catalogue
+from kleiber.plain import as_plain, read_document, write_document
 from kleiber.version import __version__
 
-LARGEST = 2**30  # bytes of a document
 ASKED = ("draws", "start", "resample", "real", "seed")  # options without an entry of their own
 REQUIRED = ("law", "formula", "params", "status", "target")
 
@@ -41,71 +39,63 @@ def describe(fit: Fit) -> dict[str, Any]:
         low, high = fit.interval(name, fit.level)
         known = None if name in fit.unknown else value
         params[name] = {"value": known, "low": low, "high": high, "stderr": fit.stderr.get(name)}
-    document = {
+    document: dict[str, Any] = {
         "law": fit.law.name,
         "formula": fit.law.formula,
         "params": params,
         "level": fit.level,
         "objective": fit.objective,
         "status": str(fit.status),
-        "misfit": describe_misfit(fit.misfit),
+        "misfit": fit.misfit,
         "rows": fit.rows,
         "target": fit.target,
         "seconds": fit.seconds,
         "reason": fit.reason,
-        "notes": list(fit.notes),
+        "notes": fit.notes,
         "condition": fit.condition,
-        "noise": {"scale": fit.noise.scale, "delta": fit.noise.delta, "dof": fit.noise.dof},
-        "fixed": dict(fit.options.fixed),
-        "tied": dict(fit.options.tied),
+        "noise": fit.noise,
+        "fixed": fit.options.fixed,
+        "tied": fit.options.tied,
         "by": fit.options.by,
         "weights": fit.options.weights,
         "resample": fit.resample,
-        "priors": {name: list(pair) for name, pair in fit.options.priors.items()},
+        "priors": fit.options.priors,
         "inside": fit.inside,
         "straight": fit.straight,
-        "unknown": list(fit.unknown),
-        "variance": describe_components(fit.components),
-        "starts": {name: list(ends) for name, ends in fit.starts.items()},
+        "unknown": fit.unknown,
+        "variance": fit.components,
+        "starts": fit.starts,
     }
-    return _plain(document)
+    return as_plain(document)
 
 
 def document(fit: Fit) -> dict[str, Any]:
     """The whole fit: ``describe`` with draws, ranges, digest, and what predictions need."""
     whole = {
-        "draws": {name: _listed(values) for name, values in fit.draws.items()},
-        "ranges": {name: list(ends) for name, ends in fit.ranges.items()},
+        "draws": fit.draws,
+        "ranges": fit.ranges,
         "digest": fit.digest,
         "version": __version__,
-        "domains": {
-            name: {"kind": d.kind, "low": d.low, "high": d.high}
-            for name, d in fit.law.domains.items()
-        },
-        "variables": list(fit.law.variables),
+        "domains": fit.law.domains,
+        "variables": fit.law.variables,
         "origin": fit.law.origin,
         "doc": fit.law.doc,
         "units": fit.units,
-        "free": list(fit.free),
-        "covariance": None if fit.covariance is None else fit.covariance.tolist(),
-        "moments": None
-        if fit.moments is None
-        else {"root": fit.moments.root.tolist(), "fourth": fit.moments.fourth.tolist()},
-        "residuals": fit.residuals.tolist(),
-        "outermost": [dict(row) for row in fit.outermost],
-        "best_runs": [dict(row) for row in fit.best_runs],
+        "free": fit.free,
+        "covariance": fit.covariance,
+        "moments": fit.moments,
+        "residuals": fit.residuals,
+        "outermost": fit.outermost,
+        "best_runs": fit.best_runs,
         "options": {name: getattr(fit.options, name) for name in ASKED},
     }
-    return describe(fit) | _plain(whole)
+    return describe(fit) | as_plain(whole, endless=True)
 
 
 def save(fit: Fit, path: str | Path) -> None:
     """Write the fit as JSON; the file appears whole or not at all."""
     fit = check_record("fit", fit, Fit, "a Fit, as kleiber.fit returns it, for save")
-    check_path("path", path)
-    text = json.dumps(document(fit), indent=1, allow_nan=False)
-    with land(path) as temporary:
-        Path(temporary).write_text(text + "\n", encoding="utf-8")
+    write_document(document(fit), check_path("path", path))
 
 
 def load(path: str | Path, *, group: Any = None, trust: bool = False) -> Fit:
@@ -116,27 +106,22 @@ def load(path: str | Path, *, group: Any = None, trust: bool = False) -> Fit:
     is run only with ``trust``. Raises BadTable for anything else, and for a document of a newer
     version.
     """
-    check_path("path", path, "the path of a saved fit")
     check_flag("trust", trust)
-    try:
-        check_ordinary(path, LARGEST)
-        text = Path(path).read_text(encoding="utf-8")
-        given = json.loads(text, parse_constant=_refuse_constant)
-    except FileNotFoundError:
-        raise BadTable(
-            f"There is no file {shown(str(path), 200)}; save a fit with "
-            "`kleiber fit ... -o fit.json`."
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadTable(
-            f"The file {shown(path, 200)} is not a saved fit: {reason(error)}."
-        ) from None
-    given = pick_group(given, group, str(path))
+    given = read_document(path, "a saved fit", "save a fit with `kleiber fit ... -o fit.json`")
+    return fit_from(given, str(path), group=group, trust=trust)
+
+
+def fit_from(given: Any, path: str, *, group: Any = None, trust: bool = False) -> Fit:
+    """The fit of a document that was read from a file."""
+    given = pick_group(given, group, path)
+    kind = cast("dict[str, Any]", given).get("kind") if isinstance(given, dict) else None
+    if kind is not None:
+        raise BadTable(f"{path} holds a {shown(kind)}, and not a fit.")
     missing = [key for key in REQUIRED if not isinstance(given, dict) or key not in given]
     if missing:
         raise BadTable(f"{path} is not a saved fit: it has no {', '.join(missing)}")
     whole = cast("Mapping[str, Any]", given)
-    refuse_newer(whole.get("version"), str(path))
+    refuse_newer(whole.get("version"), path)
     try:
         check_entries(whole)
         fit = _fit_from(whole, trust)
@@ -351,25 +336,5 @@ def _domain(given: Mapping[str, Any]) -> Domain:
     return Domain(**given)
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"it holds {name}, which JSON does not have")
-
-
-def _listed(values: Float[np.ndarray, "draws"]) -> list[float | str]:
-    """Draws as JSON can hold them: one that went to infinity is written as text."""
-    return [x if math.isfinite(x) else str(x) for x in values.tolist()]
-
-
 def _number(item: Any) -> float:
     return math.nan if item is None else float(item)
-
-
-def _plain(item: Any) -> Any:
-    """The document with NumPy numbers made plain and non-finite ones null (JSON has none)."""
-    if isinstance(item, Mapping):
-        return {str(key): _plain(value) for key, value in cast("Mapping[Any, Any]", item).items()}
-    if isinstance(item, list | tuple):
-        return [_plain(value) for value in cast("list[Any]", item)]
-    if isinstance(item, float):  # NumPy's float64 too
-        return float(item) if math.isfinite(item) else None
-    return item

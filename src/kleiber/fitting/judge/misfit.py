@@ -5,10 +5,10 @@ How it is measured: ``inspection.py``.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+from kleiber.plain import from_plain
 
 PREDICTION, COMPUTE = "prediction", "n_params*n_tokens"  # columns that no table has
 
@@ -85,57 +85,6 @@ class Misfit:
     notes: tuple[str, ...] = ()
 
 
-def describe_misfit(made: Misfit | None) -> dict[str, Any] | None:
-    """The misfit as a JSON document; None of a fit that was saved without one."""
-    return None if made is None else asdict(made)
-
-
-def misfit_from(given: Mapping[str, Any] | None) -> Misfit | None:
-    """The misfit of a document. Raises TypeError, ValueError or LookupError for another one."""
-    if not given:
-        return None
-    lack, floor = given.get("lack_of_fit"), given.get("floor")
-    explained = given.get("explained")
-    return Misfit(
-        typical_error=_number(given["typical_error"]),
-        rms_error=_number(given["rms_error"]),
-        explained=None if explained is None else float(explained),
-        alarm=bool(given.get("alarm")),
-        sentence=str(given.get("sentence", "")),
-        trends=tuple(_trend(item) for item in given.get("trends") or ()),
-        lack_of_fit=None
-        if lack is None
-        else LackOfFit(
-            _number(lack["p"]), _number(lack["repeat_error"]), int(lack["cells"]), int(lack["rows"])
-        ),
-        worst=tuple(
-            FarRow(int(item["row"]), _number(item["gap"]), _maybe(item.get("z")))
-            for item in given.get("worst") or ()
-        ),
-        floor=None
-        if floor is None
-        else Floor(_number(floor["value"]), tuple(int(row) for row in floor["rows"])),
-        repeated=tuple((int(one), int(other)) for one, other in given.get("repeated") or ()),
-        notes=tuple(str(note) for note in given.get("notes") or ()),
-    )
-
-
-def _trend(item: Mapping[str, Any]) -> Trend:
-    level = item.get("level")
-    return Trend(
-        str(item["column"]),
-        _number(item["p"]),
-        _number(item["gap"]),
-        _maybe(item.get("low")),
-        _maybe(item.get("high")),
-        None if level is None else str(level),
-        bool(item.get("chosen", True)),
-    )
-
-
-def _number(item: Any) -> float:
-    return math.nan if item is None else float(item)
-
-
-def _maybe(item: Any) -> float | None:
-    return None if item is None else float(item)
+def misfit_from(given: Any) -> Misfit | None:
+    """The misfit of a document. Raises BadTable for another one."""
+    return from_plain(Misfit, given, at="misfit") if given else None

@@ -15,8 +15,9 @@ A further measurement has the variance of their sum, known with Satterthwaite's 
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from scipy import special
 from kleiber.errors import BadTable
 from kleiber.fitting.engine.problem import Problem, residuals
 from kleiber.fitting.spread.intervals import Interval
+from kleiber.plain import from_plain
 
 CLIP = 5.0  # robust standard deviations
 RANK = 1e-9  # relative singular value below which a direction of the Jacobian is none
@@ -233,21 +235,15 @@ def _information(sums: _Sums, ratio: float) -> Float[np.ndarray, "2 2"]:
     return out
 
 
-def describe_components(given: VarianceComponents | None) -> dict[str, float | None] | None:
-    """The variance components as a document."""
-    return None if given is None else asdict(given)
-
-
 def read_components(given: Any) -> VarianceComponents | None:
     """The variance components of a document; BadTable for what cannot be variances."""
     if not given:
         return None
-    one = {key: math.nan if given[key] is None else float(given[key]) for key in KEYS}
-    if any(x < 0 or math.isinf(x) for x in one.values()):
+    made = from_plain(VarianceComponents, given, at="variance")
+    numbers = [x for x in dataclasses.astuple(made) if x is not None]
+    if any(x < 0 or math.isinf(x) for x in numbers):
         raise BadTable("Its variances of runs and evaluations are no variances.")
-    run = None if given["run"] is None else one["run"]
-    rest = (one[key] for key in KEYS[1:])
-    return VarianceComponents(run, *rest)
+    return made
 
 
 def deviation_interval(variance: float, freedom: float, level: float) -> Interval:

@@ -1,0 +1,120 @@
+"""Results as JSON files, and back: ``save`` and ``load`` for every record that a verb returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, cast
+
+from kleiber.arguments import check_flag, check_path, refuse
+from kleiber.attempts import saved as counts
+from kleiber.attempts.record import CountFit
+from kleiber.errors import BadTable, listed, nearest, reason, shown
+from kleiber.fitting import saved as fits
+from kleiber.fitting.compare import Comparison
+from kleiber.fitting.groups import GroupFits, describe_groups
+from kleiber.fitting.record import Fit
+from kleiber.plain import as_plain, from_plain, read_document, write_document
+from kleiber.planning.plan import Plan
+from kleiber.version import __version__
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of record that is saved: its type, and how it becomes a document and comes back."""
+
+    record: type
+    write: Callable[[Any], dict[str, Any]]
+    read: Callable[[Mapping[str, Any]], Any]
+
+
+def _plainly(record: type) -> Kind:
+    """A kind whose fields say all: numbers, words, and records of such."""
+    return Kind(
+        record,
+        lambda made: as_plain(made, endless=True),
+        lambda given: from_plain(record, given),
+    )
+
+
+KINDS: Mapping[str, Kind] = {
+    "CountFit": Kind(CountFit, counts.document, counts.count_fit_from),
+    "Comparison": _plainly(Comparison),
+    "Plan": _plainly(Plan),
+}
+SAVED = (Fit, GroupFits, *(kind.record for kind in KINDS.values()))
+
+
+def save(result: Any, path: str | PathLike[str]) -> None:
+    """Write a result as JSON; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    result
+        A Fit, the fits of groups, a CountFit, a Comparison or a Plan.
+    path
+        The file, which ``load`` reads.
+
+    Raises
+    ------
+    BadArgument
+        For anything else.
+    """
+    check_path("path", path)
+    if isinstance(result, Fit):
+        fits.save(result, Path(path))
+        return
+    if isinstance(result, GroupFits):
+        write_document(describe_groups(result, whole=True), path)
+        return
+    for name, kind in KINDS.items():
+        if isinstance(result, kind.record):
+            head = {"kind": name, "version": __version__}
+            write_document(head | kind.write(result), path)
+            return
+    raise refuse("result", f"one of {', '.join(kind.__name__ for kind in SAVED)}", result)
+
+
+def load(path: str | PathLike[str], *, group: Any = None, trust: bool = False) -> Any:
+    """Read a result that ``save``, or a command with ``-o``, wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    group
+        Of the fits of groups, whose fit.
+    trust
+        Whether a Python file that a fit's law stands in may be run.
+
+    Returns
+    -------
+    Fit, CountFit, Comparison or Plan
+        The record as it was saved. A document with no more than the keys of ``fit --json`` is a
+        fit too: without draws and ranges its intervals are unknown.
+
+    Raises
+    ------
+    BadTable
+        For what is no such file, and for a document of a newer version.
+    """
+    check_flag("trust", trust)
+    given = read_document(path, "a saved result", "write one with kleiber.save, or -o")
+    if not isinstance(given, dict) or "kind" not in given:
+        return fits.fit_from(given, str(path), group=group, trust=trust)
+    document = dict(cast("dict[str, Any]", given))
+    name, version = document.pop("kind"), document.pop("version", None)
+    if name not in KINDS:
+        raise BadTable(
+            f"The file {shown(str(path), 200)} holds a {shown(name)}; what can be read is a Fit, "
+            f"{listed(KINDS)}.{nearest(str(name), KINDS)}"
+        )
+    fits.refuse_newer(version, str(path))
+    try:
+        return KINDS[name].read(document)
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
+        raise BadTable(
+            f"The file {shown(str(path), 200)} holds no {name} that can be used: {reason(error)}"
+        ) from None

@@ -1,0 +1,217 @@
+"""Frozen records as what JSON can hold, and back: one rule for numbers, arrays and intervals.
+
+A record is an object of its fields, an array nested lists, a table an object of columns. JSON has
+no NaN, which is null, and no infinity: what is printed for people's programs says null there too,
+and what is saved says "inf" or "-inf", so that it comes back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, cast, get_args, get_origin
+
+import jaxtyping
+import numpy as np
+import polars as pl
+
+from kleiber.arguments import check_path
+from kleiber.errors import BadTable, reason, shown
+from kleiber.files import check_ordinary, land
+
+LARGEST = 2**30  # bytes of a document
+ENDLESS = {"inf": math.inf, "-inf": -math.inf}
+WORDS = {float: "number", int: "whole number", str: "text", bool: "true or false", dict: "mapping"}
+
+
+def write_document(document: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write a document as JSON; the file appears whole or not at all."""
+    text = json.dumps(document, indent=1, allow_nan=False)
+    with land(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_document(path: str | os.PathLike[str], what: str, command: str) -> Any:
+    """The JSON of a file that ``write_document`` wrote. Raises BadTable, which says that the file
+    is not ``what``, and how such a file is made."""
+    check_path("path", path, f"the path of {what}")
+    try:
+        check_ordinary(path, LARGEST)
+        return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise BadTable(f"There is no file {shown(str(path), 200)}; {command}.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadTable(f"The file {shown(path, 200)} is not {what}: {reason(error)}.") from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"it holds {name}, which JSON does not have")
+
+
+def as_plain(item: Any, *, endless: bool = False) -> Any:
+    """What JSON can hold of records, mappings, arrays, tables and numbers.
+
+    With ``endless`` an infinity is "inf" or "-inf" and comes back; without, null.
+    """
+
+    def again(value: Any) -> Any:
+        return as_plain(value, endless=endless)
+
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        names = [field.name for field in dataclasses.fields(item)]
+        return {name: again(getattr(item, name)) for name in names}
+    if isinstance(item, Mapping):
+        return {str(key): again(x) for key, x in cast("Mapping[Any, Any]", item).items()}
+    if isinstance(item, pl.DataFrame):
+        return {name: again(item[name].to_list()) for name in item.columns}
+    if isinstance(item, tuple) and hasattr(cast("Any", item), "_asdict"):
+        return again(cast("Any", item)._asdict())
+    if isinstance(item, np.ndarray | np.generic):
+        array = cast("Any", item)
+        kind = array.dtype.kind
+        plain = kind in "biu" or (kind == "f" and np.isfinite(array).all())
+        return array.tolist() if plain else again(array.tolist())
+    if isinstance(item, list | tuple | set | frozenset):
+        return [again(x) for x in cast("Sequence[Any]", item)]
+    if isinstance(item, enum.Enum):
+        return item.value
+    if isinstance(item, float) and not math.isfinite(item):
+        return str(item) if endless and not math.isnan(item) else None
+    return item
+
+
+def plain_estimate(found: Any) -> dict[str, float | None]:
+    """The value and the interval of an estimate, null where one is not known."""
+    return {name: plain_number(getattr(found, name)) for name in ("value", "low", "high")}
+
+
+def plain_number(value: float) -> float | None:
+    """A number, null where it is not finite."""
+    return float(value) if math.isfinite(value) else None
+
+
+def from_plain(kind: Any, given: Any, *, at: str = "it") -> Any:
+    """The record (or whatever ``kind`` is, as its annotations say) that ``as_plain`` wrote.
+
+    ``at`` says where in the document this stands. Raises BadTable for what is no such record.
+    """
+    try:
+        return _made(kind, given, at)
+    except (TypeError, ValueError, OverflowError, LookupError) as error:
+        if isinstance(error, BadTable):
+            raise
+        raise _wrong(kind, given, at) from error
+
+
+def _made(kind: Any, given: Any, at: str) -> Any:
+    origin, inner = get_origin(kind), get_args(kind)
+
+    def again(part: Any, value: Any, place: object) -> Any:
+        return from_plain(part, value, at=f"{at}.{place}")
+
+    if kind is Any or kind is object:
+        return given
+    if origin is typing.Annotated:
+        return from_plain(inner[0], given, at=at)
+    if origin in (Union, types.UnionType):
+        return _any_of(inner, given, at)
+    if origin is Literal:
+        return _checked(given, given in inner, kind, at)
+    if _is_array(kind):
+        return _array(kind, given, at)
+    if origin is not None and issubclass(origin, Mapping):
+        items = _checked(given, isinstance(given, dict), kind, at).items()
+        return {key: again(inner[1], value, key) for key, value in items}
+    if origin is tuple:
+        _checked(given, isinstance(given, list), kind, at)
+        kinds = [inner[0]] * len(given) if inner[-1] is Ellipsis else inner
+        _checked(given, len(kinds) == len(given), kind, at)
+        return tuple(
+            again(part, x, k) for k, (part, x) in enumerate(zip(kinds, given, strict=True))
+        )
+    if origin is not None and issubclass(origin, Sequence):
+        _checked(given, isinstance(given, list), kind, at)
+        return [again(inner[0], x, k) for k, x in enumerate(given)]
+    if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields"):
+        return _record(kind, given, at)
+    return _single(kind, given, at)
+
+
+def _single(kind: Any, given: Any, at: str) -> Any:
+    """A number, text, truth, table or word of an enumeration."""
+    if kind is float:
+        number = isinstance(given, int | float) and not isinstance(given, bool)
+        _checked(given, number or given is None or str(given) in ENDLESS, kind, at)
+        return math.nan if given is None else ENDLESS.get(str(given), given) * 1.0
+    if kind is pl.DataFrame:
+        return pl.DataFrame(_checked(given, isinstance(given, dict), kind, at))
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return kind(given)
+    if kind in (None, type(None)):
+        return _checked(given, given is None, kind, at)
+    exact = isinstance(given, kind) and (kind is bool or not isinstance(given, bool))
+    return _checked(given, exact, kind, at)
+
+
+def _record(kind: Any, given: Any, at: str) -> Any:
+    """A dataclass or named tuple; what the document lacks has its default."""
+    _checked(given, isinstance(given, dict), kind, at)
+    hints = typing.get_type_hints(kind, include_extras=True)
+    fields: Any = getattr(kind, "__dataclass_fields__", {})
+    names = [name for name in fields if fields[name].init] or list(kind.__annotations__)
+    strange = [name for name in given if name not in names]
+    if strange:
+        raise BadTable(f"The entry {at} has {shown(strange[0])}, which a {kind.__name__} has not.")
+    return kind(
+        **{
+            name: from_plain(hints[name], given[name], at=f"{at}.{name}")
+            for name in names
+            if name in given
+        }
+    )
+
+
+def _any_of(kinds: Sequence[Any], given: Any, at: str) -> Any:
+    """The first of several kinds that the document can be; null is None where that is one."""
+    if given is None and type(None) in kinds:
+        return None
+    fault: BadTable | None = None
+    for kind in (kind for kind in kinds if kind is not type(None)):
+        try:
+            return from_plain(kind, given, at=at)
+        except BadTable as error:
+            fault = error
+    assert fault is not None
+    raise fault
+
+
+def _is_array(kind: Any) -> bool:
+    return isinstance(kind, type) and (
+        issubclass(kind, jaxtyping.AbstractArray) or kind is np.ndarray
+    )
+
+
+def _array(kind: Any, given: Any, at: str) -> np.ndarray:
+    """An array of the kind of numbers that its annotation says."""
+    words = set(map(str, getattr(kind, "dtypes", None) or ()))
+    of = bool if "bool" in words else np.int64 if "int64" in words else float
+    return np.array(_checked(given, isinstance(given, list), kind, at), dtype=of)
+
+
+def _checked(given: Any, good: bool, kind: Any, at: str) -> Any:
+    if not good:
+        raise _wrong(kind, given, at)
+    return given
+
+
+def _wrong(kind: Any, given: Any, at: str) -> BadTable:
+    what = WORDS.get(kind) if isinstance(kind, type) else None
+    what = what or getattr(kind, "__name__", str(kind))
+    return BadTable(f"The entry {at} must hold a {what}, but holds {shown(given)}.")
