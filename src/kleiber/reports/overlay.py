@@ -136,13 +136,11 @@ def _pane(
     traces = [*curves, *points]
     return Pane(
         name,
-        make_axis(axis_label(x), _joined([t.x for t in traces]), log=True, margin=0.03),
+        make_axis(axis_label(x), _joined([t.x for t in traces]), log=True),
         make_axis(
             axis_label(name).removesuffix(" (nats)"),  # a theory has its own unit
             _joined([t.y for t in traces]),
             log=False,
-            margin=0.06,
-            also=_joined([end for t in points for end in (t.low, t.high)]),
         ),
         tuple(curves),
         tuple(points),
