@@ -51,9 +51,19 @@ def written(value: float, digits: int = 4) -> str:
         return "unknown" if math.isnan(value) else "∞" if value > 0 else f"{MINUS}∞"
     if abs(value) < 1e-300:
         return "0"
-    size, e, power = f"{value:#.{digits}g}".rstrip(".").partition("e")
-    raised = f"{TIMES}10{str(int(power)).translate(SUPERSCRIPTS)}" if e else ""
-    return size.replace("-", MINUS) + raised
+    size, e, exponent = f"{value:#.{digits}g}".rstrip(".").partition("e")
+    return size.replace("-", MINUS) + (f"{TIMES}{_ten(exponent)}" if e else "")
+
+
+def power(value: float) -> str:
+    """A positive tick of at most two digits as 10⁹ or 3×10⁸."""
+    size, _, exponent = f"{value:.1e}".partition("e")
+    size = size.removesuffix(".0")
+    return _ten(exponent) if size == "1" else f"{size}{TIMES}{_ten(exponent)}"
+
+
+def _ten(exponent: str) -> str:
+    return f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
 
 
 def short(name: str) -> str:

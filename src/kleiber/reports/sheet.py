@@ -20,7 +20,7 @@ import numpy as np
 
 from kleiber.errors import nearest
 from kleiber.files import land
-from kleiber.reports.axes import Axis
+from kleiber.reports.axes import Axis, power
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,18 +116,9 @@ def blank(above: Sequence[Line], below: Sequence[Line], body: float) -> Figure:
 
 
 def settle(figure: Figure) -> Figure:
-    """Lay the figure out once for all: the solver's last digits differ from run to run.
-
-    What matplotlib takes out of the ticks (a power of ten) joins the axis' label.
-    """
-    engine: Any = figure.get_layout_engine()
-    engine.execute(figure)
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            if offset := axis.get_offset_text().get_text():
-                axis.set_label_text(f"{axis.get_label_text()} ({offset})")
-                axis.get_offset_text().set_visible(False)
-    engine.execute(figure)
+    """Lay the figure out once for all: the solver's last digits differ from run to run."""
+    layout: Any = figure.get_layout_engine()
+    layout.execute(figure)
     figure.set_layout_engine("none")
     axes: Any
     for axes in figure.axes:
@@ -178,25 +169,34 @@ def dress(
 
 
 def tick(*axes: Any) -> None:
-    """matplotlib's round ticks, few enough to be read; finer ones on a log axis of few decades."""
+    """matplotlib's round ticks, few enough to be read; finer ones on a log axis of few decades.
+
+    What it takes out of linear ones (a power of ten, an offset) joins the axis' label.
+    """
     from matplotlib import ticker
 
     for axis in axes:
-        few = ticker.MaxNLocator(6 if axis.axis_name == "x" else 8, steps=[1, 2, 2.5, 5, 10])
-        axis.set_major_locator(few)
-        if axis.get_scale() != "log":
-            continue
-        axis.set_major_formatter(ticker.ScalarFormatter())
-        axis.set_minor_formatter(ticker.NullFormatter())
         low, high = axis.get_view_interval()
-        powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high))
-        for steps in STEPS:
-            places = np.multiply.outer(powers, steps)
-            if ((low <= places) & (places <= high)).sum() >= 4:
+        if axis.get_scale() == "log":
+            axis.set_minor_formatter(ticker.NullFormatter())
+            powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high))
+            places = [np.multiply.outer(powers, steps) for steps in STEPS]
+            enough = [((low <= each) & (each <= high)).sum() >= 4 for each in places]
+            if any(enough):
+                steps = STEPS[enough.index(True)]
                 axis.set_major_locator(ticker.LogLocator(subs=steps))
-                power = ticker.LogFormatterSciNotation(minor_thresholds=(np.inf, np.inf))
-                axis.set_major_formatter("{x:g}" if 1e-3 <= low and high < 1e5 else power)
-                break
+                plainly = 1e-3 <= low and high < 1e5
+                axis.set_major_formatter("{x:g}" if plainly else lambda x, _: power(x))
+                continue
+        most = 6 if axis.axis_name == "x" else 8
+        axis.set_major_locator(ticker.MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+        form = ticker.ScalarFormatter(useMathText=True)
+        axis.set_major_formatter(form)
+        form.set_locs(axis.get_majorticklocs())
+        if offset := form.get_offset():
+            axis.set_label_text(f"{axis.get_label_text()} ({offset})")
+            axis.get_offset_text().set_visible(False)
+        form.set_useMathText(False)
 
 
 def freeze(axes: Axes, further: Sequence[Any] = ()) -> None:
