@@ -45,7 +45,7 @@ def compose(panels: Panels) -> Figure:
     with sheet.styled():
         figure = sheet.blank(_header(panels), _notes(panels), BODY)
         places: Any = [["law", "residuals"], ["law", "match"]]
-        axes: Any = figure.subplot_mosaic(places, width_ratios=[1.5, 1.0])
+        axes: Any = figure.subplot_mosaic(places, width_ratios=[1.4, 1.0])
         _draw_law(axes["law"], panels)
         _draw_residuals(axes["residuals"], panels, panels.residuals)
         _draw_match(axes["match"], panels, panels.match)
@@ -182,11 +182,13 @@ def _draw_match(axes: Axes, panels: Panels, shown: MatchPanel) -> None:
     sheet.freeze(axes, [shown.low, shown.high])
     (x_low, x_high), (y_low, y_high) = axes.get_xlim(), axes.get_ylim()
     both = [max(x_low, y_low), min(x_high, y_high)]
-    (equal,) = axes.plot(both, both, color=FAINT, lw=0.9, zorder=3)
+    (equal,) = axes.plot(both, both, color=FAINT, lw=0.9, zorder=2.5)  # below the points
     handles, names = [equal], ["equal"]
     if len(shown.barred):
         low, high = (np.clip(ends, y_low, y_high) for ends in (shown.low, shown.high))
-        bars: Any = axes.vlines(shown.measured[shown.barred], low, high, color=BAR, lw=1.4)
+        bars: Any = axes.vlines(
+            shown.measured[shown.barred], low, high, color=BAR, lw=1.4, zorder=2
+        )
         handles.append(bars)
         share = f"holds {shown.inside} of {len(shown.barred)}"
         names.append(f"{caption.band(panels).split()[0]} interval of a new run ({share})")

@@ -166,6 +166,8 @@ def dress(
     axes.set_title(plain(title), pad=22 if legend else 8)
     axes.set_xlabel(plain(x.label))
     axes.set_ylabel(plain(textwrap.fill(y.label, upright)))
+    axes.grid(True)
+    axes.set_axisbelow(True)
 
 
 def tick(*axes: Any) -> None:
@@ -178,7 +180,7 @@ def tick(*axes: Any) -> None:
     for axis in axes:
         low, high = axis.get_view_interval()
         if axis.get_scale() == "log":
-            axis.set_minor_formatter(ticker.NullFormatter())
+            axis.set_minor_locator(ticker.NullLocator())
             powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.log10(high))
             places = [np.multiply.outer(powers, steps) for steps in STEPS]
             enough = [((low <= each) & (each <= high)).sum() >= 4 for each in places]
@@ -191,6 +193,7 @@ def tick(*axes: Any) -> None:
         most = 6 if axis.axis_name == "x" else 8
         axis.set_major_locator(ticker.MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
         form = ticker.ScalarFormatter(useMathText=True)
+        form.set_powerlimits((-4, 5))
         axis.set_major_formatter(form)
         form.set_locs(axis.get_majorticklocs())
         if offset := form.get_offset():
