@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from paper_figures import BLUE, FOLDER, GREEN, GREY, RED, panel, shades, write_figures
 
 from kleiber.claim import Context
-from kleiber.reports.figure import ramp_colours
+from kleiber.reports.sheet import ramp_colours
 from kleiber.systems.feature_learning.claims.circle import (
     FIRST,
     LAZY,

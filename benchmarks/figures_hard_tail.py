@@ -23,7 +23,7 @@ from kleiber.attempts.fit import fit_counts
 from kleiber.attempts.trend import Trend
 from kleiber.claim import Context
 from kleiber.data.runs import load_runs
-from kleiber.reports.figure import ramp_colours
+from kleiber.reports.sheet import ramp_colours
 from kleiber.systems.hard_tail.claims.heads import heads
 from kleiber.systems.hard_tail.claims.split import Split, best_split, loss_of
 from kleiber.systems.hard_tail.claims.tails import EARLY, TAIL, failures, fit_saturation

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from paper_figures import BLUE, FOLDER, GREY, RED, panel, write_figures
 
 from kleiber.claim import Context
-from kleiber.reports.figure import ramp_colours
+from kleiber.reports.sheet import ramp_colours
 from kleiber.systems.keeping import keep_folder
 from kleiber.systems.lottery_tickets.claims.ensembling import ensembles, kept
 from kleiber.systems.lottery_tickets.claims.exponents import exponent_row

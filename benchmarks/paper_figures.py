@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from kleiber.files import land
-from kleiber.reports.figure import ramp_colours, styled
+from kleiber.reports.sheet import ramp_colours, styled
 
 FOLDER = Path(__file__).parents[1] / "docs" / "papers"
 GREY, BLUE, RED, GREEN = "#666666", "#0072B2", "#C03F00", "#00795C"

@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 from kleiber.data.cifar10h import HumanLabels, load_cifar10h
-from kleiber.data.images import load_images
 from kleiber.systems.hard_tail.heads import (
     WINDOW,
     average_heads,
@@ -19,7 +18,6 @@ from kleiber.systems.hard_tail.heads import (
     teach_heads,
     window_exponents,
 )
-from kleiber.systems.hard_tail.patches import learn_patches, patch_features
 
 SIZES = (8, 16, 32, 48, 64, 96, 128, 256, 512, 1024, 2048, 8000)
 QUICK = (8, 48, 128, 1024)
@@ -118,20 +116,3 @@ def test_the_curve_bends(humans: HumanLabels) -> None:
     assert slopes == pytest.approx([0.254, 0.219, 0.272], abs=1e-3)
     never = humans.counts[np.arange(10_000), humans.probabilities.argmax(axis=1)] == 0
     assert never.mean() == pytest.approx(0.033, abs=5e-4)
-
-
-@pytest.mark.slow
-def test_weak_features(
-    humans: HumanLabels, data_path: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """K-means patches, 512 dimensions: 0.028 at N = 512, 0.076 at N = 8,000."""
-    monkeypatch.setenv("KLEIBER_DATA", str(data_path("cifar-10-python.tar.gz").parent))
-    images = load_images("cifar10")
-    features = patch_features(images.test_images, learn_patches(images.train_images))
-    assert features.shape == (10_000, 513)
-    table = teach_heads(features, humans.counts, (256, 512, 1024, 8000), seeds=6)
-    mean = average_heads(window_exponents(table))
-    exponent = dict(mean.select("n_data", "exponent").iter_rows())
-    assert exponent[512] == pytest.approx(0.028, abs=0.003)
-    assert exponent[8000] == pytest.approx(0.076, abs=0.005)
-    assert exponent[512] < exponent[256] < exponent[1024] < exponent[8000]

@@ -263,7 +263,7 @@ def test_points_are_means_or_medians_with_their_errors() -> None:
 
 def test_an_overlay_needs_something_to_show() -> None:
     table = pl.DataFrame({"n_data": [10.0, 20.0], "seed": [0, 1]})
-    with pytest.raises(BadTable, match="no column is left"):
+    with pytest.raises(BadTable, match=r"^No column is left .*\.$"):
         overlay(table, None, x="n_data")
     with pytest.raises(BadTable, match="'n_dat'"):
         overlay(table, None, x="n_dat")

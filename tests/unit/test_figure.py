@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,8 +18,13 @@ import pytest
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
 from kleiber.fitting.judge.status import Status
-from kleiber.reports.figure import check_drawing, compose, draw_fit
+from kleiber.reports import caption
+from kleiber.reports.axes import written
+from kleiber.reports.figure import compose, draw_fit
+from kleiber.reports.overlay import overlay
+from kleiber.reports.overlay_figure import compose_overlay, draw_overlay
 from kleiber.reports.panels import Panels, fit_panels
+from kleiber.reports.sheet import check_drawing, styled, tick
 from kleiber.table import read_table
 
 matplotlib: Any = pytest.importorskip("matplotlib")
@@ -87,7 +93,43 @@ def strange_names() -> Panels:
     return fit_panels(fit(law, table, target=name, draws=4), table)
 
 
+def along(low: float, high: float, law: Callable[[Any], Any], text: str, *, log: bool) -> Panels:
+    """A fit to 25 runs from low to high, whose values are those of a law with a little noise."""
+    x = (np.geomspace if log else np.linspace)(low, high, 25)
+    noise = 0.02 * np.random.default_rng(3).standard_normal(25)
+    y = law(x) * np.exp(noise * np.log(np.ptp(law(x)) / law(x).min() + 1)) if log else law(x)
+    y = y if log else y + np.ptp(y) * noise
+    table = pl.DataFrame({"x": x, "y": y})
+    kind = Noise("log", delta=0.01) if log else Noise("linear")
+    return fit_panels(fit(text, table, target="y", draws=5, noise=kind), table)
+
+
+def narrow_log() -> Panels:
+    return along(2.05e8, 5.7e8, lambda x: 3e-7 * (x / 1e8) ** -0.05, "A*x**-a", log=True)
+
+
+def narrow_linear() -> Panels:
+    return along(1e6, 1e6 + 12, lambda x: 5e6 + (x - 1e6), "a + b*(x - 1000000)", log=False)
+
+
+def tiny() -> Panels:
+    return along(-1e-9, 1e-9, lambda x: 1e-6 * (1 + 2e8 * x), "a + b*x", log=False)
+
+
+def huge() -> Panels:
+    return along(1e18, 1e25, lambda x: 3e12 * (x / 1e18) ** 0.5, "A*(x/1e18)**a", log=True)
+
+
+def two_decades() -> Panels:
+    return along(3, 400, lambda x: 1 + 5 * x**-0.5, "E + A*x**-a", log=True)
+
+
 CASES = {
+    "narrow log range": narrow_log,
+    "narrow range far from zero": narrow_linear,
+    "tiny values": tiny,
+    "huge values": huge,
+    "two decades": two_decades,
     "two variables": lambda: chinchilla(60),
     "one variable": curve,
     "no draws": lambda: curve(0),
@@ -112,15 +154,22 @@ def figure(panels: Panels) -> Any:
 
 
 def words(figure: Any) -> Iterator[Any]:
-    """Every visible text of a figure, with where it stands in pixels."""
+    """Every text of a figure that is drawn (matplotlib also keeps ticks beyond an axis)."""
     from matplotlib.text import Text
 
+    axes = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    ticks = {label for axis in axes for label in axis.get_ticklabels(which="both")}
+    drawn = {label for axis in axes for _, label in shown_ticks(axis)}
     for text in figure.findobj(Text):
-        if text.get_visible() and text.get_text().strip():
+        if text.get_visible() and text.get_text().strip() and text not in ticks - drawn:
             yield text
 
 
 def test_words_are_on_the_figure_and_apart(figure: Any) -> None:
+    assert_words_are_apart(figure)
+
+
+def assert_words_are_apart(figure: Any) -> None:
     canvas = figure.bbox
     boxes = {}
     for text in words(figure):
@@ -165,9 +214,20 @@ def test_ticks_are_few_and_readable(panels: Panels, figure: Any) -> None:
     shown += [axes.yaxis for axes in figure.axes if axes not in titled]
     assert len(shown) == 6 + (panels.colour is not None)
     for axis in shown:
-        texts = [tick.get_text() for tick in axis.get_majorticklabels()]
-        assert all(texts)
-        assert 3 <= len(set(texts)) == len(texts) <= 10
+        assert_ticks(axis)
+
+
+def assert_ticks(axis: Any) -> None:
+    """Few labels, all different."""
+    texts = [label.get_text() for _, label in shown_ticks(axis)]
+    assert all(texts)
+    assert 3 <= len(set(texts)) == len(texts) <= 10
+
+
+def shown_ticks(axis: Any) -> list[Any]:
+    low, high = axis.get_view_interval()
+    pairs = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=True)
+    return [(place, label) for place, label in pairs if low <= place <= high]
 
 
 def test_files_are_the_same_every_time_and_small(panels: Panels, tmp_path: Path) -> None:
@@ -182,6 +242,88 @@ def test_files_are_the_same_every_time_and_small(panels: Panels, tmp_path: Path)
     assert text.startswith("<?xml")
     assert "dc:date" not in text
     assert sorted(file.name for file in tmp_path.iterdir()) == ["first.svg", "second.svg"]
+
+
+def theory(panes: int, *, by: bool) -> Any:
+    """Curves of a theory and points of 3 seeds, of which some bars reach below zero."""
+    rng = np.random.default_rng(4)
+    x = np.repeat(np.geomspace(12, 1800, 8), 9 if by else 3)
+    groups = np.tile(np.repeat([1.0, 12.5, 3e6], 3), 8) if by else np.ones(24)
+    names = ["loss", "failure", "an_exponent_of_a_long_name", "tiny", "huge", "flat"][:panes]
+    sizes = [3.0, 0.5, 2.0, 1e-9, 1e12, 1.0]
+    values = {
+        name: size * groups**0.1 * x ** -(0.3 * k)
+        for k, (name, size) in enumerate(zip(names, sizes, strict=False))
+    }
+    lines = pl.DataFrame({"n_data": x, "k": groups} | values)
+    noisy = {name: y * np.exp(rng.standard_normal(len(x))) for name, y in values.items()}
+    points = pl.DataFrame({"n_data": x, "k": groups} | noisy)
+    about = "noise=0.5, " * 30
+    grouped = "k" if by else None
+    return overlay(lines.unique(["n_data", "k"], maintain_order=True), points, x="n_data",
+                   by=grouped, columns=names, title="a theory", about=about)  # fmt: skip
+
+
+@pytest.mark.parametrize(("panes", "by"), [(1, False), (5, True)])
+def test_theory_and_simulation(panes: int, by: bool, tmp_path: Path) -> None:
+    shown = theory(panes, by=by)
+    figure = compose_overlay(shown)
+    figure.draw_without_rendering()
+    assert_words_are_apart(figure)
+    assert len(figure.axes) == panes
+    for axes in figure.axes:
+        assert_ticks(axes.xaxis)
+        assert_ticks(axes.yaxis)
+        (low_x, high_x), (low_y, high_y) = axes.get_xlim(), axes.get_ylim()
+        assert len(axes.lines) == 2 * (3 if by else 1)
+        for line in axes.lines:
+            assert low_x < np.min(line.get_xdata()) < np.max(line.get_xdata()) < high_x
+            assert low_y <= np.min(line.get_ydata()) <= np.max(line.get_ydata()) <= high_y
+    (legend,) = figure.legends
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == (
+        ["k = 1", "k = 12.5", f"k = {written(3e6, 3)}"] if by else ["theory and simulation"]
+    )
+    for name in ("first.svg", "second.svg"):
+        draw_overlay(theory(panes, by=by), tmp_path / name)
+    assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
+
+
+def test_the_same_fit_gives_the_same_file_in_another_process(tmp_path: Path) -> None:
+    """Solvers that order by address lay out alike only to the last digits."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_figure as t; "
+        "t.draw_fit(t.chinchilla(60, 4), sys.argv[2])"
+    )
+    for name in ("a.svg", "b.svg"):
+        command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / name)]
+        subprocess.run(command, check=True)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "log", "labels"),
+    [
+        (2.1, 3.4, False, ["2.25", "2.50", "2.75", "3.00", "3.25"]),
+        (2.1, 3.4, True, ["2.25", "2.50", "2.75", "3.00", "3.25"]),
+        (0.9, 1.1e4, True, ["1", "10", "100", "1000", "10000"]),
+        (12.0, 400.0, True, ["20", "50", "100", "200"]),
+        (2e7, 3e9, True, ["3x10⁷", "10⁸", "3x10⁸", "10⁹", "3x10⁹"]),
+        (2e-4, 3e4, True, ["10⁻³", "10⁻²", "10⁻¹", "10⁰", "10¹", "10²", "10³", "10⁴"]),
+        (-1.0, 1.0, False, ["\N{MINUS SIGN}1.0", "\N{MINUS SIGN}0.5", "0.0", "0.5", "1.0"]),
+    ],
+)
+def test_tick_labels(low: float, high: float, log: bool, labels: list[str]) -> None:
+    from matplotlib.figure import Figure
+
+    with styled():
+        axes = Figure(figsize=(4, 4)).subplots()
+        axes.set_xscale("log" if log else "linear")
+        axes.set_xlim(low, high)
+        tick(axes.xaxis)
+        found = [label.get_text() for _, label in shown_ticks(axes.xaxis)]
+    found = [text.replace("\N{MULTIPLICATION SIGN}", "x") for text in found]
+    assert found == labels
 
 
 @pytest.mark.parametrize(
@@ -209,7 +351,13 @@ def test_the_reconstruction_of_chinchilla(data_path: Callable[[str], Path], tmp_
         where="epoch_kept = true",
     )
     panels = fit_panels(fit("chinchilla", table, draws=50), table)
-    assert [item.value for item in panels.params] == ["1.817", "477.8", "2143", "0.3473", "0.3672"]
+    assert [written(value) for value in panels.fit.params.values()] == [
+        "1.817",
+        "477.8",
+        "2143",
+        "0.3473",
+        "0.3672",
+    ]
     draw_fit(panels, tmp_path / "a.svg")
     assert (tmp_path / "a.svg").stat().st_size < 400_000
 
@@ -219,11 +367,11 @@ def test_the_header_shows_numbers_and_status() -> None:
     texts = [text.get_text() for text in words(compose(panels))]
     assert "chinchilla fitted to loss" in texts
     assert any(r"\mathrm{n\_params}^{-\alpha}" in text for text in texts)
-    for item in panels.params:
-        assert any(text.endswith(f" = {item.value}") for text in texts)
-        assert item.interval in texts
+    for name, value in panels.fit.params.items():
+        assert any(text.endswith(f" = {written(value)}") for text in texts)
+        assert caption.interval(panels.fit, name) in texts
     assert "converged: every parameter is determined by the table" in texts
-    assert panels.facts in texts
+    assert caption.facts(panels) in texts
     assert "Huber width ±0.001" in texts
     holds = f"(holds {panels.match.inside} of 60)"
     assert f"95% interval of a new run {holds}" in texts
@@ -235,7 +383,7 @@ def test_a_status_that_is_not_converged_stands_out() -> None:
     (warning,) = [text for text in shown if text.startswith("NOT USABLE: flat: A and alpha")]
     assert shown[warning].get_weight() == "bold"
     assert "law (fit not usable)" in shown
-    bound = replace(panels, status="bound_hit", settled=True)
+    bound = replace(panels, fit=replace(panels.fit, status=Status.BOUND_HIT))
     assert any(t.get_text().startswith("Note: bound_hit:") for t in words(compose(bound)))
 
 

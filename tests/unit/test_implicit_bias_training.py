@@ -66,8 +66,7 @@ def test_curves_that_do_not_collapse_are_seen(monkeypatch: pytest.MonkeyPatch) -
     assert training.collapse_spread(found) > 0.1
 
 
-def test_runs_that_never_learn_are_left_out_and_counted(context: Context) -> None:
-    assert training.dead_runs(context, CASE) == 1
+def test_runs_that_never_learn_are_left_out(context: Context) -> None:
     kept = training.curves_of(context, CASE, training.TEXTBOOK)
     assert kept.select("n_data", "seed").unique().height == 11
     share = training.falls(CASE)(context)

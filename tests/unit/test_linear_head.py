@@ -19,7 +19,6 @@ from kleiber.systems.hard_tail.heads import (
     teach_heads,
     window_exponents,
 )
-from kleiber.systems.hard_tail.patches import learn_patches, patch_features
 
 
 def test_failure_counts_the_draws_that_miss() -> None:
@@ -116,24 +115,3 @@ def test_questions_that_cannot_be_answered(change: dict[str, Any], message: str)
     asked |= change
     with pytest.raises(BadTable, match=message):
         teach_heads(asked.pop("features"), counts, asked.pop("n_data"), **asked)
-
-
-def test_patches_tell_textures_apart() -> None:
-    """Stripes one way and the other have the same pixels, but different patches."""
-    rng = np.random.default_rng(3)
-    stripes = (np.arange(16) // 2 % 2 * 200).astype(np.uint8)
-    down = np.broadcast_to(stripes, (16, 16))
-    base = np.array([down, down.T] * 40)[:, None]
-    images = np.concatenate([base, base, base], axis=1) + rng.integers(0, 50, (80, 3, 16, 16))
-    images = images.astype(np.uint8)
-    learnt = learn_patches(images, centres=8, size=4, patches=500)
-    features = patch_features(images, learnt)
-    assert features.shape == (80, 1 + 4 * 8)
-    kind = np.tile([0, 1], 40)
-    means = np.array([features[:40][kind[:40] == k].mean(axis=0) for k in (0, 1)])
-    far = ((features[40:, None] - means) ** 2).sum(axis=2)
-    assert (far.argmin(axis=1) == kind[40:]).all()
-    with pytest.raises(BadTable, match="do not fit"):
-        learn_patches(images, size=17)
-    with pytest.raises(BadTable, match="need as many patches"):
-        learn_patches(images, centres=10, patches=5)

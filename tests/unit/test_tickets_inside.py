@@ -43,7 +43,6 @@ from kleiber.systems.lottery_tickets.pairs import (
     solo_tickets,
 )
 from kleiber.systems.lottery_tickets.shares import (
-    arch,
     classify_pairs,
     neuron_shares,
     odd_share,
@@ -367,8 +366,6 @@ def test_the_odd_part_and_the_picture() -> None:
     points = picture(even, X, Y)
     assert points.columns == ["seed", "w", "b", "v", "share"]
     assert points.height == 32
-    assert arch(even, X, Y, at=0.4, window=0.2) == pytest.approx(-1.0, abs=0.3)
-    assert arch(even, X, Y, at=0.9).size == 0
 
 
 # Subsets

@@ -22,8 +22,6 @@ from kleiber.attempts.table import Counts, doubt_attempts, looks_stopped, read_c
 from kleiber.errors import BadTable
 from kleiber.maths.seeds import stream
 
-OBSERVABLES = ("pass_at_k", "failure", "neg_log_pass")
-
 
 def pass_at_k(
     table: object,

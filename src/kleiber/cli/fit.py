@@ -99,7 +99,7 @@ def fit_command(
     if plot is not None and group is not None:
         raise BadTable("--plot draws one fit; with --group there are several: choose with --where.")
     if plot is not None:
-        from kleiber.reports.figure import check_drawing
+        from kleiber.reports.sheet import check_drawing
 
         check_drawing(plot)
     frame = read_frame(table, rename, where, derive, weights, [target] * skip_missing)

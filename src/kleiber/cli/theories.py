@@ -93,7 +93,7 @@ def _check_places(out: Path | None, plot: Path | None) -> None:
     if out is not None:
         check_suffix(out)
     if plot is not None:
-        from kleiber.reports.figure import check_drawing
+        from kleiber.reports.sheet import check_drawing
 
         check_drawing(plot)
 

@@ -1,70 +1,33 @@
 # pyright: standard
 # (matplotlib's own types are incomplete: most keyword arguments are unknown to a strict checker)
-"""Figures: panels drawn with matplotlib, which is imported only here and only when drawing.
-
-A header (the law, its fitted numbers, how the fit ended) stands above three panels; notes stand
-below. Colours are Okabe and Ito's and viridis, which colour-blind readers can tell apart.
-"""
+"""The figure of a fit: the law and how its fit ended in words, three panels, and notes below."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import textwrap
-from collections.abc import Generator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from kleiber.errors import nearest
-from kleiber.files import land
-from kleiber.reports.axes import Axis, tick_labels, tick_places
-from kleiber.reports.caption import FAINT, INK, RASTER, RED, Line, header_lines, note_lines, plain
+from kleiber.fitting.judge.status import Status
+from kleiber.fitting.record import Fit
+from kleiber.reports import caption, sheet
+from kleiber.reports.axes import written
+from kleiber.reports.notation import typeset_name
 from kleiber.reports.panels import Colour, MatchPanel, Panels, ResidualPanel
+from kleiber.reports.sheet import AMBER, FAINT, GREEN, INK, RED, ROOM, Line, lines_of, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SUFFIXES = (".svg", ".png", ".pdf")
 BLUE, POINT, BAR = "#0072B2", "#4D4D4D", "#7FB2D6"
-WIDTH, PANELS = 12.0, 6.4  # inches: of the figure, and the height of its panels
-EDGE = 0.35  # inches left free at each side
-RIGHT = 4.55  # inches of the two panels at the right, words included
-TITLE, LABEL = 0.62, 0.55  # inches above a panel and below it, for its words
-FONT = 9.0  # points
-DPI = {".svg": 110, ".png": 160, ".pdf": 110}
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": FONT,
-    "mathtext.fontset": "dejavusans",
-    "svg.hashsalt": "kleiber",
-    "svg.fonttype": "path",
-    "pdf.fonttype": 42,
-    "axes.edgecolor": "#999999",
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11.0,
-    "axes.titleweight": "bold",
-    "axes.titlecolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.7,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "legend.fontsize": 8.3,
-    "legend.borderpad": 0.0,
-    "legend.handletextpad": 0.5,
-    "legend.columnspacing": 1.2,
-    "legend.handlelength": 1.8,
-}
+RASTER = 500  # more points than this become a picture inside the file
+BODY = 6.4  # inches: the height of the panels
+GAP = Line((), 3.0)
 
 
 def draw_fit(panels: Panels, path: str | os.PathLike[str]) -> None:
@@ -73,213 +36,164 @@ def draw_fit(panels: Panels, path: str | os.PathLike[str]) -> None:
     The same panels give the same bytes. Raises ValueError for another suffix, ImportError when
     matplotlib is missing, OSError when the file cannot be written.
     """
-    check_drawing(path)
-    save_figure(compose(panels), path, panels.title)
-
-
-def save_figure(figure: Figure, path: str | os.PathLike[str], title: str) -> None:
-    """Write a figure into the file, the same bytes every time, whole or not at all."""
-    kind = check_drawing(path)
-    metadata: dict[str, Any] = {"Title": f"kleiber: {title}"}
-    metadata |= {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(kind, {})
-    with styled(), land(path) as temporary:
-        figure.savefig(temporary, format=kind[1:], dpi=DPI[kind], metadata=metadata)
-
-
-def check_drawing(path: str | os.PathLike[str]) -> str:
-    """The suffix of ``path``, after checking that it is one we draw and that matplotlib is here.
-
-    Call it before a long fit whose figure is wanted. Raises ValueError or ImportError.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        given = f"the suffix {suffix!r}" if suffix else "no suffix"
-        raise ValueError(
-            f"Cannot draw into {os.fspath(path)!r}: it has {given}; a figure is a .svg, .png or "
-            f".pdf file.{nearest(suffix, SUFFIXES) if suffix else ''}"
-        )
-    check_matplotlib()
-    return suffix
-
-
-def check_matplotlib() -> None:
-    """ImportError, saying what to install, unless matplotlib can be imported."""
-    try:
-        import matplotlib as _  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            "A figure needs matplotlib, which is not installed: pip install 'kleiber[report]'"
-        ) from error
-
-
-@contextlib.contextmanager
-def styled() -> Generator[None]:
-    """matplotlib's defaults and ours on them, whatever the user has set, until the block ends."""
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        yield
+    sheet.check_drawing(path)
+    sheet.save_figure(compose(panels), path, caption.title(panels.fit))
 
 
 def compose(panels: Panels) -> Figure:
     """The figure of the panels, not yet written anywhere. Raises ImportError without matplotlib."""
-    check_matplotlib()
-    with styled():
-        return _composed(panels)
+    with sheet.styled():
+        figure = sheet.blank(_header(panels), _notes(panels), BODY)
+        places: Any = [["law", "residuals"], ["law", "match"]]
+        axes: Any = figure.subplot_mosaic(places, width_ratios=[1.4, 1.0])
+        _draw_law(axes["law"], panels)
+        _draw_residuals(axes["residuals"], panels, panels.residuals)
+        _draw_match(axes["match"], panels, panels.match)
+        return sheet.settle(figure)
 
 
-def _composed(panels: Panels) -> Figure:
-    from matplotlib.figure import Figure
-
-    room = WIDTH - 2 * EDGE
-    above = header_lines(panels, room, text_width)
-    below = note_lines(panels, room, text_width)
-    top = EDGE + sum(line.height for line in above)
-    bottom = 0.15 + sum(line.height for line in below)
-    height = top + PANELS + bottom
-    figure = Figure(figsize=(WIDTH, height))
-    _write(figure, above, height - EDGE)
-    _write(figure, below, bottom)
-    places = _places(panels, bottom)
-    boxes = {
-        name: figure.add_axes((x / WIDTH, y / height, wide / WIDTH, high / height))
-        for name, (x, y, wide, high) in places.items()
-    }
-    _draw_law(boxes["law"], panels)
-    if panels.colour is not None:
-        _draw_bar(boxes["bar"], panels.colour, [curve.at for curve in panels.law.curves])
-    _draw_residuals(boxes["residuals"], panels, panels.residuals)
-    _draw_match(boxes["match"], panels, panels.match)
-    return figure
+def _header(panels: Panels) -> list[Line]:
+    """The law, its fitted numbers, how the fit ended, and on what it rests."""
+    fit = panels.fit
+    converged, missed = fit.status is Status.CONVERGED, fit.misfit is not None and fit.misfit.alarm
+    colour = RED if not fit.usable else GREEN if converged and not missed else AMBER
+    sentence = "" if fit.misfit is None else fit.misfit.sentence
+    return [
+        *lines_of(caption.title(fit), 15.0, INK, bold=True),
+        *lines_of(caption.about(fit), most=2),
+        GAP,
+        *(_law_lines(fit) or lines_of("(its formula has no short notation)")),
+        GAP,
+        *_parameter_lines(fit),
+        *lines_of(caption.ending(fit), 10.0, colour, bold=not converged),
+        *lines_of(sentence, 10.0, RED if missed else FAINT, bold=missed),
+        *lines_of(caption.facts(panels), most=2),
+    ]
 
 
-def _places(panels: Panels, bottom: float) -> dict[str, tuple[float, float, float, float]]:
-    """Left, lower edge, width and height of each panel in inches, with room for its words.
-
-    Worked out here, not by a layout engine, whose last digits differ from run to run.
-    """
-    top, low = bottom + PANELS - TITLE, bottom + LABEL
-    left, right = EDGE + _beside(panels.law.y), WIDTH - EDGE - 0.1
-    middle = right - RIGHT + max(_beside(panels.residuals.y), _beside(panels.match.y))
-    until = right - RIGHT - 0.25
-    if panels.colour is not None:
-        until -= 0.25 + _beside(panels.colour.axis)
-    above = low + 0.2 * len(_held_lines(panels))
-    places = {"law": (left, above, until - left, top - above)}
-    if panels.colour is not None:
-        places["bar"] = (until + 0.12, above, 0.15, top - above)
-    high = (top - low - TITLE - LABEL) / 2
-    places["residuals"] = (middle, top - high, right - middle, high)
-    places["match"] = (middle, low, right - middle, high)
-    return places
+def _law_lines(fit: Fit) -> list[Line]:
+    """The law in mathematical notation, broken between terms; none if two lines do not hold it."""
+    terms = caption.terms(fit)
+    lines = [rf"{typeset_name(fit.target, [fit.target])}\;=\;"]
+    for k, term in enumerate(terms):
+        spaced = rf"\;{term[0]}\;{term[1:]}" if term[0] in "+-" and k else term
+        if sheet.text_width(f"${lines[-1]}{spaced}$", 13.0) <= ROOM:
+            lines[-1] += spaced
+        else:
+            lines.append(rf"\qquad{spaced}")
+    fits = len(lines) <= 2 and all(sheet.text_width(f"${line}$", 13.0) <= ROOM for line in lines)
+    return [Line(((0.0, f"${line}$"),), 13.0, INK) for line in lines if terms and fits]
 
 
-def _beside(axis: Axis) -> float:
-    """Inches that an upright axis needs for its ticks and label."""
-    labels = tick_labels(tick_places(axis))
-    return 0.34 + max((text_width(label, FONT, False) for label in labels), default=0.0)
+def _parameter_lines(fit: Fit) -> list[Line]:
+    """The fitted numbers in columns, intervals below the values."""
+    cells: list[tuple[str, str]] = []
+    for name, value in fit.params.items():
+        symbol = f"${typeset_name(name)}$"
+        symbol = symbol if math.isfinite(sheet.text_width(symbol, 11.0)) else plain(name)
+        cells.append((f"{symbol} = {written(value)}", caption.interval(fit, name)))
+    widest = max(max(sheet.text_width(a, 11.0), sheet.text_width(b, 8.5)) for a, b in cells) + 0.3
+    count = max(1, int(ROOM / widest))
+    step = max(widest, 1.6) if len(cells) * 1.6 <= ROOM else widest
+    lines: list[Line] = []
+    for row in (cells[start : start + count] for start in range(0, len(cells), count)):
+        for k, (size, colour) in enumerate(((11.0, INK), (8.5, FAINT))):
+            lines.append(
+                Line(tuple((step * i, each[k]) for i, each in enumerate(row)), size, colour)
+            )
+        lines.append(GAP)
+    return lines
 
 
-def _held_lines(panels: Panels) -> list[str]:
-    return textwrap.wrap(plain(panels.law.note), 80)
-
-
-def _write(figure: Figure, lines: Sequence[Line], top: float) -> None:
-    """Write lines downwards from ``top`` inches."""
-    height = figure.get_figheight()
-    for line in lines:
-        for at, text in line.cells:
-            if text:
-                figure.text(
-                    (EDGE + at) / WIDTH, top / height, text, size=line.size, color=line.colour,
-                    weight="bold" if line.bold else "normal", va="top", ha="left",
-                )  # fmt: skip
-        top -= line.height
-
-
-def text_width(text: str, size: float, bold: bool) -> float:
-    """Width of a line in inches; infinite for mathematics that cannot be set."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextToPath
-
-    font = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
-    ismath = text.count("$") - text.count(r"\$") > 0
-    try:
-        size_of: Any = TextToPath().get_text_width_height_descent(text, font, ismath)
-    except ValueError:
-        return math.inf
-    return float(size_of[0]) / 72
+def _notes(panels: Panels) -> list[Line]:
+    notes, band = caption.notes(panels), caption.band(panels)
+    if band.startswith("no band"):
+        notes = (band, *notes)
+    if panels.shown.sum() > RASTER:
+        notes = (*notes, "in .svg and .pdf files the points are a picture")
+    said = [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in notes]
+    return [line for note in said for line in lines_of(note, 8.5, most=3)]
 
 
 def _draw_law(axes: Axes, panels: Panels) -> None:
-    law = panels.law
-    dress(axes, "Data and fitted law", law.x, law.y, legend=True)
-    label = "\n".join([axes.get_xlabel(), *_held_lines(panels)])
-    axes.set_xlabel(label, linespacing=1.5)
+    """The runs, and the law with its band at each value of the second variable."""
+    law, colour, settled = panels.law, panels.colour, panels.fit.usable
+    sheet.dress(axes, law.x, law.y, "Data and fitted law", legend=True)
+    words = [law.x.label, *textwrap.wrap(caption.held(panels), 80)]
+    axes.set_xlabel(plain("\n".join(words)), linespacing=1.5)
     dots = _scatter(axes, panels, law.data_x, law.data_y, np.arange(len(law.data_x)))
-    shades = _shades(panels.colour, [curve.at for curve in law.curves])
-    style = "-" if panels.settled else "--"
+    curves = law.curves
+    sheet.freeze(axes, [y for c in curves for y in (c.y, c.low, c.high) if y is not None])
     lines, bands = [], []
-    for curve, shade in zip(law.curves, shades, strict=True):
+    for curve in curves:
+        shade = BLUE if colour is None else sheet.ramp_colours()(_norm(colour)(curve.at))
         if curve.low is not None and curve.high is not None:
-            low, high = (_within(axes, ends) for ends in (curve.low, curve.high))
+            low, high = (np.clip(ends, *axes.get_ylim()) for ends in (curve.low, curve.high))
             bands.append(axes.fill_between(curve.x, low, high, color=shade, alpha=0.22, lw=0))
+        style = "-" if settled else "--"
         lines += axes.plot(curve.x, curve.y, style, color=shade, lw=1.7, zorder=4)
-    fitted = "law" if panels.settled else "law (fit not usable)"
-    where = f"{fitted} at each ◇ of the bar" if panels.colour is not None else fitted
-    names = ["runs", where if bands else f"{where} ({panels.band.partition(' (')[0]})"]
-    handles: list[Any] = [dots, lines[len(lines) // 2]]
+    band, middle = caption.band(panels), len(curves) // 2
+    where = "law" if settled else "law (fit not usable)"
+    where += " at each ◇ of the bar" if colour is not None else ""
     if bands:
-        handles.append(bands[len(bands) // 2])
-        names.append(panels.band)
-    add_legend(axes, handles, names)
+        sheet.add_legend(axes, [dots, lines[middle], bands[middle]], ["runs", where, band])
+    else:
+        sheet.add_legend(
+            axes, [dots, lines[middle]], ["runs", f"{where} ({band.partition(' (')[0]})"]
+        )
+    sheet.tick(axes.xaxis, axes.yaxis)
+    if colour is not None:
+        _draw_bar(axes, dots, colour, [curve.at for curve in curves])
 
 
-def _draw_bar(axes: Axes, colour: Colour, marks: Sequence[float | None]) -> None:
+def _draw_bar(axes: Axes, dots: Any, colour: Colour, marks: list[Any]) -> None:
+    """What the colours stand for; where the law is drawn is marked."""
     from matplotlib.cm import ScalarMappable
 
-    figure: Any = axes.figure
-    bar = figure.colorbar(ScalarMappable(_norm(colour.axis), ramp_colours()), cax=axes)
-    bar.solids.set(edgecolor="face", rasterized=True)
+    shown = ScalarMappable(_norm(colour), sheet.ramp_colours())
+    bar = axes.figure.colorbar(shown, ax=axes, aspect=36, pad=0.01)
     bar.outline.set_visible(False)
-    bar.set_label(plain(colour.axis.label))
-    _ticks(bar.ax.yaxis, colour.axis)
-    for at in marks:
-        bar.ax.plot([0.5], [at], "D", color="white", mec=INK, mew=0.8, ms=4.5, clip_on=False)
+    bar.set_label(plain(textwrap.fill(colour.axis.label, 70)))
+    sheet.tick(bar.ax.yaxis)
+    look: dict[str, Any] = {"color": "white", "mec": INK, "mew": 0.8, "ms": 4.5, "clip_on": False}
+    bar.ax.plot(np.full(len(marks), 0.5), marks, "D", **look)
 
 
 def _draw_residuals(axes: Axes, panels: Panels, shown: ResidualPanel) -> None:
-    dress(axes, "Residuals", shown.x, shown.y, legend=shown.width is not None)
-    axes.axhline(0, color=FAINT, lw=0.9, zorder=1)
+    sheet.dress(axes, shown.x, shown.y, "Residuals", upright=28, legend=shown.width is not None)
     _scatter(axes, panels, shown.predicted, shown.residual, panels.drawn)
-    if shown.width is None:
-        return
-    inside = shown.width <= shown.y.high
-    ends = (shown.width, -shown.width) if inside else ()
-    look: dict[str, Any] = {"color": RED, "lw": 1.1, "ls": (0, (4, 2)), "zorder": 4}
-    lines = [axes.axhline(at, **look) for at in ends] or axes.plot([], [], **look)
-    beyond = "" if inside else ", beyond this panel"
-    add_legend(axes, lines[:1], [f"Huber width ±{shown.width:g}{beyond}"])
+    size = 1.1 * float(np.abs(shown.residual).max(initial=0.0)) or 1.0
+    axes.set_ylim(-size, size)
+    sheet.freeze(axes)
+    axes.axhline(0, color=FAINT, lw=0.9, zorder=1)
+    if shown.width is not None:
+        look: dict[str, Any] = {"color": RED, "lw": 1.1, "ls": (0, (4, 2)), "zorder": 4}
+        ends = [sign * shown.width for sign in (1, -1) if shown.width <= size]
+        lines = [axes.axhline(at, **look) for at in ends] or axes.plot([], [], **look)
+        beyond = "" if ends else ", beyond this panel"
+        sheet.add_legend(axes, lines[:1], [f"Huber width ±{shown.width:g}{beyond}"])
+    sheet.tick(axes.xaxis, axes.yaxis)
 
 
 def _draw_match(axes: Axes, panels: Panels, shown: MatchPanel) -> None:
-    dress(axes, "Predicted against measured", shown.x, shown.y, legend=True)
-    both = [max(shown.x.low, shown.y.low), min(shown.x.high, shown.y.high)]
-    (equal,) = axes.plot(both, both, color=FAINT, lw=0.9, zorder=3)
+    """Predicted against measured, with the line where they are equal."""
+    sheet.dress(axes, shown.x, shown.y, "Predicted against measured", upright=28, legend=True)
+    _scatter(axes, panels, shown.measured, shown.predicted, panels.drawn)
+    sheet.freeze(axes, [shown.low, shown.high])
+    (x_low, x_high), (y_low, y_high) = axes.get_xlim(), axes.get_ylim()
+    both = [max(x_low, y_low), min(x_high, y_high)]
+    (equal,) = axes.plot(both, both, color=FAINT, lw=0.9, zorder=2.5)  # below the points
     handles, names = [equal], ["equal"]
     if len(shown.barred):
-        x = shown.measured[shown.barred]
-        gap = np.full(x.shape, np.nan)
-        ends = (
-            np.stack(each, axis=1).ravel() for each in ((x, x, gap), (shown.low, shown.high, gap))
+        low, high = (np.clip(ends, y_low, y_high) for ends in (shown.low, shown.high))
+        bars: Any = axes.vlines(
+            shown.measured[shown.barred], low, high, color=BAR, lw=1.4, zorder=2
         )
-        handles += axes.plot(*ends, color=BAR, lw=1.4, zorder=1.5, solid_capstyle="butt")
+        handles.append(bars)
         share = f"holds {shown.inside} of {len(shown.barred)}"
-        names.append(f"{panels.band.split()[0]} interval of a new run ({share})")
-    _scatter(axes, panels, shown.measured, shown.predicted, panels.drawn)
-    add_legend(axes, handles, names)
+        names.append(f"{caption.band(panels).split()[0]} interval of a new run ({share})")
+    sheet.add_legend(axes, handles, names)
+    sheet.tick(axes.xaxis, axes.yaxis)
 
 
 def _scatter(
@@ -294,70 +208,17 @@ def _scatter(
     count = int(shown.sum())
     size = 26.0 if count <= 80 else 15.0 if count <= RASTER else 5.0
     look: dict[str, Any] = {"s": size, "lw": 0.35, "edgecolors": "white", "zorder": 3}
-    look["clip_on"] = False  # every axis holds all of its points, and clipping them triples a file
+    # Every axis holds all of its points, and clipping them triples a file.
+    look |= {"clip_on": False, "in_layout": False}
     if count > RASTER:
         look |= {"lw": 0.0, "alpha": 0.6, "rasterized": True}
     if panels.colour is None:
         return axes.scatter(x[shown], y[shown], color=POINT, **look)
-    look |= {"norm": _norm(panels.colour.axis), "cmap": ramp_colours()}
+    look |= {"norm": _norm(panels.colour), "cmap": sheet.ramp_colours()}
     return axes.scatter(x[shown], y[shown], c=panels.colour.values[rows][shown], **look)
 
 
-def ramp_colours() -> Any:
-    """viridis without its palest end, which would vanish on white."""
-    import matplotlib
-    from matplotlib.colors import ListedColormap
-
-    return ListedColormap(matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, 256)))
-
-
-def _norm(axis: Axis) -> Any:
+def _norm(colour: Colour) -> Any:
     from matplotlib.colors import LogNorm, Normalize
 
-    return (LogNorm if axis.log else Normalize)(axis.low, axis.high)
-
-
-def _shades(colour: Colour | None, values: Sequence[float | None]) -> list[Any]:
-    if colour is None:
-        return [BLUE for _ in values]
-    norm, ramp = _norm(colour.axis), ramp_colours()
-    return [ramp(float(norm(value))) for value in values]
-
-
-def _within(axes: Axes, ends: Float[np.ndarray, "points"]) -> Float[np.ndarray, "points"]:
-    """Ends of a band, those far outside the panel drawn to its edge (some are infinite)."""
-    low, high = axes.get_ylim()
-    return np.clip(ends, low, high)
-
-
-def dress(axes: Axes, title: str, x: Axis, y: Axis, *, legend: bool) -> None:
-    """Scales, ranges, ticks, labels and title; room for a legend between title and panel."""
-    axes.set_xscale("log" if x.log else "linear")
-    axes.set_yscale("log" if y.log else "linear")
-    axes.set_xlim(x.low, x.high)
-    axes.set_ylim(y.low, y.high)
-    _ticks(axes.xaxis, x)
-    _ticks(axes.yaxis, y)
-    axes.set_xlabel(plain(x.label))
-    axes.set_ylabel(plain(y.label))
-    axes.set_title(title, pad=22 if legend else 8)
-    axes.grid(True, zorder=0)
-    axes.set_axisbelow(True)
-
-
-def add_legend(axes: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
-    axes.legend(
-        handles, names, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(names),
-        borderaxespad=0.7,
-    )  # fmt: skip
-
-
-def _ticks(axis: Any, shown: Axis) -> None:
-    """Few round numbers, written out, at most about six of them."""
-    from matplotlib.ticker import FixedFormatter, FixedLocator, NullFormatter, NullLocator
-
-    places = tick_places(shown)
-    axis.set_major_locator(FixedLocator(places))
-    axis.set_major_formatter(FixedFormatter(tick_labels(places)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_minor_formatter(NullFormatter())
+    return (LogNorm if colour.axis.log else Normalize)(colour.values.min(), colour.values.max())

@@ -26,7 +26,6 @@ CENTRES = ("mean", "median")
 class Trace:
     """One curve, or one row of points with the ends of their error bars (NaN where none is)."""
 
-    label: str
     x: Float[np.ndarray, "points"]
     y: Float[np.ndarray, "points"]
     low: Float[np.ndarray, "points"]
@@ -75,13 +74,13 @@ def overlay(
     """
     frames = [frame for frame in (theory, measured) if frame is not None]
     if not frames or centre not in CENTRES:
-        raise BadTable(f"give a table, and centre as one of {', '.join(CENTRES)}; got {centre!r}")
+        raise BadTable(f"Give a table, and centre as one of {', '.join(CENTRES)}; got {centre!r}.")
     keys = [name for name in (x, by) if name is not None]
     for frame in frames:
         require(frame, [*keys, *(columns or ())])
     names = list(columns or shared_columns(frames, keys))[:MOST_PANES]
     if not names:
-        raise BadTable(f"no column is left to draw beside {listed([*keys, *BESIDE])}")
+        raise BadTable(f"No column is left to draw beside {listed([*keys, *BESIDE])}.")
     groups = _groups(frames, by)
     panes = tuple(_pane(name, theory, measured, x, by, groups, centre) for name in names)
     named = tuple((_group_name(by, value), shade) for value, shade in groups) if by else ()
@@ -111,7 +110,8 @@ def _groups(frames: Sequence[pl.DataFrame], by: str | None) -> list[tuple[float,
 
 
 def _group_name(by: str, value: float) -> str:
-    return f"{short(by)} = {written(value, 3) if value % 1 or value >= 1e5 else f'{value:g}'}"
+    plainly = f"{value:g}"
+    return f"{short(by)} = {written(value, 3) if 'e' in plainly else plainly}"
 
 
 def _pane(
@@ -126,23 +126,20 @@ def _pane(
     curves: list[Trace] = []
     points: list[Trace] = []
     for value, shade in groups:
-        label = "" if by is None else _group_name(by, value)
         if theory is not None and (part := _part(theory, name, by, value)).height:
             part = part.unique(x, keep="first").sort(x)
             bare = np.full(part.height, np.nan)
-            curves.append(Trace(label, numbers(part, x), numbers(part, name), bare, bare, shade))
+            curves.append(Trace(numbers(part, x), numbers(part, name), bare, bare, shade))
         if measured is not None and (part := _part(measured, name, by, value)).height:
-            points.append(_summary(part, name, x, centre, label, shade))
+            points.append(_summary(part, name, x, centre, shade))
     traces = [*curves, *points]
     return Pane(
         name,
-        make_axis(axis_label(x), _joined([t.x for t in traces]), log=True, margin=0.03),
+        make_axis(axis_label(x), _joined([t.x for t in traces]), log=True),
         make_axis(
             axis_label(name).removesuffix(" (nats)"),  # a theory has its own unit
             _joined([t.y for t in traces]),
             log=False,
-            margin=0.06,
-            also=_joined([end for t in points for end in (t.low, t.high)]),
         ),
         tuple(curves),
         tuple(points),
@@ -159,13 +156,13 @@ def _joined(parts: Sequence[Float[np.ndarray, "_"]]) -> Float[np.ndarray, "all"]
     return np.concatenate([*parts, np.empty(0)])
 
 
-def _summary(part: pl.DataFrame, name: str, x: str, centre: str, label: str, shade: float) -> Trace:
+def _summary(part: pl.DataFrame, name: str, x: str, centre: str, shade: float) -> Trace:
     """The centre of the seeds at each x, with its error bar."""
     at, y = numbers(part, x), numbers(part, name)
     places = np.unique(at)
     rows = [_centre(y[at == place], centre) for place in places]
     middle, low, high = (np.array(each, dtype=float) for each in zip(*rows, strict=True))
-    return Trace(label, places, middle, low, high, shade)
+    return Trace(places, middle, low, high, shade)
 
 
 def _centre(values: Float[np.ndarray, "seeds"], centre: str) -> tuple[float, float, float]:

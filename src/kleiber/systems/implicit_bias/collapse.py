@@ -29,7 +29,6 @@ from kleiber.systems.implicit_bias.collapse_curves import (
     find_optima,
     find_optimum,
     read_curves,
-    rescale,
 )
 from kleiber.systems.implicit_bias.collapse_errors import (
     authors_estimates,
@@ -250,13 +249,3 @@ def rescale_curves(found: Collapse) -> pl.DataFrame:
         frame = pl.DataFrame({name: np.exp(column) for name, column in columns.items()})
         rows.append(frame.select(pl.lit(item.n_data).alias("n_data"), pl.all()))
     return pl.concat(rows)
-
-
-def average_rescaled(
-    found: Collapse, grid: Float[np.ndarray, "points"]
-) -> Float[np.ndarray, "points"]:
-    """The mean over the early curves of log(error/error_opt) at log(norm/norm_opt) = grid, NaN
-    where one of them has no value."""
-    best = find_optima(found.curves, found.rule == "robust")[found.early]
-    items = [item for item, row in zip(found.curves.items, found.early, strict=True) if row]
-    return rescale(items, best, grid).mean(0)

@@ -123,20 +123,6 @@ def picture(nets: Nets, x: ArrayLike, y: ArrayLike) -> pl.DataFrame:
     return pl.DataFrame([pl.Series(name, item.ravel()) for name, item in columns.items()])
 
 
-def arch(nets: Nets, x: ArrayLike, y: ArrayLike, *, at: float, window: float = 0.05) -> Seeds:
-    """Where the arch of the (w, b) cloud lies at |w| = `at`: for each net the median of b, weighted
-    by |share|, of neurons within `window`; nets without any are left out. Raises BadTable."""
-    weights = np.abs(neuron_shares(nets, x, y))
-    near = np.abs(np.abs(nets.w) - at) <= window
-    found: list[float] = []
-    for b, weight, inside in zip(nets.b, weights, near, strict=True):
-        order = np.argsort(b[inside])
-        total = np.cumsum(weight[inside][order])
-        if total.size and total[-1] > 0:
-            found.append(float(b[inside][order][np.searchsorted(total, total[-1] / 2)]))
-    return np.array(found)
-
-
 def beyond_line(
     x: Points, y: Float[np.ndarray, "*rows points"]
 ) -> Float[np.ndarray, "*rows points"]:

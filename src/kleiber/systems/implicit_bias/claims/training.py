@@ -47,12 +47,6 @@ def curves_of(context: Context, name: str, norm: str) -> pl.DataFrame:
     return table.select(*columns, log_norm=norm)
 
 
-def dead_runs(context: Context, name: str) -> int:
-    """How many runs of a case never leave chance."""
-    least = learning_curves(context, case_of(context, name)).group_by("n_data", "seed")
-    return least.agg(pl.col("error").min()).filter(pl.col("error") >= LEARNT).height
-
-
 def collapse_of(context: Context, name: str, norm: str, rule: str = "robust") -> Collapse:
     """The two laws of a case; computed once for all claims."""
 
