@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 import kleiber
-from kleiber.fitting.engine.compiled import compile_kernel
+from kleiber.fitting.engine.compiled import make_kernel
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import Problem, pose
 from kleiber.fitting.engine.search import finish
@@ -101,7 +101,7 @@ def report_catalogue(draws: int) -> None:
         problem, u = plant(law, 240)
         spent, share = per_refit(problem, u, draws)
         began = time.process_time()
-        kernel = compile_kernel(problem.law, problem.noise, problem.columns, problem.target)
+        kernel = make_kernel(problem.law, problem.noise, problem.columns, problem.target)
         fast = replace(problem, kernel=kernel)
         per_refit(fast, u, 2)
         took = time.process_time() - began

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 import kleiber
-from kleiber.fitting.engine.compiled import compile_kernel
+from kleiber.fitting.engine.compiled import make_kernel
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import Problem, minimise, pose
 from kleiber.fitting.engine.search import search
@@ -157,7 +157,7 @@ def main() -> None:
     slow /= ask.baseline
     print(f"\nbaseline BFGS, hand-written gradients: {slow * 1e3:.2f} ms a refit")
     began = time.process_time()
-    kernel = compile_kernel(problem.law, problem.noise, problem.columns, problem.target)
+    kernel = make_kernel(problem.law, problem.noise, problem.columns, problem.target)
     fast = replace(problem, kernel=kernel)
     run_ours(fast, best.point, 2)
     print(

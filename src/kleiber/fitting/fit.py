@@ -14,7 +14,7 @@ from jaxtyping import Float
 from kleiber.arguments import check_mapping, check_memory, check_texts, check_whole
 from kleiber.errors import shown
 from kleiber.fitting.conclusion import conclude, fitted_params
-from kleiber.fitting.engine.compiled import compile_kernel, worth_compiling
+from kleiber.fitting.engine.compiled import find_kernel
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.engine.search import look_again
@@ -190,8 +190,6 @@ def _draw(solved: Solved, ask: Settings) -> Generator[Progress, None, Drawn]:
 
 
 def _quicken(problem: Problem, draws: int) -> Problem:
-    """The problem with a compiled kernel where the draws repay compiling it."""
-    if not worth_compiling(problem.law, draws, len(problem.target)):
-        return problem
-    kernel = compile_kernel(problem.law, problem.noise, problem.columns, problem.target)
-    return replace(problem, kernel=kernel)
+    """The problem with a kernel in machine code, where that is at hand and the draws are worth it."""
+    columns, target = problem.columns, problem.target
+    return replace(problem, kernel=find_kernel(problem.law, problem.noise, columns, target, draws))

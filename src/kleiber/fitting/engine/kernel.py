@@ -8,7 +8,7 @@ numbered nodes only, never from a user's text.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,18 +38,37 @@ Differentiate = Callable[[Float[np.ndarray, "members params"], bool], Slopes]
 
 def residual_program(law: Law, scale: str, *, second: bool) -> tuple[Program, tuple[str, ...]]:
     """The Program of the residual and its derivatives in u, and its column names."""
-    assert law.expr is not None
-    inner = {name: symbol(f"u {name}") for name in law.params}
-    maps = {name: domain.expression(inner[name]) for name, domain in law.domains.items()}
-    model = substitute(law.expr, maps)
+    model = _model(law)
     if scale == "log":
         model = Expr("log", (model,))
-    graph = Graph()
-    top = graph.build(model - symbol(TARGET))
-    params = [str(item.value) for item in inner.values()]
-    first, pairs = partials(graph, top, params, second=second)
     columns = (*law.variables, TARGET)
-    return compile_program(graph, [top, *first, *pairs], columns, params), columns
+    return _program(model - symbol(TARGET), columns, law, second=second), columns
+
+
+def model_program(law: Law, scale: str) -> tuple[Program, bool]:
+    """The Program of the law, or of its logarithm where that is wanted and shorter, with first and
+    second derivatives in u; and whether the logarithm is still to be taken."""
+    model = _model(law)
+    plain = _program(model, law.variables, law, second=True)
+    if scale == "linear":
+        return plain, False
+    logs = _program(Expr("log", (model,)), law.variables, law, second=True)
+    return (logs, False) if len(logs.mixed) < len(plain.mixed) else (plain, True)
+
+
+def _model(law: Law) -> Expr:
+    """The law in the unbounded coordinates."""
+    assert law.expr is not None
+    maps = {name: d.expression(symbol(f"u {name}")) for name, d in law.domains.items()}
+    return substitute(law.expr, maps)
+
+
+def _program(expr: Expr, columns: Sequence[str], law: Law, *, second: bool) -> Program:
+    graph = Graph()
+    top = graph.build(expr)
+    params = [f"u {name}" for name in law.params]
+    first, pairs = partials(graph, top, params, second=second)
+    return compile_program(graph, [top, *first, *pairs], columns, params)
 
 
 def column_function(program: Program, n_columns: int) -> Callable[..., tuple[np.ndarray, ...]]:
