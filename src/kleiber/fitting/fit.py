@@ -190,6 +190,6 @@ def _draw(solved: Solved, ask: Settings) -> Generator[Progress, None, Drawn]:
 
 
 def _quicken(problem: Problem, draws: int) -> Problem:
-    """The problem with a kernel in machine code, where that is at hand and the draws are worth it."""
+    """The problem with a kernel in machine code, where it is at hand and worth it."""
     columns, target = problem.columns, problem.target
     return replace(problem, kernel=find_kernel(problem.law, problem.noise, columns, target, draws))

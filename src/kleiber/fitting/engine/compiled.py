@@ -23,6 +23,7 @@ WORTH = 60_000  # draws x rows from which loading the machine code (40 ms) pays
 LIMIT = 60  # steps of one draw's descent
 LANES = 16  # rows of a member are filled up to a multiple of these
 POOL = 1 << 15  # numbers in the pool, which stays in a core's cache
+BLOCK = 384  # rows worked on at once, at most
 
 
 class Ends(NamedTuple):
@@ -35,7 +36,8 @@ class Ends(NamedTuple):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A law's objective on one table, and the descent of members that start close."""
+    """A law's objective on one table, and the descent of members that start close; ``logs`` says
+    that the logarithm of what the tape computes is compared with the target."""
 
     entry: Entry
     tape: Tape
@@ -43,7 +45,6 @@ class Kernel:
     target: Float[np.ndarray, "rows"]
     noise: Noise
     logs: bool
-    width: int
 
     def look(
         self,
@@ -56,10 +57,8 @@ class Kernel:
         members, width = u.shape
         out = np.empty((members, 1 + width))
         gauss, newton = np.empty((members, width, width)), np.empty((members, width, width))
-        self._enter(
-            u, weights, scale, shift, np.empty(width), 0.0, 0, (out, gauss, newton), np.empty(0),
-            np.empty(0, np.int64),
-        )  # fmt: skip
+        unused = np.empty(width), np.empty(0), np.empty(0, np.int64)
+        self._enter((u, weights, scale, shift), (0.0, 0), (out, gauss, newton), unused)
         return Local(out[:, 0].copy(), out[:, 1:].copy(), gauss, newton)
 
     def polish(
@@ -70,47 +69,40 @@ class Kernel:
         shift: Float[np.ndarray, "members rows"] | None,
         floor: Float[np.ndarray, "params"],
         tolerance: float,
-        limit: int = LIMIT,
+        limit: int | None = None,
     ) -> Ends:
         """Newton's descent of each member from a start that is close; not all need settle."""
-        point, width = np.array(start, order="C"), self.width
+        point, width = np.array(start, order="C"), start.shape[1]
         best, settled = np.full(len(start), np.inf), np.zeros(len(start), np.int64)
-        pictures = np.empty((2, 1 + width)), np.empty((2, width, width)), np.empty((2, width, width))
-        if limit:
-            self._enter(
-                point, weights, scale, shift, floor, tolerance, limit, pictures, best, settled
-            )
+        out, both = np.empty((2, 1 + width)), np.empty((2, 2, width, width))
+        if steps := LIMIT if limit is None else limit:
+            given, ends = (point, weights, scale, shift), (floor, best, settled)
+            self._enter(given, (tolerance, steps), (out, both[0], both[1]), ends)
         return Ends(point, best, settled.astype(bool))
 
     def _enter(
         self,
-        u: np.ndarray,
-        weights: np.ndarray,
-        scale: np.ndarray,
-        shift: np.ndarray | None,
-        floor: np.ndarray,
-        tolerance: float,
-        limit: int,
+        given: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None],
+        until: tuple[float, int],
         pictures: tuple[np.ndarray, np.ndarray, np.ndarray],
-        best: np.ndarray,
-        settled: np.ndarray,
+        ends: tuple[np.ndarray, np.ndarray, np.ndarray],
     ) -> None:
-        tape, (stored, rows), width = self.tape, self.data.shape, self.width
+        u, weights, scale, shift = given
+        tape, (stored, rows), width = self.tape, self.data.shape, u.shape[1]
         filled = -(-rows // LANES) * LANES
-        block = min(filled, max(LANES, POOL // tape.slots // LANES * LANES))
+        block = min(filled, BLOCK, max(LANES, POOL // tape.slots // LANES * LANES))
         kind = 2 if self.noise.dof is not None else 0 if self.noise.delta is None else 1
-        kind += 0 if self.logs else 3
         ahead = np.zeros((1, rows)) if shift is None else shift
         sizes = [
             len(u), width, stored, rows, len(weights), len(ahead), len(tape.scalar_code),
-            len(tape.code), len(tape.outs), len(tape.scalars), tape.slots, block, kind, tape.first,
-            LANES, limit,
+            len(tape.code), len(tape.outs), len(tape.scalars), tape.slots, block,
+            kind if self.logs else kind + 3, tape.first, LANES, until[1],
         ]  # fmt: skip
+        reals = np.array([self.noise.dof or self.noise.delta or 0.0, until[0]])
         self.entry(
-            np.array(sizes), tape.scalar_code, tape.code, tape.outs,
-            np.array([self.noise.dof or self.noise.delta or 0.0, tolerance]), self.data, self.target,
-            weights, ahead, scale, floor, u, tape.scalars.copy(), np.empty((tape.slots, block)),
-            np.empty((stored + 2, filled)), np.empty((4 + width, width)), *pictures, best, settled,
+            np.array(sizes), tape.scalar_code, tape.code, tape.outs, reals, self.data, self.target,
+            weights, ahead, scale, ends[0], u, tape.scalars.copy(), np.empty((tape.slots, block)),
+            np.empty((stored + 2, filled)), np.empty((4 + width, width)), *pictures, *ends[1:],
         )  # fmt: skip
 
 
@@ -152,4 +144,4 @@ def make_kernel(
     data = np.empty((len(stored), len(target)))
     for k, item in enumerate(stored):
         data[k] = item
-    return Kernel(entry, write_tape(program, width), data, target, noise, logs, width)
+    return Kernel(entry, write_tape(program, width), data, target, noise, logs)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from math import isfinite, sqrt
 
-from numba import carray, cfunc, njit, types
+from numba import carray, cfunc, njit, types  # pyright: ignore[reportPrivateImportUsage]
 
 from kleiber.fitting.engine.levenberg import NEAR, QUIET, ROUNDING, SHORT
 from kleiber.fitting.engine.machine import KEPT, gather, picture
@@ -20,7 +20,7 @@ RIDGE = 1e-9  # damping that counts as none: what a parameter without effect nee
 
 @njit(**KEPT)
 def solve(here, gauss, newton, damping, work, unit, step):
-    """(newton + damping diag(gauss)) step = -gradient by L D L'; whether it is positive definite."""
+    """(newton + damping diag(gauss)) step = -gradient; False where that matrix is not positive."""
     width, most = len(step), 0.0
     for i in range(width):
         most = max(most, gauss[i, i])
@@ -108,14 +108,17 @@ def descend(theta, tape, part, kept, scale, lowest, tolerance, limit, room):
             break
         picture(points[there], tape, part, kept, scale, values[there], gausses[there],
                 newtons[there])  # fmt: skip
+        if value - values[there, 0] > 1e3 * tolerance * abs(value):
+            quiet = 0
+        elif small and damping <= RIDGE:
+            quiet += 1
         if values[there, 0] <= value + noise:
-            quiet = quiet + 1 if small and damping <= RIDGE else 0
             here, damping, growth = there, 0.0 if small or damping < 1e-6 else 0.1 * damping, 4.0
-            if quiet == QUIET:  # along what no longer matters
-                settled = True
-                break
         else:
             damping, growth = max(growth * damping, 1e-3), 2.0 * growth
+        if quiet == QUIET:  # what is left moves along what no longer matters
+            settled = True
+            break
     for i in range(len(step)):
         theta[i] = points[here, i]
     return values[here, 0], settled
@@ -127,8 +130,8 @@ SIGNATURE = types.void(WHOLE, CODE, CODE, CODE, *([POINTER] * 16), WHOLE)
 
 
 @cfunc(SIGNATURE, error_model="numpy")
-def enter(sizes, scalar_code, code, outs, reals, data, target, weights, shift, scale, lowest, theta, s,
-          pool, part, room, out, gauss, newton, best, settled):  # fmt: skip
+def enter(sizes, scalar_code, code, outs, reals, data, target, weights, shift, scale, lowest,
+          theta, s, pool, part, room, out, gauss, newton, best, settled):  # fmt: skip
     """Every member's picture or, where the limit of steps is positive, its descent."""
     q, real = carray(sizes, 16), carray(reals, 2)
     members, width, stored, rows, block, limit = q[0], q[1], q[2], q[3], q[11], q[15]
@@ -137,7 +140,10 @@ def enter(sizes, scalar_code, code, outs, reals, data, target, weights, shift, s
         carray(scalar_code, (q[6], 4)), carray(code, (q[7], 5)), carray(outs, q[8]),
         carray(s, q[9]), carray(pool, (q[10], block)), q[12], real[0], q[13],
     )  # fmt: skip
-    table, cells = carray(data, (stored, rows)), carray(part, (stored + 2, (rows + q[14] - 1) // q[14] * q[14]))
+    table, cells = (
+        carray(data, (stored, rows)),
+        carray(part, (stored + 2, (rows + q[14] - 1) // q[14] * q[14])),
+    )
     aim = carray(target, rows)
     w, ahead = carray(weights, (q[4], rows)), carray(shift, (q[5], rows))
     points, scales = carray(theta, (members, width)), carray(scale, members)

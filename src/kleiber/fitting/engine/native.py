@@ -26,9 +26,9 @@ import numpy as np
 from kleiber.files import cache_folder
 
 Entry = Callable[..., None]
-SWITCH = "KLEIBER_FAST"  # 0: fits neither use machine code nor make it
+SWITCH, OFF = "KLEIBER_FAST", ("0", "no", "off", "false")  # neither use machine code nor make it
 ENTRY = "kleiber_enter"
-SOURCES = ("machine.py", "descent.py", "levenberg.py", "build.py")  # what the code depends on
+SOURCES = "elementary machine descent levenberg build native".split()  # what the code depends on
 AGAIN = 3600.0  # seconds after which a making that came to nothing may be tried again
 ARGUMENTS = "qiii" + 16 * "d" + "q"  # types of the arrays that the code takes
 
@@ -36,7 +36,7 @@ ARGUMENTS = "qiii" + 16 * "d" + "q"  # types of the arrays that the code takes
 def find_entry() -> Entry | None:
     """The machine code as a function of arrays; None where it may not be used, cannot be had, or
     is only now being made."""
-    if os.environ.get(SWITCH) == "0" or importlib.util.find_spec("numba") is None:
+    if os.environ.get(SWITCH, "").lower() in OFF or importlib.util.find_spec("numba") is None:
         return None
     try:
         place = code_path()
@@ -58,7 +58,7 @@ def _key() -> str:
     version = importlib.import_module("llvmlite").__version__
     digest = hashlib.sha256()
     for name in SOURCES:
-        digest.update(Path(__file__).with_name(name).read_bytes())
+        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
     host = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     digest.update(repr((version, binding.get_process_triple(), host)).encode())
     return digest.hexdigest()[:24]
@@ -68,7 +68,7 @@ _loaded: dict[Path, tuple[Entry, Any]] = {}  # with the engine that holds the co
 
 
 def _load(place: Path) -> Entry | None:
-    """The function in a file of machine code; None where there is no such file, or a damaged one."""
+    """The function in a file of machine code; None where it is missing or damaged."""
     if place not in _loaded:
         try:
             content = place.read_bytes()
@@ -121,19 +121,16 @@ def start_making(place: Path) -> None:
         if time.time() - begun.stat().st_mtime < AGAIN:
             return
         begun.touch()
-    if sys.platform == "win32":
-        quiet: dict[str, Any] = {
-            "creationflags": subprocess.IDLE_PRIORITY_CLASS | subprocess.CREATE_NO_WINDOW
-        }
-    else:
-        quiet = {"start_new_session": True}  # Ctrl-C is not meant for it
-    paths = os.pathsep.join(item for item in sys.path if item)
+    low = getattr(subprocess, "IDLE_PRIORITY_CLASS", 0) | getattr(
+        subprocess, "CREATE_NO_WINDOW", 0
+    )  # Windows; elsewhere the process itself takes the lowest priority
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "kleiber.fitting.engine.build", str(place)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": paths},
-        **quiet,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(item for item in sys.path if item)},
+        start_new_session=True,  # Ctrl-C is not meant for it
+        creationflags=low,
     )
     child.returncode = 0  # nobody waits for it: it may outlive this process
