@@ -63,7 +63,8 @@ def log1p(x):
 @njit(inline="always")
 def tanh(x):  # from exp(2x) - 1, by its own series where that is small
     t = min(2.0 * abs(x), 40.0)
-    p = 1 / 5040 + t * (1 / 40320 + t * (1 / 362880 + t * (1 / 3628800 + t / 39916800)))
+    p = 1 / 39916800 + t * (1 / 479001600 + t / 6227020800)
+    p = 1 / 5040 + t * (1 / 40320 + t * (1 / 362880 + t * (1 / 3628800 + t * p)))
     p = t * (1.0 + t * (0.5 + t * (1 / 6 + t * (1 / 24 + t * (1 / 120 + t * (1 / 720 + t * p))))))
     m = p if t < 0.3466 else exp(t) - 1.0
     y = m / (m + 2.0)

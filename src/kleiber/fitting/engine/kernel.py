@@ -8,15 +8,16 @@ numbered nodes only, never from a user's text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from kleiber.formula import Expr, substitute, symbol
-from kleiber.law import Law
+from kleiber.law import Domain, Law
 from kleiber.maths.graph import Graph, Program, compile_program, partials
 
 NAMES = {"exp": np.exp, "log": np.log, "sqrt": np.sqrt, "log1p": np.log1p, "tanh": np.tanh}
@@ -38,36 +39,45 @@ Differentiate = Callable[[Float[np.ndarray, "members params"], bool], Slopes]
 
 def residual_program(law: Law, scale: str, *, second: bool) -> tuple[Program, tuple[str, ...]]:
     """The Program of the residual and its derivatives in u, and its column names."""
-    model = _model(law)
-    if scale == "log":
-        model = Expr("log", (model,))
-    columns = (*law.variables, TARGET)
-    return _program(model - symbol(TARGET), columns, law, second=second), columns
+    assert law.expr is not None
+    what = law.expr, tuple(law.domains.items()), law.variables
+    return _program(*what, scale == "log", True, second), (*law.variables, TARGET)
 
 
 def model_program(law: Law, scale: str) -> tuple[Program, bool]:
     """The Program of the law, or of its logarithm where that is wanted and shorter, with first and
     second derivatives in u; and whether the logarithm is still to be taken."""
-    model = _model(law)
-    plain = _program(model, law.variables, law, second=True)
+    assert law.expr is not None
+    what = law.expr, tuple(law.domains.items()), law.variables
+    plain = _program(*what, False, False, True)
     if scale == "linear":
         return plain, False
-    logs = _program(Expr("log", (model,)), law.variables, law, second=True)
+    logs = _program(*what, True, False, True)
     return (logs, False) if len(logs.mixed) < len(plain.mixed) else (plain, True)
 
 
-def _model(law: Law) -> Expr:
-    """The law in the unbounded coordinates."""
-    assert law.expr is not None
-    maps = {name: d.expression(symbol(f"u {name}")) for name, d in law.domains.items()}
-    return substitute(law.expr, maps)
-
-
-def _program(expr: Expr, columns: Sequence[str], law: Law, *, second: bool) -> Program:
+@lru_cache(maxsize=64)
+def _program(
+    expr: Expr,
+    domains: tuple[tuple[str, Domain], ...],
+    variables: tuple[str, ...],
+    logs: bool,
+    compared: bool,
+    second: bool,
+) -> Program:
+    """The Program of a law in the unbounded coordinates, of its logarithm, or of either minus the
+    data; kept, since fits of one law follow one another."""
+    names = {name: symbol(f"u {name}") for name, _ in domains}
+    model = substitute(expr, {name: domain.expression(names[name]) for name, domain in domains})
+    if logs:
+        model = Expr("log", (model,))
+    if compared:
+        model = model - symbol(TARGET)
     graph = Graph()
-    top = graph.build(expr)
-    params = [f"u {name}" for name in law.params]
+    top = graph.build(model)
+    params = [str(item.value) for item in names.values()]
     first, pairs = partials(graph, top, params, second=second)
+    columns = (*variables, TARGET) if compared else variables
     return compile_program(graph, [top, *first, *pairs], columns, params)
 
 

@@ -130,7 +130,7 @@ def start_making(place: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(item for item in sys.path if item)},
-        start_new_session=True,  # Ctrl-C is not meant for it
+        process_group=0,  # Ctrl-C is not meant for it; in a session of its own nice says nothing
         creationflags=low,
     )
     child.returncode = 0  # nobody waits for it: it may outlive this process
