@@ -437,7 +437,9 @@ def test_a_comparison_is_the_same_with_and_without(
     monkeypatch.setattr(compiled, "WORTH", 1)
     both: list[list[Any]] = []
     for _ in range(2):
-        found = compare(["chinchilla", "chinchilla_tied"], table, beyond="n_params", draws=50)
+        found = compare(
+            ["chinchilla", "chinchilla_tied"], table, beyond="n_params", origins=[3e8], draws=50
+        )
         both.append([(item.law, item.verdict, item.error, item.ratio) for item in found.contenders])
         monkeypatch.setenv("KLEIBER_FAST", "0")
     for ours, theirs in zip(*both, strict=True):
@@ -499,7 +501,7 @@ def test_a_first_fit_waits_for_nobody(
         assert fit("power_law", table, draws=20).n_draws == 20
     place = native.code_path()
     (command,) = started
-    assert command[-3:] == ["-m", "kleiber.fitting.engine.build", str(place)]
+    assert command[-4:] == ["-m", "kleiber.fitting.engine.build", str(place), "--aside"]
     begun = place.with_suffix(".begun")
     assert [item.name for item in place.parent.iterdir()] == [begun.name]
     long_ago = time.time() - native.AGAIN - 1

@@ -46,9 +46,9 @@ def make_code() -> bytes:
     return target.emit_object(module)
 
 
-def main(place: Path) -> None:
-    """Make the machine code and land it at ``place``."""
-    if hasattr(os, "nice"):
+def main(place: Path, *, aside: bool = False) -> None:
+    """Make the machine code and land it at ``place``; ``aside``, only with time nobody wants."""
+    if aside and hasattr(os, "nice"):
         os.nice(19)
     code = make_code()
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -58,4 +58,6 @@ def main(place: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else code_path())
+    aside = "--aside" in sys.argv
+    given = [item for item in sys.argv[1:] if item != "--aside"]
+    main(Path(given[0]) if given else code_path(), aside=aside)

@@ -125,7 +125,7 @@ def start_making(place: Path) -> None:
         subprocess, "CREATE_NO_WINDOW", 0
     )  # Windows; elsewhere the process itself takes the lowest priority
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "kleiber.fitting.engine.build", str(place)],
+        [sys.executable, "-P", "-m", "kleiber.fitting.engine.build", str(place), "--aside"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
