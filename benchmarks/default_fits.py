@@ -12,6 +12,7 @@ in the same process.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 
 import numpy as np
@@ -20,7 +21,6 @@ from fit_catalogue import PLANTED, RANGES, middle
 from scipy import optimize
 
 import kleiber
-from kleiber.fitting import fit as verb
 from kleiber.fitting.engine.noise import charge
 from kleiber.fitting.options import Options
 from kleiber.fitting.posing import pose_rows, take_table
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--numpy", action="store_true", help="without the compiled path")
     ask = parser.parse_args()
     if ask.numpy:
-        verb.worth_compiling = lambda law, draws, rows: False
+        os.environ["KLEIBER_FAST"] = "0"
     catalogue = kleiber.laws.catalogue()
     study = learning_rate_study()
     for name in ("chinchilla", "chinchilla_tied", "over_training"):

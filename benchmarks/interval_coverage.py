@@ -11,7 +11,6 @@ interval of its coverage meets 93 to 97%.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import itertools
 import sys
 import time
@@ -23,7 +22,7 @@ import numpy as np
 from scipy import stats
 
 import kleiber
-from kleiber.fitting.engine.compiled import compile_kernel
+from kleiber.fitting.engine.compiled import find_kernel
 from kleiber.fitting.engine.noise import Noise, charge
 from kleiber.fitting.engine.problem import Problem, minimise, pose, residuals
 from kleiber.fitting.spread.bootstrap import refit
@@ -239,9 +238,8 @@ def run_table(
     law = kleiber.laws.catalogue()[cell.law]
     columns, y, groups = plant(cell, rng)
     problem = pose(law, noise, columns, y, np.ones(len(y)))
-    if importlib.util.find_spec("numba"):  # the same refits, sooner
-        kernel = compile_kernel(problem.law, noise, problem.columns, problem.target)
-        problem = replace(problem, kernel=kernel)
+    kernel = find_kernel(problem.law, noise, problem.columns, problem.target, draws)
+    problem = replace(problem, kernel=kernel)  # the same refits, sooner
     truth = np.array([[TRUTH[cell.law][name] for name in law.params]])
     found, _ = minimise(problem, problem.inner(truth), problem.weights[None])
     exact = quantities(law, {k: np.asarray(v) for k, v in TRUTH[cell.law].items()})

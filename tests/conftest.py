@@ -18,7 +18,9 @@ hypothesis.settings.load_profile("kleiber")
 
 
 def pytest_configure() -> None:
-    """One thread for each worker that the run will start: they share its cores already."""
+    """One thread for each worker that the run will start: they share its cores already. No machine
+    code of the user's, and none made in the background, but where a test asks for it."""
+    os.environ["KLEIBER_FAST"] = "0"
     for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(threads, "1")
 

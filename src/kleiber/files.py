@@ -31,6 +31,14 @@ def land(path: str | os.PathLike[str]) -> Generator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def cache_folder() -> Path:
+    """Where machine code is kept: $KLEIBER_CACHE, else kleiber/ in the user's cache folder."""
+    given = os.environ.get("KLEIBER_CACHE")
+    if given:
+        return Path(given).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kleiber"
+
+
 def check_ordinary(path: str | os.PathLike[str], most: int) -> None:
     """Raise an OSError with one sentence unless `path` is a file of at most `most` bytes: a pipe or
     a device may never end."""

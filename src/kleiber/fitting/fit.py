@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from kleiber.arguments import check_memory
 from kleiber.fitting.conclusion import conclude, fitted_params
-from kleiber.fitting.engine.compiled import compile_kernel, worth_compiling
+from kleiber.fitting.engine.compiled import find_kernel
 from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.engine.search import look_again
 from kleiber.fitting.judge.status import Status
@@ -139,8 +139,6 @@ def _draw(solved: Solved, ask: Options, progress: Progress) -> Drawn:
 
 
 def _quicken(problem: Problem, draws: int) -> Problem:
-    """The problem with a compiled kernel where the draws repay compiling it."""
-    if not worth_compiling(problem.law, draws, len(problem.target)):
-        return problem
-    kernel = compile_kernel(problem.law, problem.noise, problem.columns, problem.target)
-    return replace(problem, kernel=kernel)
+    """The problem with a kernel in machine code, where it is at hand and worth it."""
+    columns, target = problem.columns, problem.target
+    return replace(problem, kernel=find_kernel(problem.law, problem.noise, columns, target, draws))

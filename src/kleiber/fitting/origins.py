@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from kleiber.errors import BadTable
-from kleiber.fitting.engine.compiled import compile_kernel, worth_compiling
+from kleiber.fitting.engine.compiled import find_kernel
 from kleiber.fitting.engine.linear import tangent_refits
 from kleiber.fitting.engine.problem import Problem, minimise, pose
 from kleiber.fitting.engine.search import Optimum, search
@@ -119,11 +119,9 @@ def _split(problem: Problem, train: Bool[np.ndarray, "rows"], seed: int) -> Spli
 
 
 def _quicken(item: Split, refits: int) -> Split:
-    """The split with a compiled kernel where the refits at all origins repay compiling it."""
+    """The split with a kernel in machine code, where the refits at all origins are worth it."""
     inside = item.inside
-    if not worth_compiling(inside.law, refits, len(inside.target)):
-        return item
-    kernel = compile_kernel(inside.law, inside.noise, inside.columns, inside.target)
+    kernel = find_kernel(inside.law, inside.noise, inside.columns, inside.target, refits)
     return replace(item, inside=replace(inside, kernel=kernel))
 
 
@@ -132,10 +130,7 @@ def _refit(item: Split, weights: Float[np.ndarray, "draws rows"]) -> Float[np.nd
     own, far = weights[:, item.train], weights[:, ~item.train]
     bare = (own.sum(axis=1) == 0) | (far.sum(axis=1) == 0)
     own[bare], far[bare] = 1.0, 1.0
-    if item.inside.kernel is None:
-        near = tangent_refits(item.inside, item.best.point, item.best.scale, own)
-    else:  # a compiled look costs as little as a tangent's
-        near = np.repeat(item.best.point[None], len(own), 0)
+    near = tangent_refits(item.inside, item.best.point, item.best.scale, own)
     scale = np.full(len(own), item.best.scale)
     found, _ = minimise(
         item.inside, near, own, scale=scale, exact=True, tolerance=TOLERANCE,

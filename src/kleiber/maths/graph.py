@@ -8,7 +8,7 @@ vector, and only the rest for each pair of the two.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -164,7 +164,8 @@ class Program:
     """Statements in order, by what they depend on; ``outputs`` name their results.
 
     ``column`` statements depend on columns (and numbers) alone, ``vector`` on parameters alone,
-    ``mixed`` on both. ``stored`` are the column results that later statements read.
+    ``mixed`` on both. ``stored`` are the column results that later statements read. ``parts`` says
+    of every statement its operation and what it reads, ``numbers`` what each literal means.
     """
 
     column: tuple[tuple[str, str], ...]
@@ -173,6 +174,8 @@ class Program:
     stored: tuple[str, ...]
     outputs: tuple[str, ...]
     zero: tuple[bool, ...]
+    parts: Mapping[str, tuple[str, tuple[str, ...]]]
+    numbers: Mapping[str, float]
 
 
 def compile_program(
@@ -185,11 +188,14 @@ def compile_program(
     kind: dict[int, str] = {}
     name: dict[int, str] = {}
     lines: dict[str, list[tuple[str, str]]] = {"column": [], "vector": [], "mixed": []}
+    parts: dict[str, tuple[str, tuple[str, ...]]] = {}
+    numbers: dict[str, float] = {}
     stored: dict[str, None] = {}
     for item in needed:
         op, args, value = graph.nodes[item]
         if op == "number":
             kind[item], name[item] = "number", _literal(float(value))
+            numbers[name[item]] = float(value)
         elif op == "symbol":
             kind[item] = "vector" if value in params else "column"
             name[item] = place[str(value)]
@@ -197,7 +203,8 @@ def compile_program(
             below = {kind[part] for part in args} - {"number"}
             kind[item] = "mixed" if len(below) > 1 or "mixed" in below else min(below)
             name[item] = f"n_{item}"
-            lines[kind[item]].append((name[item], _statement(op, [name[part] for part in args])))
+            parts[name[item]] = op, tuple(name[part] for part in args)
+            lines[kind[item]].append((name[item], _statement(*parts[name[item]])))
         if kind[item] == "mixed":
             stored |= {name[part]: None for part in args if kind[part] == "column"}
     stored |= {name[item]: None for item in outputs if kind[item] == "column"}
@@ -209,6 +216,8 @@ def compile_program(
         tuple(stored),
         tuple(name[item] for item in outputs),
         zero,
+        parts,
+        numbers,
     )
 
 
@@ -221,7 +230,7 @@ def _literal(value: float) -> str:
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 
 
-def _statement(op: str, parts: list[str]) -> str:
+def _statement(op: str, parts: tuple[str, ...]) -> str:
     if op in INFIX:
         return f"{parts[0]} {INFIX[op]} {parts[1]}"
     if op == "neg":

@@ -14,7 +14,7 @@ from __future__ import annotations
 from string import Template
 from types import ModuleType
 
-from kleiber.maths.machine_code import load_source
+from kleiber.networks.machine_code import load_source
 
 BENDS = {  # the activation h and its slope s at z
     "identity": "h, s = z, ONE",

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from kleiber.formula import Expr, substitute, symbol
-from kleiber.law import Law
+from kleiber.law import Domain, Law
 from kleiber.maths.graph import Graph, Program, compile_program, partials
 
 NAMES = {"exp": np.exp, "log": np.log, "sqrt": np.sqrt, "log1p": np.log1p, "tanh": np.tanh}
@@ -39,17 +40,45 @@ Differentiate = Callable[[Float[np.ndarray, "members params"], bool], Slopes]
 def residual_program(law: Law, scale: str, *, second: bool) -> tuple[Program, tuple[str, ...]]:
     """The Program of the residual and its derivatives in u, and its column names."""
     assert law.expr is not None
-    inner = {name: symbol(f"u {name}") for name in law.params}
-    maps = {name: domain.expression(inner[name]) for name, domain in law.domains.items()}
-    model = substitute(law.expr, maps)
-    if scale == "log":
+    what = law.expr, tuple(law.domains.items()), law.variables
+    return _program(*what, scale == "log", True, second), (*law.variables, TARGET)
+
+
+def model_program(law: Law, scale: str) -> tuple[Program, bool]:
+    """The Program of the law, or of its logarithm where that is wanted and shorter, with first and
+    second derivatives in u; and whether the logarithm is still to be taken."""
+    assert law.expr is not None
+    what = law.expr, tuple(law.domains.items()), law.variables
+    plain = _program(*what, False, False, True)
+    if scale == "linear":
+        return plain, False
+    logs = _program(*what, True, False, True)
+    return (logs, False) if len(logs.mixed) < len(plain.mixed) else (plain, True)
+
+
+@lru_cache(maxsize=64)
+def _program(
+    expr: Expr,
+    domains: tuple[tuple[str, Domain], ...],
+    variables: tuple[str, ...],
+    logs: bool,
+    compared: bool,
+    second: bool,
+) -> Program:
+    """The Program of a law in the unbounded coordinates, of its logarithm, or of either minus the
+    data; kept, since fits of one law follow one another."""
+    names = {name: symbol(f"u {name}") for name, _ in domains}
+    model = substitute(expr, {name: domain.expression(names[name]) for name, domain in domains})
+    if logs:
         model = Expr("log", (model,))
+    if compared:
+        model = model - symbol(TARGET)
     graph = Graph()
-    top = graph.build(model - symbol(TARGET))
-    params = [str(item.value) for item in inner.values()]
+    top = graph.build(model)
+    params = [str(item.value) for item in names.values()]
     first, pairs = partials(graph, top, params, second=second)
-    columns = (*law.variables, TARGET)
-    return compile_program(graph, [top, *first, *pairs], columns, params), columns
+    columns = (*variables, TARGET) if compared else variables
+    return compile_program(graph, [top, *first, *pairs], columns, params)
 
 
 def column_function(program: Program, n_columns: int) -> Callable[..., tuple[np.ndarray, ...]]:

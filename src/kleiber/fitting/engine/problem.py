@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
@@ -189,11 +190,16 @@ def _assemble(slopes: Slopes, paid: Charge, weights: np.ndarray, objective: np.n
         return Local(objective, gradient, gauss, newton)
     bend = (push @ slopes.bends.transpose(0, 2, 1))[:, 0, :]
     width = jac.shape[1]
-    low = np.tril_indices(width)
+    low = _triangle(width)
     square = np.zeros_like(newton)
     square[:, low[0], low[1]] = bend
     square[:, low[1], low[0]] = bend
     return Local(objective, gradient, gauss, newton + square)
+
+
+@cache
+def _triangle(width: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.tril_indices(width)
 
 
 def is_curved(problem: Problem) -> bool:

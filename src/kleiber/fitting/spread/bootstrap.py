@@ -102,8 +102,7 @@ def refit(
         else:
             weights = resample_weights(rng, count, rows, groups) * problem.weights
             refits = _Refitting(problem, weights, None, moved, scale)
-        if wild or even or problem.kernel is not None:
-            # a look at a table of its own, or a compiled one, costs as little as a tangent's
+        if wild or even:  # a look at a table of its own costs as little as a tangent's
             near = np.repeat(starts[:1], count, 0)
         else:
             near = tangent_refits(problem, starts[0], scale, refits.weights)

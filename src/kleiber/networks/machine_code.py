@@ -7,20 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
-from kleiber.files import land
-
-
-def cache_folder() -> Path:
-    """Where kernels are kept: $KLEIBER_CACHE, else kleiber/ in the user's cache folder."""
-    given = os.environ.get("KLEIBER_CACHE")
-    if given:
-        return Path(given).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kleiber"
+from kleiber.files import cache_folder, land
 
 
 def load_source(source: str) -> ModuleType:
