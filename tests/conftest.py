@@ -11,15 +11,40 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
 
+# As type checkers see it, an int is a float (PEP 484).
+TYPE_CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 ROOT = Path(__file__).parents[1]
 hypothesis.settings.register_profile("kleiber", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("kleiber")
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--typed``: a second pass, in which every function of kleiber checks its types."""
+    parser.addoption(
+        "--typed", action="store_true", help="check types at run time, one case a test"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--typed`` one case of every test: types do not depend on which, and checking takes
+    twice as long. Without it no test of the checks themselves."""
+    typed, seen, kept = config.getoption("--typed"), set[str](), list[pytest.Item]()
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        if name not in seen if typed else item.get_closest_marker("typed") is None:
+            kept.append(item)
+        seen.add(name)
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """One thread for each worker that the run will start: they share its cores already. No machine
     code of the user's, and none made in the background, but where a test asks for it."""
+    if config.getoption("--typed"):
+        install_import_hook("kleiber", TYPE_CHECKER)
     os.environ["KLEIBER_FAST"] = "0"
     for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(threads, "1")

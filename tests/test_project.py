@@ -61,6 +61,7 @@ def test_no_test_makes_a_silent_nan() -> None:
         np.divide(1.0, np.zeros(1))
 
 
+@pytest.mark.typed
 def test_tests_check_types_and_shapes() -> None:
     with pytest.raises(TypeCheckError):
         numbers("no table", "loss")  # pyright: ignore[reportArgumentType]
