@@ -20,7 +20,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from kleiber.cli import main
+from kleiber.cli import COMMANDS, main, make_app
 from kleiber.columns import COLUMNS
 from kleiber.errors import BadTable
 from kleiber.fitting.saved import load
@@ -765,3 +765,29 @@ def test_no_cell_steers_the_terminal(run: Run, tmp_path: Path) -> None:
     assert "\x1b" not in said.out
     assert r"a\x1b[1m" in said.out
     assert r"\x1b]0;title" in said.out
+
+
+# What takes long is loaded by the commands that need it
+
+HEAVY = ("numpy", "polars", "scipy", "torch", "matplotlib")  # pydantic is what Typer stands on
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["fitt"], []])
+def test_help_and_errors_load_no_library(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom kleiber.cli import main\nsys.argv = ['kleiber', *sys.argv[1:]]\n"
+        f"try: main()\nfinally: assert not {{*{HEAVY}}} & {{*sys.modules}}, {{*sys.modules}}"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == (0 if words in (["--help"], ["--version"]) else 2)
+    assert "AssertionError" not in done.stderr
+    assert ("Did you mean 'fit'" in done.stderr) == (words == ["fitt"])
+
+
+def test_the_list_of_commands_is_that_of_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    shown: list[str] = []
+    for wanted in ("", None):
+        make_app(wanted)(["--help"], standalone_mode=False)
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert all(f" {name} " in shown[0] for name in COMMANDS)

@@ -6,32 +6,23 @@ Exit 0: good; 1: the fit is unusable, a verdict is not the known one, or a run o
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import importlib
 import os
 import re
 import sys
 import traceback
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 
-from kleiber.cli.check import check_command
-from kleiber.cli.counts import counts_command
-from kleiber.cli.data import data
-from kleiber.cli.decide import compare_command, next_command
-from kleiber.cli.fit import fit_command
-from kleiber.cli.options import complain, people
-from kleiber.cli.plan import plan_command
-from kleiber.cli.predict import predict_command
-from kleiber.cli.reduce import reduce_command
-from kleiber.cli.sweep import sweep_command
-from kleiber.cli.tables import list_command, table_command
-from kleiber.cli.theories import simulate_command, solve_command
-from kleiber.cli.train import train_command
+from kleiber.cli.console import complain, people
 from kleiber.errors import NotConverged, reason, shortened
-from kleiber.reports.grids import say
+from kleiber.reports.console import say
 from kleiber.version import __version__
 
 # click's, wherever this Typer keeps it
@@ -47,24 +38,69 @@ def top(
         raise typer.Exit
 
 
-app = typer.Typer(name="kleiber", pretty_exceptions_enable=False)
-app.callback(invoke_without_command=True)(top)
-app.command("fit")(fit_command)
-app.command("predict")(predict_command)
-app.command("plan")(plan_command)
-app.command("compare")(compare_command)
-app.command("counts")(counts_command)
-app.command("next")(next_command)
-app.command("table")(table_command)
-app.command("list")(list_command)
-app.command("check")(check_command)
-app.command("solve")(solve_command)
-app.command("simulate")(simulate_command)
-app.command("sweep")(sweep_command)
-app.command("train")(train_command)
-# options of the reduction itself pass through to it
-app.command("reduce", context_settings={"ignore_unknown_options": True})(reduce_command)
-app.add_typer(data, name="data")
+# Each command: its module and function there. A module is loaded when its command runs: it may
+# need seconds of libraries.
+COMMANDS: Mapping[str, str] = {
+    "fit": "fit:fit_command",
+    "predict": "predict:predict_command",
+    "plan": "plan:plan_command",
+    "compare": "decide:compare_command",
+    "counts": "counts:counts_command",
+    "next": "decide:next_command",
+    "table": "tables:table_command",
+    "list": "tables:list_command",
+    "check": "check:check_command",
+    "solve": "theories:solve_command",
+    "simulate": "theories:simulate_command",
+    "sweep": "sweep:sweep_command",
+    "train": "train:train_command",
+    "reduce": "reduce:reduce_command",
+    "data": "data:data",
+}
+GROUPS = {"data": "data_command"}  # commands that have some of their own: who says what they are
+PASSING = {"ignore_unknown_options": True}  # options of the reduction itself pass through to it
+
+
+def make_app(wanted: str | None) -> typer.Typer:
+    """The command line with one command loaded and the others by their names; None loads all."""
+    made = typer.Typer(name="kleiber", pretty_exceptions_enable=False)
+    made.callback(invoke_without_command=True)(top)
+    for name, place in COMMANDS.items():
+        module, _, function = place.partition(":")
+        loaded: Any = None
+        if wanted in (None, name):
+            loaded = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+        if name in GROUPS:
+            inside = loaded or typer.Typer(help=_says(module, GROUPS[name]))
+            made.add_typer(inside, name=name)
+        else:
+            settings = PASSING if name == "reduce" else None
+            made.command(name, context_settings=settings)(loaded or _stand_in(module, function))
+    return made
+
+
+def _says(module: str, function: str) -> str:
+    """The docstring of a function in a module that is not loaded."""
+    source = Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            return ast.get_docstring(node) or ""
+    raise LookupError(f"kleiber.cli.{module} has no function {function}")
+
+
+def _stand_in(module: str, function: str) -> Callable[[], None]:
+    """A command that only stands in the list of commands."""
+
+    def command() -> None: ...
+
+    command.__doc__ = _says(module, function)
+    return command
+
+
+def __getattr__(name: str) -> Any:
+    if name == "app":
+        return make_app(None)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 @contextlib.contextmanager
@@ -94,6 +130,13 @@ def spread(words: Sequence[str]) -> list[str]:
     return found
 
 
+def _app_for(words: Sequence[str]) -> typer.Typer:
+    """The command line for these words; a shell that completes them needs it whole."""
+    if any(name.endswith("_COMPLETE") and name.startswith("_KLEIBER") for name in os.environ):
+        return make_app(None)
+    return make_app(next((word for word in words if not word.startswith("-")), ""))
+
+
 def main() -> None:
     """Run a command; any error ends it with one sentence."""
     if sys.stdout is None or sys.stderr is None:
@@ -101,7 +144,8 @@ def main() -> None:
     try:
         with _plain_warnings():
             words = spread(sys.argv[1:])
-            code = app(words or ["--help"], standalone_mode=False) or (0 if words else 2)
+            run = _app_for(words)
+            code = run(words or ["--help"], standalone_mode=False) or (0 if words else 2)
             sys.stdout.flush()
     except BrokenPipeError:
         code = _leave_pipe()

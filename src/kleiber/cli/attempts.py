@@ -10,7 +10,8 @@ from typing import Any
 
 from kleiber import theory
 from kleiber.attempts.fit import fit_counts
-from kleiber.cli.options import as_text, people, read_frame, read_number, read_pairs
+from kleiber.cli.console import people
+from kleiber.cli.options import as_text, read_frame, read_number, read_pairs
 from kleiber.cli.words import parameters_of, read_arguments
 from kleiber.errors import BadTable, nearest
 from kleiber.files import land

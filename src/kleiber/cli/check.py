@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.live import Live
 
 from kleiber.claim import Verdict, describe_verdict
-from kleiber.cli.options import AsJson, as_text, people, writable
+from kleiber.cli.console import people
+from kleiber.cli.options import AsJson, as_text, writable
 from kleiber.errors import BadTable
 from kleiber.files import land
 from kleiber.reports.verdicts import show_verdicts, verdict_grid, verdicts_page

@@ -15,6 +15,7 @@ from kleiber.attempts.describe import describe_counts
 from kleiber.attempts.fit import FAMILIES, fit_counts
 from kleiber.attempts.record import USABLE, CountFit
 from kleiber.attempts.trend import Trend
+from kleiber.cli.console import people
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -22,11 +23,11 @@ from kleiber.cli.options import (
     Rename,
     Where,
     as_text,
-    people,
     read_frame,
     read_number,
 )
-from kleiber.reports.grids import figure, say, say_notes, show_frame, span
+from kleiber.reports.console import say, say_notes
+from kleiber.reports.grids import figure, show_frame, span
 
 
 def counts_command(

@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from kleiber.cli.bars import watch
-from kleiber.cli.options import AsJson, as_text, people, writable
+from kleiber.cli.console import people
+from kleiber.cli.options import AsJson, as_text, writable
 from kleiber.data.fetch import fetch, find
 from kleiber.data.runs import load_runs
 from kleiber.errors import BadTable
 from kleiber.formats import check_suffix
-from kleiber.reports.grids import say
+from kleiber.reports.console import say
 from kleiber.table import write_table
 
 data = typer.Typer(no_args_is_help=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from kleiber.cli.bars import watch
+from kleiber.cli.console import people
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -17,7 +18,6 @@ from kleiber.cli.options import (
     SkipMissing,
     Where,
     as_text,
-    people,
     read_frame,
     read_noise,
     read_number,

@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import polars as pl
 import typer
-from rich.console import Console
 
-from kleiber.errors import BadTable, shortened
+from kleiber.cli.console import people
+from kleiber.errors import BadTable
 from kleiber.files import landing_place
 from kleiber.fitting.engine.noise import Noise
-from kleiber.reports.grids import say, show_frame
+from kleiber.reports.console import say
+from kleiber.reports.grids import show_frame
 from kleiber.sweeps.runs import is_store
 from kleiber.sweeps.store import Folder
 from kleiber.table import read_table, read_tables, write_table
@@ -86,11 +87,6 @@ def read_folder(folder: Path) -> pl.DataFrame:
     return Folder(folder).read() if is_store(folder) else read_tables(folder)
 
 
-def people(*, aside: bool = False) -> Console:
-    """Where tables for people go, or aside of them: progress, warnings and errors."""
-    return Console(stderr=aside, highlight=False, emoji=False)
-
-
 def as_text(document: Any) -> str:
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
@@ -107,11 +103,6 @@ def writable(*paths: Path | None, keep: Path | None = None) -> None:
     for path in filter(None, paths):
         if landing_place(path) == (keep and keep.resolve()):
             raise BadTable(f"writing {str(path)!r} would replace what is read; give another name")
-
-
-def complain(error: Exception | str) -> None:
-    """One line on stderr, whatever the message holds."""
-    say(people(aside=True), "kleiber: " + shortened(" ".join(str(error).split())))
 
 
 def read_noise(huber: float | None, least: bool, student: float | None, linear: bool) -> Noise:

@@ -12,17 +12,8 @@ import polars as pl
 import typer
 
 from kleiber.cli.attempts import Question, plan_with_attempts, refuse_unused
-from kleiber.cli.options import (
-    AsJson,
-    Level,
-    Trust,
-    as_text,
-    complain,
-    people,
-    read_number,
-    read_pairs,
-    writable,
-)
+from kleiber.cli.console import complain, people
+from kleiber.cli.options import AsJson, Level, Trust, as_text, read_number, read_pairs, writable
 from kleiber.errors import BadPlan, BadTable
 from kleiber.files import land
 from kleiber.fitting.record import Fit

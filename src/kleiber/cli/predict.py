@@ -12,6 +12,7 @@ from typing import Annotated
 import polars as pl
 import typer
 
+from kleiber.cli.console import complain, people
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -20,8 +21,6 @@ from kleiber.cli.options import (
     Trust,
     Where,
     as_text,
-    complain,
-    people,
     read_frame,
     read_number,
     read_pairs,

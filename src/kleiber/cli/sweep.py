@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from kleiber.cli.bars import watch
-from kleiber.cli.options import AsJson, as_text, complain, people
-from kleiber.reports.grids import say
+from kleiber.cli.console import complain, people
+from kleiber.cli.options import AsJson, as_text
+from kleiber.reports.console import say
 from kleiber.sweeps.cluster import dask_executor
 from kleiber.sweeps.doors import check_own
 from kleiber.sweeps.run import Swept, carry_out

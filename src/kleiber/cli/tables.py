@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
-from kleiber.cli.options import AsJson, Derive, Rename, Where, as_text, people, read_frame, writable
+from kleiber.cli.console import people
+from kleiber.cli.options import AsJson, Derive, Rename, Where, as_text, read_frame, writable
 from kleiber.errors import BadTable, nearest
 from kleiber.formats import check_suffix
-from kleiber.reports.grids import say, show_frame, show_list
+from kleiber.reports.console import say
+from kleiber.reports.grids import show_frame, show_list
 from kleiber.reports.listing import (
     list_columns,
     list_costs,

@@ -13,11 +13,12 @@ import typer
 from jaxtyping import Float
 
 from kleiber import theory
-from kleiber.cli.options import AsJson, hand_over, people, read_pairs, writable
+from kleiber.cli.console import people
+from kleiber.cli.options import AsJson, hand_over, read_pairs, writable
 from kleiber.cli.words import parameters_of, read_arguments, read_grid
 from kleiber.errors import BadTable, listed, nearest
 from kleiber.formats import check_suffix
-from kleiber.reports.grids import say
+from kleiber.reports.console import say
 from kleiber.reports.overlay import CENTRES, overlay
 
 FINE = 120  # points of a curve drawn beside a simulation

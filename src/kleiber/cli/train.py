@@ -14,13 +14,15 @@ import typer
 from rich.console import Console
 
 from kleiber.cli.bars import watch
-from kleiber.cli.options import AsJson, as_text, people
+from kleiber.cli.console import people
+from kleiber.cli.options import AsJson, as_text
 from kleiber.cli.sweep import Adopt
 from kleiber.errors import BadExperiment, reason
 from kleiber.experiment import Experiment, read_experiment
 from kleiber.experiment.memory import check_memory
 from kleiber.networks import check_device, train
-from kleiber.reports.grids import figure, say
+from kleiber.reports.console import say
+from kleiber.reports.grids import figure
 from kleiber.sweeps.doors import check_own
 from kleiber.sweeps.store import Folder
 

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from kleiber.planning.attempt_plan import AttemptPlan
 from kleiber.planning.plan import Plan
-from kleiber.reports.grids import figure, say, show_plan, span
+from kleiber.reports.console import say
+from kleiber.reports.grids import figure, show_plan, span
 
 
 def show_attempts(console: Console, made: AttemptPlan) -> None:

@@ -23,6 +23,7 @@ from kleiber.errors import shown, spelt_out
 from kleiber.fitting.compare import Comparison
 from kleiber.fitting.record import Fit
 from kleiber.planning.plan import Plan
+from kleiber.reports.console import say, say_notes
 
 LONGEST = 50  # rows and columns of a table, and characters of a word in it, that are shown
 UNLIMITED = 100_000  # characters of a line
@@ -169,21 +170,6 @@ def show_list(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
     for row in rows:
         _add(grid, *row.values())
     console.print(grid)
-
-
-def say(console: Console, text: str | Text) -> None:
-    """One line, which the terminal itself may wrap; what could steer the terminal is spelt out."""
-    if isinstance(text, str):
-        text = spelt_out(text, "\n\t")
-    elif (plain := spelt_out(text.plain, "\n\t")) != text.plain:
-        text = Text(plain)
-    console.print(text, soft_wrap=True, markup=False)
-
-
-def say_notes(console: Console, notes: Iterable[str]) -> None:
-    """Each note on a line of its own."""
-    for note in notes:
-        say(console, Text("note", style="yellow") + Text(f": {note}"))
 
 
 def figure(value: float | None, digits: int = 4) -> str:

@@ -8,7 +8,8 @@ import polars as pl
 from rich.console import Console
 
 from kleiber.fitting.groups import GroupFit, GroupFits
-from kleiber.reports.grids import LONGEST, figure, say, show_frame, span
+from kleiber.reports.console import say
+from kleiber.reports.grids import LONGEST, figure, show_frame, span
 
 WIDE = 4  # parameters with intervals that a line takes
 

@@ -9,7 +9,8 @@ import polars as pl
 from rich.console import Console
 
 from kleiber.fitting.prediction import Prediction
-from kleiber.reports.grids import LONGEST, figure, say, say_notes, show_frame, span
+from kleiber.reports.console import say, say_notes
+from kleiber.reports.grids import LONGEST, figure, show_frame, span
 from kleiber.table import as_frame
 
 

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kleiber.claim import SIDES, Claim, Verdict
-from kleiber.reports.grids import figure, say
+from kleiber.reports.console import say
+from kleiber.reports.grids import figure
 from kleiber.version import __version__
 
 COLOURS = {"holds": "green", "fails": "yellow", "inconclusive": "yellow", "error": "red"}
