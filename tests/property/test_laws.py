@@ -1,14 +1,13 @@
 """Every law against its paper's formula in 40 digits: values, slopes, curvatures; and its shape.
 
-The formulas below are transcribed from the papers in their own symbols and form, apart from the
-package's: the broken law as the product it is, M4 as a root of its equation.
+The papers' formulas are in ``tests/laws.py``.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mpmath
@@ -21,6 +20,7 @@ from kleiber import laws
 from kleiber.formula import CALCULATE
 from kleiber.law import Domain, Law
 from kleiber.maths.graph import Graph, partials
+from laws import LAWS
 
 CATALOGUE = laws.catalogue()
 DIGITS = 40
@@ -35,7 +35,6 @@ COLUMN_RANGES = {
     "k": (1, 1e8),
     "norm": (1e-2, 1e8),
 }
-RISING = {"exponent_saturating", "optimal_norm"}  # no errors or losses; all others fall
 OPEN_RANGES = {  # of parameters whose start range comes from the data
     "A": (1e-1, 1e3), "E": (1e-2, 3), "a": (1e-3, 1), "b": (1e-1, 1e3), "gamma": (1e-10, 1e-2),
     "d1": (1e2, 1e10), "d2": (1e2, 1e10), "d3": (1e2, 1e10),
@@ -45,123 +44,17 @@ OPEN_RANGES = {  # of parameters whose start range comes from the data
 FALLING = {"c1": (0.01, 1), "c2": (0.01, 1), "c3": (0.01, 1)}
 
 
-def chinchilla(N, D, *, E, A, B, alpha, beta):
-    return E + A / N**alpha + B / D**beta
-
-
-def effective(unique, R, R_star):
-    return unique + unique * R_star * (1 - mpmath.exp(-R / R_star))
-
-
-def data_constrained(N, D, D_C, *, E, A, B, alpha, beta, R_N, R_D):
-    U_D = min(D_C, D)
-    G = (alpha * A / (beta * B)) ** (1 / (alpha + beta))
-    U_N = min(G * (U_D * G) ** (beta / alpha), N)
-    D_eff, N_eff = effective(U_D, D / U_D - 1, R_D), effective(U_N, N / U_N - 1, R_N)
-    return E + A / N_eff**alpha + B / D_eff**beta
-
-
-def over_training(N, D, *, E, a, b, eta):
-    C, M = 6 * N * D, D / N
-    return E + (a * M**eta + b * M ** (-eta)) * C ** (-eta)
-
-
-def m4(x, *, E, span, A, c, alpha):
-    def excess(t):  # of log((e_x - e_inf) / (e_0 - e_x)^alpha) over log(beta x^-c)
-        above, below = span / (1 + mpmath.exp(-t)), span / (1 + mpmath.exp(t))
-        return mpmath.log(above) - alpha * mpmath.log(below) - mpmath.log(A / x**c)
-
-    low, high = mpmath.mpf(-400), mpmath.mpf(400)
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) < 0 else (low, middle)
-    return E + span / (1 + mpmath.exp(-mpmath.findroot(excess, (low + high) / 2)))
-
-
-def broken(x, *, a, b, c0, **rest):
-    product = b * x ** (-c0)
-    for i in range(1, len(rest) // 3 + 1):
-        c, d, f = rest[f"c{i}"], rest[f"d{i}"], rest[f"f{i}"]
-        product *= (1 + (x / d) ** (1 / f)) ** (-c * f)
-    return a + product
-
-
-def bottleneck(t, N, D=1, B=1, *, A, W, alpha, beta, rich, F=0, S=0):
-    m = 2 / (1 + beta) if rich and beta < 1 else 1
-    noise = S / B / t ** (m * min(beta, 2 - 1 / alpha))
-    if beta >= 1:
-        data = F / D ** (alpha * min(beta, 2))
-        return A / t**beta + W / N**alpha + data + noise
-    ridges = (A ** (1 / beta) / t**m, W ** (1 / beta) / N**alpha, F ** (1 / beta) / D**alpha)
-    return sum(ridges) ** beta + noise
-
-
-def bottleneck_easy(t, N, D=1, B=1, *, A, W, T, alpha, beta, F=0, S=0):
-    data = F / D ** (alpha * beta if beta < 2 else 2 * alpha)
-    noise = S / B / t ** min(beta, 2 - 1 / alpha)
-    return A / t**beta + W / N**alpha + T / N * t ** (1 / alpha - 1) + data + noise
-
-
-def with_batches(function, **options):
-    """The third column is the batch, not the data."""
-    return lambda t, N, B, **rest: function(t, N, 1, B, **options, **rest)
-
-
-PAPERS: Mapping[str, Callable[..., Any]] = {
-    "power_law": lambda x, *, A, alpha: A * x ** (-alpha),
-    "power_law_floor": lambda x, *, E, A, alpha: A * x ** (-alpha) + E,
-    "m2": lambda x, *, E, A, alpha: A * x ** (-alpha) + E,
-    "m3": lambda x, *, A, gamma, alpha: A * (1 / x + gamma) ** alpha,
-    "m4": m4,
-    "bottleneck": lambda t, N, *, A, W, T, p, q, s: A / t**p + W / N**q + T / (N * t**s),
-    "bottleneck_lazy": functools.partial(bottleneck, rich=False),
-    "bottleneck_rich": functools.partial(bottleneck, rich=True),
-    "bottleneck_easy": bottleneck_easy,
-    "bottleneck_data_lazy": functools.partial(bottleneck, rich=False),
-    "bottleneck_data_rich": functools.partial(bottleneck, rich=True),
-    "bottleneck_data_easy": bottleneck_easy,
-    "bottleneck_batch_lazy": with_batches(bottleneck, rich=False),
-    "bottleneck_batch_rich": with_batches(bottleneck, rich=True),
-    "bottleneck_batch_easy": with_batches(bottleneck_easy),
-    "broken_1": broken,
-    "broken_2": broken,
-    "broken_3": broken,
-    "chinchilla": chinchilla,
-    "chinchilla_tied": lambda N, D, *, alpha, **rest: chinchilla(
-        N, D, alpha=alpha, beta=alpha, **rest
-    ),
-    "exponent_saturating": lambda N, *, beta, Delta, c, nu: beta - Delta / (1 + c * N**nu),
-    "failure_gamma": lambda k, *, a, b: (b / (b + k)) ** a,
-    "failure_power": lambda k, *, A, beta: A / k**beta,
-    "failure_two_tails": lambda k, *, P, beta, Q, gamma: P / k**beta + Q / k**gamma,
-    "neg_log_pass_power": lambda k, *, A, beta: A / k**beta,
-    "kaplan": lambda N, D, *, N_c, D_c, alpha_N, alpha_D: (
-        ((N_c / N) ** (alpha_N / alpha_D) + D_c / D) ** alpha_D
-    ),
-    "data_constrained": data_constrained,
-    "over_training": over_training,
-    "width_crossover": lambda N, *, E, at, beta, gap: E * (at / N) ** beta * (1 + (at / N) ** gap),
-    "early_norm": lambda norm, *, k1, gamma_1, q1: k1 / norm**gamma_1 + q1,
-    "optimal_norm": lambda P, *, k2, gamma_2, q2: k2 * P**gamma_2 + q2,
-    "three_regimes": lambda P, *, k1, gamma_1, gamma_2, q1, q2: (
-        k1 / (P**gamma_2 + q2) ** gamma_1 + q1
-    ),
-    "steps_and_size": lambda N, S, *, N_c, S_c, alpha_N, alpha_S: (
-        (N_c / N) ** alpha_N + (S_c / S) ** alpha_S
-    ),
-}
-
-
-def ends(name: str, domain: Domain) -> tuple[float, float]:
+def ends(law: Law, name: str, domain: Domain) -> tuple[float, float]:
     if domain.low is None or domain.high is None:
-        return OPEN_RANGES[name]
+        about = LAWS[law.name].truth[name]
+        return OPEN_RANGES.get(name, (about / 10, about * 10))
     return domain.low, domain.high
 
 
 def draw(law: Law, rng: np.random.Generator, **ranges: tuple[float, float]) -> dict[str, float]:
     """Columns and parameters anywhere in the law's box."""
     box = {name: COLUMN_RANGES[name] for name in law.variables}
-    box |= {name: ends(name, domain) for name, domain in law.domains.items()}
+    box |= {name: ends(law, name, domain) for name, domain in law.domains.items()}
     box |= {name: ranges[name] for name in ranges if name in box}
     straight = {name for name, domain in law.domains.items() if domain.kind == "real"}
     return {
@@ -175,7 +68,7 @@ def draw(law: Law, rng: np.random.Generator, **ranges: tuple[float, float]) -> d
 def paper(name: str, values: Mapping[str, Any]) -> Any:
     law = CATALOGUE[name]
     columns = [mpmath.mpf(values[column]) for column in law.variables]
-    return PAPERS[name](*columns, **{param: mpmath.mpf(values[param]) for param in law.params})
+    return LAWS[name].paper(*columns, **{param: mpmath.mpf(values[param]) for param in law.params})
 
 
 def slopes_of(name: str, values: Mapping[str, float], order: Sequence[str]) -> float:
@@ -298,7 +191,7 @@ def test_a_law_is_finite_positive_and_falls_along_each_column(seed: int, name: s
         out = law(**values | {column: np.geomspace(low, high, 40)})
         assert np.isfinite(out).all()
         assert (out > 0).all()
-        change = -np.diff(out) if name in RISING else np.diff(out)
+        change = -np.diff(out) if LAWS[name].rising else np.diff(out)
         assert (change <= 1e-14 * out[1:]).all()
 
 

@@ -10,7 +10,7 @@ from kleiber import laws
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
 from kleiber.law import restrict
-from kleiber.laws.bottleneck import bottleneck_exponents
+from kleiber.laws.bottlenecks import bottleneck_exponents
 from kleiber.planning.plan import plan
 from kleiber.systems.feature_learning.theory import FeatureLearning
 

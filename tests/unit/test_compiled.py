@@ -31,57 +31,8 @@ from kleiber.fitting.fit import fit
 from kleiber.fitting.spread.bootstrap import refit
 from kleiber.law import Law, positive, real
 from kleiber.maths.seeds import stream
+from laws import SPANS, TRUTH
 
-BREAKS = {"c1": 0.3, "d1": 1e4, "f1": 0.3, "c2": 0.4, "d2": 1e7, "f2": 0.3}
-HOFFMANN = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
-TASK = {"A": 0.8, "W": 1.5, "alpha": 1.6, "beta": 0.5}
-EASY = {**TASK, "T": 0.3, "beta": 1.3}
-TRUTH: dict[str, dict[str, float]] = {
-    "bottleneck": {"A": 0.8, "W": 1.5, "T": 0.3, "p": 0.6, "q": 0.9, "s": 0.4},
-    "bottleneck_easy": EASY,
-    "bottleneck_data_easy": {**EASY, "F": 2.0},
-    "bottleneck_batch_easy": {**EASY, "S": 0.5},
-    "bottleneck_lazy": TASK,
-    "bottleneck_rich": TASK,
-    "bottleneck_data_lazy": {**TASK, "F": 2.0},
-    "bottleneck_data_rich": {**TASK, "F": 2.0},
-    "bottleneck_batch_lazy": {**TASK, "S": 0.5},
-    "bottleneck_batch_rich": {**TASK, "S": 0.5},
-    "early_norm": {"k1": 3.0, "gamma_1": 0.4, "q1": 0.02},
-    "optimal_norm": {"k2": 5.0, "gamma_2": 0.9, "q2": 300.0},
-    "three_regimes": {"k1": 3.0, "gamma_1": 0.4, "gamma_2": 0.9, "q1": 0.02, "q2": 300.0},
-    "power_law": {"A": 5.0, "alpha": 0.3},
-    "power_law_floor": {"E": 1.7, "A": 40.0, "alpha": 0.4},
-    "m2": {"E": 1.7, "A": 40.0, "alpha": 0.4},
-    "m3": {"A": 20.0, "gamma": 1e-5, "alpha": 0.35},
-    "m4": {"E": 0.1, "span": 0.9, "A": 30.0, "c": 0.5, "alpha": 1.5},
-    "broken_1": {"a": 0.2, "b": 5.0, "c0": 0.1, "c1": 0.4, "d1": 1e5, "f1": 0.3},
-    "broken_2": {"a": 0.2, "b": 5.0, "c0": 0.05, **BREAKS},
-    "broken_3": {"a": 0.05, "b": 5.0, "c0": 0.05, **BREAKS, "c3": -0.3, "d3": 1e9, "f3": 0.2},
-    "chinchilla": HOFFMANN,
-    "chinchilla_tied": {"E": 1.8, "A": 480.0, "B": 1500.0, "alpha": 0.35},
-    "kaplan": {"N_c": 8.8e13, "D_c": 5.4e13, "alpha_N": 0.076, "alpha_D": 0.095},
-    "data_constrained": {**HOFFMANN, "R_N": 5.3, "R_D": 15.4},
-    "over_training": {"E": 1.8, "a": 60.0, "b": 40.0, "eta": 0.18},
-    "steps_and_size": {"N_c": 6.5e13, "S_c": 2.1e3, "alpha_N": 0.077, "alpha_S": 0.76},
-    "failure_power": {"A": 0.8, "beta": 0.3},
-    "failure_two_tails": {"P": 0.5, "beta": 1.5, "Q": 0.05, "gamma": 0.2},
-    "failure_gamma": {"a": 0.3, "b": 30.0},
-    "neg_log_pass_power": {"A": 3.0, "beta": 0.4},
-    "width_crossover": {"E": 1e-3, "at": 24.0, "beta": 1.0, "gap": 3.0},
-    "exponent_saturating": {"beta": 2.5, "Delta": 0.6, "c": 1e-3, "nu": 0.9},
-}
-SPANS = {
-    "n_params": (1e6, 1e11),
-    "n_tokens": (1e8, 1e13),
-    "n_unique": (1e7, 1e12),
-    "n_data": (1e2, 1e10),
-    "step": (1e3, 1e6),
-    "k": (1.0, 1e4),
-    "width": (2.0, 1e4),
-    "norm": (1.0, 1e6),
-    "batch_size": (1.0, 1e3),
-}
 LEAST, HUBER, STUDENT = Noise("log"), Noise("log", delta=5e-3), Noise("log", dof=4.0)
 NOISES = (LEAST, HUBER, STUDENT)
 PLAIN = tuple(replace(noise, scale="linear") for noise in NOISES)
@@ -483,7 +434,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
         def __init__(self, command: list[str], **_: Any) -> None:
             commands.append(command)
 
-    monkeypatch.setattr(native.subprocess, "Popen", Process)
+    monkeypatch.setattr("kleiber.fitting.engine.native.subprocess.Popen", Process)
     monkeypatch.setattr(compiled, "WORTH", 1)
     monkeypatch.setenv("KLEIBER_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KLEIBER_FAST")

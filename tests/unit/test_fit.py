@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 from scipy import optimize, stats
 
+import laws as rows
 from kleiber import laws
 from kleiber.errors import BadLaw, BadTable
 from kleiber.fitting.engine.noise import Noise
@@ -30,30 +31,14 @@ from kleiber.maths.seeds import stream
 from kleiber.progress import check_progress
 from kleiber.table import digest, read_table
 
-HOFFMANN = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
-BREAKS = {"c1": 0.3, "d1": 1e4, "f1": 0.3, "c2": 0.4, "d2": 1e7, "f2": 0.3}
-TRUTH: dict[str, dict[str, float]] = {
-    "power_law": {"A": 5.0, "alpha": 0.3},
-    "power_law_floor": {"E": 1.7, "A": 40.0, "alpha": 0.4},
-    "m2": {"E": 1.7, "A": 40.0, "alpha": 0.4},
-    "m3": {"A": 20.0, "gamma": 1e-5, "alpha": 0.35},
-    "m4": {"E": 0.1, "span": 0.9, "A": 30.0, "c": 0.5, "alpha": 1.5},
-    "broken_1": {"a": 0.2, "b": 5.0, "c0": 0.1, "c1": 0.4, "d1": 1e5, "f1": 0.3},
-    "broken_2": {"a": 0.2, "b": 5.0, "c0": 0.05, **BREAKS},
-    "broken_3": {"a": 0.05, "b": 5.0, "c0": 0.05, **BREAKS, "c3": -0.3, "d3": 1e9, "f3": 0.2},
-    "chinchilla": HOFFMANN,
-    "chinchilla_tied": {"E": 1.8, "A": 480.0, "B": 1500.0, "alpha": 0.35},
-    "kaplan": {"N_c": 8.8e13, "D_c": 5.4e13, "alpha_N": 0.076, "alpha_D": 0.095},
-    "data_constrained": {**HOFFMANN, "R_N": 5.3, "R_D": 15.4},
-    "over_training": {"E": 1.8, "a": 60.0, "b": 40.0, "eta": 0.18},
-    "steps_and_size": {"N_c": 6.5e13, "S_c": 2.1e3, "alpha_N": 0.077, "alpha_S": 0.76},
-}
-SPANS = {
-    "n_params": (1e6, 1e11),
-    "n_tokens": (1e8, 1e13),
-    "n_data": (1e2, 1e12),
-    "step": (1e3, 1e6),
-}
+PLANTED = (
+    "power_law", "power_law_floor", "m2", "m3", "m4", "broken_1", "broken_2", "broken_3",
+    "chinchilla", "chinchilla_tied", "kaplan", "data_constrained", "over_training",
+    "steps_and_size",
+)  # fmt: skip
+TRUTH = {name: rows.TRUTH[name] for name in PLANTED}
+HOFFMANN, BREAKS = rows.HOFFMANN, rows.BREAKS
+SPANS = {**rows.SPANS, "n_data": (1e2, 1e12)}
 LEAST, HUBER = Noise("log"), Noise("log", delta=1e-3)
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from kleiber.cli import app
 from kleiber.errors import BadTable
-from kleiber.laws.bottleneck import bottleneck_exponents
+from kleiber.laws.bottlenecks import bottleneck_exponents
 from kleiber.systems.feature_learning.spectrum import estimate_spectrum, lazy_loss, spectrum
 from kleiber.systems.feature_learning.spectrum_modes import Modes, Samples, modes_of
 

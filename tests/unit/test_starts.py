@@ -12,42 +12,9 @@ from kleiber.fitting.engine.starts import draw_starts, linear_params, start_rang
 from kleiber.law import Law, fraction, law_from_formula, positive, real
 from kleiber.laws import broken_1, catalogue, chinchilla
 from kleiber.maths.affine import find_exponents
+from laws import LAWS
 
-LINEAR = {
-    "bottleneck": ("A", "W", "T"),
-    "bottleneck_batch_easy": ("A", "W", "T", "S"),
-    "bottleneck_batch_lazy": ("S",),
-    "bottleneck_batch_rich": ("S",),
-    "bottleneck_data_easy": ("A", "W", "T", "F"),
-    "bottleneck_data_lazy": (),
-    "bottleneck_data_rich": (),
-    "bottleneck_easy": ("A", "W", "T"),
-    "bottleneck_lazy": (),
-    "bottleneck_rich": (),
-    "broken_1": ("a", "b"),
-    "broken_2": ("a", "b"),
-    "broken_3": ("a", "b"),
-    "chinchilla": ("E", "A", "B"),
-    "chinchilla_tied": ("E", "A", "B"),
-    "data_constrained": ("E",),
-    "kaplan": (),
-    "m2": ("E", "A"),
-    "m3": ("A",),
-    "m4": ("E",),
-    "over_training": ("E", "a", "b"),
-    "power_law": ("A",),
-    "power_law_floor": ("E", "A"),
-    "steps_and_size": (),
-    "early_norm": ("k1", "q1"),
-    "optimal_norm": ("k2", "q2"),
-    "three_regimes": ("k1", "q1"),
-    "exponent_saturating": ("beta", "Delta"),
-    "failure_gamma": (),
-    "failure_power": ("A",),
-    "failure_two_tails": ("P", "Q"),
-    "neg_log_pass_power": ("A",),
-    "width_crossover": ("E",),
-}
+LINEAR = {name: row.linear for name, row in LAWS.items()}
 RNG = np.random.default_rng(0)
 N = np.exp(RNG.uniform(np.log(5e7), np.log(5e9), 40))
 D = np.exp(RNG.uniform(np.log(1e9), np.log(5e11), 40))

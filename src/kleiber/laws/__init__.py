@@ -10,41 +10,20 @@ from typing import Any
 from kleiber.arguments import check_record, check_text, check_texts
 from kleiber.errors import BadLaw, nearest, shown
 from kleiber.law import Law, law_from_file, law_from_formula
-from kleiber.laws.bottleneck import bottleneck as bottleneck
-from kleiber.laws.bottleneck import bottleneck_batch_easy as bottleneck_batch_easy
-from kleiber.laws.bottleneck import bottleneck_batch_lazy as bottleneck_batch_lazy
-from kleiber.laws.bottleneck import bottleneck_batch_rich as bottleneck_batch_rich
-from kleiber.laws.bottleneck import bottleneck_data_easy as bottleneck_data_easy
-from kleiber.laws.bottleneck import bottleneck_data_lazy as bottleneck_data_lazy
-from kleiber.laws.bottleneck import bottleneck_data_rich as bottleneck_data_rich
-from kleiber.laws.bottleneck import bottleneck_easy as bottleneck_easy
-from kleiber.laws.bottleneck import bottleneck_exponents as bottleneck_exponents
-from kleiber.laws.bottleneck import bottleneck_lazy as bottleneck_lazy
-from kleiber.laws.bottleneck import bottleneck_rich as bottleneck_rich
+from kleiber.laws.bottlenecks import bottleneck_exponents as bottleneck_exponents
 from kleiber.laws.curves import broken as broken
-from kleiber.laws.curves import broken_1 as broken_1
-from kleiber.laws.curves import broken_2 as broken_2
-from kleiber.laws.curves import broken_3 as broken_3
-from kleiber.laws.curves import m2 as m2
-from kleiber.laws.curves import m3 as m3
-from kleiber.laws.curves import m4 as m4
-from kleiber.laws.curves import power_law as power_law
-from kleiber.laws.curves import power_law_floor as power_law_floor
-from kleiber.laws.inference import exponent_saturating as exponent_saturating
-from kleiber.laws.inference import failure_gamma as failure_gamma
-from kleiber.laws.inference import failure_power as failure_power
-from kleiber.laws.inference import failure_two_tails as failure_two_tails
-from kleiber.laws.inference import neg_log_pass_power as neg_log_pass_power
-from kleiber.laws.time import early_norm as early_norm
-from kleiber.laws.time import optimal_norm as optimal_norm
-from kleiber.laws.time import steps_and_size as steps_and_size
-from kleiber.laws.time import three_regimes as three_regimes
-from kleiber.laws.training import chinchilla as chinchilla
-from kleiber.laws.training import chinchilla_tied as chinchilla_tied
-from kleiber.laws.training import data_constrained as data_constrained
-from kleiber.laws.training import kaplan as kaplan
-from kleiber.laws.training import over_training as over_training
-from kleiber.laws.width import width_crossover as width_crossover
+
+
+def __getattr__(name: str) -> Law:
+    """A law of the catalogue as an attribute."""
+    known = {} if name.startswith("_") else catalogue()
+    if name not in known:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, known)}")
+    return known[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *catalogue()})
 
 
 def catalogue() -> dict[str, Law]:

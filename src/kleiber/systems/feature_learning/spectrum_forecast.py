@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.claim import Estimate
-from kleiber.laws.bottleneck import bottleneck_exponents
+from kleiber.laws.bottlenecks import bottleneck_exponents
 
 ENDLESS = 1e6  # what stands for a source without end in the arithmetic
 LEAST = (
