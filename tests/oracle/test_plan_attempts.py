@@ -139,7 +139,7 @@ def test_real_counts_of_seven_models(
         assert item.low <= item.value <= item.high
         assert item.low < item.high
     # the groups' own fits say the same where they were measured
-    curve = kleiber.planning.known.curve_of(fit)  # pyright: ignore[reportAttributeAccessIssue]
+    curve = kleiber.planning.source.curve_of(fit)  # pyright: ignore[reportAttributeAccessIssue]
     own = {name: 1 - fit.pass_at(100).value[j] for j, name in enumerate(fit.groups)}
     for name, size in zip(fit.groups, fit.counts.keys["n_params"], strict=True):
         drawn = curve.drawn({"n_params": np.full((1, 1), size)}, np.full((1, 1), 100.0), 30)

@@ -25,7 +25,7 @@ from kleiber.planning.advice import advise, estimate_of, standing
 from kleiber.planning.amounts import check_budget, is_real
 from kleiber.planning.cost import Cost
 from kleiber.planning.extrapolation import FAR, extrapolations
-from kleiber.planning.known import curve_of
+from kleiber.planning.source import curve_of
 from kleiber.planning.plan import Plan, describe_plan
 from kleiber.planning.question import Ends
 from kleiber.planning.spending import (
