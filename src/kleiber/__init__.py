@@ -27,10 +27,9 @@ if TYPE_CHECKING:
     from kleiber.law import Domain, Law, fraction, law_from_formula, positive, real
     from kleiber.networks import train
     from kleiber.planning import cost
-    from kleiber.planning.attempt_plan import AttemptPlan, plan_attempts
     from kleiber.planning.frontier import sensitivity, trace_frontier
     from kleiber.planning.next_run import next_run
-    from kleiber.planning.plan import Plan, plan
+    from kleiber.planning.plan import AttemptPlan, Plan, plan, plan_attempts
     from kleiber.sweeps.run import sweep
     from kleiber.systems.implicit_bias.forecast import NormForecast, forecast_from_norm
     from kleiber.systems.papers import check
@@ -94,7 +93,7 @@ __all__ = [
 ]
 
 _HOMES = {  # where each name is, loaded when it is first asked for: the import itself is quick
-    "AttemptPlan": "planning.attempt_plan",
+    "AttemptPlan": "planning.plan",
     "BadExperiment": "errors",
     "BadFormula": "errors",
     "BadLaw": "errors",
@@ -130,7 +129,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "load": "documents",
     "next_run": "planning.next_run",
     "plan": "planning.plan",
-    "plan_attempts": "planning.attempt_plan",
+    "plan_attempts": "planning.plan",
     "positive": "law",
     "predict": "fitting.prediction",
     "profile": "fitting.spread.profile",

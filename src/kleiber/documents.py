@@ -17,7 +17,7 @@ from kleiber.fitting.compare import Comparison
 from kleiber.fitting.groups import GroupFits, describe_groups
 from kleiber.fitting.record import Fit
 from kleiber.plain import as_plain, from_plain, read_document, write_document
-from kleiber.planning.plan import Plan
+from kleiber.planning.record import Plan
 from kleiber.version import __version__
 
 

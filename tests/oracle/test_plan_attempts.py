@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import kleiber
 from kleiber.attempts.fit import fit_counts
 from kleiber.data.runs import load_runs
-from kleiber.planning.attempt_plan import plan_attempts
+from kleiber.planning.allocate import allocate
 from kleiber.planning.curve import FailureCurve
-from kleiber.planning.spending import pose_spending
-from kleiber.planning.split import split
+from kleiber.planning.plan import plan_attempts
+from kleiber.planning.pose import Settings, curve_of, pose_attempts
 from kleiber.systems.hard_tail.curve import hard_tail_curve
 from kleiber.systems.hard_tail.theory import HardTail
 
@@ -34,6 +33,13 @@ TABLE = {
 @pytest.fixture(scope="module")
 def curve() -> FailureCurve:
     return hard_tail_curve(THEORY)
+
+
+def split(curve: FailureCurve, budget: float, price: float, weight: float) -> dict[str, np.ndarray]:
+    """The best split with k as a real number."""
+    asked = Settings(budget, None, None)
+    source, question, _ = pose_attempts(curve, asked, price, 1.0, weight)
+    return allocate(question, source.single)
 
 
 def exact(n_data: float, k: float) -> float:
@@ -82,8 +88,7 @@ def test_the_slogan_is_right_without_loss(curve: FailureCurve) -> None:
 def test_stationarity_without_an_ansatz(curve: FailureCurve) -> None:
     """-R L' - dF/dN = b F c_N/(C - N c_N) at R = 0.1, c_k = 10, C = 3000: 6.0018e-6 = 6.0013e-6."""
     weight, price, budget = 0.1, 10.0, 3000.0
-    asked = pose_spending(curve, None, price, 1.0, weight, {}, {})
-    best = split(asked.work(), budget)
+    best = split(curve, budget, price, weight)
     n, k = float(best["n_data"][0]), float(best["k"][0])
     assert n == pytest.approx(2683, abs=1)
     assert k == pytest.approx(31.7, abs=0.1)
@@ -101,8 +106,7 @@ def test_stationarity_without_an_ansatz(curve: FailureCurve) -> None:
 
 def test_the_share_of_training_tends_to_one_with_loss(curve: FailureCurve) -> None:
     """Section 5, the saturated regime: k grows as C^((a+1)/(b+1)) with a = 1, b = 2.5: 0.571."""
-    asked = pose_spending(curve, None, 1.0, 1.0, 0.1, {}, {})
-    low, high = (split(asked.work(), budget) for budget in (1e5, 1e6))
+    low, high = (split(curve, budget, 1.0, 0.1) for budget in (1e5, 1e6))
     rate = np.log10(high["k"][0] / low["k"][0])
     assert rate == pytest.approx(0.571, abs=0.02)
     assert high["n_data"][0] / 1e6 > low["n_data"][0] / 1e5 > 0.99
@@ -139,7 +143,8 @@ def test_real_counts_of_seven_models(
         assert item.low <= item.value <= item.high
         assert item.low < item.high
     # the groups' own fits say the same where they were measured
-    curve = kleiber.planning.known.curve_of(fit)  # pyright: ignore[reportAttributeAccessIssue]
+    curve = curve_of(fit)
+    assert curve.drawn is not None
     own = {name: 1 - fit.pass_at(100).value[j] for j, name in enumerate(fit.groups)}
     for name, size in zip(fit.groups, fit.counts.keys["n_params"], strict=True):
         drawn = curve.drawn({"n_params": np.full((1, 1), size)}, np.full((1, 1), 100.0), 30)

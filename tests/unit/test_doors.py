@@ -282,6 +282,10 @@ def good_calls() -> dict[str, Good]:
                 "queries": 10.0,
             },
         ),
+        "sensitivity with attempts": (
+            kleiber.sensitivity,
+            {"fit": counted(), "budget": 1e19, "cost": "6*1e8*n_tokens", "attempt": 1e12},
+        ),
         "fit_counts": (kleiber.fit_counts, {"table": attempts(), "by": "n_tokens"}),
         "CountFit.pass_at": (counted().pass_at, {"k": 10}),
         "CountFit.interval": (counted().interval, {"quantity": "a"}),

@@ -501,7 +501,6 @@ def test_far_is_an_option(saved: str) -> None:
         (["--budget", "99", "--limit", "n_data=5:nan"], "must be 0 < low <= high"),
         (["--budget", "99", "--given", "n_data=nan"], "chooses one or two"),
         (["--budget", "99", "--now", "n_data=nan", "--now", "k=1"], "The n_data now must be a pos"),
-        (["--budget", "99", "--far"], "--far is not an option of a plan with --attempts"),
     ],
 )
 def test_plans_with_attempts_refuse_the_same(words: list[str], message: str) -> None:

@@ -96,6 +96,16 @@ def test_a_curve_refuses_what_a_plan_refuses(bare: Fit) -> None:
         trace_frontier(bare, [1e22], level=95)
 
 
+def test_draws_that_never_reach_a_target_have_no_part_in_intervals(made: Fit) -> None:
+    lost = np.arange(made.n_draws) % 2 == 0
+    high = replace(made, draws={**made.draws, "E": np.where(lost, 5.0, made.draws["E"])})
+    rest = replace(made, draws={name: each[~lost] for name, each in made.draws.items()})
+    found, known = plan(high, reach=2.2), plan(rest, reach=2.2)
+    assert any("50 of 100 draws never reach" in note for note in found.notes)
+    for name, item in known.allocation.items():
+        assert found.allocation[name].stderr == pytest.approx(item.stderr, rel=1e-9)
+
+
 # Sensitivities
 
 

@@ -15,9 +15,9 @@ from kleiber.attempts.fit import fit_counts
 from kleiber.attempts.gamma import log_rising
 from kleiber.attempts.record import CountFit
 from kleiber.errors import BadPlan
-from kleiber.planning.attempt_plan import describe_attempts, plan_attempts
 from kleiber.planning.counts_curve import counts_curve
 from kleiber.planning.curve import FailureCurve
+from kleiber.planning.plan import describe_plan, plan_attempts
 
 A, B = 0.4, 0.8
 DRAWS = np.random.default_rng(0).normal([A, B], [0.03, 0.05], (60, 2))
@@ -100,7 +100,7 @@ def test_what_lies_outside_the_measurements_is_said() -> None:
     assert any("times the most attempts made" in note for note in made.notes)
     boxed = plan_attempts(CURVE, 1e4, attempt=1.0, limits={"k": (1, 50)})
     assert boxed.allocation["k"].value == 50
-    assert "k = 50 sits at its limit" in boxed.notes
+    assert "k = 50 sits at its limit." in boxed.notes
     assert boxed.allocation["n_data"].value == pytest.approx(9950)
 
 
@@ -110,11 +110,11 @@ def test_without_draws_there_are_no_intervals() -> None:
     assert np.isnan(made.predicted.low)
     assert made.sure is None
     assert made.extrapolation is None
-    assert "no intervals: made has no draws" in made.notes
+    assert "There are no intervals: made has no draws." in made.notes
 
 
 def test_the_document() -> None:
-    document = describe_attempts(plan_attempts(CURVE, 1e5, "2*n_data", attempt=5.0))
+    document = describe_plan(plan_attempts(CURVE, 1e5, "2*n_data", attempt=5.0))
     assert {"budget", "allocation", "predicted", "extrapolation", "cost"} <= set(document)
     assert set(document["allocation"]) == {"n_data", "k"}
     assert set(document["allocation"]["k"]) == {"value", "low", "high"}

@@ -1,89 +1,106 @@
-"""kleiber plan --attempts: training and attempts in one budget."""
+"""What a plan with --attempts is made of: a theory, or counts of successes along training."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from kleiber import theory
 from kleiber.attempts.fit import fit_counts
-from kleiber.cli.console import people
-from kleiber.cli.options import as_text, read_frame, read_number, read_pairs
+from kleiber.cli.options import read_columns, read_frame, read_number, read_pairs
 from kleiber.cli.words import parameters_of, read_arguments
 from kleiber.errors import BadTable, nearest
-from kleiber.files import land
-from kleiber.fitting.saved import load
-from kleiber.planning.attempt_plan import describe_attempts, plan_attempts
-from kleiber.reports.attempt_plan import show_attempts
+from kleiber.fitting.record import Fit
+from kleiber.planning.counts_curve import counts_curve, names_of_series
+from kleiber.planning.pose import curve_of
 
 DRAWS = 200  # of the counts
+NAMES = {"attempt": "--attempt-cost", "settings": "--set", "derive": "--with", "sum_by": "--sum-by"}
 
 
 @dataclass(frozen=True)
-class Question:
-    """What the options of attempts said, as text."""
+class Priced:
+    """What the options of attempts said of their price, and of where one is now."""
 
-    source: str
-    attempt_cost: str | None
-    along: str | None
-    family: str
-    settings: list[str] | None
-    now: list[str] | None
-    trust: bool = False
+    attempt: str | None = None
+    queries: float = 1.0
+    weight: float = 0.0
+    now: Sequence[str] | None = None
+
+    def where_now(self) -> dict[str, float] | None:
+        """Where one is, as numbers."""
+        pairs = read_pairs(self.now, "now", "NAME=VALUE, one for k too")
+        return {name: read_number(text, "now") for name, text in pairs.items()} or None
 
 
-def plan_with_attempts(
-    question: Question,
-    law_file: Path | None,
-    asked: Mapping[str, Any],
-    out: Path | None,
-    as_json: bool,
-) -> None:
-    """Read what the plan is made of, make it, and save, print or show it."""
-    if question.attempt_cost is None:
+@dataclass(frozen=True)
+class Counted:
+    """What the options said of a table of counts, as text."""
+
+    along: str | None = None
+    family: str = "beta_binomial"
+    by: str | None = None
+    prior: str | None = None
+    stopped: bool = False
+    sum_by: str | None = None
+    rename: Sequence[str] | None = None
+    where: str | None = None
+    derive: Sequence[str] | None = None
+
+
+def read_sources(
+    source: str,
+    law: Fit | None,
+    counted: Counted,
+    priced: Priced,
+    settings: Sequence[str] | None,
+) -> Mapping[str, Any]:
+    """How failure falls by a theory named, or by each series of a table of counts (through the loss
+    law, if there is one), by the series' name: "" where there is one."""
+    if priced.attempt is None:
         raise BadTable("--attempts needs --attempt-cost: a number, or a formula of columns")
-    pairs = read_pairs(question.now, "now", "NAME=VALUE, one for k too")
-    law = None if law_file is None else load(law_file, trust=question.trust)
-    made = plan_attempts(
-        read_source(question, None if law is None else law.target),
-        attempt=question.attempt_cost,
-        law=law,
-        now={name: read_number(text, "now") for name, text in pairs.items()} or None,
-        **asked,
-    )
-    document = describe_attempts(made)
-    if out is not None:
-        with land(out) as temporary:
-            temporary.write_text(as_text(document), encoding="utf-8")
-    if as_json:
-        sys.stdout.write(as_text(document))
-    else:
-        show_attempts(people(), made)
-
-
-def read_source(question: Question, target: str | None) -> Any:
-    """A theory by its name, with parameters, or a law fitted to a table of counts."""
-    known, source = theory.catalogue(), question.source
+    known = theory.catalogue()
     if source in known:
-        given = read_pairs(question.settings, "set", "NAME=VALUE, e.g. tail=2.5")
-        return known[source](**read_arguments(given, parameters_of(known[source]), source))
-    if question.settings:
+        for name in _given(counted):
+            raise BadTable(f"{name} is of a table of counts, and {source!r} is a theory.")
+        given = read_pairs(settings, "set", "NAME=VALUE, e.g. tail=2.5")
+        made = known[source](**read_arguments(given, parameters_of(known[source]), source))
+        return {"": curve_of(made, law)}
+    if settings:
         raise BadTable(f"--set is for a theory, and {source!r} is none.{nearest(source, known)}")
     if not Path(source).exists():
         raise BadTable(
             f"--attempts takes a table of counts or a theory ({', '.join(known)}); there is no "
             f"{source!r}.{nearest(source, known)}"
         )
-    frame = read_frame(Path(source), None, None, None)
-    along = question.along or target or "n_tokens"
-    return fit_counts(frame, family=question.family, along=along, draws=DRAWS)
+    fit = fit_counts(
+        read_frame(Path(source), counted.rename, counted.where, counted.derive),
+        family=counted.family,
+        by=read_columns(counted.by),
+        along=counted.along or (law.target if law is not None else "n_tokens"),
+        prior=counted.prior,
+        stopped=True if counted.stopped else None,
+        sum_by=read_columns(counted.sum_by),
+        draws=DRAWS,
+    )
+    names = names_of_series(fit)
+    if len(names) < 2:
+        return {"": counts_curve(fit, law)}
+    return {name: counts_curve(fit, law, name) for name in names}
 
 
-def refuse_unused(options: Mapping[str, Any]) -> None:
-    """BadTable for an option that a plan with attempts does not take."""
-    for name, value in options.items():
-        if value:
-            raise BadTable(f"{name} is not an option of a plan with --attempts")
+def refuse_unused(priced: Priced, counted: Counted, settings: Sequence[str] | None) -> None:
+    """BadTable for an option that only a plan with attempts takes."""
+    for name in (*_given(priced), *_given(counted), *(["--set"] if settings else [])):
+        raise BadTable(f"{name} is an option of a plan with --attempts.")
+
+
+def _given(options: Priced | Counted) -> list[str]:
+    """The options that say something, as they are written."""
+    return [
+        NAMES.get(item.name, f"--{item.name}")
+        for item in fields(options)
+        if getattr(options, item.name) not in (item.default, [])
+    ]

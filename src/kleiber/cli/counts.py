@@ -23,6 +23,7 @@ from kleiber.cli.options import (
     Rename,
     Where,
     as_text,
+    read_columns,
     read_frame,
     read_number,
 )
@@ -66,8 +67,8 @@ def counts_command(
     made = fit_counts(
         read_frame(table, rename, where, derive),
         family=family,
-        by=_columns(by),
-        sum_by=_columns(sum_by),
+        by=read_columns(by),
+        sum_by=read_columns(sum_by),
         along=along,
         prior=prior,
         level=level,
@@ -80,10 +81,6 @@ def counts_command(
         _show(made, document)
     if made.broken or not any(status in USABLE for status in made.statuses):
         raise typer.Exit(1)
-
-
-def _columns(text: str | None) -> list[str] | None:
-    return None if text is None else [item.strip() for item in text.split(",")]
 
 
 def _show(made: CountFit, document: dict[str, Any]) -> None:

@@ -91,6 +91,11 @@ def as_text(document: Any) -> str:
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
+def read_columns(text: str | None) -> list[str] | None:
+    """Names of columns between commas."""
+    return None if text is None else [item.strip() for item in text.split(",")]
+
+
 def read_number(text: str, option: str) -> float:
     try:
         return float(text)

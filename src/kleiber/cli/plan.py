@@ -1,26 +1,41 @@
-"""kleiber plan: a budget split by a saved fit."""
+"""kleiber plan: a budget split by a saved fit, or between training and attempts."""
 
 from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
 import typer
+from rich.text import Text
 
-from kleiber.cli.attempts import Question, plan_with_attempts, refuse_unused
+from kleiber.cli.attempts import Counted, Priced, read_sources, refuse_unused
 from kleiber.cli.console import complain, people
-from kleiber.cli.options import AsJson, Level, Trust, as_text, read_number, read_pairs, writable
+from kleiber.cli.options import (
+    AsJson,
+    Derive,
+    Level,
+    Rename,
+    Trust,
+    Where,
+    as_text,
+    read_number,
+    read_pairs,
+    writable,
+)
 from kleiber.errors import BadPlan, BadTable
 from kleiber.files import land
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load
 from kleiber.formats import WRITERS
 from kleiber.planning.frontier import sensitivity, trace_frontier
-from kleiber.planning.plan import check_support, describe_plan, plan
+from kleiber.planning.plan import Plan, check_support, describe_plan, plan, plan_attempts
+from kleiber.reports.console import say
 from kleiber.reports.grids import show_curve, show_frame, show_plan
 from kleiber.table import write_table
 
@@ -90,6 +105,23 @@ def plan_command(
     far: Annotated[
         bool, typer.Option("--far", help="Plan beyond 1e4 times the dearest measured run too.")
     ] = False,
+    rename: Rename = None,
+    where: Where = None,
+    derive: Derive = None,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN[,COLUMN]", help="A plan for each series of the counts."),
+    ] = None,
+    prior: Annotated[
+        str | None, typer.Option(help="Of the counts: straight (see kleiber counts).")
+    ] = None,
+    stopped: Annotated[
+        bool, typer.Option("--stopped", help="Attempts stopped because of their outcome.")
+    ] = False,
+    sum_by: Annotated[
+        str | None,
+        typer.Option("--sum-by", metavar="COLUMN[,COLUMN]", help="Add up the rows of the counts."),
+    ] = None,
     level: Level = 0.95,
     frontier: Annotated[
         str | None,
@@ -106,46 +138,146 @@ def plan_command(
 ) -> None:
     """Split a budget so that the fitted law is best; with --attempts, so that failure is least."""
     writable(out, keep=fit_file)
-    limits = {k: _limits(v) for k, v in read_pairs(limit, "limit", "NAME=LOW:HIGH").items()}
-    values = {
-        k: read_number(v, "given") for k, v in read_pairs(given, "given", "NAME=VALUE").items()
-    }
-    if attempts is not None:
-        unused = {"--under": under, "--choice": choice, "--frontier": frontier}
-        refuse_unused(unused | {"--sensitivity": sensitive or None, "--far": far or None})
-        question = Question(attempts, attempt_cost, along, family, settings, now, trust)
-        asked = {"budget": budget, "cost": cost, "reach": reach, "queries": queries}
-        asked |= {"weight": weight, "given": values, "limits": limits, "level": level}
-        plan_with_attempts(question, fit_file, asked, out, as_json)
-        return
-    if fit_file is None:
-        raise BadTable("kleiber plan takes a fit saved by kleiber fit -o, or --attempts")
     if frontier is None and out is not None and out.suffix in WRITERS:
         raise BadTable(f"a plan is saved as .json; a {out.suffix} file holds a curve: --frontier")
-    fitted, priced = load(fit_file, trust=trust), "6nd" if cost is None else cost
-    _refuse_unusable(fitted)
-    asked: dict[str, Any] = {"limits": limits, "given": values, "under": under}
-    options: dict[str, Any] = {"choices": _choices(choice), "level": level, "far": far}
-    made = plan(fitted, budget, priced, reach=reach, **options, **asked)
-    document = describe_plan(made)
+    priced = Priced(attempt_cost, queries, weight, now)
+    counted = Counted(along, family, by, prior, stopped, sum_by, rename, where, derive)
+    if attempts is None:
+        refuse_unused(priced, counted, settings)
+        if fit_file is None:
+            raise BadTable("kleiber plan takes a fit saved by kleiber fit -o, or --attempts")
+        fitted = load(fit_file, trust=trust)
+        _refuse_unusable(fitted)
+        sources: Mapping[str, Any] = {"": fitted}
+    else:
+        law = None if fit_file is None else load(fit_file, trust=trust)
+        sources = read_sources(attempts, law, counted, priced, settings)
+    asked: dict[str, Any] = {
+        "limits": {k: _limits(v) for k, v in read_pairs(limit, "limit", "NAME=LOW:HIGH").items()},
+        "given": {
+            k: read_number(v, "given") for k, v in read_pairs(given, "given", "NAME=VALUE").items()
+        },
+        "under": under,
+        "choices": _choices(choice),
+        "far": far,
+    }
+    question = Question(
+        asked,
+        budget,
+        reach,
+        cost,
+        level,
+        None if frontier is None else _budgets(frontier),
+        sensitive,
+        None if attempts is None else priced,
+    )
+    alone = len(sources) < 2
+    told = {name: _try(question, source, alone=alone) for name, source in sources.items()}
+    _tell(told, by, level, out, as_json)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of each source: ``asked`` are the arguments that all three verbs take."""
+
+    asked: dict[str, Any]
+    budget: float | None
+    reach: float | None
+    cost: str | None
+    level: float
+    budgets: list[float] | None
+    sensitive: bool
+    priced: Priced | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A plan with the curve and the sensitivities that were asked for, or why there is none."""
+
+    made: Plan | None
+    curve: pl.DataFrame | None = None
+    moved: pl.DataFrame | None = None
+    reason: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """What is printed as JSON."""
+        if self.made is None:
+            return {"reason": self.reason}
+        parts = {"frontier": self.curve, "sensitivity": self.moved}
+        return describe_plan(self.made) | {
+            name: _rows(frame) for name, frame in parts.items() if frame is not None
+        }
+
+
+def _try(question: Question, source: Any, *, alone: bool) -> Answer:
+    """The answer by one source; why there is none, where there are others."""
+    try:
+        return _answer(question, source)
+    except BadPlan as error:
+        if alone:
+            raise
+        return Answer(None, reason=str(error))
+
+
+def _answer(question: Question, source: Any) -> Answer:
+    asked, cost, priced = dict(question.asked), question.cost, question.priced
+    if priced is not None:
+        asked |= {"attempt": priced.attempt, "queries": priced.queries, "weight": priced.weight}
+    either: dict[str, Any] = {"budget": question.budget, "reach": question.reach}
+    level = {"level": question.level}
+    if priced is None:
+        made = plan(source, cost="6nd" if cost is None else cost, **either, **level, **asked)
+    else:
+        now = priced.where_now()
+        made = plan_attempts(source, cost=cost, now=now, **either, **level, **asked)
     curve = moved = None
-    if frontier is not None:
-        budgets = _budgets(frontier)
-        curve = trace_frontier(fitted, budgets, priced, **options, **asked)
-        document["frontier"] = _rows(curve)
-    if sensitive:
-        moved = sensitivity(fitted, budget, priced, reach=reach, far=far, **asked)
-        document["sensitivity"] = _rows(moved)
+    if question.budgets is not None:
+        curve = trace_frontier(source, question.budgets, cost, **level, **asked)
+    if question.sensitive:
+        moved = sensitivity(source, cost=cost, **either, **asked)
+    return Answer(made, curve, moved)
+
+
+def _tell(
+    told: dict[str, Answer], by: str | None, level: float, out: Path | None, as_json: bool
+) -> None:
+    """Save, print or show the answers: one, or one for each series and which is best."""
+    best = _best(told)
+    if len(told) == 1:
+        (document,) = (each.document() for each in told.values())
+    else:
+        series = [{"value": name} | each.document() for name, each in told.items()]
+        document = {"by": by or "model", "series": series, "best": best}
     if out is not None:
-        _save_plan(document, curve, out)
+        _save(document, told, out)
     if as_json:
         sys.stdout.write(as_text(document))
         return
-    show_plan(people(), made)
-    if curve is not None:
-        show_curve(people(), curve, level)
-    if moved is not None:
-        show_frame(people(), moved, "elasticities: % per % of each parameter")
+    for name, each in told.items():
+        if name:
+            say(people(), Text(name, style="bold underline"))
+        _show(each, level)
+    if len(told) > 1:
+        say(people(), f"best of the series: {best}")
+
+
+def _best(told: dict[str, Answer]) -> str:
+    """The series with the least failure, or where that is asked for with the least budget."""
+    made = {name: each.made for name, each in told.items() if each.made is not None}
+    if not made:
+        raise BadPlan(next(each.reason for each in told.values()))
+    return min(made, key=lambda name: (made[name].budget, made[name].predicted.value))
+
+
+def _show(answer: Answer, level: float) -> None:
+    if answer.made is None:
+        say(people(), answer.reason)
+        return
+    show_plan(people(), answer.made)
+    if answer.curve is not None:
+        show_curve(people(), answer.curve, level)
+    if answer.moved is not None:
+        show_frame(people(), answer.moved, "elasticities: % per % of each parameter")
 
 
 def _refuse_unusable(fitted: Fit) -> None:
@@ -163,12 +295,18 @@ def _rows(curve: pl.DataFrame) -> list[dict[str, Any]]:
     ).to_dicts()
 
 
-def _save_plan(document: Any, curve: pl.DataFrame | None, out: Path) -> None:
-    if out.suffix in WRITERS and curve is not None:
-        write_table(curve, out)
+def _save(document: Any, told: dict[str, Answer], out: Path) -> None:
+    """The curves as one table, or the document."""
+    curves = {name: each.curve for name, each in told.items() if each.curve is not None}
+    if out.suffix not in WRITERS or not curves:
+        with land(out) as temporary:
+            temporary.write_text(as_text(document), encoding="utf-8")
         return
-    with land(out) as temporary:
-        temporary.write_text(as_text(document), encoding="utf-8")
+    named = [
+        curve.insert_column(0, pl.Series("series", [name] * len(curve))) if name else curve
+        for name, curve in curves.items()
+    ]
+    write_table(pl.concat(named, how="diagonal_relaxed"), out)
 
 
 def _limits(text: str) -> tuple[float | None, float | None]:

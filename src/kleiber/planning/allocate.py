@@ -10,19 +10,26 @@ point, from which Newton's method on the total derivatives goes on. For a target
 costs too, whose best allocation may be the edge of a sliver of affordable ones between two points:
 while none is seen, the point is best where the dearest of them is exceeded least. Variables with
 choices (a ladder of sizes) keep to them.
+
+Failure (``question.attempts``) gives no derivatives, may have valleys (double descent), and its
+best split may leave next to nothing for any one variable. So its first grid is finer and narrowed
+to the end, each variable in turn takes what is left, each choice is looked at by itself, and with
+three variables or more so is the edge where a further cost binds; the best of all is taken, draw by
+draw.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from kleiber.planning.question import (
+from kleiber.planning.problem import (
     STEP,
     Logs,
     Params,
@@ -32,111 +39,30 @@ from kleiber.planning.question import (
     cost_at,
     law_at,
     least_of,
-    meet,
     unlog,
 )
+from kleiber.planning.question import at_budget
+from kleiber.planning.remainder import NEAR, SPARE, best_rest, excess, objective, take_rest
 
 GRID = 129
 COARSE = 9  # grid along each axis when there are several
 ROUNDS = 40  # of narrowing such a grid
 NEWTON = 8  # steps from its best point
-SPARE = 1e-11  # relative excess over a budget that is none
+FINE = {1: 401, 2: 31}  # first grid of failure along each axis, by number of axes; else COARSE
+NARROW = {1: 21, 2: 9}  # and those after it
+ROUGH = 1e-7  # logarithms to which what reaches a target is searched for beside a grid
+SHARP = 1e-9  # half the width of an axis at which it is narrow enough
 
 
-def _reach(question: Question, params: Params, logs: Logs, name: str) -> Float[np.ndarray, "..."]:
-    """log of the smallest ``name`` that brings the law to the target, the others at ``logs``."""
-    low, high = question.limits[name]
-    others = [np.shape(z) for key, z in logs.items() if key != name]
-    start = np.full(np.broadcast_shapes(*others), low)
-    shape = np.shape(law_at(question, params, logs | {name: start}))
-    if question.law.expr is None:
-        return _bisect(question, params, logs, name, shape)
-    goal = -_goal(question)
-    z = meet(lambda z: -aim_on(question, params, logs | {name: z}), goal, (low, high), shape)
-    return np.where(np.isneginf(z), low, np.where(np.isposinf(z), np.nan, z))
+@dataclass(frozen=True)
+class Way:
+    """One way to search: which variables have a grid, which one lies on the ``edge`` of a
+    further cost (at that position), and which one takes what is left."""
 
-
-def _bisect(
-    question: Question, params: Params, logs: Logs, name: str, shape: tuple[int, ...]
-) -> Float[np.ndarray, "..."]:
-    """``_reach`` for a law that gives no derivatives."""
-    low, high = question.limits[name]
-    left, right = np.full(shape, low), np.full(shape, high)
-    for _ in range(60):
-        middle = np.asarray(0.5 * (left + right))
-        missed = ~(aim_on(question, params, logs | {name: middle}) <= _goal(question))
-        left, right = np.where(missed, middle, left), np.where(missed, right, middle)
-    reached = aim_on(question, params, logs | {name: right}) <= _goal(question)
-    return np.where(reached, right, np.nan)
-
-
-def _goal(question: Question) -> float:
-    """What the aim is to come to: the target, or minus it where the law is maximised."""
-    return question.sense * float(question.target or 0.0)
-
-
-def _last(
-    question: Question, params: Params, logs: Logs, name: str
-) -> tuple[Float[np.ndarray, "..."], np.ndarray]:
-    """The last variable, and which constraint decides it (-1: its own limit); NaN where no value
-    of it meets all of them."""
-    z, which = _best_last(question, params, logs, name)
-    if question.target is not None or question.crossed:
-        z = np.where(_excess(question, logs | {name: z}) <= SPARE, z, np.nan)
-    return z, which
-
-
-def _best_last(
-    question: Question, params: Params, logs: Logs, name: str
-) -> tuple[Float[np.ndarray, "..."], np.ndarray]:
-    """``_last`` before constraints that say nothing about it, or the contrary, are looked at."""
-    low, high = question.limits[name]
-    if question.target is not None:
-        z = _reach(question, params, logs, name)
-        floors = [k for k in question.bills if name in question.falls(k)]
-        z = np.asarray(
-            np.max(
-                np.broadcast_arrays(
-                    z, *(least_of(question, question.costs[k], logs, name) for k in floors)
-                ),
-                axis=0,
-            )
-        )
-        z = _to_choice(question, name, z, up=True)
-        return z, np.where(z <= low + 1e-12, -1, 0)
-    caps = [
-        high if name in question.falls(k) else afford(question, question.costs[k], logs, name)
-        for k in question.bills
-    ]
-    each = np.stack(np.broadcast_arrays(*caps))
-    z = np.asarray(each.min(axis=0))
-    which = np.where(z >= high - 1e-12, -1, np.argmin(each, axis=0))
-    return _to_choice(question, name, z, up=False), which
-
-
-def _excess(question: Question, logs: Logs) -> Float[np.ndarray, "..."]:
-    """log of how many times over the dearest of the costs that have a budget is."""
-    bills = [question.costs[k] for k in question.bills]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        over = [np.log(cost_at(question, cost, logs) / budget) for cost, budget in bills]
-    return np.asarray(np.max(np.broadcast_arrays(-np.inf, *over), axis=0), dtype=float)
-
-
-def _to_choice(question: Question, name: str, z: np.ndarray, *, up: bool) -> np.ndarray:
-    """The nearest choice above or below, where the variable has choices."""
-    if name not in question.choices:
-        return z
-    ladder = np.log(question.choices[name])
-    place = np.searchsorted(ladder, z + (-1e-9 if up else 1e-9), side="left" if up else "right")
-    place = place if up else place - 1
-    known = (place >= 0) & (place < len(ladder)) & np.isfinite(z)
-    return np.where(known, ladder[np.clip(place, 0, len(ladder) - 1)], np.nan)
-
-
-def _objective(question: Question, params: Params, logs: Logs) -> Float[np.ndarray, "..."]:
-    if question.target is None:
-        return np.asarray(aim_on(question, params, logs), dtype=float)
-    return np.asarray(cost_at(question, question.cost, logs), dtype=float)
+    question: Question
+    first: tuple[str, ...]
+    last: str
+    edge: tuple[str, int] | None = None
 
 
 def allocate(
@@ -146,22 +72,97 @@ def allocate(
 
     NaN where no allocation meets every constraint with a finite value.
     """
-    *first, last = question.variables
     count = len(next(iter(params.values())))
-    if first:
-        logs = _grid_search(question, params, first, last)
-        loose = [name for name in first if name not in question.choices]
-        if len(first) == 1 and loose:
-            closed = _close(question, params, first[0], last, logs[first[0]])
-            logs = _kept(question, params, logs, closed) if _tight(question) else closed
-        elif len(first) > 1 and loose and last not in question.choices:
-            logs = _polish(question, params, [*loose, last], logs)
-    else:
-        logs = {last: np.broadcast_to(_last(question, params, {}, last)[0], (count,))}
+    logs = _one_way(question, params) if question.attempts is None else _all_ways(question, params)
     out = unlog({name: logs[name] for name in question.variables})
     out["predicted"] = np.broadcast_to(law_at(question, params, logs), (count,))
     out["spent"] = np.broadcast_to(cost_at(question, question.cost, logs), (count,))
-    return out
+    known = np.isfinite(out["predicted"])
+    return {name: np.where(known, values, np.nan) for name, values in out.items()}
+
+
+def _one_way(question: Question, params: Mapping[str, np.ndarray]) -> Logs:
+    """The best allocation for a law: what its derivatives close in on, from a grid."""
+    *first, last = question.variables
+    if not first:
+        count = len(next(iter(params.values())))
+        return {last: np.broadcast_to(take_rest(question, params, {}, last)[0], (count,))}
+    logs = _grid_search(Way(question, tuple(first), last), params)
+    loose = [name for name in first if name not in question.choices]
+    if len(first) == 1 and loose:
+        closed = _close(question, params, first[0], last, logs[first[0]])
+        return _kept(question, params, logs, closed) if _tight(question) else closed
+    if len(first) > 1 and loose and last not in question.choices:
+        return _polish(question, params, [*loose, last], logs)
+    return logs
+
+
+def _all_ways(question: Question, params: Mapping[str, np.ndarray]) -> Logs:
+    """The best allocation for failure: the best that any way finds."""
+    question = question if question.target is None else _within_reach(question, params)
+    found = [_grid_search(way, params) for way in _ways(question)]
+    if not found:  # no choice lies within the limits
+        count = len(next(iter(params.values())))
+        return {name: np.full(count, np.nan) for name in question.variables}
+    value = np.array([objective(question, params, dict(logs)) for logs in found])
+    best = np.argmin(np.where(np.isfinite(value), value, np.inf), axis=0)
+    rows = np.arange(len(best))
+    return {n: np.array([logs[n] for logs in found])[best, rows] for n in question.variables}
+
+
+def hold_choices(question: Question) -> Iterator[Question]:
+    """The question with each choice of the variables that have choices; itself where none have."""
+    if not question.choices:
+        yield question
+        return
+    inside: list[list[float]] = []
+    for name, ladder in question.choices.items():
+        low, high = question.limits[name]
+        inside.append([v for v in ladder if low - 1e-12 <= np.log(v) <= high + 1e-12])
+    for chosen in itertools.product(*inside):
+        pairs = zip(question.choices, chosen, strict=True)
+        yield replace(question, choices={name: (value,) for name, value in pairs})
+
+
+def _ways(question: Question) -> Iterator[Way]:
+    """The ways to search for the least failure, or for the least that reaches a target."""
+    loose = [name for name in question.variables if name not in question.choices]
+    for held in hold_choices(question):
+        for last in _lasts(question, loose):
+            first = tuple(name for name in question.variables if name != last)
+            yield Way(held, first, last)
+            for edge in _edges(question, loose, last) if len(loose) > 2 else ():
+                yield Way(held, tuple(n for n in first if n != edge[0]), last, edge)
+
+
+def _lasts(question: Question, loose: list[str]) -> list[str]:
+    """The variables that take what is left, in turn: all where further costs may bind; else k, and
+    for a budget, of which training may take nearly all, another one too."""
+    if len(question.costs) > 1 or len(loose) < 2 or "k" not in loose:
+        return loose or [question.variables[-1]]
+    return ["k"] if question.target is not None else [*loose[-2:]]
+
+
+def _edges(question: Question, loose: list[str], last: str) -> Iterator[tuple[str, int]]:
+    """The further costs that may bind beside what decides ``last``, each with a variable that can
+    be on its edge."""
+    for position in range(1, len(question.costs)):
+        involved = [n for n in loose if n in question.costs[position][0].variables]
+        if len(involved) > 1 and last not in involved:
+            yield from ((name, position) for name in involved)
+
+
+def _within_reach(question: Question, params: Mapping[str, np.ndarray]) -> Question:
+    """The question of a target, limited to what the dearest of first looks could pay for."""
+    loose = [name for name in question.variables if name not in question.choices]
+    last = loose[-1] if loose else question.variables[-1]
+    first = tuple(name for name in question.variables if name != last)
+    logs = _grid_search(Way(question, first, last), params, rounds=1)
+    spent = np.asarray(cost_at(question, question.cost, logs), dtype=float)
+    if not np.isfinite(spent).any():
+        return question
+    most = float(np.nanmax(spent)) * (1 + 1e-9)
+    return replace(question, limits=at_budget(question, most).limits)
 
 
 def level_width(question: Question, params: Mapping[str, float]) -> float:
@@ -175,8 +176,8 @@ def level_width(question: Question, params: Mapping[str, float]) -> float:
     axes = [np.linspace(*question.limits[name], size) for name in first]
     mesh = np.array(list(itertools.product(*axes))).T
     logs: Logs = {name: z[None, :] for name, z in zip(first, mesh, strict=True)}
-    logs[last] = _last(question, single, dict(logs), last)[0]
-    value = np.broadcast_to(_objective(question, single, logs), (1, mesh.shape[1]))[0]
+    logs[last] = take_rest(question, single, dict(logs), last)[0]
+    value = np.broadcast_to(objective(question, single, logs), (1, mesh.shape[1]))[0]
     known = value[np.isfinite(value)]
     if not len(known):
         return 0.0
@@ -190,41 +191,63 @@ def _tight(question: Question) -> bool:
 
 
 def _grid_search(
-    question: Question, params: Mapping[str, np.ndarray], first: list[str], last: str
+    way: Way, params: Mapping[str, np.ndarray], rounds: int = ROUNDS
 ) -> dict[str, np.ndarray]:
-    """The best grid point of each draw; with several open axes, narrowed until it stands still."""
-    count = len(next(iter(params.values())))
+    """The best grid point of each draw; with several open axes, or for failure, narrowed until it
+    stands still."""
+    question, first, last = way.question, way.first, way.last
+    count, failure = len(next(iter(params.values()))), question.attempts is not None
     column = {name: values[:, None] for name, values in params.items()}
     rows = np.arange(count)
     open_axes = [name for name in first if name not in question.choices]
-    once = not open_axes or (len(first) == 1 and not _tight(question))
-    size = GRID if once else COARSE
+    once = not open_axes or (len(first) == 1 and not _tight(question) and not failure)
+    size = FINE.get(len(open_axes), COARSE) if failure else GRID if once else COARSE
     middle = {n: np.full(count, np.mean(question.limits[n])) for n in first}
     width = {n: np.full(count, 0.5 * np.ptp(question.limits[n])) for n in open_axes}
     logs: dict[str, np.ndarray] = {}
-    for _ in range(1 if once else ROUNDS):
+    near = ROUGH if failure else NEAR
+    for _ in range(1 if once else rounds):
         axes = [_axis(question, name, middle, width, size) for name in first]
         picks = np.array(list(itertools.product(*(range(axis.shape[1]) for axis in axes))))
         logs = {name: axes[k][:, picks[:, k]] for k, name in enumerate(first)}
-        logs[last] = _last(question, column, dict(logs), last)[0]
+        if way.edge is not None:
+            logs[way.edge[0]] = _on_edge(question, logs, *way.edge)
+        logs[last] = take_rest(question, column, dict(logs), last, near)[0]
         best = _best_of(question, column, logs, last)
         logs = {n: np.broadcast_to(z, (count, len(picks)))[rows, best] for n, z in logs.items()}
         middle = {name: logs[name] for name in first}
-        width = {name: 0.55 * item for name, item in width.items()}
+        shrink = 3.0 / (size - 1) if failure else 0.55
+        width = {name: shrink * item for name, item in width.items()}
+        if failure:
+            size = NARROW.get(len(open_axes), COARSE)
+            if all((item < SHARP).all() for item in width.values()):
+                break
+    if failure:
+        held = {name: z for name, z in logs.items() if name != last}
+        logs[last] = np.broadcast_to(take_rest(question, params, held, last)[0], (count,))
     return logs
+
+
+def _on_edge(
+    question: Question, logs: Logs, name: str, position: int
+) -> Float[np.ndarray, "draws points"]:
+    """A variable where a further cost comes to just what it may, or at its own limit."""
+    cost, falls = question.costs[position], name in question.falls(position)
+    z = (least_of if falls else afford)(question, cost, logs, name)
+    return np.where(np.isfinite(z), z, np.nan)
 
 
 def _best_of(question: Question, column: Params, logs: Logs, last: str) -> Int[np.ndarray, "draws"]:
     """The best of each draw's grid points: of those that meet every constraint, else the one that
     exceeds what may be spent least."""
-    value = _objective(question, column, dict(logs))
+    value = objective(question, column, dict(logs))
     value = np.where(np.isfinite(value), value, np.inf)
     best = np.argmin(value, axis=1)
     none = ~np.isfinite(value).any(axis=1)
     if _tight(question) and none.any():
         held: Logs = {name: item for name, item in logs.items() if name != last}
-        z = _best_last(question, column, held, last)[0]
-        over = np.where(np.isfinite(z), _excess(question, logs | {last: z}), np.inf)
+        z = best_rest(question, column, held, last)[0]
+        over = np.where(np.isfinite(z), excess(question, logs | {last: z}), np.inf)
         best[none] = np.argmin(np.where(np.isnan(over), np.inf, over), axis=1)[none]
     return best
 
@@ -262,7 +285,7 @@ def _close(
         falling = _slope(question, params, first, last, {first: middle}) < 0
         left, right = np.where(falling, middle, left), np.where(falling, right, middle)
     middle = 0.5 * (left + right)
-    return {first: middle, last: _last(question, params, {first: middle}, last)[0]}
+    return {first: middle, last: take_rest(question, params, {first: middle}, last)[0]}
 
 
 def _polish(
@@ -271,7 +294,7 @@ def _polish(
     """Newton's method on the total derivatives of the variables in ``loose`` but the one on which
     the first cost depends most, which takes what is left. Steps that do worse are not taken."""
     price = partial(cost_at, question, question.cost)
-    rises = [float(np.nanmedian(_log_slope(price, logs, name, exact=True))) for name in loose]
+    rises = [float(np.nanmedian(log_slope(price, logs, name, exact=True))) for name in loose]
     last = loose[int(np.argmax(rises))]
     axes = [name for name in loose if name != last]
     low, high = np.array([question.limits[name] for name in axes]).T
@@ -280,14 +303,14 @@ def _polish(
         step = _newton_step(question, params, axes, last, here)
         z = np.clip(np.stack([here[name] for name in axes], axis=1) + step, low, high)
         trial: Logs = here | {name: z[:, k] for k, name in enumerate(axes)}
-        trial[last] = _last(question, params, trial, last)[0]
+        trial[last] = take_rest(question, params, trial, last)[0]
         here = _kept(question, params, here, trial)
     return here
 
 
 def _kept(question: Question, params: Params, here: Logs, trial: Logs) -> dict[str, np.ndarray]:
     """The trial where it does no worse than what is there."""
-    now, then = (_objective(question, params, dict(at)) for at in (here, trial))
+    now, then = (objective(question, params, dict(at)) for at in (here, trial))
     better = np.isfinite(then) & (then <= now + 1e-15 * np.abs(now))
     return {name: np.where(better, trial[name], here[name]) for name in here}
 
@@ -311,16 +334,16 @@ def _slope(
     question: Question, params: Params, first: str, last: str, held: Logs
 ) -> Float[np.ndarray, "draws"]:
     """dO/dlog(first) along whichever constraint binds, the others held."""
-    other, which = _last(question, params, held, last)
+    other, which = take_rest(question, params, held, last)
     logs = {**held, last: other}
     traced = question.law.expr is not None
     law = partial(aim_on, question, params)
     prices = [partial(cost_at, question, cost) for cost, _ in question.costs]
     aim, binding = (law, prices) if question.target is None else (prices[0], [law])
-    goal = {name: _log_slope(aim, logs, name, exact=traced) for name in (first, last)}
+    goal = {name: log_slope(aim, logs, name, exact=traced) for name in (first, last)}
     slide = np.zeros(np.shape(other))
     for k, constraint in enumerate(binding):
-        rise = {name: _log_slope(constraint, logs, name, exact=traced) for name in (first, last)}
+        rise = {name: log_slope(constraint, logs, name, exact=traced) for name in (first, last)}
         with np.errstate(divide="ignore", invalid="ignore"):
             slide = np.where(which == k, rise[first] / rise[last], slide)
     # beyond what can be paid, turn back; short of what the target needs, go on
@@ -328,7 +351,7 @@ def _slope(
     return np.where(np.isnan(other), gone, goal[first] - goal[last] * slide)
 
 
-def _log_slope(
+def log_slope(
     function: Callable[[Logs], Any], logs: Logs, name: str, *, exact: bool
 ) -> Float[np.ndarray, "..."]:
     """Derivative in one logarithm: by the complex step, or for a law that cannot be traced by a

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from kleiber.errors import BadPlan
-from kleiber.planning.question import Logs, Question, law_at
+from kleiber.planning.problem import Logs, Question, law_at
 
 POINTS = 5  # along each variable at which the law is looked at
 SLIGHT = 1e-12  # relative change of the law that is none

@@ -12,7 +12,9 @@ from kleiber.errors import BadPlan
 from kleiber.fitting.record import Fit
 from kleiber.formula import calculate
 from kleiber.planning.cost import Cost
-from kleiber.planning.question import LARGEST, Question
+from kleiber.planning.problem import LARGEST, Question
+from kleiber.planning.record import DEAREST
+from kleiber.planning.source import Source
 
 FAR = 10.0  # multiples of the dearest run, or of the largest measured value, that are warned of
 FARTHEST = 1e4  # multiples that are planned only for one who asks for it
@@ -20,12 +22,27 @@ ASKED = "give far=True (--far) if it is meant."
 SAME = 1e-9  # relative excess that is rounding
 
 
-def extrapolation(fit: Fit, question: Question, spent: float) -> float | None:
-    """What is spent over the cost of the dearest measured run; None when that is unknown."""
-    runs = fit.outermost or ([{n: ends[1] for n, ends in fit.ranges.items()}] if fit.ranges else [])
-    priced = (_price(question, question.cost, run) for run in runs)
+def extrapolation(
+    source: Source, question: Question, chosen: Mapping[str, float], spent: float
+) -> tuple[float | None, str]:
+    """What is spent over the cost of the dearest measured run, and that it is; None when that is
+    unknown. With attempts, the larger of the cost of training over that of the dearest measured,
+    and k over the most attempts measured, and which of them."""
+    runs = source.fit.outermost if source.fit is not None else ()
+    runs = runs or ([{n: ends[1] for n, ends in source.ranges.items()}] if source.ranges else [])
+    split = question.attempts
+    cost = question.cost if split is None else split.train
+    priced = (_price(question, cost, run) for run in runs)
     costs = [price for price in priced if price is not None and price > 0]
-    return spent / max(costs) if costs else None
+    if split is None:
+        return (spent / max(costs) if costs else None), DEAREST
+    if not costs:
+        return None, ""
+    here = _price(question, cost, chosen)
+    factor = np.nan if here is None else here / max(costs)
+    k = {**question.given, **chosen}["k"]
+    more = k / source.ranges["k"][1] if "k" in source.ranges else 0.0
+    return max((factor, DEAREST), (more, "the most attempts made"))
 
 
 def extrapolations(
@@ -39,31 +56,43 @@ def extrapolations(
     return found
 
 
-def check_spending(fit: Fit, question: Question, factor: float | None) -> None:
+def check_spending(source: Source, question: Question, factor: float | None) -> None:
     """BadPlan for a plan that spends more than 1e4 times the dearest measured run."""
     if factor is not None and factor > FARTHEST:
         raise BadPlan(
             f"The plan spends {factor:.3g} times the dearest measured run, and no fitted law is "
             f"known so far out (a plan goes to {FARTHEST:g} times): check that the table and the "
-            f"cost have the same units ({_largest(fit, question)} in the table), or {ASKED}"
+            f"cost have the same units ({_largest(source, question)} in the table), or {ASKED}"
         )
 
 
-def check_variables(fit: Fit, beyond: Mapping[str, float | None], held: Collection[str]) -> None:
+def check_variables(
+    source: Source, beyond: Mapping[str, float | None], held: Collection[str]
+) -> None:
     """BadPlan for a plan at more than 1e4 times the largest measured value of a variable that the
     user does not hold or limit."""
     for name, times in beyond.items():
         if times is not None and times > FARTHEST and name not in held:
             raise BadPlan(
                 f"The plan takes {times:.3g} times the largest measured {name} "
-                f"({fit.ranges[name][1]:.3g}), and no fitted law is known so far out (a plan goes "
-                f"to {FARTHEST:g} times): give limits of {name}, or {ASKED}"
+                f"({source.ranges[name][1]:.3g}), and no fitted law is known so far out (a plan "
+                f"goes to {FARTHEST:g} times): give limits of {name}, or {ASKED}"
             )
 
 
-def _largest(fit: Fit, question: Question) -> str:
-    names = [name for name in question.law.variables if name in fit.ranges]
-    return ", ".join(f"{name} reaches {fit.ranges[name][1]:.3g}" for name in names)
+def _largest(source: Source, question: Question) -> str:
+    names = [name for name in question.law.variables if name in source.ranges]
+    return ", ".join(f"{name} reaches {source.ranges[name][1]:.3g}" for name in names)
+
+
+def say_outside(
+    ranges: Mapping[str, tuple[float, float]], values: Mapping[str, float]
+) -> Iterator[str]:
+    """A sentence for every value outside what was measured."""
+    for name, (low, high) in ranges.items():
+        value = values.get(name)
+        if value is not None and not low * (1 - SAME) <= value <= high * (1 + SAME):
+            yield f"{name} = {value:.4g} lies outside what was measured, {low:.4g} to {high:.4g}."
 
 
 def say_distances(

@@ -9,66 +9,87 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from kleiber.arguments import check_array
-from kleiber.errors import BadPlan
-from kleiber.fitting.record import Fit, check_fit, fill
+from kleiber.arguments import check_array, check_flag
+from kleiber.attempts.record import CountFit
+from kleiber.errors import BadPlan, shown
+from kleiber.fitting.record import Fit, check_fit
 from kleiber.planning.allocate import allocate
+from kleiber.planning.amounts import is_real
+from kleiber.planning.answer import answer
 from kleiber.planning.constraint import Under
-from kleiber.planning.cost import Cost, six_nd
-from kleiber.planning.plan import plan, pose_question
-from kleiber.planning.question import Ends
+from kleiber.planning.cost import Cost
+from kleiber.planning.pose import Posed, Settings, curve_of, pose_attempts, pose_question
+from kleiber.planning.problem import Ends
+from kleiber.planning.record import Plan
+from kleiber.planning.source import moves
+from kleiber.planning.support import check_support
+
+STEP = 1e-3  # relative, of a parameter
 
 
 def trace_frontier(
-    fit: Fit,
+    fit: Any,
     budgets: Sequence[float],
-    cost: Cost | str = six_nd,
+    cost: Cost | str | None = None,
     *,
+    attempt: Cost | str | float | None = None,
+    queries: float = 1.0,
+    law: Any = None,
+    weight: float = 0.0,
     under: Under | None = None,
     limits: Mapping[str, Ends] | None = None,
     choices: Mapping[str, Sequence[float]] | None = None,
     given: Mapping[str, float] | None = None,
+    series: str | None = None,
     level: float = 0.95,
     far: bool = False,
 ) -> pl.DataFrame:
     """The compute-optimal curve: one row per budget with allocation, prediction and intervals.
 
-    The arguments are those of ``plan``. ``low`` and ``high`` of a variable that a budget or a limit
-    fixes are NaN. Raises BadPlan where one of the budgets has no plan.
+    ``fit`` is a Fit, or with ``attempt`` a source of ``plan_attempts``; the other arguments are
+    those of ``plan`` and ``plan_attempts``. ``low`` and ``high`` of a variable that a budget or a
+    limit fixes are NaN. With attempts the curve has the pass rate and the share of training too.
+    Raises BadPlan where one of the budgets has no plan.
     """
     accepted = "a list of positive numbers"
     amounts = check_array("budgets", budgets, accepted, error=BadPlan).tolist()
+    known = _known(fit, attempt, law, series, queries, weight)
     rows: list[dict[str, Any]] = []
     for budget in amounts:
-        each = plan(
-            fit,
-            budget,
-            cost,
-            under=under,
-            limits=limits,
-            choices=choices,
-            given=given,
-            level=level,
-            far=far,
-        )
-        row: dict[str, Any] = {"budget": each.budget}
-        for name, item in (*each.allocation.items(), ("predicted", each.predicted)):
-            row |= {name: item.value, f"{name}_low": item.low, f"{name}_high": item.high}
-        row |= {f"{name}_extrapolation": item for name, item in each.extrapolations.items()}
-        row |= {"tokens_per_param": each.tokens_per_param} if each.tokens_per_param else {}
-        rows.append(row | {"extrapolation": each.extrapolation})
+        asked = Settings(budget, None, cost, under, limits, choices, given)
+        posed = _pose(known, asked, attempt, queries, weight, far)
+        rows.append(_row(answer(*posed, level=level, far=far)))
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
+def _row(made: Plan) -> dict[str, Any]:
+    """A plan as a row of a curve."""
+    row: dict[str, Any] = {"budget": made.budget}
+    parts = {**made.allocation, "predicted": made.predicted}
+    if made.advice:
+        parts |= {"pass_rate": made.pass_rate, "training_share": made.training_share}
+    for name, item in parts.items():
+        row |= {name: item.value, f"{name}_low": item.low, f"{name}_high": item.high}
+    row |= {f"{name}_extrapolation": item for name, item in made.extrapolations.items()}
+    row |= {"tokens_per_param": made.tokens_per_param} if made.tokens_per_param else {}
+    return row | {"extrapolation": made.extrapolation}
+
+
 def sensitivity(
-    fit: Fit,
+    fit: Any,
     budget: float | None = None,
-    cost: Cost | str = six_nd,
+    cost: Cost | str | None = None,
     *,
+    attempt: Cost | str | float | None = None,
+    queries: float = 1.0,
     reach: float | None = None,
+    law: Any = None,
+    weight: float = 0.0,
     under: Under | None = None,
     limits: Mapping[str, Ends] | None = None,
+    choices: Mapping[str, Sequence[float]] | None = None,
     given: Mapping[str, float] | None = None,
+    series: str | None = None,
     far: bool = False,
 ) -> pl.DataFrame:
     """How a plan moves with each free parameter: elasticities dlog(plan)/dlog(parameter).
@@ -76,28 +97,55 @@ def sensitivity(
     One row per free parameter: an elasticity of 2 in ``n_params`` says that a parameter one per
     cent larger makes the best model two per cent larger. ``shift`` columns multiply it by the
     parameter's relative standard error: how far that parameter's own uncertainty moves the plan.
-    The arguments are those of ``plan``. Raises BadPlan where there is no plan to move.
+    With ``attempt`` the parameters are those of the theory, or of the lines along training and of
+    the loss law, and k moves as a real number. The arguments are those of ``plan`` and
+    ``plan_attempts``. Raises BadPlan where there is no plan to move.
     """
-    fit = check_fit(fit)
-    asked: dict[str, Any] = {"reach": reach, "under": under, "limits": limits, "given": given}
-    plan(replace(fit, draws={}), budget, cost, **asked, far=far)
-    question = pose_question(fit, budget, cost, reach, under, limits, None, given)
-    step = 1e-3
-    moved = [
-        fill(fit, {name: fit.params[name] * (1 + sign * step)})
-        for name in fit.free
-        for sign in (1, -1)
-    ]
-    stacked = {name: np.array([float(each[name]) for each in moved]) for name in fit.params}
-    found = allocate(question, stacked)
+    known = _known(fit, attempt, law, series, queries, weight)
+    asked = Settings(budget, reach, cost, under, limits, choices, given)
+    source, question, ends = _pose(known, asked, attempt, queries, weight, far)
+    answer(replace(source, draws={}), question, ends, level=0.95, far=far)
     rows: list[dict[str, Any]] = []
-    for k, name in enumerate(fit.free):
-        relative = (
-            fit.stderr.get(name, np.nan) / abs(fit.params[name]) if fit.params[name] else np.nan
+    for name, relative, *both in moves(source, STEP):
+        up, down = (
+            allocate(
+                replace(question, law=moved.law),
+                {key: np.array([value], dtype=float) for key, value in params.items()},
+            )
+            for moved, params in both
         )
         row: dict[str, Any] = {"parameter": name}
         for what in (*question.variables, "predicted"):
-            slope = np.log(found[what][2 * k] / found[what][2 * k + 1]) / (2 * step)
+            slope = np.log(up[what][0] / down[what][0]) / (2 * STEP)
             row |= {what: float(slope), f"{what}_shift": float(slope * relative)}
         rows.append(row)
     return pl.DataFrame(rows)
+
+
+def _known(fit: Any, attempt: Any, law: Any, series: Any, queries: Any, weight: Any) -> Any:
+    """A Fit that can carry a plan, or with attempts the curve of failure."""
+    if attempt is not None:
+        return curve_of(fit, law, series)
+    if isinstance(fit, CountFit) or hasattr(fit, "solve"):
+        raise BadPlan(
+            "A plan by counts or by a theory takes the price of an attempt (attempt=...)."
+        )
+    plain = {"law": None, "series": None, "queries": 1.0, "weight": 0.0}
+    given = {"law": law, "series": series, "queries": queries, "weight": weight}
+    for name, value in given.items():
+        if value is not plain[name] and not (is_real(value) and value == plain[name]):
+            raise BadPlan(
+                f"The value of {name} is of a plan with attempts (attempt=...), which this is not, "
+                f"got {shown(value)}."
+            )
+    check_support(check_fit(fit))
+    return fit
+
+
+def _pose(
+    known: Any, asked: Settings, attempt: Any, queries: float, weight: float, far: bool
+) -> Posed:
+    """The question about what is known."""
+    if isinstance(known, Fit):
+        return pose_question(known, asked if asked.cost is not None else replace(asked, cost="6nd"))
+    return pose_attempts(known, asked, attempt, queries, weight, check_flag("far", far))

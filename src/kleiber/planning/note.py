@@ -11,43 +11,47 @@ from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit
 from kleiber.planning.constraint import say_constraint
 from kleiber.planning.direction import better_is
-from kleiber.planning.extrapolation import FAR, say_better_runs, say_distances
-from kleiber.planning.question import SMALLEST, Ends, Question, cost_at, read_ends
+from kleiber.planning.extrapolation import FAR, say_better_runs, say_distances, say_outside
+from kleiber.planning.problem import SMALLEST, Ends, Question, cost_at
+from kleiber.planning.question import read_ends
+from kleiber.planning.source import Source
 from kleiber.planning.support import open_ends
 
 Found = Mapping[str, Float[np.ndarray, "draws"]]
 
 
 def collect_notes(
-    fit: Fit,
+    source: Source,
     question: Question,
     chosen: Mapping[str, float],
     limits: Mapping[str, Ends],
     spent: float,
-    factor: float | None,
+    far: tuple[float | None, str],
     values: Mapping[str, float],
     drawn: Found,
 ) -> tuple[str, ...]:
     """Sentences about a plan: what makes it pointless, what the fit warns of, how far it goes, what
     limits did to it, and what its draws do not say. ``values`` are those of the law's variables,
-    given ones too."""
+    given ones too; ``far`` is the extrapolation, and of what it is a multiple."""
+    fit = source.fit
     return (
-        *say_better_runs(fit, question, values, chosen["predicted"], spent),
-        *_impossible(fit, chosen["predicted"]),
-        *fit.notes,
-        *_on_intervals(fit),
-        *_on_distance(fit, factor),
-        *say_distances(fit.ranges, values),
-        *_on_status(fit),
-        *_on_direction(fit, question),
+        *(_on_runs(fit, question, values, chosen["predicted"], spent) if fit is not None else ()),
+        *source.notes,
+        *_on_intervals(source),
+        *_on_distance(source, *far),
+        *(say_distances if fit is not None else say_outside)(source.ranges, values),
+        *(_on_fit(fit, question) if fit is not None else ()),
         *_on_limits(question, chosen, limits),
         *_on_constraints(question, chosen),
         *_on_draws(question, drawn, limits),
     )
 
 
-def _impossible(fit: Fit, predicted: float) -> Iterator[str]:
-    """Predictions that such a target cannot have."""
+def _on_runs(
+    fit: Fit, question: Question, values: Mapping[str, float], predicted: float, spent: float
+) -> Iterator[str]:
+    """What measured runs refute, and predictions that such a target cannot have."""
+    yield from say_better_runs(fit, question, values, predicted, spent)
     low, high = fit.ranges.get(fit.target, (np.nan, np.nan))
     if low >= 0 and predicted < 0:
         yield f"The predicted {fit.target} {predicted:.4g} is negative, which none measured is."
@@ -56,29 +60,33 @@ def _impossible(fit: Fit, predicted: float) -> Iterator[str]:
         yield f"The predicted {fit.target} {predicted:.4g} is above 1, which a share cannot be."
 
 
-def _on_intervals(fit: Fit) -> Iterator[str]:
-    if not fit.n_draws:
+def _on_intervals(source: Source) -> Iterator[str]:
+    if source.n_draws:
+        return
+    if source.fit is not None:
         yield "There are no intervals: the fit has no draws (fit again with --draws 1000)."
+    else:
+        yield f"There are no intervals: {source.law.name} has no draws."
 
 
-def _on_distance(fit: Fit, factor: float | None) -> Iterator[str]:
-    if factor is None:
+def _on_distance(source: Source, factor: float | None, beyond: str) -> Iterator[str]:
+    fit = source.fit
+    if fit is not None and factor is None:
         yield "The extrapolation is unknown: the fit does not record the ranges of its table."
-    elif not fit.outermost:
+    elif fit is not None and not fit.outermost:
         yield "The extrapolation is a lower bound: only the ranges of the columns are recorded."
     if factor is not None and factor > FAR:
+        what = "The budget is" if fit is not None else "The plan goes to"
         yield (
-            f"The budget is {factor:.3g} times the dearest measured run: intervals hold only if "
-            "the law itself does that far out."
+            f"{what} {factor:.3g} times {beyond}: intervals hold only if the law itself does that "
+            "far out."
         )
 
 
-def _on_status(fit: Fit) -> Iterator[str]:
+def _on_fit(fit: Fit, question: Question) -> Iterator[str]:
+    """A parameter at its bound, and a law that rises."""
     if fit.status is Status.BOUND_HIT:
         yield f"The fit hit a bound: {fit.reason}."
-
-
-def _on_direction(fit: Fit, question: Question) -> Iterator[str]:
     if question.sense < 0:
         what = "the largest" if question.target is None else "at least that"
         yield f"The fitted {fit.target} rises with its variables, so the plan is for {what}."

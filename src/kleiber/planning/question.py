@@ -1,89 +1,42 @@
-"""What a plan is asked: law, costs with what each may come to, limits; and both at an allocation.
-
-Allocations are logarithms of the variables. Law and costs take complex ones too (derivatives by
-the complex step), the law where it can be traced.
-"""
+"""What a plan is asked, checked: the problem with its search box, or why it has no answer."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
 
 from kleiber.errors import BadPlan, nearest, shown
-from kleiber.formula import calculate
-from kleiber.law import Law
 from kleiber.planning.amounts import is_real
 from kleiber.planning.cost import Cost
+from kleiber.planning.problem import (
+    LARGEST,
+    SMALLEST,
+    STEP,
+    Attempts,
+    Ends,
+    Logs,
+    Objective,
+    Question,
+    afford,
+    cost_at,
+    least_of,
+)
 
-SMALLEST = 1.0  # of a parameter, token or step count, where no limit is given
-LARGEST = 1e99
-STEP = 1e-30  # of complex-step derivatives
 SAMPLED = 80.0  # logarithms of a variable, from its least, over which a cost's slopes are sampled
-
-Logs = dict[str, Any]
-Params = Mapping[str, Any]
-Ends = tuple[float | None, float | None]
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is to be chosen, and under what.
-
-    ``limits`` are logarithms; ``costs`` pairs each cost with what it may come to, and ``falling``
-    holds, for each of them, the variables that it falls with (an inequality may). ``sense`` is 1
-    where the law is minimised and -1 where it is maximised. With a ``target``, the law is brought
-    to it, the first cost is minimised, and its budget unused.
-    """
-
-    law: Law
-    variables: tuple[str, ...]
-    costs: tuple[tuple[Cost, float], ...]
-    limits: Mapping[str, tuple[float, float]]
-    given: Mapping[str, float]
-    choices: Mapping[str, tuple[float, ...]]
-    target: float | None = None
-    sense: float = 1.0
-    falling: tuple[frozenset[str], ...] = ()
-
-    @property
-    def bills(self) -> tuple[int, ...]:
-        """Positions of the costs that something limits."""
-        return tuple(range(0 if self.target is None else 1, len(self.costs)))
-
-    def falls(self, position: int) -> frozenset[str]:
-        """The variables that a cost falls with."""
-        return self.falling[position] if self.falling else frozenset()
-
-    @property
-    def crossed(self) -> bool:
-        """Whether a constraint falls with some variable, so that more of it helps to meet it."""
-        return any(self.falling)
-
-    @property
-    def budget(self) -> float:
-        """What the first cost may come to."""
-        return self.costs[0][1]
-
-    @property
-    def cost(self) -> Cost:
-        """The first cost."""
-        return self.costs[0][0]
 
 
 def ask(
-    law: Law,
+    law: Objective,
     costs: Sequence[tuple[Cost, float]],
     *,
     limits: Mapping[str, Ends],
     given: Mapping[str, float],
     choices: Mapping[str, Sequence[float]] | None = None,
     target: float | None = None,
+    attempts: Attempts | None = None,
 ) -> Question:
     """The question with its search box; raises BadPlan where it has no answer."""
     free = [name for name in law.variables if name not in given]
@@ -103,7 +56,9 @@ def ask(
     ladders = {name: _ladder(name, values) for name, values in (choices or {}).items()}
     order = sorted(free, key=lambda name: name not in ladders)  # those with choices come first
     box = {name: _log_limits(name, limits.get(name), ladders.get(name)) for name in order}
-    question = Question(law, tuple(order), tuple(costs), box, dict(given), ladders, target)
+    question = Question(
+        law, tuple(order), tuple(costs), box, dict(given), ladders, target, 1.0, (), box, attempts
+    )
     falling = tuple(_falling(question, cost) for cost, _ in question.costs)
     for (cost, _), names in zip(question.costs[:1], falling[:1], strict=True):
         if names:
@@ -131,7 +86,7 @@ def _falling(question: Question, cost: Cost) -> frozenset[str]:
 
 
 def _check_costs(
-    law: Law, costs: Sequence[tuple[Cost, float]], free: list[str], given: Mapping[str, float]
+    law: Objective, costs: Sequence[tuple[Cost, float]], free: list[str], given: Mapping[str, float]
 ) -> None:
     paid = {name for cost, _ in costs for name in cost.variables}
     unknown = [name for name in paid if name not in law.variables and name not in given]
@@ -150,7 +105,9 @@ def _check_costs(
         )
 
 
-def _check_given(law: Law, costs: Sequence[tuple[Cost, float]], given: Mapping[str, float]) -> None:
+def _check_given(
+    law: Objective, costs: Sequence[tuple[Cost, float]], given: Mapping[str, float]
+) -> None:
     used = {*law.variables, *(name for cost, _ in costs for name in cost.variables)}
     for name, value in given.items():
         if name not in used:
@@ -229,8 +186,21 @@ def _bounded(question: Question, limits: Mapping[str, Ends]) -> Question:
     return replace(question, limits=narrowed)
 
 
+def at_budget(question: Question, budget: float) -> Question:
+    """The same question under a budget, or another one."""
+    costs = ((question.cost, budget), *question.costs[1:])
+    asked = replace(question, costs=costs, target=None, limits=question.box)
+    return _bounded(asked, dict.fromkeys(asked.variables, (None, None)))
+
+
 def _too_little(question: Question, cost: Cost, budget: float, least: Logs) -> str:
     """That a budget is less than the smallest run takes."""
+    if question.attempts is not None and cost is question.cost:
+        k = question.given["k"] if "k" in question.given else np.exp(question.box["k"][0])
+        return (
+            f"The budget {budget:g} does not pay for the least training and {k:g} attempts at each "
+            "query."
+        )
     what = ", ".join(f"{name} {np.exp(value):.3g}" for name, value in least.items())
     if cost is question.cost:
         return f"The budget {budget:g} does not pay for the smallest run ({what})."
@@ -244,95 +214,3 @@ def _unlimited(question: Question, least: Logs, name: str) -> str:
     if cost_at(question, cost, far) > cost_at(question, cost, least):
         return f"The budget {question.budget:g} pays for more than any run: {name} {LARGEST:g}."
     return f"The cost {cost.name!r} does not rise with {name}, so a budget does not limit it."
-
-
-def cost_at(question: Question, cost: Cost, logs: Mapping[str, Any]) -> Any:
-    """A cost at an allocation."""
-    return calculate(cost.expr, {**question.given, **unlog(logs)})
-
-
-def unlog(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """Values from logarithms; NaN, where there is no allocation, stays NaN in silence."""
-    with np.errstate(invalid="ignore"):
-        return {name: np.exp(z) for name, z in logs.items()}
-
-
-def law_at(question: Question, params: Params, logs: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
-    """The law at an allocation."""
-    return np.asarray(law_on(question, params, logs), dtype=float)
-
-
-def law_on(question: Question, params: Params, logs: Mapping[str, Any]) -> Any:
-    """``law_at`` for complex logarithms too, where the law can be traced."""
-    values = {**question.given, **unlog(logs)}
-    columns = {name: values[name] for name in question.law.variables}
-    if question.law.expr is not None:
-        return calculate(question.law.expr, {**columns, **params})
-    return question.law(**columns, **params)
-
-
-def aim_on(question: Question, params: Params, logs: Mapping[str, Any]) -> Any:
-    """The law, or where it is maximised minus the law: what is to be small."""
-    value = law_on(question, params, logs)
-    return value if question.sense > 0 else -value
-
-
-def afford(
-    question: Question, priced: tuple[Cost, float], logs: Logs, name: str
-) -> Float[np.ndarray, "..."]:
-    """log of the largest ``name`` that one budget pays for, the others at ``logs``; NaN if none."""
-    cost, budget = priced
-    z = meet(
-        partial(_log_cost, question, cost, logs, name),
-        float(np.log(budget)),
-        question.limits[name],
-        np.broadcast_shapes(*(np.shape(each) for key, each in logs.items() if key != name)),
-    )
-    return np.where(np.isneginf(z), np.nan, np.minimum(z, question.limits[name][1]))
-
-
-def least_of(
-    question: Question, priced: tuple[Cost, float], logs: Logs, name: str
-) -> Float[np.ndarray, "..."]:
-    """log of the smallest ``name`` for which a cost that falls with it comes to no more than it
-    may, the others at ``logs``; infinite if there is none."""
-    cost, most = priced
-    low, high = question.limits[name]
-    z = meet(
-        lambda z: -_log_cost(question, cost, logs, name, z),
-        -float(np.log(most)),
-        (low, high),
-        np.broadcast_shapes(*(np.shape(each) for key, each in logs.items() if key != name)),
-    )
-    return np.where(np.isneginf(z), low, z + 1e-12)
-
-
-def _log_cost(question: Question, cost: Cost, logs: Logs, name: str, z: Any) -> Any:
-    """The logarithm of a cost at ``name`` = exp(z); far below all where it is not positive."""
-    spent = cost_at(question, cost, logs | {name: z})
-    return np.log(np.where(np.real(spent) > 0, spent, 1e-300))
-
-
-def meet(
-    rising: Callable[[Any], Any], goal: float, ends: tuple[float, float], shape: tuple[int, ...]
-) -> Float[np.ndarray, "..."]:
-    """Where a rising function meets ``goal`` between ``ends``; -inf or inf if below or above them.
-
-    Newton's method with derivatives by the complex step, inside a bracket: what grows like a power
-    is nearly straight in logarithms.
-    """
-    left, right = np.full(shape, ends[0]), np.full(shape, ends[1])
-    with np.errstate(all="ignore"):
-        above, below = rising(left) > goal + 1e-12, rising(right) <= goal
-        z = 0.5 * (left + right)
-        for _ in range(100):
-            turned = rising(z + STEP * 1j)
-            value, slope = np.real(turned), np.imag(turned) / STEP
-            left, right = np.where(value <= goal, z, left), np.where(value <= goal, right, z)
-            ahead = z + (goal - value) / slope
-            inside = (ahead >= left - 1e-13) & (ahead <= right + 1e-13)
-            before, z = z, np.where(inside, ahead, 0.5 * (left + right))
-            still = np.abs(z - before) <= 1e-14 * np.maximum(np.abs(z), 1)
-            if (above | below | still).all():
-                break
-    return np.where(above, -np.inf, np.where(below, np.inf, z))

@@ -11,7 +11,8 @@ from kleiber.errors import BadPlan
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit, check_fit
 from kleiber.planning.allocate import level_width
-from kleiber.planning.question import LARGEST, SMALLEST, Ends, Question, cost_at, law_at
+from kleiber.planning.problem import LARGEST, SMALLEST, Ends, Question, cost_at, law_at
+from kleiber.planning.source import Source
 
 LEVEL = 0.1  # logarithms of a variable over which equal predictions leave it open
 
@@ -53,16 +54,17 @@ def _ratio(ends: tuple[float, float]) -> float:
 
 
 def check_answer(
-    fit: Fit, question: Question, chosen: Mapping[str, float], limits: Mapping[str, Ends]
+    source: Source, question: Question, chosen: Mapping[str, float], limits: Mapping[str, Ends]
 ) -> None:
-    """BadPlan where what was found is no best allocation: the law does not improve with a variable,
-    every split is as good, the best is where the search happens to end, or it breaks a
+    """BadPlan where what was found is no best allocation: a fitted law does not improve with a
+    variable, every split is as good, the best is where the search happens to end, or it breaks a
     constraint."""
     held = {*limits, *question.choices}
-    _check_worth(fit, question, chosen, held)
-    _check_flat(fit, question)
-    for name in question.variables:
-        _check_inside(fit, question, chosen, limits, name)
+    if (fit := source.fit) is not None:
+        _check_worth(fit, question, chosen, held)
+        _check_flat(fit, question)
+        for name in question.variables:
+            _check_inside(fit, question, chosen, limits, name)
     logs = {name: np.log(chosen[name]) for name in question.variables}
     for k in question.bills:
         cost, most = question.costs[k]
@@ -140,28 +142,31 @@ def _check_inside(
     )
 
 
-def describe_missing(fit: Fit, question: Question, params: Mapping[str, Any]) -> str:
+def describe_missing(source: Source, question: Question) -> str:
     """Why there is no allocation."""
+    target = source.target
     if question.target is None:
         if question.crossed:
             return (
                 "No allocation meets every constraint within the budget; give a larger budget or "
                 "fewer constraints."
             )
-        return f"Law {fit.law.name} has no finite value at any affordable allocation."
+        return f"Law {source.law.name} has no finite value at any affordable allocation."
     if len(question.costs) > 1:
         others = ", ".join(cost.name for cost, _ in question.costs[1:])
         sure = (
             "" if len(question.variables) < 3 else " was found, though a narrow one can be missed"
         )
         return (
-            f"No allocation that brings {fit.target} to {question.target:g} within {others}{sure}; "
+            f"No allocation that brings {target} to {question.target:g} within {others}{sure}; "
             "ask with a budget, or allow those costs more."
         )
+    if question.attempts is not None:
+        return f"A pass rate of {1 - question.target:g} is out of reach within the limits."
     far = {name: np.array([ends[1]]) for name, ends in question.limits.items()}
-    best = float(law_at(question, params, far)[0])
+    best = float(law_at(question, source.single, far)[0])
     way = "falls no lower" if question.sense > 0 else "rises no higher"
     return (
-        f"The {fit.target} {question.target:g} is out of reach: within the limits the law {way} "
+        f"The {target} {question.target:g} is out of reach: within the limits the law {way} "
         f"than {best:.4g}."
     )

@@ -7,7 +7,7 @@ from tables and files is shown as it stands: nothing in it is read as markup.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -22,7 +22,7 @@ from kleiber.columns import COLUMNS
 from kleiber.errors import shown, spelt_out
 from kleiber.fitting.compare import Comparison
 from kleiber.fitting.record import Fit
-from kleiber.planning.plan import Plan
+from kleiber.planning.record import Plan
 from kleiber.reports.console import say, say_notes
 
 LONGEST = 50  # rows and columns of a table, and characters of a word in it, that are shown
@@ -58,8 +58,11 @@ def show_fit(console: Console, made: Fit) -> None:
     say_notes(console, (note for note in made.notes if note != sentence))
 
 
-def show_plan(console: Console, made: Plan, beyond: str = "the dearest measured run") -> None:
-    """The allocation, what it is predicted to reach, and how far ``beyond`` what that is."""
+def show_plan(console: Console, made: Plan) -> None:
+    """The allocation, what it is predicted to reach, and how far beyond the measured that is; with
+    attempts, first what to do in words, and last what one more unit brings."""
+    if made.advice:
+        say(console, Text(made.advice, style="bold"))
     head = Text(f"budget {figure(made.budget)} {made.cost.unit}", style="bold")
     say(console, head + Text(f", cost {made.cost.name}"))
     if made.cost.convention:
@@ -77,11 +80,23 @@ def show_plan(console: Console, made: Plan, beyond: str = "the dearest measured 
     show(console, grid)
     if made.tokens_per_param is not None:
         say(console, f"tokens per parameter: {figure(made.tokens_per_param)} {_ratio_ends(made)}")
-    say(console, f"extrapolation: {_times(made.extrapolation, beyond)}")
+    say(console, f"extrapolation: {_times(made.extrapolation, made.beyond)}")
     known = [f"{name} {_times(item)}" for name, item in made.extrapolations.items() if item]
     if known:
         say(console, f"of the largest measured: {', '.join(known)}")
     say_notes(console, made.notes)
+    for what, item in _on_attempts(made):
+        ends = "" if math.isnan(item.low) else f" {span(item.low, item.high)}"
+        say(console, f"{what}: {figure(item.value)}{ends}")
+
+
+def _on_attempts(made: Plan) -> Iterator[tuple[str, Estimate]]:
+    """What only a plan with attempts says."""
+    if made.advice:
+        yield "pass rate", made.pass_rate
+        yield "share of training", made.training_share
+        for side, item in made.marginal.items():
+            yield f"failure less for one more unit in {side}", item
 
 
 def _ratio_ends(made: Plan) -> str:
