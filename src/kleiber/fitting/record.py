@@ -43,7 +43,7 @@ MOST = 745.0  # the coordinate of a draw at its bound: the log of what a float h
 
 @dataclass(frozen=True)
 class Fit:
-    """A law fitted to a table: its parameters, their uncertainty, and how badly it misses the table.
+    """A law fitted to a table: its parameters, their uncertainty, and how well it fits.
 
     ``fit`` makes it and ``save`` keeps it. Ask it with ``fit.params["alpha"]``,
     ``fit.interval("alpha")`` and ``fit.predict(table)``; ``print(fit.summary())`` tells it in

@@ -130,8 +130,9 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
     >>> sizes = [1e6, 3e6, 1e7, 3e7, 1e8, 3e8]
     >>> noise = [1.001, 0.999, 1.0, 1.001, 0.999, 1.0]
     >>> runs = {"n_params": sizes, "loss": [u * 90 / n**0.2 for u, n in zip(noise, sizes)]}
-    >>> found = kleiber.fit("A/n_params**alpha", runs, fixed={"alpha": 0.2}, draws=0)
-    >>> low, high = kleiber.sample_posterior(found, runs, steps=2000).interval("A")
+    >>> ask = kleiber.Options(fixed={"alpha": 0.2}, noise=kleiber.Noise("log"), draws=0)
+    >>> found = kleiber.fit("A/n_params**alpha", runs, ask)
+    >>> low, high = kleiber.sample_posterior(found, runs, steps=1600).interval("A")
     >>> low < 90 < high
     True
     """
