@@ -122,12 +122,12 @@ def fit_counts(
     Examples
     --------
     >>> import kleiber
-    >>> counts = {"problem": list("abcdef"), "attempts": 6 * [20], "successes": [0, 1, 3, 8, 14, 20]}
+    >>> counts = {"problem": list("abcdef"), "attempts": 6 * [9], "successes": [0, 1, 2, 4, 7, 9]}
     >>> found = kleiber.fit_counts(counts)
     >>> round(found.params["a"], 2)
-    0.35
+    0.52
     >>> found.pass_at([1, 100]).value.round(2).tolist()
-    [0.42, 0.88]
+    [0.45, 0.94]
     """
     if stopped is not None:
         check_flag("stopped", stopped)

@@ -8,7 +8,7 @@ over x and E that over seeds, the squared error of K nets averaged is, exactly,
 B^2 the bias that all seeds share and V what averages away; both are estimated without bias from S
 seeds, V with S - 1 and B^2 as MSE_1 - V, which may come out below 0. Whether K nets or one net K
 times as wide are better is ratio = MSE_K(N)/MSE_1(K N). It is 1 if a net is an ensemble of its
-parts, V falling as 1/N beside a constant B (`theory.tickets` with rho = 0), and above 1 if the
+parts, V falling as 1/N beside a constant B (``theory.py`` with rho = 0), and above 1 if the
 wider net is better. Logits become probabilities and the error is then Brier's, sum_c (p_c - y_c)^2,
 which splits in the same way. Noise of the targets counts as bias.
 """
