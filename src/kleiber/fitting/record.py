@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.arguments import check_call, check_flag, check_memory, check_record
-from kleiber.errors import BadLaw, BadTable, listed, nearest, shown
+from kleiber.errors import BadLaw, listed, nearest, shown
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import straighten
 from kleiber.fitting.judge.misfit import Misfit
@@ -21,7 +21,7 @@ from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.quantities import Quantity, one_number, slopes_along
 from kleiber.fitting.quantities import call_quantity as call_quantity
 from kleiber.fitting.quantities import complete as complete
-from kleiber.fitting.spread.components import VarianceComponents, add_noise, noise_reach
+from kleiber.fitting.spread.components import VarianceComponents, add_noise, find_reach
 from kleiber.fitting.spread.intervals import (
     Interval,
     check_level,
@@ -278,7 +278,10 @@ class Fit:
             may lie from the law.
         """
         level = check_level(level)
-        reach = self._reach(level) if check_flag("new_run", new_run) else None
+        reach = None
+        if check_flag("new_run", new_run):
+            alone = self.options.by is None and self.options.weights is None
+            reach = find_reach(self.components, self.residuals, alone, self._spare(), level)
         frame, columns = take_columns(table, self.law.variables, positive_columns(self.law))
         size = 16 * frame.height * max(self.n_draws, 1)
         check_memory(f"a prediction of {frame.height:,} rows", size, "predict fewer rows at a time")
@@ -358,22 +361,6 @@ class Fit:
             return None
         drawn = {name: values[:, None] for name, values in self.draws.items()}
         return np.broadcast_to(self.law(**columns, **drawn), (self.n_draws, rows))
-
-    def _reach(self, level: float) -> tuple[float, float]:
-        """How far a further measurement may lie from the law; BadTable where nothing tells."""
-        alone = self.options.by is None and self.options.weights is None
-        known = self.components
-        if known is None and not len(self.residuals):
-            raise BadTable("this fit was saved without residuals, which a new run's interval needs")
-        if known is None and alone:  # saved by an earlier kleiber
-            spare, total = self._spare(), float((self.residuals**2).sum())
-            known = VarianceComponents(None, total / max(spare, 1), spare, 0.0, spare)
-        if known is None:
-            raise BadTable(
-                "This fit does not say how far runs, and their evaluations, lie from the law (an "
-                "earlier kleiber saved it, or the law has no finite slope). Fit the table again."
-            )
-        return noise_reach(known, self.residuals if alone else None, level)
 
     def _on(self, columns: Mapping[str, Any], params: Mapping[str, Any], rows: int) -> np.ndarray:
         value = np.asarray(self.law(**columns, **params), float)

@@ -232,13 +232,11 @@ class HardTail:
 
         Parameters
         ----------
-        grid
+        grid, window
             As for ``solve``, with n_data in whole numbers.
         seeds, seed
             The number of training sets (those of one seed are nested in n_data), and the seed of
             all draws.
-        window
-            As for ``solve``.
 
         Returns
         -------

@@ -139,8 +139,7 @@ class Perceptron:
         check_number("load", self.load, "a finite positive number", above=0)
 
     def solve(self, grid: Any) -> pl.DataFrame:
-        """Predict the errors and losses at every norm of a grid, by the replica-symmetric saddle
-        point.
+        """Predict errors and losses at every norm of a grid, by the replica-symmetric saddle point.
 
         Tested for loads from 0.1 to 1e6 and norms from 1e-4 to 1e4.
 
