@@ -76,8 +76,7 @@ TRIED = ("failure", "intrinsic", "bias", "local_exponent", "hard_share")
 
 @dataclass(frozen=True)
 class HardTail:
-    """Latent difficulty: how training shrinks the hard tail of inference (Levi 2026,
-    arXiv:2601.03764).
+    """Latent difficulty: how training shrinks the hard tail (Levi 2026, arXiv:2601.03764).
 
     A linear head is fitted by ridge regression to noisy labels. An attempt at an input draws a
     fresh label and succeeds when the prediction is within the tolerance of it. The precision tau of
