@@ -38,8 +38,27 @@ ERRORS = 2.0  # standard errors on either side of a value that make its interval
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its standard error and interval; NaN where unknown, and then the owner's notes
-    say why."""
+    """A value with its standard error and its interval.
+
+    A number is NaN where it is unknown; the notes or the reason of the record that holds the
+    estimate then say why.
+
+    Attributes
+    ----------
+    value
+        The value, in the unit of what is estimated.
+    stderr
+        Its standard error, in the same unit.
+    low, high
+        The ends of its interval, at the level that the record or verb names.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> gamma = kleiber.Estimate(0.52, stderr=0.01, low=0.50, high=0.54)
+    >>> gamma.low < 0.5 + 0.01 < gamma.high
+    True
+    """
 
     value: float
     stderr: float
@@ -90,12 +109,49 @@ class Context:
 class Claim:
     """A statement of a paper as a number that can be computed.
 
-    ``where`` is its place in the paper, ``says`` the statement in words. ``side`` is "both",
-    "at_least" or "at_most": in the last two ``expected`` is a bound and ``within`` what may be
-    missing to it. ``known`` is the verdict we know, and ``why`` the reason, which a claim that
-    fails or is inconclusive must have. ``exact`` says why the number has no standard error.
-    ``scale`` is the smallest scale at which it is computed, ``needs`` names the data sets it reads.
-    Raises ValueError with one sentence for a claim that is not well formed.
+    The claim is that the number lies in ``range``: ``expected`` give or take ``within``, or on one
+    side of it. ``kleiber.check`` computes the number and compares its interval with that range.
+
+    Attributes
+    ----------
+    where
+        Its place in the paper, such as ``"section 3.2, figure 4"``.
+    says
+        The statement in words.
+    expected
+        The number that the paper states, or a bound on it.
+    within
+        How far the number may lie from ``expected``, in the same unit, at least 0.
+    compute
+        A function of a ``Context`` (seed, scale, folder) that returns the number as an
+        ``Estimate``.
+    known
+        The verdict that we know: ``"holds"``, ``"fails"`` or ``"inconclusive"``.
+    why
+        The reason for ``known``; a claim that does not hold must have one.
+    scale
+        The smallest scale at which it is computed: ``"quick"``, ``"laptop"`` or ``"full"``.
+    side
+        ``"both"``, ``"at_least"`` or ``"at_most"``: in the last two ``expected`` is a bound, and
+        the number may miss it by ``within``.
+    exact
+        Why the number has no standard error; empty where it has one.
+    needs
+        The names of the data sets that it reads.
+
+    Raises
+    ------
+    ValueError
+        For a claim that is not well formed.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> def measure(context):
+    ...     return kleiber.Estimate(0.97, stderr=0.01, low=0.95, high=0.99)
+    >>> claim = kleiber.Claim("section 3", "The loss falls as 1/width.", 1.0, 0.1, measure)
+    >>> claim.range
+    (0.9, 1.1)
     """
 
     where: str
@@ -153,7 +209,38 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a claim; ``stderr`` is NaN where ``why`` says that there is none."""
+    """What became of a claim when it was computed.
+
+    Attributes
+    ----------
+    paper
+        The name of the paper, such as ``"hard_tail"``.
+    where, says, expected, within, known, side
+        As in the ``Claim``.
+    obtained
+        The number that was computed; NaN where it could not be.
+    stderr
+        Its standard error; NaN where it has none, and then ``why`` says so.
+    verdict
+        ``"holds"`` (the whole interval of the number lies in the claim's range), ``"fails"`` (none
+        of it does), ``"inconclusive"`` (part of it does) or ``"error"`` (it could not be computed).
+    why
+        The reason for what is known, or the sentence of the error.
+    seconds
+        How long the computation took.
+    kept
+        Whether the number was read from the folder of finished claims.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> verdict = kleiber.Verdict(
+    ...     "own", "section 3", "The loss falls as 1/width.", expected=1.0, within=0.1,
+    ...     obtained=0.97, stderr=0.01, verdict="holds", known="holds", why="", seconds=0.2,
+    ... )
+    >>> verdict.as_known
+    True
+    """
 
     paper: str
     where: str

@@ -61,6 +61,17 @@ def save(result: Any, path: str | PathLike[str]) -> None:
     ------
     BadArgument
         For anything else.
+    OSError
+        Where the file cannot be written.
+
+    Examples
+    --------
+    >>> import kleiber, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "fit.json"
+    >>> runs = {"n_params": [1e6, 1e7, 1e8, 1e9], "loss": [4.0, 2.0, 1.0, 0.5]}
+    >>> kleiber.save(kleiber.fit("A/n_params**alpha", runs, draws=0), path)
+    >>> path.exists()
+    True
     """
     check_path("path", path)
     if isinstance(result, Fit):
@@ -99,6 +110,15 @@ def load(path: str | PathLike[str], *, group: Any = None, trust: bool = False) -
     ------
     BadTable
         For what is no such file, and for a document of a newer version.
+
+    Examples
+    --------
+    >>> import kleiber, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "fit.json"
+    >>> runs = {"n_params": [1e6, 1e7, 1e8, 1e9], "loss": [4.0, 2.0, 1.0, 0.5]}
+    >>> kleiber.save(kleiber.fit("A/n_params**alpha", runs, draws=0), path)
+    >>> round(kleiber.load(path).params["alpha"], 3)
+    0.301
     """
     check_flag("trust", trust)
     given = read_document(path, "a saved result", "write one with kleiber.save, or -o")

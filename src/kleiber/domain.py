@@ -17,7 +17,37 @@ Kind = Literal["positive", "real", "fraction", "above"]
 
 @dataclass(frozen=True)
 class Domain:
-    """The set a parameter lives in and the range of its starts (None: from the data's scale)."""
+    """The set that a parameter of a law lives in, and the range where its starts are drawn.
+
+    A law states it as the default of a parameter, through ``positive``, ``real`` or ``fraction``. A
+    fit moves in an unbounded coordinate u: theta = exp(u) for a positive parameter, theta = u for a
+    real one, theta = 1/(1 + exp(-u)) for a fraction. The range is no bound.
+
+    Attributes
+    ----------
+    kind
+        ``"positive"``, ``"real"``, ``"fraction"``, or ``"above"``: positive like the first, with
+        theta itself as the coordinate, which suits exponents.
+    low, high
+        The ends of the range of starts, in the parameter's unit; None for both takes them from the
+        scale of the data.
+
+    Raises
+    ------
+    BadLaw
+        For a range that is not finite, not rising, or outside the set.
+    ValueError
+        For an unknown kind.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> domain = kleiber.Domain("positive", 1.0, 100.0)
+    >>> domain.bounds
+    (0.0, inf)
+    >>> domain.contains(200.0), domain.contains(-1.0)
+    (True, False)
+    """
 
     kind: Kind
     low: float | None = None
@@ -99,15 +129,86 @@ class Domain:
 
 
 def positive(low: float | None = None, high: float | None = None) -> Any:
-    """A parameter above zero; starts are drawn log-uniformly between ``low`` and ``high``."""
+    """Declare a parameter above zero, as the default in a law's signature.
+
+    Parameters
+    ----------
+    low, high
+        The range from which starts are drawn log-uniformly, in the parameter's unit; no bound. By
+        default it follows from the scale of the data.
+
+    Returns
+    -------
+    Domain
+        The set of positive numbers; the type is left open so that it may stand for a number.
+
+    Raises
+    ------
+    BadLaw
+        For a range with one end, a falling one, or one that is not above 0.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> @kleiber.Law
+    ... def floor_law(n_params, *, E=kleiber.positive(0.5, 3), A=kleiber.positive(1, 1e4)):
+    ...     return E + A / n_params**0.5
+    >>> floor_law.params
+    ('E', 'A')
+    """
     return Domain("positive", low, high)
 
 
 def real(low: float | None = None, high: float | None = None) -> Any:
-    """Any number; starts are drawn uniformly between ``low`` and ``high``."""
+    """Declare a parameter that may be any number, as the default in a law's signature.
+
+    Parameters
+    ----------
+    low, high
+        The range from which starts are drawn uniformly, in the parameter's unit; no bound. By
+        default it follows from the scale of the data.
+
+    Returns
+    -------
+    Domain
+        The set of all real numbers; the type is left open so that it may stand for a number.
+
+    Raises
+    ------
+    BadLaw
+        For a range with one end or a falling one.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> kleiber.real(-1, 1).contains(-30.0)
+    True
+    """
     return Domain("real", low, high)
 
 
 def fraction(low: float = 0.02, high: float = 0.98) -> Any:
-    """A number inside 0 and 1; starts are drawn uniformly from ``low`` to ``high``."""
+    """Declare a parameter between 0 and 1, as the default in a law's signature.
+
+    Parameters
+    ----------
+    low, high
+        The range from which starts are drawn uniformly, inside 0 and 1; no bound.
+
+    Returns
+    -------
+    Domain
+        The numbers between 0 and 1; the type is left open so that it may stand for a number.
+
+    Raises
+    ------
+    BadLaw
+        For a falling range or one that is not inside 0 and 1.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> kleiber.fraction().bounds
+    (0.0, 1.0)
+    """
     return Domain("fraction", low, high)

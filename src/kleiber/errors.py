@@ -22,27 +22,101 @@ class BadArgument(TypeError, _OneSentence):
 
 
 class BadTable(_OneSentence):
-    """A table, a table file or a request to one (rename, filter, column) cannot be used."""
+    """A table, a table file or a request to one (rename, filter, column) cannot be used.
+
+    The message is one sentence that says what was given and what is accepted. It is a
+    ``ValueError``.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> kleiber.read_table({"loss": []})
+    Traceback (most recent call last):
+        ...
+    kleiber.errors.BadTable: The table has no rows; it needs at least one.
+    """
 
 
 class BadFormula(_OneSentence):
-    """A formula's text cannot be parsed or uses something that is not allowed."""
+    """A formula's text cannot be parsed or uses something that is not allowed.
+
+    The message is one sentence that quotes the text. It is a ``ValueError``.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> kleiber.law_from_formula("E + A/n_params**", ["n_params"])
+    Traceback (most recent call last):
+        ...
+    kleiber.errors.BadFormula: Cannot read the formula 'E + A/n_params**': invalid syntax.
+    """
 
 
 class BadLaw(_OneSentence):
-    """A law is not well formed, or does not fit the table it is asked to describe."""
+    """A law is not well formed, or does not fit the table it is asked to describe.
+
+    The message is one sentence, with the nearest known name where one was misspelt. It is a
+    ``ValueError``.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> try:
+    ...     kleiber.fit("chinchila", {"n_params": [1e6, 1e7], "loss": [3.2, 2.9]})
+    ... except kleiber.BadLaw as error:
+    ...     print(str(error).split(" See")[0])
+    No law is called 'chinchila'. Did you mean 'chinchilla'?
+    """
 
 
 class BadPlan(_OneSentence):
-    """A plan cannot be made from this fit, budget and cost."""
+    """A plan cannot be made from this fit, budget and cost.
+
+    The message is one sentence that says what stands in the way. It is a ``ValueError``.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> issubclass(kleiber.BadPlan, ValueError)
+    True
+    """
 
 
 class BadExperiment(_OneSentence):
-    """A spec of a training run cannot be read, or asks for what does not exist."""
+    """A spec of a training run cannot be read, or asks for what does not exist.
+
+    The message is one sentence that names the field, and the nearest one where it was misspelt. It
+    is a ``ValueError``.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> try:
+    ...     kleiber.read_experiment({"task": {"kind": "formula"}, "nett": {"kind": "mlp"}})
+    ... except kleiber.BadExperiment as error:
+    ...     print("Did you mean 'net'?" in str(error))
+    True
+    """
 
 
 class NotConverged(RuntimeError):
-    """An iteration stopped before its tolerance; `residual` and `iterations` say how far it got."""
+    """An iteration stopped before its tolerance.
+
+    Parameters
+    ----------
+    message
+        What stopped, and what to do about it.
+    residual
+        How far the last iterate was from the solution, in the measure that the solver uses.
+    iterations
+        The number of iterations that were made.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> print(kleiber.NotConverged("The solver stopped.", residual=3.2e-5, iterations=100))
+    The solver stopped. (residual 3.2e-05 after 100 iterations)
+    """
 
     def __init__(self, message: str, residual: float, iterations: int) -> None:
         super().__init__(message, residual, iterations)  # all three, so that it can be pickled

@@ -1,10 +1,4 @@
-"""Law: a pure formula whose positional arguments are columns and keyword-only ones parameters.
-
-A parameter's default is its Domain: the set it lives in, and the range where starts are drawn
-(not a bound). ``positive`` is fitted as exp(u), ``fraction`` as 1/(1 + exp(-u)), ``real`` as u.
-A positive parameter in an exponent is fitted as it is, by steps that stop short of zero
-(``above``): there the law is far closer to linear.
-"""
+"""Law: a pure formula whose positional arguments are columns and keyword-only ones parameters."""
 
 from __future__ import annotations
 
@@ -55,11 +49,46 @@ UNMISTAKABLE = frozenset(  # names that can only mean a column, so that a missin
 
 @dataclass(frozen=True)
 class Law:
-    """A formula: what it needs (variables), what it leaves free (domains), what it says (expr).
+    """A formula that a fit can use: its columns are known, its parameters are free.
 
-    ``Law(function)`` reads all of it from a function, so it serves as a decorator. ``expr`` is
-    None when the function cannot be traced; then ``fit`` uses complex-step derivatives.
-    ``open_signs`` are parameters whose sign nobody has declared: the data may make them real.
+    ``Law(function)`` reads everything from a function, so it serves as a decorator. Positional
+    arguments are columns of a table and keyword-only arguments are parameters, each with its domain
+    as its default. A law is called like its function, with arrays that broadcast.
+
+    Attributes
+    ----------
+    function
+        A function of NumPy arrays, such as ``def law(n_params, *, A=positive(1, 1e4))``.
+    name
+        By default the function's name.
+    variables, domains
+        The names of the columns, and the domain of each parameter by name; read from the signature
+        unless given.
+    expr
+        The formula as an expression, from which derivatives are taken. None where the function
+        cannot be traced, because it branches on values, say; ``fit`` then uses complex-step
+        derivatives.
+    doc, origin
+        The function's docstring, and ``"file.py:name"`` for a law from a file, else empty.
+    open_signs
+        Parameters whose sign nobody has declared: the data may make them real.
+
+    Raises
+    ------
+    BadLaw
+        For a signature without columns or parameters, or a parameter without a domain; when called,
+        for missing or unknown names and for values that are no numbers.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> @kleiber.Law
+    ... def power(n_params, *, A=kleiber.positive(1, 1e4), alpha=kleiber.positive(0.1, 1)):
+    ...     return A / n_params**alpha
+    >>> power.variables, power.params
+    (('n_params',), ('A', 'alpha'))
+    >>> float(power(1e8, A=400.0, alpha=0.5))
+    0.04
     """
 
     function: Callable[..., Any]
@@ -211,11 +240,40 @@ def describe_failure(error: BaseException) -> str:
 
 
 def law_from_formula(text: str, columns: Collection[str], *, name: str = "formula") -> Law:
-    """A Law from text: symbols among ``columns`` are variables, the others positive parameters,
-    but for those that say where on an axis a function has its middle, which are real.
+    """Make a Law from the text of a formula.
 
-    Start ranges are left to the data's scale and stated in the fit. Raises BadFormula for text
-    that is not a formula, BadLaw when no symbol is a column or nothing is left to fit.
+    Symbols among ``columns`` are variables, all others parameters. Parameters are positive, except
+    those that say where on an axis a function has its middle, which are real.
+
+    Parameters
+    ----------
+    text
+        The formula, such as ``"E + A/n_params**alpha"``: Python's operators, and functions such as
+        ``exp`` and ``log``.
+    columns
+        The names of the columns that it may use.
+    name
+        The name of the law.
+
+    Returns
+    -------
+    Law
+        The law. Where the data clearly want a parameter below 0, ``fit`` makes it real and notes
+        it.
+
+    Raises
+    ------
+    BadFormula
+        For text that is not a formula.
+    BadLaw
+        Where no symbol is a column, where none is left to fit, and where one is a misspelt column.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> law = kleiber.law_from_formula("E + A/n_params**alpha", ["n_params", "loss"])
+    >>> law.variables, law.params
+    (('n_params',), ('E', 'A', 'alpha'))
     """
     check_text("text", text, "a formula, as text")
     given: Any = list(cast("Any", columns)) if isinstance(columns, Mapping) else columns

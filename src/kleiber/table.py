@@ -41,14 +41,55 @@ def read_table(
     skip_missing: str | Sequence[str] = (),
     keep_rows: bool = False,
 ) -> pl.DataFrame:
-    """Read a table from a file (.csv, .parquet, .jsonl, .ndjson, .npz) or from any data frame.
+    """Read a table of runs from a file or from any data frame.
 
-    `rename` is {old: new}; `derive` adds columns from formulas, {"flops": "6*n_params*n_tokens"};
-    `where` keeps the rows for which a SQL expression such as "epoch_kept = true" holds; `weights`
-    names a column that must hold usable weights; rows without a value in the columns
-    `skip_missing` are dropped, with a warning that says how many; `keep_rows` adds the column
-    `file_row`, by which messages name a row as it is numbered in the file. Raises BadTable, or
-    BadFormula for `derive`.
+    The steps are done in this order: rename, derive, where, skip missing values.
+
+    Parameters
+    ----------
+    source
+        A path to a .csv, .parquet, .jsonl, .ndjson or .npz file, a data frame (polars, pandas,
+        pyarrow and others), or a mapping from names to columns.
+    rename
+        New names of columns, ``{old: new}``.
+    where
+        A SQL expression for which rows are kept, such as ``"epoch_kept = true"``.
+    derive
+        Columns to add, each from a formula of others: ``{"flops": "6*n_params*n_tokens"}``.
+    weights
+        A column that must hold weights that a fit can use: finite, none negative, not all zero.
+    skip_missing
+        A column, or several: rows without a value in it are dropped, with a warning that says how
+        many.
+    keep_rows
+        Whether to add the column ``file_row``, by which messages name a row as it is numbered in
+        the file.
+
+    Returns
+    -------
+    polars.DataFrame
+        One row for each measurement. Columns that nobody asked for pass through and may hold
+        anything.
+
+    Raises
+    ------
+    BadTable
+        For a file that cannot be read, a column that is missing, and a table without rows.
+    BadFormula
+        For a formula in ``derive`` that cannot be parsed.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> log = {"Model Size": [1e6, 1e7], "loss": [3.2, 2.9], "state": ["done", "crashed"]}
+    >>> runs = kleiber.read_table(
+    ...     log,
+    ...     rename={"Model Size": "n_params"},
+    ...     derive={"flops": "120 * n_params**2"},
+    ...     where="state = 'done'",
+    ... )
+    >>> runs.select("n_params", "loss", "flops").rows()
+    [(1000000.0, 3.2, 120000000000000.0)]
     """
     if isinstance(source, str | os.PathLike):
         place = cast("str | os.PathLike[str]", source)
@@ -75,7 +116,32 @@ def read_table(
 
 
 def write_table(table: Any, path: str | os.PathLike[str]) -> None:
-    """Write a table as .csv, .parquet, .jsonl, .ndjson or .npz; it lands whole or not at all."""
+    """Write a table to a file, which appears whole or not at all.
+
+    Parameters
+    ----------
+    table
+        Any data frame, or a mapping from names to columns.
+    path
+        A path that ends in .csv, .parquet, .jsonl, .ndjson or .npz, which says the format.
+
+    Raises
+    ------
+    BadTable
+        For any other suffix, and for values that the format cannot hold.
+    OSError
+        Where the file cannot be written.
+
+    Examples
+    --------
+    >>> import kleiber, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "runs.csv"
+    >>> kleiber.write_table({"n_params": [1e6, 1e7], "loss": [3.2, 2.9]}, path)
+    >>> print(path.read_text().strip())
+    n_params,loss
+    1000000.0,3.2
+    10000000.0,2.9
+    """
     write_file(as_frame(table), path)
 
 

@@ -1,6 +1,12 @@
 """The theories of all systems by their public names, ``kleiber.theory.HardTail`` and so on.
 
 They are taken out of ``kleiber.systems`` when first asked for.
+
+Examples
+--------
+>>> import kleiber
+>>> kleiber.theory.Tickets(spread=0.2).exponents()["averaged"]
+1.0
 """
 
 from __future__ import annotations

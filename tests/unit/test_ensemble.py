@@ -13,7 +13,8 @@ from scipy.special import softmax
 from kleiber import reduce
 from kleiber.claim import Estimate
 from kleiber.errors import BadTable
-from kleiber.systems.lottery_tickets.ensemble import as_rows, ensemble, judge_ensemble
+from kleiber.systems.lottery_tickets.ensemble import judge_ensemble
+from kleiber.systems.lottery_tickets.ensemble_table import as_rows, ensemble
 from kleiber.theory import Tickets
 
 X = np.linspace(-2, 2, 65)[:-1] + 1 / 32

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -488,11 +486,6 @@ def test_what_progress_raises_ends_the_fit() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         fit("power_law_floor", cubes(), draws=8, progress=stop)
-
-
-def test_the_example_of_the_docstring_runs() -> None:
-    module = importlib.import_module("kleiber.fitting.fit")
-    assert doctest.testmod(module) == (0, 5)
 
 
 def test_options_are_one_record_that_keywords_change() -> None:

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from kleiber.cli import app
 from kleiber.errors import BadTable
 from kleiber.laws.bottlenecks import bottleneck_exponents
-from kleiber.systems.feature_learning.spectrum import estimate_spectrum, lazy_loss, spectrum
+from kleiber.systems.feature_learning.spectrum import estimate_spectrum, lazy_loss
 from kleiber.systems.feature_learning.spectrum_modes import Modes, Samples, modes_of
+from kleiber.systems.feature_learning.spectrum_table import spectrum
 
 SCREE = np.arange(1.0, 2001)
 

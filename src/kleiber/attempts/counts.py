@@ -35,20 +35,54 @@ def pass_at_k(
     stopped: bool | None = None,
     per_problem: bool = False,
 ) -> pl.DataFrame:
-    """Unbiased pass@k of each group, with errors in closed form (``attempts_errors``).
+    """Estimate pass@k of each group without bias, with errors in closed form.
 
-    Columns: those of ``by``, k, problems, and pass_at_k, failure (1 - pass@k) and neg_log_pass
-    (-log pass@k, infinite where no problem passed), each with ``_stderr``, ``_low`` and ``_high``:
-    the error and interval for problems that are a sample of their kind, null where one problem, or
-    problems that are all alike, leave them unknown, as ``why`` says. ``pass_at_k_stderr_fixed`` is
-    the error for new attempts at these very problems; null for k beyond half the attempts.
+    Of n attempts at a problem c succeed; the chance that k of them hold a success is 1 - C(n - c,
+    k)/C(n, k), and pass@k is its mean over problems (Chen et al. 2021, arXiv:2107.03374).
 
-    ``k`` defaults to 1, 10, 100 ... up to the fewest attempts. ``sum_by="problem"`` adds up the
-    rows of each problem first (single attempts, or chunks of them). ``draws`` gives the errors by
-    bootstrap over problems instead, with so many draws. ``per_problem`` gives each problem's own
-    pass_at_k and failure. Raises BadTable for fewer than 2 draws, for k beyond the attempts, which
-    only a law can give (``fit_counts``), and for attempts that stopped on success, for which the
-    estimate would be biased.
+    Parameters
+    ----------
+    table
+        Any data frame with columns problem, attempts, successes.
+    k
+        The numbers of attempts, up to the fewest made; by default 1, 10, 100 and so on.
+    by
+        The columns that make groups; by default ``model`` where there is such a column.
+    sum_by
+        ``"problem"`` adds up the rows of each problem first (single attempts, or chunks of them).
+    level
+        The level of the intervals, between 0 and 1.
+    draws, seed
+        The number of bootstrap draws over problems that give the errors instead, and their seed.
+    stopped
+        Whether attempts stopped on success, for all rows; by default the column ``stopped`` says
+        so.
+    per_problem
+        Whether to give each problem's own pass_at_k and failure.
+
+    Returns
+    -------
+    polars.DataFrame
+        The columns of ``by``, k, problems, and pass_at_k, failure (1 - pass@k) and neg_log_pass
+        (-log pass@k, infinite where no problem passed), each with ``_stderr``, ``_low`` and
+        ``_high`` for problems that are a sample of their kind: null where one problem, or problems
+        that are all alike, leave them unknown, as ``why`` says. ``pass_at_k_stderr_fixed`` is the
+        error for new attempts at these very problems; null for k beyond half the attempts.
+
+    Raises
+    ------
+    BadTable
+        For fewer than 2 draws, for k beyond the attempts, which only a law can give
+        (``fit_counts``), and for attempts that stopped on success, for which the estimate would be
+        biased.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> counts = {"problem": [1, 2, 3], "attempts": 3 * [10], "successes": [0, 2, 10]}
+    >>> made = kleiber.reduce.find("pass-at-k")(counts, k=[1, 5])
+    >>> made["pass_at_k"].round(3).to_list()
+    [0.4, 0.593]
     """
     if draws is not None:
         draws = check_draws(draws, least=2)

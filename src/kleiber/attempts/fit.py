@@ -72,16 +72,62 @@ def fit_counts(
 ) -> CountFit:
     """Fit the distribution of success probabilities over problems, by maximum likelihood.
 
-    The table has columns problem, attempts, successes. Groups are the values of ``by``, by default
-    of ``model`` where there is such a column; all are fitted in one batch. Where a problem has
-    several rows in a group, ``sum_by="problem"`` adds them up: single attempts (successes true or
-    false; no column attempts is needed) or chunks of them. ``family`` is beta_binomial,
-    zero_inflated, scaled_beta, kumaraswamy or lid. ``along`` fits a joint law of the exponent along
-    a column, such as n_tokens or n_params (``CountFit.trend``).
-    ``prior="straight"`` adds the weak prior that -log pass@k is nearly a power law, for few
-    attempts. Attempts may have stopped on success: the likelihood is the same. ``draws`` refits to
-    resampled problems, the same problems in all groups. ``CountFit.misfit`` compares the family
-    with others and with the successes. Raises BadTable.
+    Of n attempts at a problem c succeed, a binomial number with the problem's own probability p.
+    The family says how p varies over problems: for ``"beta_binomial"`` p has the density p^(a-1)
+    (1-p)^(b-1)/B(a, b), so that k attempts all fail with the probability B(a, b + k)/B(a, b), which
+    falls as k^-a.
+
+    Parameters
+    ----------
+    table
+        Any data frame with columns problem, attempts, successes. Attempts may have stopped on
+        success: the likelihood is the same.
+    family
+        ``"beta_binomial"``, ``"zero_inflated"``, ``"scaled_beta"``, ``"kumaraswamy"`` or ``"lid"``.
+    by
+        The columns whose values make the groups, fitted each by itself; by default ``model`` where
+        there is such a column, ``[]`` for one group.
+    along
+        A column such as ``"n_tokens"`` along which a joint law of the exponent is fitted
+        (``CountFit.trend``).
+    prior
+        ``"straight"`` adds the weak prior that -log pass@k is nearly a power law of k, for few
+        attempts.
+    level
+        The level of the intervals, between 0 and 1.
+    stopped
+        Whether the number of attempts depended on their outcome, for all rows; by default the
+        column ``stopped`` says so, or the counts do.
+    sum_by
+        The column that tells problems apart, such as ``"problem"``, where a problem has several
+        rows in a group: single attempts (successes true or false, no column attempts) or chunks of
+        them, which are added up.
+    draws
+        The number of refits to resampled problems, the same problems in all groups.
+    seed
+        The seed of the draws.
+
+    Returns
+    -------
+    CountFit
+        ``params``, ``interval(name)``, ``pass_at(k)`` and ``status``: of the only group, or by the
+        name of the group. ``misfit`` compares the family with others and with the successes.
+
+    Raises
+    ------
+    BadTable
+        For missing columns, counts that are not whole or more successes than attempts, an unknown
+        family or prior, and too few problems.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> counts = {"problem": list("abcdef"), "attempts": 6 * [9], "successes": [0, 1, 2, 4, 7, 9]}
+    >>> found = kleiber.fit_counts(counts)
+    >>> round(found.params["a"], 2)
+    0.52
+    >>> found.pass_at([1, 100]).value.round(2).tolist()
+    [0.45, 0.94]
     """
     if stopped is not None:
         check_flag("stopped", stopped)

@@ -56,12 +56,45 @@ class PassRate:
 
 @dataclass(frozen=True)
 class CountFit:
-    """A law of repeated attempts fitted to the counts of each group.
+    """A law of repeated attempts fitted to the counts of each group; ``fit_counts`` makes it.
 
-    ``params`` holds a number for each parameter, or where there are several groups a mapping from
-    their names; so do ``status`` and ``reason``. ``drawn`` are refits to resampled problems, in the
-    family's coordinates. ``trend`` is the joint law along a column, if one was asked for, or one
-    for each series.
+    ``params``, ``status`` and ``reason`` hold a value of the only group, or a mapping from the
+    names of the groups; so does what ``interval``, ``pass_at`` and ``window`` return.
+
+    Attributes
+    ----------
+    family
+        The distribution of success probabilities over problems that was fitted.
+    counts
+        The attempts and successes that it was fitted to.
+    batch, peak
+        The same counts as arrays over groups, and the maximum of the likelihood of each.
+    statuses, reasons
+        How the fit of each group ended, a ``CountStatus``, and the sentence that explains it.
+    level
+        The level of the intervals.
+    prior
+        ``"straight"``, or None for no prior.
+    drawn
+        The refits to resampled problems, in the coordinates of the family; ``draws`` has
+        parameters.
+    trend
+        The joint law along a column, one for each series where there are several; None if none was
+        asked for.
+    notes
+        Sentences on what to mind.
+    misfits
+        How well the family describes each group, beside other families; None without parameters.
+    contours
+        Contours of the likelihood that intervals were read from, kept by level.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> counts = {"problem": list("abcdef"), "attempts": 6 * [9], "successes": [0, 1, 2, 4, 7, 9]}
+    >>> found = kleiber.fit_counts(counts)
+    >>> found.usable, found.groups, sorted(found.params)
+    (True, ('all',), ['a', 'b'])
     """
 
     family: Family
@@ -131,10 +164,26 @@ class CountFit:
     def interval(
         self, quantity: str | Callable[[Mapping[str, Any]], Any], level: float | None = None
     ) -> Any:
-        """Profile-likelihood interval of a parameter, or of a function of the parameters.
+        """Give the profile-likelihood interval of a parameter, or of a function of the parameters.
 
-        The function receives a mapping of names to arrays and must work elementwise. Ends are 0
-        or infinite where the counts set no limit, NaN where ``status`` says why.
+        Parameters
+        ----------
+        quantity
+            The name of a parameter, or a function that receives a mapping from names to arrays and
+            works elementwise.
+        level
+            The level of the interval, between 0 and 1; by default that of the fit.
+
+        Returns
+        -------
+        Interval
+            Its ends: 0 or infinite where the counts set no limit, NaN where ``status`` says why.
+
+        Raises
+        ------
+        BadTable
+            For an unknown parameter, and for a function that fails or does not give one number
+            each.
         """
         if isinstance(quantity, str):
             if quantity not in self.family.params:
@@ -160,12 +209,29 @@ class CountFit:
         return self._give([Interval(float(a), float(b)) for a, b in zip(low, high, strict=True)])
 
     def pass_at(self, k: Any, level: float | None = None) -> PassRate:
-        """pass@k of a fresh problem by the fitted law, for any k from 1, with its interval.
+        """Give pass@k of a fresh problem by the fitted law, with its interval.
 
-        Beyond the attempts made this extrapolates. The interval is refused (NaN, with the reason)
-        for a group without parameters, with fewer than 3 problems solved, or for k more than 1000
-        times its attempts. Where attempts are too few for the law, whole k up to the fewest
-        attempts get what was measured without it, and others no value.
+        Beyond the attempts made this extrapolates. Where attempts are too few for the law, whole k
+        up to the fewest attempts get what was measured without it, and others no value.
+
+        Parameters
+        ----------
+        k
+            One or more numbers from 1, whole or not.
+        level
+            The level of the interval, between 0 and 1; by default that of the fit.
+
+        Returns
+        -------
+        PassRate
+            ``value``, ``low`` and ``high``, numbers or arrays over groups and then k. The interval
+            is refused (NaN, with the sentence in ``reasons``) for a group without parameters, with
+            fewer than 3 problems solved, and for k more than 1000 times its attempts.
+
+        Raises
+        ------
+        BadTable
+            For k that are no numbers from 1.
         """
         ks = check_array("k", k, "one or more numbers from 1", low=1, error=BadTable)
 

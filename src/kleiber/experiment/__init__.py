@@ -92,13 +92,54 @@ def _as_seeds(value: Any) -> Any:
 
 
 class Experiment(Part):
-    """One training run and its seeds, the unit of work, of stacking and of landing.
+    """One training run and its seeds, as a frozen record that checks itself.
 
-    `steps` are optimiser steps, each on `batch` examples (all of them without it). `checkpoints`
-    are the steps at which `measures` are taken: so many spread evenly in log(step), with the start
-    and the end, or exactly those listed. `seeds` is a list, or n for the seeds 0 to n - 1; a seed
-    decides the initial weights and the order of examples, the task's `data_seed` the data. Wrong
-    or unknown fields raise BadExperiment, which gives the nearest name.
+    ``train`` runs it, ``sweep`` runs many, and ``key()`` names it: the same in every process and on
+    every machine. Each part is a mapping with a ``kind`` and that kind's own fields.
+
+    Attributes
+    ----------
+    task
+        What is learned. Kinds: ``"formula"`` (a function of x, y and z), ``"teacher"``,
+        ``"circle"``, ``"images"``.
+    net
+        What learns. Kinds: ``"mlp"``, ``"cnn"``, ``"resnet"``, ``"vit"``.
+    optimiser
+        Kinds: ``"sgd"``, ``"adam"`` (the default), ``"adamw"``.
+    schedule
+        How the learning rate changes. Kinds: ``"constant"`` (the default), ``"cosine"``,
+        ``"step"``.
+    steps
+        The number of optimiser steps.
+    batch
+        The number of examples of a step; by default all. A task without ``n_data`` needs it.
+    checkpoints
+        The steps at which measures are taken: that many spread evenly in log(step), with the start
+        and the end, or exactly those listed.
+    measures
+        What is measured: ``"loss"``, ``"train_loss"``, ``"error"``, ``"weight_norm"`` and others.
+    seeds
+        A list, or n for the seeds 0 to n - 1. A seed decides the initial weights and the order of
+        examples; the task's ``data_seed`` decides the data.
+    dtype
+        ``"float32"`` or ``"float64"``.
+
+    Raises
+    ------
+    BadExperiment
+        For a wrong or unknown field; the message has the nearest name.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> spec = kleiber.Experiment(
+    ...     task={"kind": "formula", "formula": "x**2"}, net={"kind": "mlp", "width": 8},
+    ...     batch=64, steps=100, checkpoints=3, seeds=2,
+    ... )
+    >>> spec.measured_steps()
+    (0, 1, 10, 100)
+    >>> spec.seeds
+    (0, 1)
     """
 
     task: Task
@@ -150,9 +191,35 @@ class Experiment(Part):
 
 
 def read_experiment(source: str | os.PathLike[str] | Mapping[str, Any]) -> Experiment:
-    """The Experiment of a TOML file or of a mapping with its fields.
+    """Read an Experiment from a TOML file, or from a mapping with its fields.
 
-    Raises BadExperiment with one sentence for a file that cannot be read and for wrong fields.
+    Parameters
+    ----------
+    source
+        The path of the file, or the mapping.
+
+    Returns
+    -------
+    Experiment
+        The checked record.
+
+    Raises
+    ------
+    BadExperiment
+        For a file that cannot be read and for a wrong field.
+
+    Examples
+    --------
+    >>> import kleiber, pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "spec.toml"
+    >>> _ = path.write_text('''
+    ... steps = 100
+    ... batch = 64
+    ... task = {kind = "formula", formula = "x**2"}
+    ... net = {kind = "mlp", width = 8}
+    ... ''')
+    >>> kleiber.read_experiment(path).net.width
+    8
     """
     if isinstance(source, Mapping):
         return Experiment(**source)

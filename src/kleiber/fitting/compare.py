@@ -45,10 +45,23 @@ DRAWS = 100
 
 @dataclass(frozen=True)
 class Contender:
-    """One law's record: its ``error`` beyond the origins, AICc of least squares on all rows,
-    ``ratio``: its error over the best law's, with interval, and ``behind``: its error minus the
-    best law's, with that interval at the error the best law has. ``verdict`` is "best", "worse"
-    (the interval of the ratio lies above 1) or "cannot tell"."""
+    """How one law of a comparison did.
+
+    Attributes
+    ----------
+    law, n_params
+        Its name, or its formula, and the number of its parameters.
+    error
+        Its typical error beyond the origins, an ``Estimate`` on the scale of the residuals.
+    aicc
+        The corrected Akaike criterion of its least-squares fit to all rows (Hurvich & Tsai 1989).
+    behind
+        Its error minus the best law's, with the interval of the ratio at the best law's error.
+    verdict
+        ``"best"``, ``"worse"`` (the interval of the ratio lies above 1) or ``"cannot tell"``.
+    ratio
+        Its error over the best law's, an ``Estimate``.
+    """
 
     law: str
     n_params: int
@@ -61,7 +74,34 @@ class Contender:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Laws from least to most extrapolation error. ``origins`` are the thresholds used."""
+    """Laws from least to most error of extrapolation.
+
+    Attributes
+    ----------
+    contenders
+        For each law its ``law``, ``n_params``, ``error``, ``aicc``, ``behind``, ``ratio`` and
+        ``verdict``, best law first.
+    beyond
+        The column along which the laws extrapolate.
+    origins
+        The thresholds of that column that were used.
+    level
+        The level of all intervals of ratios together.
+    verdict
+        One phrase: which law extrapolates best, or which laws cannot be told apart.
+    notes
+        Sentences on what to mind.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> sizes = [1e6 * 2**k for k in range(12)]
+    >>> runs = {"n_params": sizes, "loss": [1.8 + 400 / n**0.4 for n in sizes]}
+    >>> made = kleiber.compare(["A/n_params**alpha", "E + A/n_params**alpha"], runs,
+    ...                        beyond="n_params", origins=[3e7], draws=2)
+    >>> made.origins, made.beyond
+    ((30000000.0,), 'n_params')
+    """
 
     contenders: tuple[Contender, ...]
     beyond: str
@@ -85,20 +125,62 @@ def compare(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Rank laws by how well they extrapolate beyond thresholds of the column ``beyond``.
+    """Rank laws by how well they extrapolate beyond thresholds of a column.
 
-    **Parameters**: ``laws``, two or more: Laws, catalogue names, formulas, or file.py:name.
-    ``table``, any data frame of runs (until the next release the two may come the other way round,
-    as they did before). ``beyond``, the column to extrapolate along; ``origins`` are its
-    thresholds, by default its quantiles from 0.4 to 0.8. ``target`` and ``noise`` as in ``fit``.
-    Each of the ``draws`` repeats the whole comparison on resampled rows, or groups of the column
-    ``by``; ``level`` is that of all intervals of ratios together; ``progress`` is called
-    with (done, total, note) as searches and refits are done.
+    At each threshold the laws are fitted to the rows up to it and judged on the rows beyond it. The
+    whole comparison is then repeated on resampled rows, all laws on the same resamples, and two
+    laws whose ratio of errors has an interval that holds 1 cannot be told apart.
 
-    **Returns** a Comparison: laws from least to most error, each with its verdict.
+    Parameters
+    ----------
+    laws
+        Two or more: ``Law`` records, names of the catalogue, formulas, or ``"file.py:name"``.
+    table
+        Any data frame of runs. (Until the next release the laws and the table may come the other
+        way round, as they did before.)
+    beyond
+        The column to extrapolate along, such as ``"n_params"``.
+    target
+        The column that the laws predict.
+    noise
+        How residuals are measured; by default Huber's loss function of width 1e-3 on log residuals.
+    origins
+        The thresholds, in the unit of ``beyond``; by default its quantiles from 0.4 to 0.8.
+    by
+        A column whose groups of rows are resampled whole; None takes rows as independent.
+    draws
+        How often the comparison is repeated on resampled rows, at least 2.
+    level
+        The level of all intervals of ratios together.
+    seed
+        The seed of the starts and the resamples.
+    progress
+        Called with (done, total, note) as searches and refits are done.
 
-    **Raises** BadTable when no origin leaves enough rows on either side, BadLaw or BadFormula for
-    what is no law, ValueError for fewer than two draws.
+    Returns
+    -------
+    Comparison
+        The laws from least to most error, each with its verdict.
+
+    Raises
+    ------
+    BadTable
+        For fewer than two laws, a missing column, and thresholds that leave too few rows on a side.
+    BadLaw, BadFormula
+        For what is no law.
+    ValueError
+        For fewer than two draws.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> sizes = [1e6 * 2**k for k in range(16)]
+    >>> noise = [1.001, 0.999, 1.0005, 0.9995] * 4
+    >>> runs = {"n_params": sizes, "loss": [u * (1.8 + 4e3 / n**0.5) for u, n in zip(noise, sizes)]}
+    >>> made = kleiber.compare(["A/n_params**alpha", "E + A/n_params**alpha"], runs,
+    ...                        beyond="n_params", origins=[5e7, 3e8], draws=10)
+    >>> made.contenders[0].law
+    'E + A/n_params**alpha'
     """
     laws, table = _in_order(laws, table)
     heard = check_progress(progress)

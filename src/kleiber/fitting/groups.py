@@ -32,7 +32,26 @@ REFUSED = "refused"  # instead of a status, where a group's rows cannot be fitte
 
 @dataclass(frozen=True)
 class GroupFit:
-    """The fit of one group; None where its rows cannot be fitted, and ``reason`` says why."""
+    """The fit of one group, or the reason why there is none.
+
+    Attributes
+    ----------
+    value
+        The group's value in the column of groups.
+    rows
+        The number of its rows.
+    fit
+        The ``Fit``; None where the rows cannot be fitted.
+    status, reason
+        How the fit ended and why, as of a ``Fit``; where there is none, ``"refused"`` or
+        ``"too_few_points"`` and the message of the error.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> kleiber.GroupFit("code", 2, None, "too_few_points", "2 rows for 3 parameters.").usable
+    False
+    """
 
     value: Any
     rows: int
@@ -48,7 +67,28 @@ class GroupFit:
 
 @dataclass(frozen=True)
 class GroupFits:
-    """One fit for each value of the column ``group``, in order of the values."""
+    """One fit for each value of a column.
+
+    Attributes
+    ----------
+    group
+        The column whose values are the groups.
+    law, target, level
+        The law, the column that it predicts and the level of intervals, as they were asked for.
+    fits
+        A ``GroupFit`` for each group, in order of the values.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> runs = {"task": list("aaaabb"), "n_params": [1e6, 1e7, 1e8, 1e9, 1e6, 1e7]}
+    >>> runs["loss"] = [100 / n**0.2 for n in runs["n_params"]]
+    >>> found = kleiber.fit_groups("A/n_params**alpha", runs, group="task", draws=0)
+    >>> [(item.value, item.rows, item.status) for item in found.fits]
+    [('a', 4, 'converged'), ('b', 2, 'too_few_points')]
+    >>> found.usable
+    False
+    """
 
     group: str
     law: Law
@@ -71,27 +111,38 @@ def fit_groups(
     progress: Progress | None = None,
     **changes: Any,
 ) -> GroupFits:
-    """Fit one law to each group of a table.
+    """Fit one law to each group of a table, each as if its rows were the whole table.
+
+    Every group is fitted from the same seed, so no group's result depends on the others.
 
     Parameters
     ----------
     law, table, options, changes
         As for ``fit``.
     group
-        The column whose values are the groups. Each is fitted as if its rows were the whole table,
-        from the same seed, so that no group's result depends on the others.
+        The column whose values are the groups.
     progress
         Called with (done, total, note) as refits are done.
 
     Returns
     -------
     GroupFits
-        A fit for each group, or the reason why there is none; numbers in numerical order.
+        A fit for each group, or the reason why there is none. Groups that are numbers come in
+        numerical order, others in alphabetical order.
 
     Raises
     ------
     BadTable, BadLaw, BadFormula
-        What is wrong whatever the group: a missing column, an unknown law or parameter.
+        For what is wrong whatever the group: a missing column, an unknown law or parameter.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> runs = {"task": 4 * ["code"] + 4 * ["text"], "n_params": 2 * [1e6, 1e7, 1e8, 1e9]}
+    >>> runs["loss"] = [100 / n ** (0.2 if t == "code" else 0.3) for t, n in zip(*runs.values())]
+    >>> found = kleiber.fit_groups("A/n_params**alpha", runs, group="task", draws=0)
+    >>> {item.value: round(item.fit.params["alpha"], 3) for item in found.fits}
+    {'code': 0.2, 'text': 0.3}
     """
     ask, heard = choose_options("fit", options, changes), check_progress(progress)
     frame = as_frame(table)

@@ -65,6 +65,20 @@ class Options:
         clearly want one below 0, which the fit then notes.
     seed
         Seed of the starts and the draws.
+
+    Raises
+    ------
+    ValueError
+        For a setting of the wrong kind or out of range.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> ask = kleiber.Options(draws=0, fixed={"alpha": 0.2})
+    >>> sizes = [1e6, 1e7, 1e8, 1e9]
+    >>> runs = {"n_params": sizes, "loss": [90 / n**0.2 for n in sizes]}
+    >>> round(kleiber.fit("A/n_params**alpha", runs, ask).params["A"], 3)
+    90.0
     """
 
     target: str = "loss"

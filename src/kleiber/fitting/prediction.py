@@ -36,12 +36,37 @@ SIZE_AND_DATA = ("n_params", "n_tokens")  # whose product times six is the cost 
 class Prediction:
     """What a fit predicts for the rows of a table.
 
-    ``table`` holds the given columns and, beside them, ``predicted``, the interval of the law's
-    value (the mean) in ``low`` and ``high``, that of one further measurement in ``new_low`` and
-    ``new_high``, and how far the row lies from what was measured: ``extrapolation_x`` for each
-    variable x (its value over the largest measured one where it is larger, over the smallest where
-    it is smaller, else 1), and ``extrapolation``, 6 n_params n_tokens over that of the dearest
-    measured run, where the law has both. Unknown numbers are NaN, and ``notes`` say why.
+    Attributes
+    ----------
+    table
+        The given rows, as the kind of data frame that was given, with further columns:
+        ``predicted``; ``low`` and ``high``, the interval of the law's value (the mean); ``new_low``
+        and ``new_high``, that of one further measurement; ``extrapolation_x`` for each variable x,
+        its value over the largest measured one where it is larger, over the smallest where it is
+        smaller, else 1; and ``extrapolation``, 6 n_params n_tokens over that of the dearest
+        measured run, where the law has both. Unknown numbers are NaN.
+    variables, target, law
+        The names of the law's columns, of the predicted column and of the law.
+    level
+        The level of both intervals.
+    components
+        The variances of runs about the law and of evaluations about their run; None if unknown.
+    noise
+        A sentence on what a new measurement is and how it varies; empty if that is unknown.
+    notes
+        Sentences on what to mind, such as how far a row lies beyond the measured ones.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> sizes = [1e6, 3e6, 1e7, 3e7, 1e8, 3e8]
+    >>> runs = {"n_params": sizes, "loss": [1.8 + 400 / n**0.4 for n in sizes]}
+    >>> found = kleiber.fit("E + A/n_params**alpha", runs, draws=0)
+    >>> made = kleiber.predict(found, {"n_params": [3e9]})
+    >>> made.factors
+    {'n_params': 'extrapolation_n_params'}
+    >>> made.table["extrapolation_n_params"].round(1).to_list()
+    [10.0]
     """
 
     table: Any  # of the kind that was given
@@ -67,6 +92,9 @@ class Prediction:
 def predict(fit: Fit, table: Any, *, level: float = 0.95) -> Prediction:
     """Predict the target of further runs, with intervals of the mean and of a new measurement.
 
+    The prediction is the law at the fitted parameters. The interval of the mean is read from the
+    draws of the fit, and that of a new measurement adds the variance of runs about the law.
+
     Parameters
     ----------
     fit
@@ -75,14 +103,14 @@ def predict(fit: Fit, table: Any, *, level: float = 0.95) -> Prediction:
         A data frame, or a mapping of names to values, with every variable of the law; other columns
         pass through.
     level
-        Level of both intervals, between 0 and 1.
+        The level of both intervals, between 0 and 1.
 
     Returns
     -------
     Prediction
         The table with predictions beside its columns, and notes on what to mind. The new
         measurement is one evaluation of one further run: where evaluations were repeated within
-        runs (``by``) its variance is that between runs and that between evaluations.
+        runs (``by``), its variance is that between runs and that between evaluations.
 
     Raises
     ------
@@ -90,6 +118,16 @@ def predict(fit: Fit, table: Any, *, level: float = 0.95) -> Prediction:
         The fit is not usable; the message says why.
     BadTable
         A variable is missing, no number, NaN or outside the law's domain.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> sizes = [1e6, 3e6, 1e7, 3e7, 1e8, 3e8]
+    >>> runs = {"n_params": sizes, "loss": [1.8 + 400 / n**0.4 for n in sizes]}
+    >>> found = kleiber.fit("E + A/n_params**alpha", runs, draws=0)
+    >>> made = kleiber.predict(found, {"n_params": [1e9]})
+    >>> made.table["predicted"].round(3).to_list()
+    [1.9]
     """
     fit, level = check_fit(fit), check_level(level)
     if not fit.usable:

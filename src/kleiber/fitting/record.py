@@ -11,14 +11,17 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.arguments import check_call, check_flag, check_memory, check_record
-from kleiber.errors import BadLaw, BadTable, listed, nearest, reason, shown
+from kleiber.errors import BadLaw, listed, nearest, shown
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import straighten
 from kleiber.fitting.judge.misfit import Misfit
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.options import Options
 from kleiber.fitting.posing import positive_columns
-from kleiber.fitting.spread.components import VarianceComponents, add_noise, noise_reach
+from kleiber.fitting.quantities import Quantity, one_number, slopes_along
+from kleiber.fitting.quantities import call_quantity as call_quantity
+from kleiber.fitting.quantities import complete as complete
+from kleiber.fitting.spread.components import VarianceComponents, add_noise, find_reach
 from kleiber.fitting.spread.intervals import (
     Interval,
     check_level,
@@ -28,7 +31,6 @@ from kleiber.fitting.spread.intervals import (
 )
 from kleiber.fitting.spread.student import straight_interval
 from kleiber.fitting.spread.wild import Moments, slopes_of
-from kleiber.formula import evaluate, parse
 from kleiber.law import Law
 from kleiber.measurements import take_columns
 from kleiber.table import widened
@@ -38,26 +40,61 @@ ANY = 0.5  # the value of a parameter on which nothing depends
 SMALLEST = 1e-290  # a positive parameter so small is at its bound
 MOST = 745.0  # the coordinate of a draw at its bound: the log of what a float holds
 
-Quantity = str | Callable[[Mapping[str, Any]], Any]
-
 
 @dataclass(frozen=True)
 class Fit:
-    """A law fitted to a table.
+    """A law fitted to a table: its parameters, their uncertainty, and how well it fits.
 
-    ``options`` are what the fit was asked; ``params`` holds every parameter, fixed and tied ones
-    too; ``draws`` the refits of each, arrays
-    of one length; ``units`` is the number of rows, or of groups when whole groups were resampled;
-    ``covariance`` belongs to ``free`` parameters in the coordinates of their domains; ``resample``
-    says how draws were made ("rows", "wild" or "even"), ``moments`` what tells how well the
-    variance of wild ones is known, ``inside`` for what share of the rows the loss is quadratic,
-    ``straight`` that the law is a line, whose intervals are Student's; ``unknown`` are parameters
-    on which nothing depends, since another one went to its bound; ``outermost`` are the runs that
-    no other run exceeds in every variable, among which is the dearest one for any cost that rises
-    with the variables; ``best_runs`` are those that were better than all smaller ones, with their
-    target; ``components`` are the variances of runs about the law and of evaluations about their
-    run; ``misfit`` is how badly the law misses the table (None of a document that was saved without
-    it).
+    ``fit`` makes it and ``save`` keeps it. Ask it with ``fit.params["alpha"]``,
+    ``fit.interval("alpha")`` and ``fit.predict(table)``; ``print(fit.summary())`` tells it in
+    words.
+
+    Attributes
+    ----------
+    law, options
+        The law as it was fitted, and the settings that the fit was asked for.
+    params, stderr
+        The value of every parameter by name, fixed and tied ones too, and standard errors.
+    status, reason
+        How the fit ended, a ``Status``, and the sentence that explains it.
+    objective, residuals
+        The loss function at the optimum, and the residual of each row on the scale of the noise.
+    misfit, notes
+        How badly the law misses the table (None where an older document does not say), and
+        sentences on what to mind.
+    draws, resample
+        The values of each parameter over the refits, arrays of one length, and how the refits were
+        made: ``"rows"``, ``"wild"`` or ``"even"``.
+    free, covariance, condition
+        The free parameters, and their covariance and its condition number in the coordinates of
+        their domains; None if the covariance is not finite.
+    rows, units
+        The number of rows, and of what was resampled: rows or groups.
+    ranges, digest
+        The least and greatest measured value of each variable, and the digest of the table.
+    outermost, best_runs
+        The runs that no other exceeds in every variable, and those that were better than all
+        smaller ones, with their target.
+    components
+        The variances of runs about the law and of evaluations about their run.
+    unknown
+        Parameters on which nothing depends, because another one went to its bound.
+    starts, seconds
+        The range of starts of each parameter, and how long the fit took.
+    inside, moments, straight
+        What intervals are read with: the share of rows where the loss function is quadratic, how
+        well the variance of wild draws is known, and whether the law is a straight line.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> sizes = [1e6, 3e6, 1e7, 3e7, 1e8, 3e8]
+    >>> runs = {"n_params": sizes, "loss": [1.8 + 400 / n**0.4 for n in sizes]}
+    >>> found = kleiber.fit("E + A/n_params**alpha", runs, draws=0)
+    >>> found.usable, found.target, found.free
+    (True, 'loss', ('E', 'A', 'alpha'))
+    >>> round(found.params["E"], 3)
+    1.8
     """
 
     law: Law
@@ -115,12 +152,29 @@ class Fit:
         return self.status in (Status.CONVERGED, Status.BOUND_HIT)
 
     def interval(self, quantity: Quantity, level: float = 0.95) -> Interval:
-        """Interval of a parameter, or of any function of the parameters.
+        """Give the interval of a parameter, or of any function of the parameters.
 
-        The function receives a mapping of names to values (arrays when there are draws) and must
-        work elementwise. Without draws, the interval comes from the covariance (delta method), and
-        is unknown (NaN) for a parameter at its bound. Raises BadLaw for an unknown parameter and
-        for a function that does not give one number, or gives NaN.
+        It is read from the draws; without draws it comes from the covariance (delta method).
+
+        Parameters
+        ----------
+        quantity
+            The name of a parameter, or a function that receives a mapping from names to values
+            (arrays where there are draws) and works elementwise.
+        level
+            The level of the interval, between 0 and 1.
+
+        Returns
+        -------
+        Interval
+            Its ends low and high, NaN where none can be given, as for a parameter at its bound
+            without draws; ``notes`` say why.
+
+        Raises
+        ------
+        BadLaw
+            For an unknown parameter, and for a function that fails, gives NaN, or more than one
+            number.
         """
         level = check_level(level)
         if not isinstance(quantity, str):
@@ -146,17 +200,17 @@ class Fit:
         if self._depends_on_unknown(what):
             return math.nan, math.nan
         if self.straight and self.covariance is not None:
-            low, high = self._straight(lambda p: np.atleast_1d(_one_number(what(p))), level)
+            low, high = self._straight(lambda p: np.atleast_1d(one_number(what(p))), level)
             if np.isfinite([low[0], high[0]]).all():
                 return float(low[0]), float(high[0])
         if self.n_draws:
-            values = _one_number(what(self.draws))
+            values = one_number(what(self.draws))
             values = np.broadcast_to(values, (self.n_draws,) if values.ndim == 0 else values.shape)
             low, high = (x[0] for x in self.read(values[:, None], level))
         elif isinstance(quantity, str) and quantity in self.free:
             low, high = self._own_interval(quantity, level)
         else:
-            low, high = self._delta(lambda p: np.atleast_1d(_one_number(what(p))), level)
+            low, high = self._delta(lambda p: np.atleast_1d(one_number(what(p))), level)
             low, high = low[0], high[0]
         return float(low), float(high)
 
@@ -176,7 +230,7 @@ class Fit:
         if not self.unknown:
             return False
         other = {name: self.params[name] / (k + 2) for k, name in enumerate(self.unknown)}
-        here, there = (_one_number(what(p)) for p in (self.params, fill(self, other)))
+        here, there = (one_number(what(p)) for p in (self.params, fill(self, other)))
         return not np.array_equal(here, there)
 
     def _straight(
@@ -199,14 +253,35 @@ class Fit:
         return straight_interval(at, u, covariance, self._spare(), level)
 
     def predict(self, table: Any, level: float = 0.95, *, new_run: bool = False) -> Any:
-        """The table, of the kind given, with columns predicted, low and high beside its own.
+        """Predict the target for the rows of a table, with an interval.
 
-        The interval is of the law's value (the mean); ``new_run`` makes it that of one further
-        measurement: one evaluation of one further run, with the variances of both
-        (``components.py``). Without draws or covariance, low and high are NaN.
+        Parameters
+        ----------
+        table
+            Any data frame, or a mapping, with every variable of the law.
+        level
+            The level of the interval, between 0 and 1.
+        new_run
+            Whether the interval is of one further measurement, that is one evaluation of one
+            further run, instead of the law's value (the mean).
+
+        Returns
+        -------
+        data frame
+            The table, of the kind that was given, with columns ``predicted``, ``low`` and ``high``
+            beside its own. The ends are NaN where there are neither draws nor a covariance.
+
+        Raises
+        ------
+        BadTable
+            For a variable that is missing or no number, and where nothing tells how far a new run
+            may lie from the law.
         """
         level = check_level(level)
-        reach = self._reach(level) if check_flag("new_run", new_run) else None
+        reach = None
+        if check_flag("new_run", new_run):
+            alone = self.options.by is None and self.options.weights is None
+            reach = find_reach(self.components, self.residuals, alone, self._spare(), level)
         frame, columns = take_columns(table, self.law.variables, positive_columns(self.law))
         size = 16 * frame.height * max(self.n_draws, 1)
         check_memory(f"a prediction of {frame.height:,} rows", size, "predict fewer rows at a time")
@@ -287,22 +362,6 @@ class Fit:
         drawn = {name: values[:, None] for name, values in self.draws.items()}
         return np.broadcast_to(self.law(**columns, **drawn), (self.n_draws, rows))
 
-    def _reach(self, level: float) -> tuple[float, float]:
-        """How far a further measurement may lie from the law; BadTable where nothing tells."""
-        alone = self.options.by is None and self.options.weights is None
-        known = self.components
-        if known is None and not len(self.residuals):
-            raise BadTable("this fit was saved without residuals, which a new run's interval needs")
-        if known is None and alone:  # saved by an earlier kleiber
-            spare, total = self._spare(), float((self.residuals**2).sum())
-            known = VarianceComponents(None, total / max(spare, 1), spare, 0.0, spare)
-        if known is None:
-            raise BadTable(
-                "This fit does not say how far runs, and their evaluations, lie from the law (an "
-                "earlier kleiber saved it, or the law has no finite slope). Fit the table again."
-            )
-        return noise_reach(known, self.residuals if alone else None, level)
-
     def _on(self, columns: Mapping[str, Any], params: Mapping[str, Any], rows: int) -> np.ndarray:
         value = np.asarray(self.law(**columns, **params), float)
         return np.broadcast_to(value, (rows,))
@@ -325,18 +384,7 @@ class Fit:
         value = what(self.params)
         if self.covariance is None:
             return np.full(value.shape, np.nan), np.full(value.shape, np.nan)
-        slopes = np.empty((len(self.free), *value.shape))
-        for k, name in enumerate(self.free):
-            domain = self.law.domains[name]
-            if not domain.contains(self.params[name]):  # at its bound, and kept there
-                slopes[k] = 0.0
-                continue
-            u = domain.inner(self.params[name])
-            size = 1e-5 * max(1.0, abs(float(u)))
-            upper, lower = (
-                what(fill(self, {name: float(domain.outer(u + sign * size))})) for sign in (1, -1)
-            )
-            slopes[k] = (upper - lower) / (2 * size)
+        slopes = slopes_along(what, self.law, self.params, self.free, self.options.tied)
         variance = np.einsum("pr,pq,qr->r", slopes, self.covariance, slopes)
         return normal_interval(value, np.sqrt(np.maximum(variance, 0.0)), level, self._spare())
 
@@ -346,40 +394,6 @@ def check_fit(fit: Any) -> Fit:
     return check_record("fit", fit, Fit, "a Fit, as kleiber.fit and kleiber.load return it")
 
 
-def call_quantity(quantity: Callable[..., Any], params: Mapping[str, Any]) -> Any:
-    """What a user's function gives; BadLaw for whatever it raises."""
-    try:
-        return quantity(params)
-    except Exception as error:
-        raise BadLaw(
-            "The quantity must be a function of a mapping from parameters to values; on this fit "
-            f"it raised {type(error).__name__}: {reason(error)}."
-        ) from error
-
-
-def _one_number(given: Any) -> Float[np.ndarray, "..."]:
-    """What a function of the parameters gave, if that is one number for each draw."""
-    try:
-        values = np.asarray(given, dtype=float)
-    except (TypeError, ValueError):
-        values = np.full((1, 1), np.nan)
-    if values.ndim > 1 or np.isnan(values).any():
-        raise BadLaw(
-            "An interval is of a quantity, the name of a parameter or a function of them, that "
-            "gives one number, and no NaN."
-        )
-    return values
-
-
 def fill(fit: Fit, change: Mapping[str, float]) -> dict[str, Any]:
     """All parameters after some free ones have changed: tied ones follow."""
     return complete({**fit.params, **change}, fit.options.tied)
-
-
-def complete(params: Mapping[str, Any], tied: Mapping[str, str]) -> dict[str, Any]:
-    """The parameters with tied ones computed from the others."""
-    out = dict(params)
-    for name, text in tied.items():
-        value = evaluate(parse(text), params)
-        out[name] = float(value) if value.ndim == 0 else value
-    return out

@@ -1,4 +1,11 @@
-"""The catalogue of laws, and how a law is found by name, file or formula."""
+"""The catalogue of laws, and how a law is found by name, file or formula.
+
+Examples
+--------
+>>> import kleiber
+>>> kleiber.laws.chinchilla.formula
+'E + A*n_params**-alpha + B*n_tokens**-beta'
+"""
 
 from __future__ import annotations
 
@@ -27,7 +34,19 @@ def __dir__() -> list[str]:
 
 
 def catalogue() -> dict[str, Law]:
-    """Every law that a module of this package defines, by name, sorted."""
+    """Load every law that a module of this package defines.
+
+    Returns
+    -------
+    dict of Law
+        The laws by name, sorted.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> "chinchilla" in kleiber.laws.catalogue()
+    True
+    """
     found: dict[str, Law] = {}
     for item in pkgutil.iter_modules(__path__, f"{__name__}."):
         module = importlib.import_module(item.name)
@@ -45,10 +64,32 @@ def find_law(given: Any, columns: Collection[str]) -> Law:
 
 
 def find(spec: str, columns: Collection[str]) -> Law:
-    """The law meant by ``spec``: a name of the catalogue, ``file.py:name``, or a formula.
+    """Find the law that a text means: a name of the catalogue, ``file.py:name``, or a formula.
 
-    Symbols of a formula that are among ``columns`` are variables, the others parameters. Raises
-    BadLaw for an unknown name or an unusable file, BadFormula for text that is no formula.
+    Parameters
+    ----------
+    spec
+        The text. A file is run as Python.
+    columns
+        The names of the columns that a formula may use; its other symbols are parameters.
+
+    Returns
+    -------
+    Law
+        The law.
+
+    Raises
+    ------
+    BadLaw
+        For an unknown name or an unusable file.
+    BadFormula
+        For text that is no formula.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> kleiber.laws.find("A/width**alpha", ["width"]).params
+    ('A', 'alpha')
     """
     spec = check_text("spec", spec, "the name of a law, a formula, or file.py:name").strip()
     columns = check_texts("columns", columns, "a list of column names")

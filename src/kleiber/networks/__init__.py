@@ -20,19 +20,44 @@ def train(
     progress: Progress | None = None,
     device: str = "cpu",
 ) -> pl.DataFrame:
-    """Train every seed of an Experiment; one row for each seed and checkpoint.
+    """Train every seed of an Experiment, with the extra ``train`` (PyTorch).
 
-    The Experiment may be given as the name of its TOML file or as its fields.
+    Parameters
+    ----------
+    experiment
+        An ``Experiment``, the name of its TOML file, or its fields.
+    resume
+        A file that keeps the state every minute. A killed run that is called again goes on from it,
+        bit for bit; the file is removed at the end.
+    progress
+        Called with (steps done, steps in all, "steps").
+    device
+        Where torch computes, such as ``"cpu"`` or ``"cuda"``.
 
-    Columns: seed, n_params, width and depth where the net has them, n_data, batch_size, flops (of
-    training one seed up to the step), time (the sum of the rates, for plain SGD), step, the
-    measures, and diverged. A seed whose loss is no longer finite ends with a row that has diverged
-    true, the step of that loss, and no measures. With `resume` the state is kept in that file every
-    minute, and a killed run called again goes on from it, bit for bit; the file is removed at the
-    end. `progress` is called with (steps done, steps in all, "steps").
+    Returns
+    -------
+    polars.DataFrame
+        One row for each seed and checkpoint: seed; n_params; width and depth where the net has
+        them; n_data; batch_size; flops, of training one seed up to the step; time, the sum of the
+        learning rates, for plain SGD; step; the measures; and diverged. A seed whose loss is no
+        longer finite ends with a row that has diverged true, the step of that loss, and no
+        measures.
 
-    Raises BadExperiment for a bad spec, for a device or data that cannot be had or a `resume` of
-    another Experiment, and ImportError without torch.
+    Raises
+    ------
+    BadExperiment
+        For a bad spec, a device or data that cannot be had, or a ``resume`` of another Experiment.
+    ImportError
+        Without torch.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> spec = {"task": {"kind": "formula", "formula": "x**2"}, "net": {"kind": "mlp", "width": 8},
+    ...         "batch": 64, "steps": 20, "checkpoints": [0, 20]}
+    >>> table = kleiber.train(spec)
+    >>> table.select("seed", "step", "n_params", "diverged").rows()
+    [(0, 0, 25, False), (0, 20, 25, False)]
     """
     if not isinstance(experiment, Experiment):
         experiment = read_experiment(experiment)

@@ -1,4 +1,11 @@
-"""Reductions, table to table: those of the core, named here, and those that systems declare."""
+"""Reductions, table to table: those of the core, named here, and those that systems declare.
+
+Examples
+--------
+>>> import kleiber
+>>> list(kleiber.reduce.reducers())[:3]
+['average', 'collapse', 'ensemble']
+"""
 
 from __future__ import annotations
 
@@ -35,7 +42,19 @@ def __getattr__(name: str) -> Any:
 
 
 def places() -> dict[str, tuple[str, str]]:
-    """Where each reduction is, by its name on the command line, sorted."""
+    """Give the place of each reduction, by its name on the command line, without loading any.
+
+    Returns
+    -------
+    dict
+        The module and the function of each, sorted by name.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> kleiber.reduce.places()["average"]
+    ('kleiber.reduce.average', 'average')
+    """
     return dict(sorted({**CORE, **_declared("REDUCTIONS")}.items()))
 
 
@@ -45,12 +64,47 @@ def _declared(entry: str) -> dict[str, tuple[str, str]]:
 
 
 def reducers() -> dict[str, Callable[..., Any]]:
-    """Every reduction by its name on the command line, sorted."""
+    """Load every reduction.
+
+    Returns
+    -------
+    dict
+        The functions by their names on the command line, sorted. Each takes a table first.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> "pass-at-k" in kleiber.reduce.reducers()
+    True
+    """
     return {name: _load(place) for name, place in places().items()}
 
 
 def find(name: str) -> Callable[..., Any]:
-    """The reduction of that name; BadTable with the nearest name there is for any other."""
+    """Find a reduction by its name.
+
+    Parameters
+    ----------
+    name
+        Its name on the command line, such as ``"average"``; ``_`` may stand for ``-``.
+
+    Returns
+    -------
+    function
+        ``function(table, ...)`` that returns a data frame, or a mapping of numbers.
+
+    Raises
+    ------
+    BadTable
+        For any other name; the message has the nearest one.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> average = kleiber.reduce.find("average")
+    >>> average({"seed": [0, 1], "loss": [2.0, 2.2]})["loss"].to_list()
+    [2.1]
+    """
     folded = check_text("name", name, "the name of a reduction").strip().replace("_", "-")
     known = places()
     if folded not in known:

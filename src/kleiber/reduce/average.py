@@ -34,14 +34,45 @@ def average(
     by: str | Sequence[str] | None = None,
     quantiles: Sequence[float] = (0.25, 0.75),
 ) -> pl.DataFrame:
-    """Measured columns averaged over seeds: mean, median, standard error and quantiles.
+    """Average measured columns over seeds: mean, median, standard error and quantiles.
 
-    Rows that agree in the columns ``by`` (all but ``over``, the measures, ``diverged`` and ``run``
-    if left out) become one: the mean under the measure's own name, ``loss_median``,
-    ``loss_stderr`` = s/sqrt(n) (missing for one row), ``loss_q25`` ..., and ``n_seeds`` = n, the
-    rows that have the first measure. Missing measures, as of members that diverged, are left out
-    with a warning. Groups come in order of appearance. Raises BadTable for columns that are
-    missing or hold no finite numbers, and where no two rows agree.
+    Parameters
+    ----------
+    table
+        Any data frame with a row for each seed.
+    value
+        The measures to average; by default ``loss``, ``error`` and the like, those that are there.
+    over
+        The columns that tell the averaged rows apart.
+    by
+        The columns that make groups; by default all but ``over``, the measures, ``diverged`` and
+        ``run``.
+    quantiles
+        The quantiles to give, between 0 and 1.
+
+    Returns
+    -------
+    polars.DataFrame
+        A row for each group, in order of appearance: the mean under the measure's own name,
+        ``loss_median``, ``loss_stderr`` = s/sqrt(n) (missing for one row), ``loss_q25`` and so on,
+        and ``n_seeds`` = n, the rows that have the first measure.
+
+    Raises
+    ------
+    BadTable
+        For columns that are missing or hold no finite numbers, and where no two rows agree.
+
+    Warns
+    -----
+    UserWarning
+        For missing measures, as of members that diverged, which are left out.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> runs = {"width": [8, 8, 16, 16], "seed": [0, 1, 0, 1], "loss": [2.0, 2.2, 1.0, 1.2]}
+    >>> kleiber.reduce.find("average")(runs).select("width", "loss", "n_seeds").rows()
+    [(8, 2.1, 2), (16, 1.1, 2)]
     """
     frame = as_frame(table)
     measures = check_columns("value", value) or [name for name in MEASURES if name in frame.columns]

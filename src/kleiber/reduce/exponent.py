@@ -23,17 +23,45 @@ def exponent(
     window: int = 3,
     level: float = 0.95,
 ) -> pl.DataFrame:
-    """The local exponent -d log y / d log x along x, in each group of ``by``.
+    """Measure the local exponent -d log y / d log x along x.
 
-    With N as x = "n_params" or "width": a law A N^-alpha has the exponent alpha everywhere. Rows
-    with the same x are seeds and are averaged, or hold averages already (``loss_stderr`` with
-    ``n_seeds``). Over each ``window`` of consecutive x the slope is that of least squares on the
-    logarithms, sum c_i log y_i with c_i = (u_i - u) / sum (u_i - u)^2, u = log x; its variance is
-    sum (c_i s_i / y_i)^2 with the standard errors s_i, its interval Student's with the degrees of
-    freedom of Welch and Satterthwaite; both are missing where some s_i is unknown. Columns: those
-    of ``by``, x (geometric mean of the window), its ends, the exponent with stderr, low and high.
-    Raises BadTable, also for x and y that are not positive and for rows that are no seeds of one
-    another (the same seed twice at one x).
+    A law A N^-alpha has the exponent alpha everywhere. Over each window of consecutive x it is the
+    least-squares slope on the logarithms, sum c_i log y_i with c_i = (u_i - u)/sum (u_i - u)^2, u =
+    log x; its variance is sum (c_i s_i/y_i)^2 with the standard errors s_i.
+
+    Parameters
+    ----------
+    table
+        Any data frame. Rows with the same x are seeds and are averaged, or hold averages already
+        (``loss_stderr`` with ``n_seeds``).
+    x, y
+        The columns of the size and of the loss, both positive.
+    by
+        The columns that make groups.
+    window
+        The number of consecutive x of a slope, at least 2.
+    level
+        The level of the intervals, between 0 and 1.
+
+    Returns
+    -------
+    polars.DataFrame
+        The columns of ``by``, x (the geometric mean of the window), its ends ``_low`` and
+        ``_high``, and exponent with ``_stderr``, ``_low`` and ``_high``: Student's interval with
+        the degrees of freedom of Welch and Satterthwaite, missing where some s_i is unknown.
+
+    Raises
+    ------
+    BadTable
+        For x and y that are not positive, rows that are no seeds of one another (the same seed
+        twice at one x), and too few x for a window.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> runs = {"n_params": [1e6, 1e7, 1e8], "loss": [4.0, 2.0, 1.0]}
+    >>> kleiber.reduce.find("exponent")(runs)["exponent"].round(3).to_list()
+    [0.301]
     """
     frame = as_frame(table)
     keys, x, y = check_columns("by", by), check_column("x", x), check_column("y", y)

@@ -64,19 +64,61 @@ def sweep(
     adopt: bool = False,
     progress: Progress | None = None,
 ) -> pl.DataFrame:
-    """Train every Experiment that the store does not hold yet; the table of all of them.
+    """Train every Experiment that a store does not hold yet, and return the table of all.
 
-    `specs` are Experiments, their TOML files or their fields, or a sweep file or a mapping of its
-    form (grid.py says what is in it). A store is a folder.
-    Runs are made one after the other in this process, in `workers` processes, or on any executor of
-    concurrent.futures (for Dask, `Client(...).get_executor()`). A run that raises is recorded in
-    the store and named in a warning, and the rest goes on; `retry_failed` tries those of an earlier
-    sweep again. `run` makes a table of one spec, by default by training it. `progress` is called
-    with (runs ended, runs in all, the other counts in words) after every change. A folder of
-    Parquet files without a run of kleiber is somebody else's and is refused, unless `adopt`, which
-    sets those files aside. Raises
-    BadExperiment for what is no spec, OSError when the store cannot be written, BadTable when no
-    run finished.
+    The same call again goes on where it was interrupted. A run that raises is recorded in the store
+    and named in a warning, and the others go on.
+
+    Parameters
+    ----------
+    specs
+        Experiments, their TOML files or their fields; or a sweep file, or a mapping of its form,
+        with a ``base`` Experiment and axes in ``grid`` (every combination) and ``zip`` (side by
+        side).
+    store
+        The folder that keeps a file for each finished run, or a ``Store``.
+    executor
+        Any executor of ``concurrent.futures``; for Dask, ``Client(...).get_executor()``. By default
+        runs are made one after the other in this process.
+    workers
+        The number of worker processes, instead of an executor.
+    run
+        A function that makes a table of one spec; by default it trains the Experiment.
+    retry_failed
+        Whether runs that failed in an earlier sweep are tried again.
+    adopt
+        Whether to work in a folder of somebody's Parquet files without a run of kleiber; they are
+        set aside. Such a folder is refused otherwise.
+    progress
+        Called with (runs ended, runs in all, the other counts in words) after every change.
+
+    Returns
+    -------
+    polars.DataFrame
+        The rows of all finished runs: the key as ``run``, the fields of the spec, the run's
+        columns.
+
+    Raises
+    ------
+    BadExperiment
+        For what is no spec, executor or store, and for a folder of somebody else's files.
+    BadTable
+        When no run finished.
+    ValueError
+        For no spec at all, and for both an executor and workers.
+    OSError
+        When the store cannot be written.
+
+    Examples
+    --------
+    >>> import kleiber, tempfile
+    >>> base = {"task": {"kind": "formula"}, "net": {"kind": "mlp", "width": 8}, "batch": 64}
+    >>> def measure(spec):  # in place of training
+    ...     return kleiber.read_table({"loss": [1 / spec.net.width]})
+    >>> axes = {"base": base, "grid": {"net.width": [4, 8]}}
+    >>> table = kleiber.sweep(axes, tempfile.mkdtemp(), run=measure)
+    >>> table.select("width", "loss").sort("width").rows()
+    [(4, 0.25), (8, 0.125)]
     """
     place, wanted = store_of(store), specs_of(specs)
     if not adopt:

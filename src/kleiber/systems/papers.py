@@ -62,13 +62,50 @@ def check(
     keep: str | Path | None = None,
     progress: Progress | None = None,
 ) -> list[Verdict]:
-    """Compute the claims of papers (of all, if none is named) and say what holds.
+    """Compute the claims of papers and say which of them hold.
 
-    At the scales "laptop" and "full" finished claims are kept as files in ``keep`` (by default
-    $KLEIBER_KEEP, else the user's cache folder) and not redone; at "quick" nothing is kept. A claim
-    that cannot be computed is a verdict "error" with its sentence; the others are computed all the
-    same. ``progress`` is called with (claims done, claims in all, what the claim says) when a claim
-    is begun. Raises ValueError for an unknown paper or scale or a negative seed.
+    A claim is that a number lies in a range. It holds where the whole interval of the number
+    obtained (2 standard errors either way, or its own) lies in the range, fails where none of it
+    does, and is inconclusive otherwise.
+
+    Parameters
+    ----------
+    papers
+        Names of papers, such as ``"hard_tail"`` (``kleiber list papers``), or ``Paper`` records;
+        all papers if none is given.
+    scale
+        ``"quick"`` (as in CI, minutes), ``"laptop"`` (the numbers that we quote) or ``"full"`` (the
+        papers' own sizes).
+    seed
+        The seed of everything that is drawn, a whole number from 0.
+    keep
+        The folder that keeps finished claims at the scales ``"laptop"`` and ``"full"``, so that
+        they are not computed again. By default $KLEIBER_KEEP, else the user's cache folder. Nothing
+        is kept at ``"quick"``.
+    progress
+        Called with (claims done, claims in all, what the claim says) when a claim is begun.
+
+    Returns
+    -------
+    list of Verdict
+        One for each claim. A claim that cannot be computed has the verdict ``"error"`` with its
+        sentence in ``why``, and the others are computed all the same.
+
+    Raises
+    ------
+    ValueError
+        For an unknown paper or scale, or a negative seed.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> from kleiber.systems.papers import Paper
+    >>> def measure(context):
+    ...     return kleiber.Estimate(0.97, stderr=0.01, low=0.95, high=0.99)
+    >>> claim = kleiber.Claim("section 3", "The loss falls as 1/width.", 1.0, 0.1, measure)
+    >>> paper = Paper("own", "A paper", "Somebody 2026", (claim,))
+    >>> [(item.obtained, item.verdict) for item in kleiber.check(paper)]
+    [(0.97, 'holds')]
     """
     return list(each_verdict(*papers, scale=scale, seed=seed, keep=keep, progress=progress))
 

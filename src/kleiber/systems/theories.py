@@ -15,7 +15,14 @@ from kleiber.systems import declared, load
 
 @runtime_checkable
 class Theory(Protocol):
-    """A frozen record of a model's own parameters."""
+    """What every theory is: a frozen record of a model's own parameters, with three questions.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> isinstance(kleiber.theory.Tickets(), kleiber.theory.Theory)
+    True
+    """
 
     def solve(self, grid: Any) -> pl.DataFrame:
         """The grid's columns and what the theory predicts, without randomness."""
@@ -36,12 +43,46 @@ def places() -> dict[str, tuple[str, str]]:
 
 
 def catalogue() -> dict[str, type[Theory]]:
-    """Every theory that a system declares, by name (hard_tail), sorted."""
+    """Load every theory that a system declares.
+
+    Returns
+    -------
+    dict
+        The records by their names on the command line, such as ``hard_tail``, sorted.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> list(kleiber.theory.catalogue())
+    ['feature_learning', 'hard_tail', 'perceptron', 'tickets']
+    """
     return {name: cast("type[Theory]", load(at)) for name, at in declared("THEORIES").items()}
 
 
 def find(name: str) -> type[Theory]:
-    """The theory called `name`, as hard_tail or HardTail. Raises ValueError."""
+    """Find a theory by its name.
+
+    Parameters
+    ----------
+    name
+        The name, as ``"hard_tail"`` or ``"HardTail"``.
+
+    Returns
+    -------
+    type
+        The record, to be called with the model's parameters.
+
+    Raises
+    ------
+    ValueError
+        For any other name; the message has the nearest one.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> kleiber.theory.find("hard-tail") is kleiber.theory.HardTail
+    True
+    """
     known = catalogue()
     check_text("name", name, "the name of a theory")
     if (folded := _snake(name.strip())) in known:

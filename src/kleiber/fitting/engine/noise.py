@@ -23,8 +23,36 @@ from kleiber.errors import nearest, shown
 
 @dataclass(frozen=True)
 class Noise:
-    """How residuals are measured: ``scale`` "log" or "linear"; ``delta`` is Huber's width (None:
-    least squares); ``dof`` the degrees of freedom of Student-t noise (None: not Student-t)."""
+    """How the residuals of a fit are measured: their scale and their loss function.
+
+    The residual is r = log(prediction) - log(target) on the scale ``"log"``, or the plain
+    difference on ``"linear"``. The loss function rho(r) is r^2/2 (least squares); or Huber's of
+    width d, r^2/2 for abs(r) <= d and d (abs(r) - d/2) beyond (Huber 1964); or that of Student-t
+    noise with nu degrees of freedom, (nu + 1)/2 log(1 + r^2/(nu s^2)) + log s with s fitted (Lange
+    et al. 1989).
+
+    Attributes
+    ----------
+    scale
+        ``"log"`` or ``"linear"``.
+    delta
+        The width d of Huber's loss function, in the unit of the residuals; None for least squares.
+    dof
+        The degrees of freedom nu of Student-t noise; None for noise that is not Student-t.
+
+    Raises
+    ------
+    ValueError
+        For an unknown scale, a number that is not positive, and both ``delta`` and ``dof``.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> kleiber.Noise("log", delta=1e-3).describe()
+    'Huber 0.001 on log residuals'
+    >>> kleiber.Noise("linear").describe()
+    'least squares on plain residuals'
+    """
 
     scale: Literal["log", "linear"] = "log"
     delta: float | None = None

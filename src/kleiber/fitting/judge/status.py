@@ -16,7 +16,32 @@ from kleiber.fitting.spread.student import spare_rows
 
 
 class Status(StrEnum):
-    """The ways a fit ends."""
+    """How a fit ended, in one word; ``Fit.reason`` is the sentence to it.
+
+    Attributes
+    ----------
+    CONVERGED
+        The optimum was found. Whether every parameter is determined by the table is in the reason.
+    BOUND_HIT
+        A parameter went to the end of its domain: the data do not need that term of the law.
+    FLAT
+        Parameters trade off or are unknown by more than a factor of 20: other values fit as well.
+    TOO_FEW_POINTS
+        The table has too few rows to tell its noise from the law.
+    MAX_EVALUATIONS
+        The descent, or more than a tenth of the refits, had not settled.
+    UNFIT
+        The data contradict the law: they clearly want a parameter below 0 that the law keeps above,
+        or no term that depends on a column is left.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> kleiber.Status("converged") is kleiber.Status.CONVERGED
+    True
+    >>> kleiber.Status.FLAT == "flat"
+    True
+    """
 
     CONVERGED = "converged"
     BOUND_HIT = "bound_hit"

@@ -256,6 +256,28 @@ def deviation_interval(variance: float, freedom: float, level: float) -> Interva
     return Interval(float(low), float(high))
 
 
+def find_reach(
+    known: VarianceComponents | None,
+    residuals: Float[np.ndarray, "rows"],
+    alone: bool,
+    spare: int,
+    level: float,
+) -> tuple[float, float]:
+    """How far a further measurement may lie from the law of a fit, whose rows, where they are
+    ``alone``, are runs of their own; BadTable where nothing tells."""
+    if known is None and not len(residuals):
+        raise BadTable("this fit was saved without residuals, which a new run's interval needs")
+    if known is None and alone:  # saved by an earlier kleiber
+        total = float((residuals**2).sum())
+        known = VarianceComponents(None, total / max(spare, 1), spare, 0.0, spare)
+    if known is None:
+        raise BadTable(
+            "This fit does not say how far runs, and their evaluations, lie from the law (an "
+            "earlier kleiber saved it, or the law has no finite slope). Fit the table again."
+        )
+    return noise_reach(known, residuals if alone else None, level)
+
+
 def noise_reach(
     components: VarianceComponents,
     residual: Float[np.ndarray, "rows"] | None,

@@ -25,7 +25,21 @@ from kleiber.arguments import check_level as check_level
 
 
 class Interval(NamedTuple):
-    """Ends of an interval; NaN where none can be given (the fit's notes say why)."""
+    """The two ends of an interval.
+
+    Attributes
+    ----------
+    low, high
+        The ends, in the unit of the quantity; NaN where none can be given, and then the notes of
+        the fit say why.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> low, high = kleiber.Interval(0.35, 0.41)
+    >>> low
+    0.35
+    """
 
     low: float
     high: float

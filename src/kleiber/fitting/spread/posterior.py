@@ -38,14 +38,43 @@ FEWEST = 100  # steps, from which an autocorrelation time can be told at all
 
 @dataclass(frozen=True)
 class Posterior:
-    """Samples of every free parameter and of tau (or s), with how well the chain mixed."""
+    """Samples of the posterior of a fit, with how well the chain mixed.
+
+    Attributes
+    ----------
+    samples
+        The samples of every free parameter by name, arrays of one length, and of ``"tau"``, the
+        dispersion of the noise (of ``"s"``, its scale, for Student-t noise).
+    autocorrelation
+        The longest autocorrelation time of the chain, in steps.
+    acceptance
+        The share of proposed moves that were accepted.
+    """
 
     samples: Mapping[str, Float[np.ndarray, "samples"]]
     autocorrelation: float
     acceptance: float
 
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
-        """Equal-tailed interval of a parameter. Raises BadLaw for a name that was not sampled."""
+        """Give the equal-tailed interval of a sampled parameter.
+
+        Parameters
+        ----------
+        name
+            The name of a free parameter, or ``"tau"`` (``"s"``).
+        level
+            The level of the interval, between 0 and 1.
+
+        Returns
+        -------
+        tuple of float
+            The ends, low and high.
+
+        Raises
+        ------
+        BadLaw
+            For a name that was not sampled.
+        """
         level = check_level(level)
         check_text("name", name, "the name of a parameter")
         if name not in self.samples:
@@ -58,11 +87,54 @@ class Posterior:
 
 
 def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) -> Posterior:
-    """Sample the posterior of a fit's free parameters on the table it was fitted to.
+    """Sample the posterior of a fit's free parameters, with the extra ``posterior`` (emcee).
 
-    Rows count as independent. Raises BadLaw for a fit that has no such posterior, BadTable for
-    another table, ValueError for fewer than 100 steps, ImportError without emcee, NotConverged
-    when the chain is shorter than 50 autocorrelation times.
+    The likelihood of a residual r is exp(-rho(r)/tau)/Z(tau), with rho the loss function of the fit
+    and tau its dispersion, which is sampled too. Priors are flat in the coordinates in which
+    parameters are fitted: in the logarithm of a positive parameter, in an exponent itself, and in
+    log(tau). The sampler is affine-invariant (Goodman & Weare 2010). Rows count as independent.
+
+    Parameters
+    ----------
+    fit
+        A usable fit without priors and groups, with no parameter at its bound.
+    table
+        The table that it was fitted to.
+    steps
+        The number of steps of the chain, at least 100; too short a chain is refused.
+    seed
+        The seed of the walkers and their moves.
+
+    Returns
+    -------
+    Posterior
+        ``samples`` of every free parameter, ``interval(name, level)``, and how well the chain
+        mixed: ``autocorrelation`` (in steps) and ``acceptance``.
+
+    Raises
+    ------
+    BadLaw
+        For a fit that has no such posterior.
+    BadTable
+        For another table.
+    ValueError
+        For fewer than 100 steps.
+    ImportError
+        Without emcee.
+    NotConverged
+        When the chain is shorter than 50 autocorrelation times.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> sizes = [1e6, 3e6, 1e7, 3e7, 1e8, 3e8]
+    >>> noise = [1.001, 0.999, 1.0, 1.001, 0.999, 1.0]
+    >>> runs = {"n_params": sizes, "loss": [u * 90 / n**0.2 for u, n in zip(noise, sizes)]}
+    >>> ask = kleiber.Options(fixed={"alpha": 0.2}, noise=kleiber.Noise("log"), draws=0)
+    >>> found = kleiber.fit("A/n_params**alpha", runs, ask)
+    >>> low, high = kleiber.sample_posterior(found, runs, steps=1600).interval("A")
+    >>> low < 90 < high
+    True
     """
     try:
         emcee: Any = importlib.import_module("emcee")

@@ -4,6 +4,6 @@ THEORIES = {"feature_learning": ("theory", "FeatureLearning")}
 REDUCTIONS = {
     "envelope": ("envelope", "envelope"),
     "envelope-exponents": ("envelope", "envelope_exponents"),
-    "spectrum": ("spectrum", "spectrum"),
+    "spectrum": ("spectrum_table", "spectrum"),
 }
 PUBLIC = {"estimate_spectrum": ("spectrum", "estimate_spectrum")}

@@ -58,13 +58,41 @@ def envelope(
     draws: int = 400,
     seed: int = 0,
 ) -> pl.DataFrame:
-    """The crossings of the lower envelope of y along x over sizes, one row each, in order of x.
+    """Find where the lower envelope of training curves passes from one size to the next.
 
-    Rows with the same size and x are seeds and are averaged; between the x of a size log y is
-    interpolated linearly in log x. Columns: x with its ends, the best ``size`` there (geometric
-    mean of the two that cross), the two themselves, y. Intervals (95%) are those of a bootstrap
-    over the seeds of each size, missing for sizes with one seed. Raises BadTable, also for x and y
-    that are not positive, for rows that are no seeds of one another, and where no two sizes cross.
+    Where two winners follow each other they cross at a compute C, and the geometric mean of their
+    sizes stands for the best size there (approach 1 of Hoffmann et al. 2022, arXiv:2203.15556).
+
+    Parameters
+    ----------
+    table
+        Any data frame with a row for each size and x; rows with the same size and x are seeds and
+        are averaged. Between the x of a size log y is interpolated linearly in log x.
+    x, y, size
+        The columns of the compute, the loss and the size.
+    draws, seed
+        The number of resamples of the seeds of each size, and the seed of these draws.
+
+    Returns
+    -------
+    polars.DataFrame
+        A row for each crossing, in order of x: x with its ends ``_low`` and ``_high`` (95%, missing
+        for sizes with one seed), the best size, the two sizes ``_below`` and ``_above``, and y.
+
+    Raises
+    ------
+    BadTable
+        For x and y that are not positive, for rows that are no seeds of one another, and where no
+        two sizes cross.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> points = [(n, 1e3 * 2**k) for n in (2, 4, 8, 16, 32) for k in range(20)]
+    >>> curves = {"width": [n for n, _ in points], "flops": [c for _, c in points]}
+    >>> curves["loss"] = [1 / n + n / c**0.5 for n, c in points]
+    >>> kleiber.reduce.find("envelope")(curves)["width"].round(1).to_list()
+    [5.7, 11.3, 22.6]
     """
     curves = _read(table, x, y, size)
     found = _cross(curves, [values.mean(axis=0) for values in curves.losses], (x, y, size))
@@ -93,11 +121,33 @@ def envelope_exponents(
     draws: int = 400,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """The exponents a and x of N* ~ C^a and L* ~ C^-x over the crossings of the envelope.
+    """Give the exponents a and x of N* ~ C^a and L* ~ C^-x over the crossings of the envelope.
 
-    Named by the columns, by default "width" and "loss": least-squares slopes on the logarithms,
-    with intervals (95%) from a bootstrap over the seeds of each size. Errors as for ``envelope``;
-    BadTable for fewer than three crossings.
+    Parameters
+    ----------
+    table, x, y, size, draws, seed
+        As for ``envelope``.
+
+    Returns
+    -------
+    dict of Estimate
+        By the names of the columns ``size`` and ``y``: least-squares slopes on the logarithms, with
+        intervals (95%) from a bootstrap over the seeds of each size, NaN for sizes with one seed.
+
+    Raises
+    ------
+    BadTable
+        As for ``envelope``, and for fewer than three crossings.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> points = [(n, 1e3 * 2**k) for n in (2, 4, 8, 16, 32) for k in range(20)]
+    >>> curves = {"width": [n for n, _ in points], "flops": [c for _, c in points]}
+    >>> curves["loss"] = [1 / n + n / c**0.5 for n, c in points]
+    >>> found = kleiber.reduce.find("envelope-exponents")(curves)
+    >>> round(found["width"].value, 2), round(found["loss"].value, 2)
+    (0.25, 0.25)
     """
     curves = _read(table, x, y, size)
     found = _cross(curves, [values.mean(axis=0) for values in curves.losses], (x, y, size))

@@ -17,8 +17,6 @@ from numpy.typing import ArrayLike
 
 from kleiber.arguments import (
     check_array,
-    check_column,
-    check_columns,
     check_level,
     check_memory,
     check_number,
@@ -35,7 +33,6 @@ from kleiber.systems.feature_learning.spectrum_fit import (
 )
 from kleiber.systems.feature_learning.spectrum_forecast import forecast_exponents
 from kleiber.systems.feature_learning.spectrum_modes import (
-    Kind,
     Modes,
     Samples,
     modes_of,
@@ -43,7 +40,6 @@ from kleiber.systems.feature_learning.spectrum_modes import (
 )
 from kleiber.systems.feature_learning.spectrum_noise import Source, draw_sources, fit_source
 from kleiber.systems.feature_learning.spectrum_notes import write_notes
-from kleiber.table import as_frame, numbers, require
 
 Rule = Literal["resolved", "tails"]
 HALVES = 24  # halves of the samples, drawn at random
@@ -94,25 +90,26 @@ def estimate_spectrum(
     level: float = 0.95,
     seed: int = 0,
 ) -> Spectrum:
-    """Capacity, source and label noise of a kernel and a target, and the forecast they make.
+    """Estimate capacity, source and label noise of a kernel, and forecast how nets learn.
 
-    The standard error of the capacity joins the spread over halves of the samples and half the
-    difference between the two halves of the window; source and noise are those of
-    `reduce.spectrum_noise`. With the noise known to be 0, or by the rule "tails", the source is a
-    slope too, and its error that of the capacity and the spread over targets of the same power law
-    with Gaussian coefficients.
+    The kernel's eigenvalues fall as k^-capacity, the target's power beyond mode k as k^(-capacity
+    source); the forecast is that of Bordelon et al. 2024 (arXiv:2409.17858). The standard error of
+    the capacity joins the spread over halves of the samples and half the difference between the two
+    halves of the window; source and noise are those of ``spectrum_noise.py``. With the noise known
+    to be 0, or by the rule ``"tails"``, the source is a slope too, and its error that of the
+    capacity and the spread over targets of the same power law with Gaussian coefficients.
 
     Parameters
     ----------
     given, targets
         A Gram matrix with targets of its samples (one column or several), features with a row for
-        each sample, or eigenvalues with the target's power along each (see `kind`).
+        each sample, or eigenvalues with the target's power along each (see ``kind``).
     kind
-        "gram", "features" or "eigenvalues"; by default what the shape says.
+        ``"gram"``, ``"features"`` or ``"eigenvalues"``; by default what the shape says.
     rule
-        "resolved" (the default with samples, see `reduce.spectrum_fit`) or "tails".
+        ``"resolved"`` (the default with samples, see ``spectrum_fit.py``) or ``"tails"``.
     window
-        Modes from which to which exponents are taken; those of `default_window`.
+        Modes from which to which exponents are taken; those of ``default_window``.
     modes
         How many are computed: all up to 4000 samples, the 500 largest beyond.
     width
@@ -135,6 +132,14 @@ def estimate_spectrum(
     ------
     BadTable
         For arrays that are none of these, and windows with too few modes.
+
+    Examples
+    --------
+    >>> import kleiber, numpy
+    >>> k = numpy.arange(1, 401)
+    >>> found = kleiber.reduce.estimate_spectrum(k**-1.5, k**-1.75)
+    >>> round(found.estimates["capacity"].value, 2), found.regime
+    (1.5, 'hard')
     """
     read = read_samples(given, targets, kind)
     _check_known(width, dimension, noise)
@@ -234,61 +239,6 @@ def _with_noise(source: Source, modes: Modes) -> dict[str, Estimate]:
     parts = (noise.value, noise.stderr, noise.low, noise.high)
     share = Estimate(*(part / whole for part in parts))
     return {"source": source.source, "noise": noise, "noise_share": share}
-
-
-def spectrum(
-    table: object,
-    *,
-    eigenvalue: str = "eigenvalue",
-    power: str = "power",
-    target: str | Sequence[str] | None = None,
-    rule: Rule | None = None,
-    window: Sequence[float] | None = None,
-    modes: int | None = None,
-    width: float = np.inf,
-    dimension: float | None = None,
-    noise: float | None = None,
-    draws: int = HALVES,
-    level: float = 0.95,
-    seed: int = 0,
-) -> pl.DataFrame:
-    """`estimate_spectrum` of a table, one row for each estimate: name, value, stderr, low, high,
-    and in every row the regime.
-
-    The table has a row for each mode with its eigenvalue and the target's power along it (the
-    square of the coefficient), or, with `target`, a row for each sample: the target's column or
-    columns, and features in all others. Raises BadTable.
-    """
-    frame = as_frame(table)
-    check_column("eigenvalue", eigenvalue)
-    check_column("power", power)
-    if target is None:
-        require(frame, [eigenvalue, power])
-        given, wanted = numbers(frame, eigenvalue, positive=True), numbers(frame, power)
-        kind: Kind = "eigenvalues"
-    else:
-        names = check_columns("target", target)
-        require(frame, names)
-        if not names:
-            raise BadTable(f"The target is a column or several, got {shown(target)}.")
-        others = [name for name in frame.columns if name not in names]
-        if not others:
-            raise BadTable("Beside the target's columns the table needs columns of features.")
-        given = np.stack([numbers(frame, name) for name in others], axis=1)
-        wanted = np.stack([numbers(frame, name) for name in names], axis=1)
-        kind = "features"
-    found = estimate_spectrum(
-        given, wanted, kind=kind, rule=rule, window=window, modes=modes, width=width,
-        dimension=dimension, noise=noise, draws=draws, level=level, seed=seed,
-    )  # fmt: skip
-    rows = [
-        (name, item.value, item.stderr, item.low, item.high)
-        for name, item in found.estimates.items()
-    ]
-    schema = ["name", "value", "stderr", "low", "high"]
-    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(
-        pl.lit(found.regime).alias("regime")
-    )
 
 
 def lazy_loss(found: Spectrum, time: ArrayLike) -> pl.DataFrame:

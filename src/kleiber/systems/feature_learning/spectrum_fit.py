@@ -23,7 +23,7 @@ the end of an empirical spectrum are no modes of the population; here they only 
 Features of D dimensions end the spectrum of the population at D (`dimension`), where a power law
 goes on. Of df + 1/2 it then lacks the share I(1 - 1/alpha, 1/alpha), of the power left that of
 I(beta, 3 - beta), I the regularised incomplete beta function at lam_D/(lam_D + kappa); both are put
-back with the exponents found, until these stay. Label noise: `reduce.spectrum_noise`.
+back with the exponents found, until these stay. Label noise: ``spectrum_noise.py``.
 """
 
 from __future__ import annotations

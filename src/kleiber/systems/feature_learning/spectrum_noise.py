@@ -4,7 +4,7 @@ Label noise of variance s^2, and power of the target that no mode of the kernel 
 
     (1/P) s^2 tr (K/P + z)^-1 = s^2/kappa
 
-to the sum G of `reduce.spectrum_fit`, and so s^2 itself, at every kappa, to the power left:
+to the sum G of ``spectrum_fit.py``, and so s^2 itself, at every kappa, to the power left:
 
     left(kappa) = A kappa^beta (1 - I(beta, 3 - beta)) + s^2,
 

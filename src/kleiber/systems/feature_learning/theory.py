@@ -25,8 +25,8 @@ For infinite sizes and with n = |w|^2/N the hidden layers can be eliminated, exa
     n (1 + gamma n)^(L - 1) = sum_k c_k f_k^2/lam_k,  a = (1 + gamma n)^(L - 1),
     b = (L - 1) gamma/(1 + gamma n) sum_k c_k f_k (1 - f_k).
 
-Width and data change the spectrum on which this runs (`feature_learning_finite`,
-`feature_learning_data`), fresh batches add a variance to each mode (`feature_learning_noise`).
+Width and data change the spectrum on which this runs (``finite.py``,
+``data.py``), fresh batches add a variance to each mode (``noise.py``).
 Tasks are hard for beta < 1, where |w*|^2 is infinite: feature learning then takes the exponent of
 time from beta to L beta/(1 + (L - 1) beta). It leaves it for easy tasks, and every floor.
 """
@@ -67,9 +67,48 @@ PREDICTED = (
 
 @dataclass(frozen=True)
 class FeatureLearning:
-    """The model's own parameters; sizes are infinite where nothing is said.
+    """A linear model that learns features (Bordelon et al. 2024, arXiv:2409.17858).
 
-    Raises ValueError for a parameter out of range.
+    Features with the covariance eigenvalues k^-capacity pass a frozen random matrix, a trained
+    hidden layer and a trained readout. Trained by gradient flow or descent on squared error, its
+    loss is sum_k c_k (1 - f_k)^2 with f_k the share of mode k that is learned and c_k =
+    k^-(capacity source + 1).
+
+    Attributes
+    ----------
+    capacity
+        The exponent of the features' spectrum, above 1.
+    source
+        How hard the target is: hard up to 1, where feature learning speeds up the loss; easy
+        beyond.
+    richness
+        The learning rate of the hidden layer over that of the readout; 0 is the lazy limit (random
+        features).
+    width
+        The number of neurons, a whole number or infinite.
+    n_data
+        The number of examples of a fixed training set, all in every step; infinite by default.
+    batch_size
+        The number of fresh examples of a step; infinite by default. Give this or ``n_data``.
+    step_size
+        The learning rate; 0 is gradient flow. Time is step_size times steps.
+    noise
+        The standard deviation of the labels' noise, which the loss does not contain.
+    depth
+        The number of weight layers, from 2.
+    modes
+        The number of features, a whole number or infinite.
+
+    Raises
+    ------
+    ValueError
+        For a parameter out of range, or both ``n_data`` and ``batch_size``.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> kleiber.theory.FeatureLearning(source=0.5, richness=1.0).phase
+    'hard, rich'
     """
 
     capacity: float = 1.5
@@ -99,20 +138,44 @@ class FeatureLearning:
             )
 
     def solve(self, grid: Any, *, solver: str = "reduced") -> pl.DataFrame:
-        """The grid (time, or step; width, n_data, batch_size and richness in it take the place of
-        the parameters) with what the theory predicts.
+        """Predict the loss along training for every row of a grid.
 
-        loss is on fresh data and without label noise, train_loss on the n_data with it;
-        local_exponent is -dlog loss/dlog time; kernel_growth a, and spike, the eigenvalue
-        (gamma/a) |theta|^2 (for depth 2) of the kernel along what is learned. loss is the sum of
-        time_part, the loss of infinite sizes, and of what width, data and batch add; floor is
-        the loss after endless training without noise of batches, model_floor for this width
-        alone, data_floor for these data alone.
+        Parameters
+        ----------
+        grid
+            A mapping (crossed) or a data frame with a column time, or step; columns width, n_data,
+            batch_size and richness take the place of the parameters.
+        solver
+            ``"reduced"``, good to about 1e-6 for infinite sizes and to O(1/N, 1/D) else;
+            ``"limits"``, closed forms for late times; ``"dmft"``, the mean-field theory in discrete
+            time at whole steps.
 
-        Solver "reduced" is good to about 1e-6 for infinite sizes, and to O(1/N, 1/D) else;
-        "limits" gives closed forms for late times, "dmft" the mean-field theory in discrete time
-        at whole steps. Raises BadTable, NotConverged and, where a solver does not apply,
-        ValueError.
+        Returns
+        -------
+        polars.DataFrame
+            The grid with loss, on fresh data without label noise; train_loss, on the n_data with
+            it; local_exponent, -dlog loss/dlog time; kernel_growth, the factor by which the kernel
+            has grown; spike, its eigenvalue along what is learned. loss is the sum of time_part,
+            the loss of infinite sizes, and of what width, data and batch add; floor is the loss
+            after endless training without noise of batches, model_floor for this width alone,
+            data_floor for these data alone.
+
+        Raises
+        ------
+        BadTable
+            For a grid without time or step, or with values out of range.
+        ValueError
+            Where a solver does not apply.
+        NotConverged
+            Where a solver stops before its tolerance.
+
+        Examples
+        --------
+        >>> import kleiber
+        >>> model = kleiber.theory.FeatureLearning(capacity=1.5, source=0.5)
+        >>> solved = model.solve({"time": 1000.0, "richness": [0.0, 1.0]})
+        >>> solved["local_exponent"].round(2).to_list()
+        [0.5, 0.66]
         """
         check_choice("solver", solver, SOLVERS)
         frame = rows_of(grid, GRID, PREDICTED)
@@ -133,9 +196,35 @@ class FeatureLearning:
         return curves.learned(self, times, k)
 
     def simulate(self, grid: Any, *, seeds: int = 8, seed: int = 0) -> pl.DataFrame:
-        """Gradient descent on systems drawn at random, over the same grid as `solve` takes.
+        """Run gradient descent on systems drawn at random.
 
-        Raises BadTable and ValueError.
+        Parameters
+        ----------
+        grid
+            As for ``solve``.
+        seeds
+            The number of systems.
+        seed
+            The seed of everything that is drawn.
+
+        Returns
+        -------
+        polars.DataFrame
+            The rows of the grid for each seed, with seed, loss, train_loss and kernel_growth as
+            measured.
+
+        Raises
+        ------
+        BadTable, ValueError
+            For a grid that cannot be drawn, and for seeds that are no whole numbers.
+
+        Examples
+        --------
+        >>> import kleiber
+        >>> model = kleiber.theory.FeatureLearning(width=20, modes=50, step_size=0.1)
+        >>> drawn = model.simulate({"step": [10, 50]}, seeds=2)
+        >>> drawn.select("seed", "step").rows()
+        [(0, 10), (0, 50), (1, 10), (1, 50)]
         """
         from kleiber.systems.feature_learning.draws import simulate
 
@@ -147,17 +236,28 @@ class FeatureLearning:
         return found.rename({"growth": "kernel_growth"} if "growth" in found.columns else {})
 
     def exponents(self) -> dict[str, float]:
-        """Exponents of each term of the loss, and of the compute-optimal split of C = N t.
+        """Give the exponents of each term of the loss, and of the compute-optimal split of C = N t.
 
-        time: of infinite sizes, beta, or L beta/(1 + (L - 1) beta) for hard tasks and richness;
-        kernel_growth: of a in time; width: of the model's floor, alpha min(1, beta); width_bias: of
-        its part that averaging over A(0) leaves, alpha min(2, beta); data: of the floor of data,
-        alpha min(2, beta); width_transient: in time, of the 1/N term before its floor; batch: in
-        time, of the noise of fresh batches, min(beta, 2 - 1/alpha), 0 for hard tasks with richness,
-        where the noise grows with the kernel until the loss stays. compute, compute_width and
-        compute_time: loss ~ C^-compute at N ~ C^compute_width, t ~ C^compute_time; with a finite
-        batch_size for super-easy tasks those that its noise allows, for hard tasks those of steps
-        small enough for it not to matter.
+        Returns
+        -------
+        dict
+            time: of infinite sizes, the source, or L source/(1 + (L - 1) source) at depth L for
+            hard tasks with richness; kernel_growth: of the kernel in time; width: of the model's
+            floor, capacity min(1, source); width_bias: of its part that averaging over nets leaves,
+            capacity min(2, source); data: of the floor of data, capacity min(2, source);
+            width_transient: in time, of the 1/N term before its floor; batch: in time, of the noise
+            of fresh batches, min(source, 2 - 1/capacity), 0 for hard tasks with richness, where the
+            noise grows with the kernel until the loss stays. compute, compute_width and
+            compute_time: loss ~ C^-compute at N ~ C^compute_width, t ~ C^compute_time; with a
+            finite batch_size for super-easy tasks those that its noise allows, for hard tasks those
+            of steps small enough for it not to matter.
+
+        Examples
+        --------
+        >>> import kleiber
+        >>> rich = kleiber.theory.FeatureLearning(source=0.5, richness=1.0)
+        >>> round(rich.exponents()["time"], 3)
+        0.667
         """
         return limits.exponents(self)
 

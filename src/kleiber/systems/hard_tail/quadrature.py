@@ -1,7 +1,7 @@
 """How often k independent trials all fail, when their chance of success varies from case to case.
 
 A case has a precision t > 0 and a bias b = rho g, g standard normal; a trial succeeds when
-|b + z/sqrt(t)| <= band for a fresh standard normal z. With q(v, w) of `maths.band`,
+|b + z/sqrt(t)| <= band for a fresh standard normal z. With q(v, w) of ``band.py``,
 v = band sqrt(t) and w = |b| sqrt(t), and lam = -log(1 - q) of a case,
 
     failure(k) = E (1 - q)^k = E exp(-k lam) = int F(lam) k exp(-k lam) dlam,  F = P(lam' <= lam),
@@ -23,7 +23,7 @@ or "fixed" (t = 1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -40,6 +40,7 @@ END = 30.0  # exp(-END) of the largest term is where a tail is cut
 BEND, LOWER = 2.0, 10.0  # how far below log t0 the nodes begin to spread
 STEEPEST = 1e6  # powers of lam beyond this are not resolved: such a F is an edge
 STEP = 0.15  # of log lam, at most
+LARGEST_K = 1e15  # trials
 PEAK = 0.5  # of the width of the narrowest peak, at most, for the steps of both integrals
 
 
@@ -120,6 +121,31 @@ def failure(levels: Levels, k: Float[np.ndarray, "attempts"]) -> Failure:
         if np.isfinite(levels.edge):
             exponent[row] -= beyond * np.exp(beyond - total[row])
     return Failure(total, intrinsic, biased, exponent)
+
+
+def find_crossover(levels: Levels) -> Float[np.ndarray, "rhos"]:
+    """The first k with half of the failures due to bias, by bisection of log k in its cell."""
+    cells: Array = np.linspace(0.0, float(np.log(LARGEST_K)), 140)
+
+    table = _excess(levels, cells) > 0
+    first = table.argmax(axis=1)
+    out = np.where(first == 0, 1.0, np.inf)
+    out[~table.any(axis=1)] = np.inf
+    for row in np.flatnonzero(first > 0):
+        low, high = float(cells[first[row] - 1]), float(cells[first[row]])
+        one = replace(levels, biased=levels.biased[[row]])
+        for _ in range(10):
+            inner: Array = np.linspace(low, high, 9)
+            cut = int((_excess(one, inner)[0] > 0).argmax())
+            low, high = float(inner[max(cut - 1, 0)]), float(inner[max(cut, 1)])
+        out[row] = np.exp((low + high) / 2)
+    return out
+
+
+def _excess(levels: Levels, log_k: Float[np.ndarray, "points"]) -> Float[np.ndarray, "rhos points"]:
+    """How far the log of the bias part is above that of the intrinsic part."""
+    found = failure(levels, np.exp(log_k))
+    return found.log_biased - found.log_intrinsic
 
 
 def _levels(

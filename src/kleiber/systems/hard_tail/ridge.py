@@ -153,6 +153,24 @@ def deterministic_risk(
     return Risk(bias + variance, bias, variance, kappa)
 
 
+def mean_losses(
+    eigenvalues: Float[np.ndarray, "dims"],
+    source: Float[np.ndarray, "dims"],
+    n_data: Float[np.ndarray, "points"],
+    ridge: float,
+    noise: float,
+) -> Float[np.ndarray, "points"]:
+    """The excess risk at each number of data; for N > dims + 1 that of N - 1 data and the ridge
+    ridge N/(N - 1), which is exact for ridge 0 (inverse Wishart)."""
+    at = np.where(n_data > len(eigenvalues) + 1, n_data - 1, n_data)
+    return np.array(
+        [
+            deterministic_risk(eigenvalues, source, there, ridge * float(n / there), noise).loss[0]
+            for n, there in zip(n_data, at, strict=True)
+        ]
+    )
+
+
 def effective_ridge(
     eigenvalues: Float[np.ndarray, "dims"], n_data: Float[np.ndarray, "points"], ridge: float
 ) -> Float[np.ndarray, "points"]:

@@ -54,9 +54,51 @@ def dynamical_exponents(
     *,
     seed: int = 0,
 ) -> Mapping[str, Estimate]:
-    """gamma_1, gamma_2, gamma_predicted and gamma_measured of the curves in a table.
+    """Give the exponents of two laws of learning curves in the norm of the weights.
 
-    Arguments and errors as for `measure_collapse`, which returns all that they rest on.
+    error = k1 norm^-gamma_1 early in training, and norm_opt = k2 n_data^gamma_2; where the rescaled
+    curves collapse, error_opt ~ n_data^-(gamma_1 gamma_2) (D'Amico, Bocchi & Negri 2025,
+    arXiv:2505.13230).
+
+    Parameters
+    ----------
+    table
+        Any data frame with columns n_data, norm (or log_norm) and error of one model on one data
+        set, and seed and step where there are several runs of one n_data.
+    optima
+        A table with columns n_data and norm_opt_mean_over_seeds that replaces norm_opt in the law
+        of gamma_2, by the rule ``"authors"``.
+    rule
+        ``"authors"``, the protocol of the paper, or ``"robust"``, ours: least errors from
+        parabolas, and intervals from a bootstrap.
+    window
+        The range (low, high) of norm/norm_opt where gamma_1 is fitted; None for the authors' own on
+        their published curves, and a rule of ours for all others.
+    min_data
+        Smaller n_data are left out (by the authors' rule gamma_measured keeps all).
+    seed
+        The seed of the bootstrap.
+
+    Returns
+    -------
+    mapping of Estimate
+        gamma_1, gamma_2, gamma_predicted = gamma_1 gamma_2, and gamma_measured.
+
+    Raises
+    ------
+    BadTable
+        For missing columns, values that are not positive, and fewer than 2 n_data with 3 norms
+        each.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> points = [(d, 0.02 * 1.2**j) for d in (100, 200, 400, 800) for j in range(36)]
+    >>> curves = {"n_data": [d for d, _ in points], "norm": [x * d**0.6 for d, x in points]}
+    >>> curves["error"] = [d**-0.24 * (x**-0.4 + 0.5 * x**0.3) for d, x in points]
+    >>> found = kleiber.reduce.dynamical_exponents(curves, rule="robust")
+    >>> round(found["gamma_2"].value, 2), round(found["gamma_measured"].value, 2)
+    (0.6, 0.24)
     """
     found = measure_collapse(table, optima, rule, window, min_data, seed=seed)
     return found.estimates

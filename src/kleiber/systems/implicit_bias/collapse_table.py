@@ -33,15 +33,45 @@ def collapse(
     curves: bool = False,
     seed: int = 0,
 ) -> pl.DataFrame:
-    """The two laws of the learning curves of each model and data set in a table.
+    """Measure the two laws of learning curves of each model and data set in a table.
 
-    Columns and arguments as for `measure_collapse`, but the rule is "robust" unless given (the
-    authors' intervals do not hold the truth of planted curves), which the row "rule" says;
-    ``optima`` is the file of such a table, for the rule "authors". The result has columns model and
-    dataset (where the table has them), n_data (of quantities that have one), quantity, value,
-    stderr, low, high, and note: the rule, the sentence of a row "flag", the other window or n_data
-    of a row "gamma_1_varied". With ``curves`` it holds the rescaled curves
-    instead: n_data, norm, error, x = norm/norm_opt and y = error/error_opt. Raises BadTable.
+    Parameters
+    ----------
+    table
+        As for ``kleiber.reduce.dynamical_exponents``, with columns model and dataset where there
+        are several.
+    rule
+        ``"robust"``, ours, or ``"authors"``, the paper's protocol, whose intervals do not hold the
+        truth of planted curves.
+    window, min_data, seed
+        As for ``dynamical_exponents``.
+    optima
+        The file of a table of optima, for the rule ``"authors"``.
+    curves
+        Whether the result is the rescaled curves instead.
+
+    Returns
+    -------
+    polars.DataFrame
+        The columns model and dataset (where the table has them), n_data (of quantities that have
+        one), quantity, value, stderr, low, high, and note: the rule, the sentence of a row "flag",
+        the other window or n_data of a row "gamma_1_varied". With ``curves``: n_data, norm, error,
+        x = norm/norm_opt and y = error/error_opt.
+
+    Raises
+    ------
+    BadTable
+        As for ``dynamical_exponents``, and for ``optima`` with the rule ``"robust"``.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> points = [(d, 0.02 * 1.2**j) for d in (100, 200, 400, 800) for j in range(36)]
+    >>> runs = {"n_data": [d for d, _ in points], "norm": [x * d**0.6 for d, x in points]}
+    >>> runs["error"] = [d**-0.24 * (x**-0.4 + 0.5 * x**0.3) for d, x in points]
+    >>> made = kleiber.reduce.find("collapse")(runs, curves=True)
+    >>> made.columns
+    ['n_data', 'norm', 'error', 'x', 'y']
     """
     if optima is not None and rule == "robust":
         raise BadTable(

@@ -49,14 +49,45 @@ SLACK = 1.05  # by which a ratio of n_data may be exceeded and still count as th
 
 @dataclass(frozen=True)
 class NormForecast:
-    """The least error to come and log10 of the norm at which it will be reached.
+    """The least error that a run will reach, and the norm of the weights at which it will.
 
-    ``status`` is "forecast"; "too_early" (below the elbow of the early law, where curves of all
-    n_data are alike, the run's own errors tell nothing) and "power_law_only" (they cannot be
-    compared with the master curve), where the power law stands alone; or "passed" (the least error
-    has been seen). ``reason`` is its sentence, ``weight`` that of the collapse, ``forecasts`` has
-    both by name, ``reached`` is the share of log norm covered from the run's start to the expected
-    optimum, ``trials`` how many complete runs the weight and the interval were learnt from.
+    Attributes
+    ----------
+    n_data
+        The number of training examples of the run.
+    error
+        The least error to come, an ``Estimate`` in the unit of the table's errors.
+    log10_norm
+        The decimal logarithm of the norm at the least error, an ``Estimate``.
+    status, reason
+        ``"forecast"``; ``"too_early"`` (curves of all n_data are still alike, so that the run's own
+        errors tell nothing) or ``"power_law_only"`` (they cannot be compared with the complete
+        runs), where the power law stands alone; or ``"passed"`` (the least error has been seen).
+        The reason is the sentence to it.
+    weight
+        The weight of the collapse in the forecast, from 0 to 1; the rest is that of the power law.
+    forecasts
+        The ``Estimate`` of both, by the names ``"power_law"`` and ``"collapse"``.
+    reached
+        The share of log norm covered, from the run's start to the expected optimum.
+    trials
+        The number of complete runs from which the weight and the interval were learned.
+    level
+        The level of the intervals.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> def curve(n_data, points):  # error/error_opt is one function of norm/norm_opt
+    ...     x = [0.02 * 1.2**j for j in range(points)]
+    ...     y = [n_data**-0.24 * (u**-0.4 + 0.5 * u**0.3) for u in x]
+    ...     return [(n_data, u * n_data**0.6, e) for u, e in zip(x, y)]
+    >>> def table(rows):
+    ...     return dict(zip(("n_data", "norm", "error"), zip(*rows)))
+    >>> complete = table([row for n in (100, 200, 400, 800) for row in curve(n, 30)])
+    >>> found = kleiber.forecast_from_norm(complete, table(curve(1600, 28)))
+    >>> found.status, found.trials
+    ('forecast', 2)
     """
 
     n_data: float
@@ -100,9 +131,46 @@ class _Trials:
 def forecast_from_norm(curves: object, partial: object, *, level: float = 0.95) -> NormForecast:
     """Forecast the least error of a partly trained run, and the norm at which it is reached.
 
-    ``curves`` has complete runs in columns n_data, norm (or log_norm), error (and seed), on at
-    least 3 different n_data; ``partial`` the same columns of the run, of one n_data, at least 3
-    norms. Intervals of the given level are Student's, in log error and log norm. Raises BadTable.
+    Two forecasts are weighed against each other. The power law extrapolates the least error of
+    complete runs in n_data. The collapse divides the run's own errors by the master curve of the
+    complete runs, error/error_opt = Phi(norm/norm_opt), norm_opt = k2 n_data^gamma_2 (D'Amico,
+    Bocchi & Negri 2025, arXiv:2505.13230). Both are tried on the complete runs, and the errors that
+    they make there are their weights and the forecast's interval.
+
+    Parameters
+    ----------
+    curves
+        Any data frame of complete runs with columns n_data, norm (or log_norm) and error, and seed
+        where there are several, on at least 3 different n_data.
+    partial
+        The same columns of the run, of one n_data, with at least 3 norms.
+    level
+        The level of the intervals, Student's in log error and log norm.
+
+    Returns
+    -------
+    NormForecast
+        ``error`` and ``log10_norm`` with intervals, and how the forecast was made.
+
+    Raises
+    ------
+    BadTable
+        For missing columns, too few runs or norms, and a run of several n_data.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> def curve(n_data, points):  # error/error_opt is one function of norm/norm_opt
+    ...     x = [0.02 * 1.2**j for j in range(points)]
+    ...     y = [n_data**-0.24 * (u**-0.4 + 0.5 * u**0.3) for u in x]
+    ...     return [(n_data, u * n_data**0.6, e) for u, e in zip(x, y)]
+    >>> def table(rows):
+    ...     return dict(zip(("n_data", "norm", "error"), zip(*rows)))
+    >>> complete = table([row for n in (100, 200, 400, 800) for row in curve(n, 30)])
+    >>> found = kleiber.forecast_from_norm(complete, table(curve(1600, 18)))
+    >>> least = min(error for _, _, error in curve(1600, 30))
+    >>> abs(found.error.value / least - 1) < 0.01
+    True
     """
     level = check_level(level)
     known = read_curves(curves, share=0.5).items

@@ -26,8 +26,8 @@ susceptibility, g(t) the root of g = x (1 - tanh lambda(t + g)), and Dt the Gaus
     (S1)  delta^2 = 2 alpha Int Dt Phi(R t/delta) g(t)^2
     (S2)  R = alpha sqrt(2/pi) Int Du g(delta u)
 
-which `theory.perceptron_saddle` solves. An example has the margin D = t + g, t of density
-2 Phi(R t/delta) N(t); k = alpha <(1 - tanh lambda D) D>. Limits are in `theory.perceptron_limits`.
+which ``perceptron_saddle.py`` solves. An example has the margin D = t + g, t of density
+2 Phi(R t/delta) N(t); k = alpha <(1 - tanh lambda D) D>. Limits are in ``perceptron_limits.py``.
 
 With eps_hat = eps/eps_Hebb the laws of the paper are exact: eps_hat ~ k1 lambda^-gamma_1 for
 1 << lambda << alpha, lambda_opt ~ alpha^gamma_2, and eps_hat_opt ~ alpha^-(gamma_1 gamma_2).
@@ -109,7 +109,29 @@ class Optimum:
 
 @dataclass(frozen=True)
 class Perceptron:
-    """A perceptron with `load` training examples per dimension. Raises ValueError."""
+    """The teacher-student perceptron with logistic loss (D'Amico et al. 2025, arXiv:2505.13230).
+
+    A student learns a teacher from load * N inputs of N random signs, N -> infinity, and the loss
+    is minimised at a fixed norm |w|/sqrt(N). For large loads the error relative to Hebb's rule
+    falls as k1 norm^-gamma_1, and is least at a norm that grows as load^gamma_2.
+
+    Attributes
+    ----------
+    load
+        The number of training examples per dimension, a positive number.
+
+    Raises
+    ------
+    ValueError
+        For a load that is not positive.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> best = kleiber.theory.Perceptron(load=5.0).optimum()
+    >>> round(best.norm, 2), round(best.error, 3)
+    (4.54, 0.084)
+    """
 
     load: float = 5.0
 
@@ -117,11 +139,38 @@ class Perceptron:
         check_number("load", self.load, "a finite positive number", above=0)
 
     def solve(self, grid: Any) -> pl.DataFrame:
-        """The grid (a column norm, in the paper's convention) with the columns named above.
+        """Predict errors and losses at every norm of a grid, by the replica-symmetric saddle point.
 
-        train_loss and multiplier fall as exp(-2 kappa norm) and are 0 below the smallest float.
-        Tested for loads from 0.1 to 1e6 and norms from 1e-4 to 1e4. Raises BadTable, and
-        NotConverged where there is no solution to 1e-11.
+        Tested for loads from 0.1 to 1e6 and norms from 1e-4 to 1e4.
+
+        Parameters
+        ----------
+        grid
+            A mapping or a data frame with a column norm, |w|/sqrt(N) in the paper's convention:
+            PyTorch's logistic loss has the same solution at twice the norm (``logistic_norm``).
+
+        Returns
+        -------
+        polars.DataFrame
+            The grid with error, the share of fresh examples misjudged; relative_error, it over that
+            of Hebb's rule; local_exponent, -dlog error/dlog norm; overlap with the teacher;
+            train_error, the share of training examples misjudged; train_loss and loss, means of
+            log(1 + e^(-2z)) over training and fresh examples; and multiplier k, where ridge k/norm
+            makes the same weights. train_loss and multiplier are 0 below the smallest float.
+
+        Raises
+        ------
+        BadTable
+            For a norm that is missing or not positive.
+        NotConverged
+            Where there is no solution to 1e-11.
+
+        Examples
+        --------
+        >>> import kleiber
+        >>> solved = kleiber.theory.Perceptron(load=5.0).solve({"norm": [0.5, 5.0]})
+        >>> solved["error"].round(3).to_list()
+        [0.124, 0.084]
         """
         frame, norm, index = _rows(grid, PREDICTED)
         found = _predict(solve_saddle(self.load, norm))
@@ -145,23 +194,62 @@ class Perceptron:
         return references(float(self.load))
 
     def exponents(self) -> dict[str, float]:
-        """Exponents for load -> infinity, of the error relative to Hebb's unless called absolute.
+        """Give the exponents for a load that goes to infinity.
 
-        gamma_1: relative error ~ norm^-gamma_1 for 1 << norm << load; gamma_2: norm_opt ~
-        load^gamma_2; relative_error_opt and error_opt: powers of 1/load of the error at that norm.
         At a finite load the steepest slope is below gamma_1, about 1/2 - 0.75 load^(-2/3).
+
+        Returns
+        -------
+        dict
+            gamma_1: relative error ~ norm^-gamma_1 for 1 << norm << load; gamma_2: norm_opt ~
+            load^gamma_2; relative_error_opt and error_opt: powers of 1/load of the error at that
+            norm, relative to Hebb's rule and absolute.
+
+        Examples
+        --------
+        >>> import kleiber
+        >>> kleiber.theory.Perceptron().exponents()["gamma_1"]
+        0.5
         """
         return {"gamma_1": 0.5, "gamma_2": 1.0, "relative_error_opt": 0.5, "error_opt": 1.0}
 
     def simulate(
         self, grid: Any, *, seeds: int = 8, seed: int = 0, size: int = 400
     ) -> pl.DataFrame:
-        """Train perceptrons of `size` dimensions on drawn data and measure what `solve` predicts.
+        """Train perceptrons on drawn data and measure what ``solve`` predicts.
 
-        Each minimises the loss with the ridge k/norm of the theory; measured_norm is what came of
-        it, within a few per cent of norm at size 400. All norms of a seed share its round(load *
-        size) examples. loss is that of Gaussian margins with the measured overlap and norm. Raises
-        BadTable, ValueError and NotConverged.
+        Each minimises the loss with the ridge k/norm of the theory. All norms of a seed share its
+        round(load * size) examples.
+
+        Parameters
+        ----------
+        grid
+            As for ``solve``.
+        seeds
+            The number of data sets.
+        seed
+            The seed of everything that is drawn.
+        size
+            The number of dimensions.
+
+        Returns
+        -------
+        polars.DataFrame
+            The rows of the grid for each seed, with the columns of ``solve`` but local_exponent, as
+            measured; measured_norm, which is within a few per cent of norm at size 400; and seed.
+            loss is that of Gaussian margins with the measured overlap and norm.
+
+        Raises
+        ------
+        BadTable, ValueError, NotConverged
+            For a grid or a size that cannot be drawn, and for training that did not settle.
+
+        Examples
+        --------
+        >>> import kleiber
+        >>> drawn = kleiber.theory.Perceptron(5.0).simulate({"norm": [1.0]}, seeds=2, size=100)
+        >>> drawn["measured_norm"].round(1).to_list()
+        [1.0, 1.0]
         """
         frame, norm, index = _rows(grid, (*MEASURED, "measured_norm", "seed"))
         rungs, place = _ladder(norm)
@@ -183,9 +271,9 @@ class Perceptron:
     ) -> pl.DataFrame:
         """The same columns where gradient flow without a constraint passes each norm, and its time.
 
-        Flow from zero weights, on the data that `simulate` draws; time is that of dw/dtime =
-        -grad sum V, w in units in which its norm is norm * sqrt(size). Raises BadTable, ValueError
-        and NotConverged.
+        Flow from zero weights, on the data that ``simulate`` draws; time is that of dw/dtime =
+        -grad sum V, w in units in which its norm is norm * sqrt(size). Arguments as for
+        ``simulate``. Raises BadTable, ValueError and NotConverged.
         """
         frame, norm, index = _rows(grid, (*MEASURED, "measured_norm", "time", "seed"))
         if norm[-1] > FARTHEST_FLOW:

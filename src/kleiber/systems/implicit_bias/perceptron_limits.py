@@ -1,6 +1,6 @@
 """What the perceptron's theory says in limits: reference rules, early law, master curve, and flow.
 
-Symbols as in `theory.perceptron`; Dt is the standard Gaussian measure.
+Symbols as in ``perceptron.py``; Dt is the standard Gaussian measure.
 
 - Rules with one load and no norm: Hebb's (norm -> 0), maximal stability (norm -> infinity), Gibbs's
   (a random vector without training error) and Bayes's (their average), which no rule beats.

@@ -1,6 +1,6 @@
 """The saddle point of the perceptron's replica theory, for many norms at once.
 
-Symbols as in `theory.perceptron`. For a margin t without the example itself, the margin with it is
+Symbols as in ``perceptron.py``. For a margin t without the example itself, the margin with it is
 D = t + g, where g = x (1 - tanh z) and z = lambda D. The two equations are
 
     (S1)  delta^2 = 2 alpha Int Dt Phi(R t/delta) g^2

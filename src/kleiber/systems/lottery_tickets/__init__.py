@@ -2,7 +2,7 @@
 
 THEORIES = {"tickets": ("theory", "Tickets")}
 REDUCTIONS = {
-    "ensemble": ("ensemble", "ensemble"),
+    "ensemble": ("ensemble_table", "ensemble"),
     "width-curve": ("width_exponent", "width_curve"),
     "width-exponent": ("width_exponent", "width_exponent"),
 }

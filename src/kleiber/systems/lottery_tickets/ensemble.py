@@ -8,20 +8,18 @@ over x and E that over seeds, the squared error of K nets averaged is, exactly,
 B^2 the bias that all seeds share and V what averages away; both are estimated without bias from S
 seeds, V with S - 1 and B^2 as MSE_1 - V, which may come out below 0. Whether K nets or one net K
 times as wide are better is ratio = MSE_K(N)/MSE_1(K N). It is 1 if a net is an ensemble of its
-parts, V falling as 1/N beside a constant B (`theory.tickets` with rho = 0), and above 1 if the
+parts, V falling as 1/N beside a constant B (``theory.py`` with rho = 0), and above 1 if the
 wider net is better. Logits become probabilities and the error is then Brier's, sum_c (p_c - y_c)^2,
 which splits in the same way. Noise of the targets counts as bias.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float, Num
 from numpy.typing import ArrayLike
 from scipy import special
@@ -32,7 +30,6 @@ from kleiber.errors import BadTable, shown
 from kleiber.maths.seeds import stream
 from kleiber.systems.lottery_tickets.ensemble_draws import Moments, draw_moments
 from kleiber.systems.lottery_tickets.ensemble_notes import note_nets
-from kleiber.systems.lottery_tickets.ensemble_table import read_ensembles
 
 MEMBERS = (2, 4, 8, 16)
 LEVEL = 0.95
@@ -126,71 +123,6 @@ def judge_ensemble(
         for sentence in note_nets(width, item, own)
     ]
     return EnsembleVerdict(parts, trades, _exponents(widths, moments), points, LEVEL, tuple(notes))
-
-
-def ensemble(
-    table: object,
-    *,
-    prediction: str | Sequence[str] = "prediction",
-    target: str | Sequence[str] = "target",
-    point: str = "point",
-    logits: bool = False,
-    points: Points = "fixed",
-    members: Sequence[int] = MEMBERS,
-    drop: float | None = None,
-    seed: int = 0,
-) -> pl.DataFrame:
-    """The verdict of `judge_ensemble` on a long table, one row for each estimate.
-
-    The table has a row for each width, seed and `point` (any label of the input), with one column
-    of predictions for each output, or logit of a class, and the target in as many columns (one,
-    the class number, with logits). The result has the columns quantity (mse, bias, variance,
-    bias_share, ensemble, ratio, exponent_mse ...), width, members (K), value, stderr, low, high and
-    reading; a row "note" has its sentence there. Raises BadTable.
-    """
-    predictions, truth = read_ensembles(table, prediction, target, point)
-    verdict = judge_ensemble(
-        predictions,
-        truth,
-        logits=logits,
-        points=points,
-        members=members,
-        drop=drop,
-        seed=seed,
-    )
-    return as_rows(verdict)
-
-
-def as_rows(verdict: EnsembleVerdict) -> pl.DataFrame:
-    """A verdict in long form, as `ensemble` returns it."""
-    rows: list[tuple[str, float | None, int | None, Estimate, str | None]] = []
-    for part in verdict.widths:
-        rows += [
-            ("mse", part.width, 1, part.mse, None),
-            ("bias", part.width, None, part.bias, None),
-            ("variance", part.width, None, part.variance, None),
-            ("bias_share", part.width, None, part.bias_share, part.reading),
-        ]
-        rows += [("ensemble", part.width, k, item, None) for k, item in part.ensembles.items()]
-    rows += [
-        ("ratio", item.width, item.members, item.ratio, item.better) for item in verdict.trades
-    ]
-    rows += [
-        (f"exponent_{name}", None, None, item, None) for name, item in verdict.exponents.items()
-    ]
-    unknown = Estimate(math.nan, math.nan, math.nan, math.nan)
-    rows += [("note", None, None, unknown, sentence) for sentence in verdict.notes]
-    kinds = {"quantity": pl.String, "width": pl.Float64, "members": pl.Int64}
-    kinds |= dict.fromkeys(["value", "stderr", "low", "high"], pl.Float64)
-    kinds["reading"] = pl.String
-    flat = [(*head, *_known(item), word) for *head, item, word in rows]
-    return pl.DataFrame(flat, schema=kinds, orient="row")
-
-
-def _known(item: Estimate) -> list[float | None]:
-    """The numbers of an estimate, None where there is none."""
-    numbers = item.value, item.stderr, item.low, item.high
-    return [None if math.isnan(number) else number for number in numbers]
 
 
 def _width_parts(width: float, dropped: int, own: Moments, members: Sequence[int]) -> WidthParts:

@@ -1,7 +1,8 @@
-"""A long table of trained nets' predictions as arrays by width."""
+"""A table of trained nets' predictions, as arrays by width, and the verdict on them as a table."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,14 @@ import polars as pl
 from jaxtyping import Float
 
 from kleiber.arguments import check_column, check_columns
+from kleiber.claim import Estimate
 from kleiber.errors import BadTable
+from kleiber.systems.lottery_tickets.ensemble import (
+    MEMBERS,
+    EnsembleVerdict,
+    Points,
+    judge_ensemble,
+)
 from kleiber.table import as_frame, numbers, require
 
 
@@ -64,3 +72,104 @@ def read_ensembles(
     if len(truths) == 1 and len(outputs) > 1:
         return Ensembles(predictions, truth[0, :, 0])
     return Ensembles(predictions, truth[0])
+
+
+def ensemble(
+    table: object,
+    *,
+    prediction: str | Sequence[str] = "prediction",
+    target: str | Sequence[str] = "target",
+    point: str = "point",
+    logits: bool = False,
+    points: Points = "fixed",
+    members: Sequence[int] = MEMBERS,
+    drop: float | None = None,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Split the error of trained nets into what seeds share and what averages away.
+
+    MSE of K nets averaged = bias + variance/K. Intervals are of 95%.
+
+    Parameters
+    ----------
+    table
+        Any data frame with a row for each width, seed and point; at least 4 seeds of a width.
+    prediction, target, point
+        The columns of the outputs (or a class's logits), of the target, and of any label of the
+        input.
+    logits
+        Whether predictions are logits, and the target the number of the class.
+    points
+        ``"drawn"`` for a test set, so that the bootstrap is over points too; ``"fixed"`` for a
+        grid.
+    members
+        The numbers K of nets that are averaged.
+    drop
+        Leaves out nets with an error above so many times their width's median.
+    seed
+        The seed of the bootstrap.
+
+    Returns
+    -------
+    polars.DataFrame
+        The columns quantity (mse, bias, variance, bias_share, ensemble, ratio, exponent_mse ...),
+        width, members (K), value, stderr, low, high and reading; a row "note" has its sentence
+        there.
+
+    Raises
+    ------
+    BadTable
+        For missing columns, too few seeds, and nets that lack a point.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> rows = [(s, p, p + e) for s, e in enumerate((0.2, -0.1, 0.1, -0.2)) for p in range(4)]
+    >>> nets = dict(zip(("seed", "point", "prediction"), zip(*rows)))
+    >>> made = kleiber.reduce.find("ensemble")(nets | {"width": 16 * [8], "target": nets["point"]})
+    >>> made["quantity"][0], round(made["value"][0], 3)
+    ('mse', 0.025)
+    """
+    predictions, truth = read_ensembles(table, prediction, target, point)
+    verdict = judge_ensemble(
+        predictions,
+        truth,
+        logits=logits,
+        points=points,
+        members=members,
+        drop=drop,
+        seed=seed,
+    )
+    return as_rows(verdict)
+
+
+def as_rows(verdict: EnsembleVerdict) -> pl.DataFrame:
+    """A verdict in long form, as `ensemble` returns it."""
+    rows: list[tuple[str, float | None, int | None, Estimate, str | None]] = []
+    for part in verdict.widths:
+        rows += [
+            ("mse", part.width, 1, part.mse, None),
+            ("bias", part.width, None, part.bias, None),
+            ("variance", part.width, None, part.variance, None),
+            ("bias_share", part.width, None, part.bias_share, part.reading),
+        ]
+        rows += [("ensemble", part.width, k, item, None) for k, item in part.ensembles.items()]
+    rows += [
+        ("ratio", item.width, item.members, item.ratio, item.better) for item in verdict.trades
+    ]
+    rows += [
+        (f"exponent_{name}", None, None, item, None) for name, item in verdict.exponents.items()
+    ]
+    unknown = Estimate(math.nan, math.nan, math.nan, math.nan)
+    rows += [("note", None, None, unknown, sentence) for sentence in verdict.notes]
+    kinds = {"quantity": pl.String, "width": pl.Float64, "members": pl.Int64}
+    kinds |= dict.fromkeys(["value", "stderr", "low", "high"], pl.Float64)
+    kinds["reading"] = pl.String
+    flat = [(*head, *_known(item), word) for *head, item, word in rows]
+    return pl.DataFrame(flat, schema=kinds, orient="row")
+
+
+def _known(item: Estimate) -> list[float | None]:
+    """The numbers of an estimate, None where there is none."""
+    numbers = item.value, item.stderr, item.low, item.high
+    return [None if math.isnan(number) else number for number in numbers]

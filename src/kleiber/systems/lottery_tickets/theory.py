@@ -51,9 +51,37 @@ LARGEST_DRAW = 10**7  # tickets of one net
 
 @dataclass(frozen=True)
 class Tickets:
-    """The law's parameters; bias and spread are root mean squares in units of the target.
+    """The central-limit law of lottery tickets (Liu & Tegmark 2023, arXiv:2310.02258).
 
-    Raises ValueError for a parameter out of range.
+    A net of width N holds n = tickets * N small subnetworks that each do the task, and puts out
+    their mean: E MSE = bias^2 + spread^2 [(1 - correlation)/n + correlation].
+
+    Attributes
+    ----------
+    bias
+        The root mean square of the error that all tickets share, in the unit of the target.
+    spread
+        The root mean square of one ticket's own error, in the unit of the target.
+    correlation
+        That of the errors of two tickets of one net, above -1 and at most 1.
+    tickets
+        The number of tickets per unit of width.
+    dimension
+        The number of inputs d; approximation theory expects N^(-4/d).
+    radius
+        The inputs lie in [-radius, radius]^dimension.
+
+    Raises
+    ------
+    ValueError
+        For a parameter out of range.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> model = kleiber.theory.Tickets(spread=0.2, bias=0.01)
+    >>> round(model.floor, 6)
+    0.0001
     """
 
     bias: float = 0.0
@@ -68,12 +96,32 @@ class Tickets:
             _check_number(field.name, getattr(self, field.name))
 
     def solve(self, grid: Any) -> pl.DataFrame:
-        """The grid (a column width) with what the law predicts for each width.
+        """Predict the error for every width of a grid.
 
-        mse, its part `averaged` that falls as 1/N, and local_exponent = -dlog mse/dlog N. Beside
-        it approximation = d (2 r)^4 N^(-4/d)/180, the error of linear fits in N cubes to a sum of
-        squares, two_term = approximation + mse, and for d = 1 relu_bound, which no ReLU net of
-        that width beats on x^2. Raises BadTable.
+        Parameters
+        ----------
+        grid
+            A mapping or a data frame with a column width, from 1 and at least 1/tickets.
+
+        Returns
+        -------
+        polars.DataFrame
+            The grid with n_tickets; mse, in squared units of the target; averaged, its part that
+            falls as 1/N; local_exponent = -dlog mse/dlog N; approximation = d (2 r)^4 N^(-4/d)/180,
+            the error of linear fits in N cubes to a sum of squares; two_term = approximation + mse;
+            and for one dimension relu_bound, which no ReLU net of that width beats on x^2.
+
+        Raises
+        ------
+        BadTable
+            For a missing width or one that is too small, or too large for a negative correlation.
+
+        Examples
+        --------
+        >>> import kleiber
+        >>> solved = kleiber.theory.Tickets(spread=0.2).solve({"width": [10, 100]})
+        >>> solved["mse"].round(5).to_list()
+        [0.008, 0.0008]
         """
         bounded = ("relu_bound",) if self.dimension == 1 else ()
         frame, width = self._rows(grid, (*PREDICTED, *bounded))
@@ -93,9 +141,33 @@ class Tickets:
         return frame.with_columns(pl.Series(name, item) for name, item in columns.items())
 
     def simulate(self, grid: Any, *, seeds: int = 8, seed: int = 0) -> pl.DataFrame:
-        """Draw nets of Gaussian tickets and measure the columns n_tickets and mse for each seed.
+        """Draw nets of Gaussian tickets and measure their errors.
 
-        The number of tickets must be whole. Raises BadTable and ValueError.
+        Parameters
+        ----------
+        grid
+            As for ``solve``; tickets * width must be a whole number.
+        seeds
+            The number of nets of each width.
+        seed
+            The seed of everything that is drawn.
+
+        Returns
+        -------
+        polars.DataFrame
+            The rows of the grid for each seed, with columns seed, n_tickets and mse.
+
+        Raises
+        ------
+        BadTable, ValueError
+            For widths that cannot be drawn, and for seeds that are no whole numbers.
+
+        Examples
+        --------
+        >>> import kleiber
+        >>> drawn = kleiber.theory.Tickets(spread=0.2).simulate({"width": [10]}, seeds=200)
+        >>> 0.006 < drawn["mse"].mean() < 0.01
+        True
         """
         frame, width = self._rows(grid, ("n_tickets", "mse", "seed"))
         seeds, seed = check_whole("seeds", seeds, low=1), check_whole("seed", seed)
@@ -149,11 +221,21 @@ class Tickets:
         return np.stack(nets)
 
     def exponents(self) -> dict[str, float]:
-        """Exponents of N as it grows: of the part that averages, its root, approximation, and mse.
+        """Give the exponents of N as it grows, of each part of the error.
 
-        mse is 0 where a floor remains, and missing where correlation < 0 bounds the width; two_term
-        is the smaller of mse and 4/d. one_ticket is that of a ticket's error in |v|, along the flat
-        channel.
+        Returns
+        -------
+        dict
+            averaged, of the part that averages, and rmse, of its root; approximation, 4/dimension;
+            one_ticket, that of a ticket's error along its flat channel. Unless a negative
+            correlation bounds the width, mse (0 where a floor remains) and two_term, the smaller of
+            mse and approximation.
+
+        Examples
+        --------
+        >>> import kleiber
+        >>> kleiber.theory.Tickets(bias=0.01).exponents()["mse"]
+        0.0
         """
         approximation = 4 / self.dimension
         found = {

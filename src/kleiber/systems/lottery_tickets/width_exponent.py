@@ -57,15 +57,45 @@ def width_exponent(
     level: float = 0.95,
     seed: int = 0,
 ) -> pl.DataFrame:
-    """The exponent -d log y / d log N over the widths from low to high, with a bootstrap interval.
+    """Measure the exponent -d log y / d log N over a range of widths, with a bootstrap interval.
 
-    The table has a row for each width and seed, in each group of ``by`` (by="step" gives the
-    exponent against training time). N is the `size`: "width", "width+1" or "n_params", the column
-    of that name; y is the `statistic` over seeds: "median", "mean", or a quantile such as "q25".
-    The slope is that of least squares on the logarithms; `misfit` is the root mean square of what
-    it leaves. Columns: those of ``by``, size, statistic, width_low, width_high, n_widths, n_seeds
-    (of the width with the fewest), exponent with _stderr, _low and _high, misfit. Raises BadTable,
-    also for fewer than two widths and for widths with fewer than two seeds.
+    Parameters
+    ----------
+    table
+        Any data frame with a row for each width and seed, in each group of ``by``.
+    low, high
+        The smallest and the largest width; by default all.
+    size
+        What N is: ``"width"``, ``"width+1"`` or ``"n_params"``, the column of that name.
+    statistic
+        Over seeds: ``"median"``, ``"mean"``, or a quantile such as ``"q25"``.
+    y
+        The column of the loss.
+    by
+        The columns that make groups; ``"step"`` gives the exponent against training time.
+    draws, seed
+        The number of resamples of the seeds of each width, and the seed of these draws.
+    level
+        The level of the intervals, between 0 and 1.
+
+    Returns
+    -------
+    polars.DataFrame
+        The columns of ``by``, size, statistic, width_low, width_high, n_widths, n_seeds (of the
+        width with the fewest), exponent (a least-squares slope on the logarithms) with ``_stderr``,
+        ``_low`` and ``_high``, and misfit, the root mean square of what the slope leaves.
+
+    Raises
+    ------
+    BadTable
+        For missing columns, fewer than two widths, and widths with fewer than two seeds.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> runs = {"width": [8, 8, 16, 16], "seed": [0, 1, 0, 1], "loss": [2.0, 2.2, 1.0, 1.1]}
+    >>> kleiber.reduce.find("width-exponent")(runs, draws=100)["exponent"].round(3).to_list()
+    [1.0]
     """
     keys, groups = _groups(table, y, by, level)
     rows: list[dict[str, Any]] = []
@@ -112,10 +142,30 @@ def width_curve(
     level: float = 0.95,
     seed: int = 0,
 ) -> pl.DataFrame:
-    """A statistic over seeds at each width with its bootstrap interval, ascending.
+    """Take a statistic over seeds at each width, with its bootstrap interval.
 
-    Columns: those of ``by``, width, n_seeds, and y with ``_stderr``, ``_low`` and ``_high``. The
-    table and the statistic are as for width_exponent. Raises BadTable.
+    Parameters
+    ----------
+    table, statistic, y, by, draws, level, seed
+        As for ``width_exponent``.
+
+    Returns
+    -------
+    polars.DataFrame
+        The columns of ``by``, width (ascending), n_seeds, and y with ``_stderr``, ``_low``,
+        ``_high``.
+
+    Raises
+    ------
+    BadTable
+        For missing columns, and for widths with fewer than two seeds.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> runs = {"width": [8, 8, 16, 16], "seed": [0, 1, 0, 1], "loss": [2.0, 2.2, 1.0, 1.1]}
+    >>> kleiber.reduce.find("width-curve")(runs, draws=100)["loss"].to_list()
+    [2.1, 1.05]
     """
     keys, groups = _groups(table, y, by, level)
     rows: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
 """Bordelon, Atanasov and Pehlevan 2024: a linear model that learns features, and nets that test it.
 
 The paper's statements, those that fail as they stand with the corrected one after each; they stand
-beside what they compute, in the modules feature_learning_*. We could read the paper's beginning,
+beside what they compute, in the modules beside this folder. We could read the paper's beginning,
 its reviews and notes on it, not its full text: where a constant of an experiment is unknown to us
 (widths, rates, batches, steps), the claim says what we took.
 """
