@@ -8,11 +8,13 @@ raises ends the work.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-from kleiber.arguments import check_call
+from kleiber.arguments import check_call, refuse
 
+ACCEPTED = "a function of done, total and note, or None"
 Progress = Callable[[int, int, str], object]
 
 
@@ -20,7 +22,14 @@ def check_progress(progress: Any) -> Progress:
     """The callback a verb was given; for None one that nobody hears."""
     if progress is None:
         return ignore
-    return check_call("progress", progress, "a function of done, total and note, or None")
+    call = check_call("progress", progress, ACCEPTED)
+    try:
+        inspect.signature(call).bind(0, 1, "")
+    except TypeError:
+        raise refuse("progress", ACCEPTED, progress) from None
+    except ValueError:  # one that does not tell its arguments
+        pass
+    return call
 
 
 def ignore(done: int, total: int, note: str, /) -> None:

@@ -263,7 +263,7 @@ def good_calls() -> dict[str, Good]:
             kleiber.sample_posterior,
             {"fit": fitted_scale(), "table": line(), "steps": 6000},
         ),
-        "save": (kleiber.save, {"fit": fitted_line(), "path": document()}),
+        "save": (kleiber.save, {"result": fitted_line(), "path": document()}),
         "load": (kleiber.load, {"path": document()}),
         "plan": (kleiber.plan, {"fit": fit, "budget": budget}),
         "sensitivity": (kleiber.sensitivity, {"fit": fit, "budget": budget}),
