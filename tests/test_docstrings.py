@@ -19,16 +19,7 @@ import kleiber
 from kleiber import errors, systems
 from kleiber.attempts.record import CountFit
 
-PENDING = (  # public names whose docstrings are still to be written
-    "AttemptPlan",
-    "Plan",
-    "cost",
-    "next_run",
-    "plan",
-    "plan_attempts",
-    "sensitivity",
-    "trace_frontier",
-)
+PENDING: tuple[str, ...] = ()  # public names whose docstrings are still to be written
 EXTRAS = {"train": "torch", "sample_posterior": "emcee"}  # what an example needs, if it is here
 METHODS = ("solve", "simulate", "exponents")  # of every theory
 INSIDE = ("load", "places")  # what the module of the theories uses, and is no part of it

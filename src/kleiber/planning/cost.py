@@ -2,6 +2,12 @@
 
 Costs are built from costs: ``money(train_and_serve(queries=1e9, tokens=500), price=2, ...)``. The
 name of a cost is the text that builds it, and ``find_cost`` reads that text; nothing is evaluated.
+
+Examples
+--------
+>>> import kleiber
+>>> kleiber.cost.six_nd.formula
+'6*n_params*n_tokens'
 """
 
 from __future__ import annotations

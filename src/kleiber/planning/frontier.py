@@ -46,10 +46,40 @@ def trace_frontier(
 ) -> pl.DataFrame:
     """The compute-optimal curve: one row per budget with allocation, prediction and intervals.
 
-    ``fit`` is a Fit, or with ``attempt`` a source of ``plan_attempts``; the other arguments are
-    those of ``plan`` and ``plan_attempts``. ``low`` and ``high`` of a variable that a budget or a
-    limit fixes are NaN. With attempts the curve has the pass rate and the share of training too.
-    Raises BadPlan where one of the budgets has no plan.
+    Parameters
+    ----------
+    fit
+        A Fit, or with ``attempt`` a source of ``plan_attempts``.
+    budgets
+        What may be spent, in the unit of the cost: one plan for each.
+    cost, under, limits, choices, given, level, far
+        As for ``plan``.
+    attempt, queries, law, weight, series
+        As for ``plan_attempts``.
+
+    Returns
+    -------
+    polars.DataFrame
+        A row per budget: each variable and ``predicted``, with ``NAME_low`` and ``NAME_high``, NaN
+        for a variable that a budget or a limit fixes. With attempts the pass rate and the share of
+        training too.
+
+    Raises
+    ------
+    BadPlan
+        Where one of the budgets has no plan.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> sizes = [1e7, 1e8, 1e9]
+    >>> runs = {"n_params": sizes * 3, "n_tokens": [n for n in (1e9, 1e10, 1e11) for _ in sizes]}
+    >>> law = "E + A/n_params**a + B/n_tokens**b"
+    >>> truth = {"E": 1.7, "A": 400, "B": 400, "a": 0.34, "b": 0.28}
+    >>> runs["loss"] = list(kleiber.law_from_formula(law, list(runs))(**runs, **truth))
+    >>> fit = kleiber.fit(law, runs, draws=0)
+    >>> kleiber.trace_frontier(fit, [6e20, 6e21])["predicted"].round(3).to_list()
+    [2.376, 2.175]
     """
     accepted = "a list of positive numbers"
     amounts = check_array("budgets", budgets, accepted, error=BadPlan).tolist()
@@ -94,12 +124,40 @@ def sensitivity(
 ) -> pl.DataFrame:
     """How a plan moves with each free parameter: elasticities dlog(plan)/dlog(parameter).
 
-    One row per free parameter: an elasticity of 2 in ``n_params`` says that a parameter one per
-    cent larger makes the best model two per cent larger. ``shift`` columns multiply it by the
-    parameter's relative standard error: how far that parameter's own uncertainty moves the plan.
-    With ``attempt`` the parameters are those of the theory, or of the lines along training and of
-    the loss law, and k moves as a real number. The arguments are those of ``plan`` and
-    ``plan_attempts``. Raises BadPlan where there is no plan to move.
+    Parameters
+    ----------
+    fit
+        A Fit, or with ``attempt`` a source of ``plan_attempts``.
+    budget, cost, reach, under, limits, choices, given, far
+        As for ``plan``.
+    attempt, queries, law, weight, series
+        As for ``plan_attempts``; k moves as a real number.
+
+    Returns
+    -------
+    polars.DataFrame
+        A row per free parameter (with ``attempt`` those of the theory, or of the lines along
+        training and of the loss law). An elasticity of 2 in ``n_params`` says that a parameter one
+        per cent larger makes the best model two per cent larger; ``n_params_shift`` multiplies it
+        by the parameter's relative standard error: how far its uncertainty moves the plan.
+
+    Raises
+    ------
+    BadPlan
+        Where there is no plan to move.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> sizes = [1e7, 1e8, 1e9]
+    >>> runs = {"n_params": sizes * 3, "n_tokens": [n for n in (1e9, 1e10, 1e11) for _ in sizes]}
+    >>> law = "E + A/n_params**a + B/n_tokens**b"
+    >>> truth = {"E": 1.7, "A": 400, "B": 400, "a": 0.34, "b": 0.28}
+    >>> runs["loss"] = list(kleiber.law_from_formula(law, list(runs))(**runs, **truth))
+    >>> fit = kleiber.fit(law, runs, draws=0)
+    >>> moved = kleiber.sensitivity(fit, 6e21)
+    >>> dict(zip(moved["parameter"], moved["n_params"].round(2)))
+    {'E': 0.0, 'A': 1.61, 'a': -10.53, 'B': -1.61, 'b': 10.22}
     """
     known = _known(fit, attempt, law, series, queries, weight)
     asked = Settings(budget, reach, cost, under, limits, choices, given)

@@ -47,22 +47,56 @@ def next_run(
 ) -> pl.DataFrame:
     """Choose up to ``runs`` different further runs that together cost at most ``budget``.
 
-    **Parameters**: ``fit``, a fit with at least 50 draws. ``quantity``, whose interval is to be
-    narrowed: a parameter's name, a function of the parameters, or a mapping of columns at which the
-    law is to be predicted. ``budget``, in the unit of ``cost``; ``given`` holds values of the
-    cost's variables that no candidate has. ``candidates``, a table of possible runs, each of which
-    is chosen at most once; without one, a grid from the smallest measured value of each variable to
-    four times the largest. ``limits``, the lowest and highest value of a variable: they replace the
-    ends of its grid (0 and infinity leave an end as it is), or leave out the candidates outside.
-    ``per_cost`` takes the largest reduction of the log width for each unit of cost, instead of the
-    largest that is affordable.
+    Parameters
+    ----------
+    fit
+        A fit with at least 50 draws.
+    quantity
+        Whose interval is to be narrowed: a parameter's name, a function of the parameters, or a
+        mapping of columns at which the law is to be predicted.
+    budget
+        What the runs may cost together, in the unit of ``cost``.
+    cost
+        A Cost, the name of one, a column, or a formula of columns.
+    runs
+        How many runs to choose at most.
+    candidates
+        A table of possible runs, each chosen at most once. Without one, a grid from the smallest
+        measured value of each variable to four times the largest.
+    per_cost
+        Whether to take the largest reduction of the log width for each unit of cost, instead of the
+        largest that is affordable.
+    given
+        Values of the cost's variables that no candidate has.
+    limits
+        The lowest and highest value of a variable: they replace the ends of its grid (0 and
+        infinity leave an end as it is), or leave out the candidates outside.
 
-    **Returns** the chosen runs in order with their ``cost`` and ``remaining``: the share of today's
-    interval that is expected to remain after each; fewer than ``runs`` where the budget or the
-    candidates come to an end.
+    Returns
+    -------
+    polars.DataFrame
+        The chosen runs in order with their ``cost`` and ``remaining``: the share of today's
+        interval that is expected to remain after each. Fewer than ``runs`` where the budget or the
+        candidates come to an end.
 
-    **Raises** BadPlan when no candidate is affordable or lies within the limits, and for a fit that
-    cannot tell; BadTable for candidates that cannot be used.
+    Raises
+    ------
+    BadPlan
+        When no candidate is affordable or lies within the limits, and for a fit that cannot tell.
+    BadTable
+        For candidates that cannot be used.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> sizes = [1e6, 3e6, 1e7, 3e7, 1e8, 3e8, 1e9]
+    >>> noise = [1.002, 0.998, 1.001, 0.999, 1.001, 1.000, 0.999]
+    >>> loss = [(1.8 + 400 / n**0.4) * x for n, x in zip(sizes, noise)]
+    >>> runs = {"n_params": sizes, "loss": loss}
+    >>> fit = kleiber.fit("E + A/n_params**alpha", runs, draws=100)
+    >>> chosen = kleiber.next_run(fit, "E", budget=4e9, cost="6*n_params")
+    >>> f"{chosen['n_params'][0]:.0e}"
+    '7e+08'
     """
     if check_fit(fit).status != "flat":  # a flat fit is just what further runs are for
         check_support(fit)

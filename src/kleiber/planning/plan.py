@@ -43,7 +43,9 @@ def plan(
     level: float = 0.95,
     far: bool = False,
 ) -> Plan:
-    """Find the values of a fitted law's variables that a budget is best spent on:
+    """Find the values of a fitted law's variables on which a budget is best spent.
+
+    The plan solves
 
         min L(x)  subject to  cost(x) = budget,
 
@@ -87,6 +89,19 @@ def plan(
     BadPlan
         For a fit that cannot support a plan (it says which run to add), a law without a best
         allocation, or a question without an answer.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> sizes = [1e7, 1e8, 1e9]
+    >>> runs = {"n_params": sizes * 3, "n_tokens": [n for n in (1e9, 1e10, 1e11) for _ in sizes]}
+    >>> law = "E + A/n_params**a + B/n_tokens**b"
+    >>> truth = {"E": 1.7, "A": 400, "B": 400, "a": 0.34, "b": 0.28}
+    >>> runs["loss"] = list(kleiber.law_from_formula(law, list(runs))(**runs, **truth))
+    >>> fit = kleiber.fit(law, runs, draws=0)
+    >>> made = kleiber.plan(fit, budget=6e21, cost="6nd")
+    >>> f"{made.allocation['n_params'].value:.2e} parameters, loss {made.predicted.value:.2f}"
+    '4.17e+09 parameters, loss 2.17'
     """
     check_support(fit)
     asked = Settings(budget, reach, cost, under, limits, choices, given)
@@ -112,8 +127,9 @@ def plan_attempts(
     level: float = 0.95,
     far: bool = False,
 ) -> Plan:
-    """Split a budget between training and k attempts at each of ``queries`` so that failure is
-    least:
+    """Split a budget between training and attempts so that failure is least.
+
+    With k attempts at each of ``queries``, the plan solves
 
         min failure(x, k)  subject to  cost(x) + queries k attempt(x) = budget,
 
@@ -160,6 +176,14 @@ def plan_attempts(
     ------
     BadPlan
         For a question without an answer.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> theory = kleiber.theory.HardTail(tail=2.7, tolerance=0.6, noise=1.0)
+    >>> made = kleiber.plan_attempts(theory, 1e5, "10*n_data", attempt=1, queries=1e3)
+    >>> f"{made.allocation['k'].value:.0f} attempts, failure {made.predicted.value:.2g}"
+    '83 attempts, failure 0.00017'
     """
     curve = curve_of(source, law, series)
     now = check_now(now)

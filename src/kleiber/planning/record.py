@@ -21,23 +21,50 @@ DEAREST = "the dearest measured run"
 class Plan:
     """The best allocation of a budget, or the least budget for a target.
 
-    The allocation's intervals are of the optimum itself (each draw's own best split); the
-    prediction's interval is of the law at the allocation given. ``budget`` is what the first cost
-    comes to, with an interval (``needed``) when it was asked for by a target. ``extrapolation`` is
-    the budget over the cost of the dearest measured run, ``extrapolations`` each variable over the
-    largest value measured, None where unknown. ``fixed`` says of a variable without an interval
-    what fixes it. ``tokens_per_param`` is n_tokens over n_params where both are known. ``aim`` is
-    "minimise", or "maximise" for a target that rises with its variables. ``notes`` are warnings,
-    the gravest first.
+    Attributes
+    ----------
+    budget
+        What the first cost comes to, in its unit.
+    allocation
+        The best value of each variable, an ``Estimate``; its interval is of the optimum itself
+        (each draw's own best split). With attempts also k, attempts at each query.
+    predicted
+        The law at the allocation given; with attempts the failure there.
+    extrapolation
+        The budget over the cost of the dearest measured run (with attempts, the larger of that of
+        training and of k over the most attempts made); None where unknown.
+    cost, level, target
+        What it costs by, the level of the intervals, and the column that is predicted.
+    notes
+        Warnings, the gravest first.
+    needed
+        The budget as an ``Estimate``, where a target was asked for.
+    extrapolations
+        Each variable over the largest value measured, None where unknown.
+    tokens_per_param, tokens_per_param_interval
+        n_tokens over n_params, where both are known.
+    fixed
+        What fixes a variable that has no interval.
+    aim
+        ``"minimise"``, or ``"maximise"`` for a target that rises with its variables.
+    pass_rate, training_share
+        With attempts: one minus the failure, and the part of the budget that training takes.
+    at, marginal
+        With attempts: by how much failure falls for one more unit of budget in training and in
+        attempts, and where (where one is now, or the plan itself, where both are alike unless a
+        limit binds).
+    advice, sure
+        With attempts: which to do, in words, and the share of draws that agree.
+    beyond
+        What ``extrapolation`` is relative to.
 
-    With attempts, ``allocation`` holds the training variables and k, attempts at each query;
-    ``predicted`` is the failure, one minus ``pass_rate``. ``training_share`` is the part of the
-    budget that training takes. ``marginal`` is by how much failure falls for one more unit of
-    budget in training and in attempts, at ``at`` (where one is now, or the plan itself, where both
-    are alike unless a limit binds). ``advice`` says in words which to do, ``sure`` the share of
-    draws that agree. ``extrapolation`` is the larger of the cost of training over that of the
-    dearest measured and of k over the most attempts made, and ``beyond`` says which. Other plans
-    have no advice.
+    Examples
+    --------
+    >>> import kleiber
+    >>> theory = kleiber.theory.HardTail(tail=2.7, tolerance=0.6, noise=1.0)
+    >>> made = kleiber.plan_attempts(theory, 1e5, "10*n_data", attempt=1, queries=1e3)
+    >>> f"{made.training_share.value:.2f}"
+    '0.17'
     """
 
     budget: float
