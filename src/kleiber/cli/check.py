@@ -33,7 +33,7 @@ def check_command(
     seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
     keep: Annotated[
         Path | None,
-        typer.Option(help="Folder of finished claims, at scales above quick [the user's cache]."),
+        typer.Option(help="Folder of finished claims, at scales above quick (the user's cache)."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Write a report as one .html file.")

@@ -69,7 +69,7 @@ def plan_command(
     ] = None,
     queries: Annotated[float, typer.Option(help="Queries that are attempted.")] = 1.0,
     along: Annotated[
-        str | None, typer.Option(help="Column of training in the table of counts [n_tokens].")
+        str | None, typer.Option(help="Column of training in the counts (n_tokens).")
     ] = None,
     family: Annotated[str, typer.Option(help="Law of the counts.")] = "beta_binomial",
     now: Annotated[
