@@ -37,7 +37,10 @@ def counts_command(
     ],
     family: Annotated[str, typer.Option(help=f"One of {', '.join(FAMILIES)}.")] = "beta_binomial",
     by: Annotated[
-        str | None, typer.Option(metavar="COLUMN[,COLUMN]", help="Groups [model, if a column].")
+        str | None,
+        typer.Option(
+            metavar="COLUMN[,COLUMN]", help="Columns of the groups (model, if there is one)."
+        ),
     ] = None,
     along: Annotated[
         str | None, typer.Option(help="Joint law of the exponent along it, e.g. n_tokens.")

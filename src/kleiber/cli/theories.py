@@ -38,7 +38,7 @@ PlotTo = Annotated[
 ]
 Columns = Annotated[
     str | None,
-    typer.Option("--columns", metavar="A,B,...", help="Predicted columns to draw [up to six]."),
+    typer.Option("--columns", metavar="A,B,...", help="Predicted columns to draw (up to six)."),
 ]
 
 
