@@ -796,4 +796,4 @@ def test_the_list_of_commands_is_that_of_the_commands(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_markup_eats_a_word_of_the_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     make_app(name)([name, "--help"], standalone_mode=False)
-    assert not re.search(r"\w \.(?!\.)", capsys.readouterr().out)
+    assert not re.search(r"\w \.(?![\w.])", capsys.readouterr().out)
