@@ -63,8 +63,8 @@ def test_an_accuracy_is_maximised(made: Fit) -> None:
 def test_it_is_the_plan_of_the_loss_that_mirrors_it(runs: dict[str, np.ndarray], made: Fit) -> None:
     """One minus the law falls: budgets, limits, ladders, constraints and targets agree."""
     law = law_from_formula("1 - E + A/n_params**a + B/n_tokens**b", ["n_params", "n_tokens"])
-    asked = replace(made.options, target="miss")
-    mirror = replace(made, law=law, options=asked, ranges={**made.ranges, "miss": (0.1, 0.5)})
+    options = replace(made.options, target="miss")
+    mirror = replace(made, law=law, options=options, ranges={**made.ranges, "miss": (0.1, 0.5)})
     asked: list[dict[str, Any]] = [
         {"budget": 1e21},
         {"budget": 1e21, "limits": {"n_params": (1e8, 2e9)}},
