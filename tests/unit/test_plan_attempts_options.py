@@ -224,6 +224,16 @@ def test_a_further_cost_of_size_and_attempts_in_every_draw() -> None:
     assert made.allocation["n_params"].high == pytest.approx(high, rel=1e-3)
 
 
+def test_a_further_cost_that_joins_k_with_both_training_variables_says_that_it_may_miss() -> None:
+    made = split_two(under={"k*n_params*n_tokens": 1e7})
+    at = values_of(made)
+    assert at["k"] * at["n_params"] * at["n_tokens"] <= 1e7 * (1 + 1e-9)
+    assert any("but another that does may have less failure" in note for note in made.notes)
+    simple = split_two(under={"k*n_params": 1e5}).notes
+    assert any("held back" in note for note in simple)
+    assert not any("may have less failure" in note for note in simple)
+
+
 # Targets
 
 

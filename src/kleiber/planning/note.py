@@ -10,6 +10,7 @@ from jaxtyping import Float
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit
 from kleiber.planning.constraint import say_constraint
+from kleiber.planning.cost import Cost
 from kleiber.planning.direction import better_is
 from kleiber.planning.extrapolation import FAR, say_better_runs, say_distances, say_outside
 from kleiber.planning.problem import SMALLEST, Ends, Question, cost_at
@@ -127,6 +128,20 @@ def _on_constraints(question: Question, chosen: Mapping[str, float]) -> Iterator
         )
     elif bound:
         yield f"The plan is held back by {names}."
+    crossing = [(cost, most) for cost, most in bound if _searched_coarsely(question, cost)]
+    if question.target is None and crossing:
+        names = ", ".join(say_constraint(cost, most) for cost, most in crossing)
+        yield (
+            f"{names} holds two training variables and k together; the plan keeps to that, but "
+            "another that does may have less failure."
+        )
+
+
+def _searched_coarsely(question: Question, cost: Cost) -> bool:
+    """Whether a further cost joins k with two training variables that are free: along its edge the
+    best plan is not searched for."""
+    free = set(question.variables) - set(question.choices)
+    return question.attempts is not None and len(free & set(cost.variables)) > 2
 
 
 def _on_draws(question: Question, drawn: Found, limits: Mapping[str, Ends]) -> Iterator[str]:
