@@ -89,7 +89,7 @@ def save(result: Any, path: str | PathLike[str]) -> None:
 
 
 def load(path: str | PathLike[str], *, group: Any = None, trust: bool = False) -> Any:
-    """Read a result that ``save``, or a command with ``-o``, wrote.
+    """Read a result that ``save`` or ``kleiber fit -o`` wrote.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def load(path: str | PathLike[str], *, group: Any = None, trust: bool = False) -
     0.301
     """
     check_flag("trust", trust)
-    given = read_document(path, "a saved result", "write one with kleiber.save, or -o")
+    given = read_document(path, "a saved result", "write one with kleiber.save, or kleiber fit -o")
     if not isinstance(given, dict) or "kind" not in given:
         return fits.fit_from(given, str(path), group=group, trust=trust)
     document = dict(cast("dict[str, Any]", given))

@@ -23,12 +23,14 @@ import numpy as np
 import polars as pl
 
 from kleiber.arguments import check_path
-from kleiber.errors import BadTable, reason, shown
+from kleiber.errors import BadTable, listed, reason, shown
 from kleiber.files import check_ordinary, land
 
 LARGEST = 2**30  # bytes of a document
 ENDLESS = {"inf": math.inf, "-inf": -math.inf}
-WORDS = {float: "number", int: "whole number", str: "text", bool: "true or false", dict: "mapping"}
+WORDS: Mapping[Any, str] = {  # what an entry holds, as a message says it
+    float: "a number", int: "a whole number", str: "text", bool: "true or false"
+}  # fmt: skip
 
 
 def write_document(document: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -168,7 +170,10 @@ def _record(kind: Any, given: Any, at: str) -> Any:
     names = [name for name in fields if fields[name].init] or list(kind.__annotations__)
     strange = [name for name in given if name not in names]
     if strange:
-        raise BadTable(f"The entry {at} has {shown(strange[0])}, which a {kind.__name__} has not.")
+        raise BadTable(
+            f"The entry {at} has a field {shown(strange[0])}; the fields of {kind.__name__} are "
+            f"{listed(names, 20)}."
+        )
     return kind(
         **{
             name: from_plain(hints[name], given[name], at=f"{at}.{name}")
@@ -212,6 +217,15 @@ def _checked(given: Any, good: bool, kind: Any, at: str) -> Any:
 
 
 def _wrong(kind: Any, given: Any, at: str) -> BadTable:
-    what = WORDS.get(kind) if isinstance(kind, type) else None
-    what = what or getattr(kind, "__name__", str(kind))
-    return BadTable(f"The entry {at} must hold a {what}, but holds {shown(given)}.")
+    origin, inner = get_origin(kind), get_args(kind)
+    if kind in WORDS:
+        what = WORDS[kind]
+    elif origin is Literal:
+        what = f"one of {', '.join(map(repr, inner))}"
+    elif isinstance(kind, type) and issubclass(kind, enum.Enum):
+        what = f"one of {', '.join(repr(item.value) for item in kind)}"
+    elif _is_array(kind) or (origin is not None and not issubclass(origin, Mapping)):
+        what = "a list"
+    else:
+        what = f"the fields of {kind.__name__}" if isinstance(kind, type) else "values by name"
+    return BadTable(f"The entry {at} must hold {what}, but holds {shown(given)}.")
