@@ -100,6 +100,30 @@ def test_downloads_are_checked(
     assert fetch("cifar10")["archive"] == tmp_path / "cache" / "cifar-10-python.tar.gz"
 
 
+def test_progress_counts_the_bytes_of_a_download(
+    public: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = find("cifar10").files["archive"]
+
+    def give(self: Any, url: str, output_file: Any, *_: object, **__: object) -> None:
+        Path(output_file).write_bytes(b"abcdef")
+        bar = self.progressbar  # as pooch tells of a download
+        bar.total = 6
+        bar.update(2)
+        bar.update(4)
+        bar.reset()
+        bar.update(6)
+        bar.close()
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", give)
+    right = module.File(file.path, file.url, "md5:" + hashlib.md5(b"abcdef").hexdigest())
+    source = module.Source("cifar10", "", "images", "", "", {"archive": right})
+    monkeypatch.setattr(module, "catalogue", lambda: {"cifar10": source})
+    seen: list[tuple[int, int, str]] = []
+    fetch("cifar10", progress=lambda *told: seen.append(told))
+    assert seen == [(done, 6, "cifar-10-python.tar.gz") for done in (2, 6, 6)]
+
+
 def test_what_cannot_be_downloaded_says_how_it_is_made(public: dict[str, bytes]) -> None:
     with pytest.raises(FileNotFoundError, match=r"put norms/optima.csv into.*deep_norm"):
         fetch("norm_optima")

@@ -73,7 +73,7 @@ def count_params(
     shape = check_record("shape", shape, Shape, "a Shape")
     rule, size = find_convention(convention), _sizes(shape)
     active = check_flag("active", active)
-    w, l = shape.width, shape.depth  # noqa: E741
+    w, layers = shape.width, shape.depth
     experts = 1 if shape.experts is None else shape.active_experts if active else shape.experts
     own = size.queries + 2 * size.keys if shape.biases or shape.qkv_biases else 0
     attention = 2 * w * (size.queries + size.keys)
@@ -82,18 +82,18 @@ def count_params(
     if rule.small_params:
         attention = attention + own + (w if shape.biases else 0)
         feed = feed + ((size.matrices - 1) * size.hidden + w if shape.biases else 0)
-        each = (2 * l + 1) * w + (l * 2 * size.head_size if shape.qk_norms else 0)
+        each = (2 * layers + 1) * w + (layers * 2 * size.head_size if shape.qk_norms else 0)
         norms = each * (2 if shape.layer_norm else 1)
     positions = shape.context * w if shape.learned_positions else 0
     apart = rule.last_layer_params and not (shape.tied and rule.embedding_params)
     return Terms(
         embedding=shape.vocabulary * w + positions if rule.embedding_params else 0,
-        attention_projections=l * attention,
+        attention_projections=layers * attention,
         attention_scores=0,
-        feed_forward=l * feed * experts,
+        feed_forward=layers * feed * experts,
         norms=norms,
         unembedding=shape.vocabulary * w if apart else 0,
-        router=0 if shape.experts is None else l * w * shape.experts,
+        router=0 if shape.experts is None else layers * w * shape.experts,
     )
 
 
@@ -110,7 +110,7 @@ def count_forward(
     shape = check_record("shape", shape, Shape, "a Shape")
     rule, size = find_convention(convention), _sizes(shape)
     n_tokens = read_quantity("n_tokens", n_tokens, zero=True)
-    w, l = shape.width, shape.depth  # noqa: E741
+    w, layers = shape.width, shape.depth
     small = 1 if rule.elementwise_flops else 0
     biases = small if shape.biases else 0
     own = small if shape.biases or shape.qkv_biases else 0
@@ -125,15 +125,15 @@ def count_forward(
         feed = shape.active_experts * feed + small * (2 * shape.active_experts - 1) * w
     lookup = 2 * w * shape.vocabulary if rule.embedding_flops else 0
     norm = small * (LAYER_NORM if shape.layer_norm else RMS_NORM)
-    heads = l * (size.queries + size.keys) if shape.qk_norms else 0
+    heads = layers * (size.queries + size.keys) if shape.qk_norms else 0
     return Terms(
         embedding=n_tokens * (lookup + (small * w if shape.learned_positions else 0)),
-        attention_projections=n_tokens * l * attention,
-        attention_scores=n_tokens * l * score * _seen(shape, rule.causal),
-        feed_forward=n_tokens * l * (feed + small * w),
-        norms=n_tokens * norm * ((2 * l + 1) * w + heads),
+        attention_projections=n_tokens * layers * attention,
+        attention_scores=n_tokens * layers * score * _seen(shape, rule.causal),
+        feed_forward=n_tokens * layers * (feed + small * w),
+        norms=n_tokens * norm * ((2 * layers + 1) * w + heads),
         unembedding=n_tokens * 2 * w * shape.vocabulary if rule.last_layer_flops else 0,
-        router=0 if shape.experts is None else n_tokens * l * 2 * w * shape.experts,
+        router=0 if shape.experts is None else n_tokens * layers * 2 * w * shape.experts,
     )
 
 
