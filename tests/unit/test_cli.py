@@ -750,7 +750,7 @@ def test_any_error_is_one_sentence(name: str, run: Run, monkeypatch: pytest.Monk
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr("kleiber.cli.tables.list_laws", fail)
+    monkeypatch.setattr("kleiber.reports.listing.list_laws", fail)
     said = run("list", "laws")
     assert said.code == 2
     assert words in said.err
@@ -782,6 +782,21 @@ def test_help_and_errors_load_no_library(words: list[str]) -> None:
     assert done.returncode == (0 if words in (["--help"], ["--version"]) else 2)
     assert "AssertionError" not in done.stderr
     assert ("Did you mean 'fit'" in done.stderr) == (words == ["fitt"])
+
+
+def test_help_of_no_command_loads_a_library() -> None:
+    code = (
+        "import sys\nfrom kleiber.cli import COMMANDS, main\n"
+        "for words in (*([name, '--help'] for name in COMMANDS), ['fit', 'law', 't', '--z']):\n"
+        "    sys.argv = ['kleiber', *words]\n"
+        "    try: main()\n"
+        "    except SystemExit as end: print(words[0], end.code, file=sys.stderr)\n"
+        f"assert not {{*{HEAVY}}} & {{*sys.modules}}, {{*sys.modules}}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    codes = [line for line in done.stderr.splitlines() if line[-1:].isdigit()]
+    assert codes == [*(f"{name} 0" for name in COMMANDS), "fit 2"]
 
 
 def test_the_list_of_commands_is_that_of_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

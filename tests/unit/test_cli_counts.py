@@ -13,6 +13,8 @@ import polars as pl
 import pytest
 
 import kleiber
+import kleiber.cli.counts as counts_commands
+from kleiber.attempts.fit import FAMILIES
 from kleiber.cli import main
 
 
@@ -206,3 +208,7 @@ def test_bad_input_is_one_sentence_and_exit_two(
     assert says in err
     assert len(err.strip().splitlines()) == 1
     assert "Traceback" not in err
+
+
+def test_help_names_every_family() -> None:
+    assert counts_commands.FAMILY == f"One of {', '.join(FAMILIES)}."

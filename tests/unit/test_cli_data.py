@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -48,8 +47,7 @@ def test_fetch_refuses_an_unusable_suffix_before_it_downloads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched: list[str] = []
-    command = sys.modules["kleiber.cli.data"]  # the package has its app under that name
-    monkeypatch.setattr(command, "fetch", lambda name, **_: fetched.append(name))
+    monkeypatch.setattr("kleiber.data.fetch.fetch", lambda name, **_: fetched.append(name))
     done = RUN.invoke(app, ["data", "fetch", "passk", "-o", str(tmp_path / "c.xyz")])
     assert "the unknown suffix '.xyz'" in str(done.exception)
     assert fetched == []

@@ -235,7 +235,7 @@ def test_an_allocation_that_fails_is_one_sentence(
         def fail(*_: Any, error: Exception = error, **__: Any) -> None:
             raise error
 
-        monkeypatch.setattr("kleiber.cli.train.train", fail)
+        monkeypatch.setattr("kleiber.networks.train", fail)
         code, out, err = run("train", file, "-o", tmp_path / "runs")
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert "The memory does not suffice to train this Experiment: " in err

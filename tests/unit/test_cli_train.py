@@ -15,7 +15,6 @@ import pytest
 pytest.importorskip("torch")
 
 from kleiber.cli import main
-from kleiber.cli import train as command
 from kleiber.experiment import read_experiment
 from kleiber.networks import loop
 from kleiber.networks import train as plain_train
@@ -110,7 +109,7 @@ def test_a_killed_run_goes_on(run: Callable[..., Said], monkeypatch: pytest.Monk
         return plain_train(*args, progress=stop, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(command, "train", killed)
+        patch.setattr("kleiber.networks.train", killed)
         assert run("spec.toml", "-o", "runs").code == 130
     state = Path("runs/.states") / f"{spec.key()}.pt"
     assert state.exists()

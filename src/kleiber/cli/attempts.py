@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kleiber import theory
-from kleiber.attempts.fit import fit_counts
 from kleiber.cli.options import read_columns, read_frame, read_number, read_pairs
 from kleiber.cli.words import parameters_of, read_arguments
 from kleiber.errors import BadTable, nearest
-from kleiber.fitting.record import Fit
-from kleiber.planning.counts_curve import counts_curve, names_of_series
-from kleiber.planning.pose import curve_of
+
+if TYPE_CHECKING:
+    from kleiber.fitting.record import Fit
+
 
 DRAWS = 200  # of the counts
 NAMES = {"attempt": "--attempt-cost", "settings": "--set", "derive": "--with", "sum_by": "--sum-by"}
@@ -59,6 +58,11 @@ def read_sources(
 ) -> Mapping[str, Any]:
     """How failure falls by a theory named, or by each series of a table of counts (through the loss
     law, if there is one), by the series' name: "" where there is one."""
+    from kleiber import theory
+    from kleiber.attempts.fit import fit_counts
+    from kleiber.planning.counts_curve import counts_curve, names_of_series
+    from kleiber.planning.pose import curve_of
+
     if priced.attempt is None:
         raise BadTable("--attempts needs --attempt-cost: a number, or a formula of columns")
     known = theory.catalogue()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -16,7 +17,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
-from kleiber.progress import Progress
+if TYPE_CHECKING:
+    from kleiber.progress import Progress
 
 
 @contextlib.contextmanager

@@ -6,19 +6,19 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.live import Live
 
-from kleiber.claim import Verdict, describe_verdict
 from kleiber.cli.console import people
 from kleiber.cli.options import AsJson, as_text, writable
 from kleiber.errors import BadTable
-from kleiber.files import land
-from kleiber.reports.verdicts import show_verdicts, verdict_grid, verdicts_page
-from kleiber.systems.papers import each_verdict
+
+if TYPE_CHECKING:
+    from kleiber.claim import Verdict
+
 
 ROWS = 6  # lines of the terminal for each claim in view
 
@@ -41,6 +41,11 @@ def check_command(
     as_json: AsJson = False,
 ) -> None:
     """Say which claims of papers hold. Exit 1 when a verdict is not the one that is known."""
+    from kleiber.claim import describe_verdict
+    from kleiber.files import land
+    from kleiber.reports.verdicts import show_verdicts, verdicts_page
+    from kleiber.systems.papers import each_verdict
+
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise BadTable(f"a report is an .html file, got {str(out)!r}")
     writable(out)
@@ -60,6 +65,8 @@ def check_command(
 def _watch(verdicts: Callable[..., Iterator[Verdict]], console: Console) -> list[Verdict]:
     """All verdicts; on a terminal the last ones, and the claim being computed, stand in a live
     table meanwhile."""
+    from kleiber.reports.verdicts import verdict_grid
+
     if not console.is_terminal:
         return list(verdicts())
     done: list[Verdict] = []

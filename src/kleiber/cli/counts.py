@@ -6,15 +6,10 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import polars as pl
 import typer
 
-from kleiber.attempts.describe import describe_counts
-from kleiber.attempts.fit import FAMILIES, fit_counts
-from kleiber.attempts.record import USABLE, CountFit
-from kleiber.attempts.trend import Trend
 from kleiber.cli.console import people
 from kleiber.cli.options import (
     AsJson,
@@ -28,14 +23,19 @@ from kleiber.cli.options import (
     read_number,
 )
 from kleiber.reports.console import say, say_notes
-from kleiber.reports.grids import figure, show_frame, span
+
+if TYPE_CHECKING:
+    from kleiber.attempts.record import CountFit
+
+# Written out, so that help does not load the families; a test holds it to them.
+FAMILY = "One of beta_binomial, zero_inflated, scaled_beta, kumaraswamy, lid."
 
 
 def counts_command(
     table: Annotated[
         Path, typer.Argument(metavar="TABLE", help="Columns problem, attempts, successes.")
     ],
-    family: Annotated[str, typer.Option(help=f"One of {', '.join(FAMILIES)}.")] = "beta_binomial",
+    family: Annotated[str, typer.Option(help=FAMILY)] = "beta_binomial",
     by: Annotated[
         str | None,
         typer.Option(
@@ -65,6 +65,10 @@ def counts_command(
     as_json: AsJson = False,
 ) -> None:
     """Fit how success varies over problems, and extrapolate pass@k, with intervals."""
+    from kleiber.attempts.describe import describe_counts
+    from kleiber.attempts.fit import fit_counts
+    from kleiber.attempts.record import USABLE
+
     ks = [read_number(item, "k") for item in k.split(",")]
     began = time.perf_counter()
     made = fit_counts(
@@ -88,6 +92,11 @@ def counts_command(
 
 def _show(made: CountFit, document: dict[str, Any]) -> None:
     """Parameters and windows, pass@k, and what went into it."""
+    import polars as pl
+
+    from kleiber.attempts.trend import Trend
+    from kleiber.reports.grids import show_frame
+
     console = people()
     level = f"{100 * made.level:g}% intervals"
     rows = [_law_row(item) for item in document["groups"]]
@@ -110,6 +119,8 @@ def _show(made: CountFit, document: dict[str, Any]) -> None:
 
 
 def _law_row(item: dict[str, Any]) -> dict[str, str]:
+    from kleiber.reports.grids import figure
+
     window = item["window"]
     cells = {"group": str(item["group"]), "problems": str(item["problems"])}
     cells["never solved"] = f"{item['unsolved']:.0%}"
@@ -124,6 +135,8 @@ def _law_row(item: dict[str, Any]) -> dict[str, str]:
 
 
 def _rate_row(item: dict[str, Any], rate: dict[str, Any]) -> dict[str, str]:
+    from kleiber.reports.grids import figure, span
+
     ends, measured = (
         span(*(math.nan if x is None else x for x in (rate[f"{name}low"], rate[f"{name}high"])))
         for name in ("", "unbiased_")
@@ -138,6 +151,8 @@ def _rate_row(item: dict[str, Any], rate: dict[str, Any]) -> dict[str, str]:
 
 
 def _with_span(found: dict[str, float | None]) -> str:
+    from kleiber.reports.grids import figure, span
+
     low, high = found["low"], found["high"]
     ends = span(math.nan if low is None else low, math.inf if high is None else high)
     return f"{figure(found['value'])} {ends}" if found["value"] is not None else "unknown"

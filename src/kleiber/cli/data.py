@@ -11,12 +11,8 @@ import typer
 from kleiber.cli.bars import watch
 from kleiber.cli.console import people
 from kleiber.cli.options import AsJson, as_text, writable
-from kleiber.data.fetch import fetch, find
-from kleiber.data.runs import load_runs
 from kleiber.errors import BadTable
-from kleiber.formats import check_suffix
 from kleiber.reports.console import say
-from kleiber.table import write_table
 
 data = typer.Typer(no_args_is_help=True)
 
@@ -35,6 +31,11 @@ def fetch_command(
     as_json: AsJson = False,
 ) -> None:
     """Find the files of a data set, in $KLEIBER_DATA or by downloading them, and print where."""
+    from kleiber.data.fetch import fetch, find
+    from kleiber.data.runs import load_runs
+    from kleiber.formats import check_suffix
+    from kleiber.table import write_table
+
     writable(out)
     if out is not None:
         check_suffix(out)

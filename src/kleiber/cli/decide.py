@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import polars as pl
 import typer
 
 from kleiber.cli.bars import watch
@@ -27,14 +26,11 @@ from kleiber.cli.options import (
     read_pairs,
 )
 from kleiber.errors import BadPlan, BadTable
-from kleiber.fitting.compare import DRAWS, compare, describe_comparison
-from kleiber.fitting.judge.status import Status
-from kleiber.fitting.record import Fit
-from kleiber.fitting.saved import load
-from kleiber.planning.cost import find_cost
-from kleiber.planning.next_run import next_run
-from kleiber.planning.plan import check_support
-from kleiber.reports.grids import show_comparison, show_frame
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from kleiber.fitting.record import Fit
 
 
 def compare_command(
@@ -49,7 +45,7 @@ def compare_command(
     where: Where = None,
     derive: Derive = None,
     skip_missing: SkipMissing = False,
-    draws: Annotated[int, typer.Option(help="Resamples of the whole comparison.")] = DRAWS,
+    draws: Annotated[int, typer.Option(help="Resamples of the whole comparison.")] = 100,
     level: Level = 0.95,
     huber: Annotated[
         float | None, typer.Option(help="Width of the Huber loss on log residuals [1e-3].")
@@ -67,6 +63,9 @@ def compare_command(
     as_json: AsJson = False,
 ) -> None:
     """Rank laws by how well they extrapolate; 'cannot tell' where they cannot be told apart."""
+    from kleiber.fitting.compare import compare, describe_comparison
+    from kleiber.reports.grids import show_comparison
+
     frame = read_frame(table, rename, where, derive, None, [target] * skip_missing)
     column, equals, cuts = beyond.partition("=")
     with watch(people(aside=True)) as progress:
@@ -115,6 +114,11 @@ def next_command(
     as_json: AsJson = False,
 ) -> None:
     """Choose the runs expected to narrow an interval most."""
+    from kleiber.fitting.saved import load
+    from kleiber.planning.cost import find_cost
+    from kleiber.planning.next_run import next_run
+    from kleiber.reports.grids import show_frame
+
     if (parameter is None) == (not at):
         raise BadTable("give --parameter NAME, or --at NAME=VALUE for every column of the law")
     where = {k: read_number(v, "at") for k, v in read_pairs(at, "at", "NAME=VALUE").items()}
@@ -148,6 +152,9 @@ def _limits(text: str) -> tuple[float, float]:
 
 def _refuse_unusable(fitted: Fit) -> None:
     """Exit 1, as the fit itself did; a flat fit is just what further runs are for."""
+    from kleiber.fitting.judge.status import Status
+    from kleiber.planning.plan import check_support
+
     try:
         if fitted.status is not Status.FLAT:
             check_support(fitted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -25,12 +25,10 @@ from kleiber.cli.options import (
     writable,
 )
 from kleiber.errors import BadTable
-from kleiber.fitting.fit import fit
-from kleiber.fitting.groups import GroupFits, describe_groups, fit_groups, save_groups
-from kleiber.fitting.options import Options
-from kleiber.fitting.saved import describe, save
-from kleiber.reports.grids import show_fit
-from kleiber.reports.groups import show_groups
+
+if TYPE_CHECKING:
+    from kleiber.fitting.groups import GroupFits
+
 
 T = TypeVar("T")
 
@@ -95,6 +93,12 @@ def fit_command(
     as_json: AsJson = False,
 ) -> None:
     """Fit a law to a table of runs, with intervals."""
+    from kleiber.fitting.fit import fit
+    from kleiber.fitting.groups import fit_groups
+    from kleiber.fitting.options import Options
+    from kleiber.fitting.saved import describe, save
+    from kleiber.reports.grids import show_fit
+
     writable(out, plot, keep=table)
     if plot is not None and group is not None:
         raise BadTable("--plot draws one fit; with --group there are several: choose with --where.")
@@ -143,6 +147,9 @@ def fit_command(
 
 def _tell_groups(made: GroupFits, out: Path | None, as_json: bool) -> None:
     """Save, print or show the fits of all groups; exit 1 unless each is usable."""
+    from kleiber.fitting.groups import describe_groups, save_groups
+    from kleiber.reports.groups import show_groups
+
     if out is not None:
         save_groups(made, out)
     if as_json:

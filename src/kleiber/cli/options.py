@@ -6,20 +6,19 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import polars as pl
 import typer
 
 from kleiber.cli.console import people
 from kleiber.errors import BadTable
-from kleiber.files import landing_place
-from kleiber.fitting.engine.noise import Noise
 from kleiber.reports.console import say
-from kleiber.reports.grids import show_frame
-from kleiber.sweeps.runs import is_store
-from kleiber.sweeps.store import Folder
-from kleiber.table import read_table, read_tables, write_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from kleiber.fitting.engine.noise import Noise
+
 
 Rename = Annotated[
     list[str] | None,
@@ -66,6 +65,8 @@ def read_frame(
     keep_rows: bool = True,
 ) -> pl.DataFrame:
     """The table of a command, with the numbers of its rows in the file."""
+    from kleiber.table import read_table
+
     renames = read_pairs(rename, "rename", 'NEW=OLD, e.g. n_params="Model Size"')
     twice = [old for old in renames.values() if list(renames.values()).count(old) > 1]
     if twice:
@@ -84,6 +85,10 @@ def read_frame(
 
 def read_folder(folder: Path) -> pl.DataFrame:
     """The runs of a sweep's store, or the rows of a folder's Parquet files."""
+    from kleiber.sweeps.runs import is_store
+    from kleiber.sweeps.store import Folder
+    from kleiber.table import read_tables
+
     return Folder(folder).read() if is_store(folder) else read_tables(folder)
 
 
@@ -105,12 +110,16 @@ def read_number(text: str, option: str) -> float:
 
 def writable(*paths: Path | None, keep: Path | None = None) -> None:
     """Refuse a path that cannot be written, or that would replace what is read, before any work."""
+    from kleiber.files import landing_place
+
     for path in filter(None, paths):
         if landing_place(path) == (keep and keep.resolve()):
             raise BadTable(f"writing {str(path)!r} would replace what is read; give another name")
 
 
 def read_noise(huber: float | None, least: bool, student: float | None, linear: bool) -> Noise:
+    from kleiber.fitting.engine.noise import Noise
+
     if sum((huber is not None, least, student is not None)) > 1:
         raise BadTable("--huber, --least-squares and --student exclude each other; give one")
     delta = None if least or student is not None else 1e-3 if huber is None else huber
@@ -121,6 +130,11 @@ def read_noise(huber: float | None, least: bool, student: float | None, linear: 
 
 def hand_over(frame: pl.DataFrame, out: Path | None, as_json: bool, title: str) -> None:
     """Write the table, print it as JSON, or show it."""
+    import polars as pl
+
+    from kleiber.reports.grids import show_frame
+    from kleiber.table import write_table
+
     if out is not None:
         write_table(frame, out)
         say(people(aside=True), f"{len(frame)} rows, {len(frame.columns)} columns: {out}")

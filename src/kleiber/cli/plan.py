@@ -7,10 +7,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import polars as pl
 import typer
 from rich.text import Text
 
@@ -29,15 +27,13 @@ from kleiber.cli.options import (
     writable,
 )
 from kleiber.errors import BadPlan, BadTable
-from kleiber.files import land
-from kleiber.fitting.record import Fit
-from kleiber.fitting.saved import load
-from kleiber.formats import WRITERS
-from kleiber.planning.frontier import sensitivity, trace_frontier
-from kleiber.planning.plan import Plan, check_support, describe_plan, plan, plan_attempts
 from kleiber.reports.console import say
-from kleiber.reports.grids import show_curve, show_frame, show_plan
-from kleiber.table import write_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from kleiber.fitting.record import Fit
+    from kleiber.planning.plan import Plan
 
 
 def plan_command(
@@ -137,6 +133,9 @@ def plan_command(
     as_json: AsJson = False,
 ) -> None:
     """Split a budget so that the fitted law is best; with --attempts, so that failure is least."""
+    from kleiber.fitting.saved import load
+    from kleiber.formats import WRITERS
+
     writable(out, keep=fit_file)
     if frontier is None and out is not None and out.suffix in WRITERS:
         raise BadTable(f"a plan is saved as .json; a {out.suffix} file holds a curve: --frontier")
@@ -201,6 +200,8 @@ class Answer:
 
     def document(self) -> dict[str, Any]:
         """What is printed as JSON."""
+        from kleiber.planning.plan import describe_plan
+
         if self.made is None:
             return {"reason": self.reason}
         parts = {"frontier": self.curve, "sensitivity": self.moved}
@@ -220,6 +221,9 @@ def _try(question: Question, source: Any, *, alone: bool) -> Answer:
 
 
 def _answer(question: Question, source: Any) -> Answer:
+    from kleiber.planning.frontier import sensitivity, trace_frontier
+    from kleiber.planning.plan import plan, plan_attempts
+
     asked, cost, priced = dict(question.asked), question.cost, question.priced
     if priced is not None:
         asked |= {"attempt": priced.attempt, "queries": priced.queries, "weight": priced.weight}
@@ -270,6 +274,8 @@ def _best(told: dict[str, Answer]) -> str:
 
 
 def _show(answer: Answer, level: float) -> None:
+    from kleiber.reports.grids import show_curve, show_frame, show_plan
+
     if answer.made is None:
         say(people(), answer.reason)
         return
@@ -282,6 +288,8 @@ def _show(answer: Answer, level: float) -> None:
 
 def _refuse_unusable(fitted: Fit) -> None:
     """Exit 1, as the fit itself did, with the sentence that says which runs to add."""
+    from kleiber.planning.plan import check_support
+
     try:
         check_support(fitted)
     except BadPlan as error:
@@ -290,6 +298,8 @@ def _refuse_unusable(fitted: Fit) -> None:
 
 
 def _rows(curve: pl.DataFrame) -> list[dict[str, Any]]:
+    import polars as pl
+
     return curve.with_columns(
         pl.when(pl.col(pl.Float64).is_finite()).then(pl.col(pl.Float64))
     ).to_dicts()
@@ -297,6 +307,12 @@ def _rows(curve: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _save(document: Any, told: dict[str, Answer], out: Path) -> None:
     """The curves as one table, or the document."""
+    import polars as pl
+
+    from kleiber.files import land
+    from kleiber.formats import WRITERS
+    from kleiber.table import write_table
+
     curves = {name: each.curve for name, each in told.items() if each.curve is not None}
     if out.suffix not in WRITERS or not curves:
         with land(out) as temporary:
@@ -323,6 +339,8 @@ def _choices(items: list[str] | None) -> dict[str, list[float]]:
 
 
 def _budgets(text: str) -> list[float]:
+    import numpy as np
+
     parts = text.split(":")
     if len(parts) not in (2, 3):
         raise BadTable(f"--frontier takes LOW:HIGH:POINTS, got {text!r}")

@@ -7,9 +7,8 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import polars as pl
 import typer
 
 from kleiber.cli.console import complain, people
@@ -27,12 +26,10 @@ from kleiber.cli.options import (
     writable,
 )
 from kleiber.errors import BadTable, listed, nearest
-from kleiber.files import land
-from kleiber.fitting.prediction import describe_prediction, predict, refusal
-from kleiber.fitting.saved import load
-from kleiber.formats import check_suffix
-from kleiber.reports.prediction import show_prediction
-from kleiber.table import write_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
 
 POINTS = 1_000_000  # at most so many rows from --at
 
@@ -61,6 +58,13 @@ def predict_command(
     as_json: AsJson = False,
 ) -> None:
     """Predict further runs with a saved fit: values, intervals, and how far they extrapolate."""
+    from kleiber.files import land
+    from kleiber.fitting.prediction import describe_prediction, predict, refusal
+    from kleiber.fitting.saved import load
+    from kleiber.formats import check_suffix
+    from kleiber.reports.prediction import show_prediction
+    from kleiber.table import write_table
+
     if (table is None) == (not at):
         raise BadTable(
             "Give --at NAME=VALUE for every column of the law, or --table, and not both."
@@ -93,6 +97,8 @@ def predict_command(
 
 def _cross(given: Mapping[str, str], variables: Sequence[str]) -> pl.DataFrame:
     """The rows that --at asks for: every combination of the values of each column."""
+    import polars as pl
+
     for name in given:
         if name not in variables:
             raise BadTable(

@@ -6,13 +6,10 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-import polars as pl
 import typer
 
-from kleiber import reduce
-from kleiber.claim import Estimate
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -24,7 +21,9 @@ from kleiber.cli.options import (
 )
 from kleiber.cli.words import parameters_of, read_arguments
 from kleiber.errors import BadTable
-from kleiber.formats import check_suffix
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def reduce_command(
@@ -41,6 +40,9 @@ def reduce_command(
     as_json: AsJson = False,
 ) -> None:
     """Reduce a table to another; options of the reduction are --NAME VALUE, e.g. --k 1,10."""
+    from kleiber import reduce
+    from kleiber.formats import check_suffix
+
     writable(out, keep=source)
     if out is not None:
         check_suffix(out)
@@ -83,6 +85,10 @@ def _called(
 
 def _as_frame(made: Any) -> pl.DataFrame:
     """A frame as it is; named estimates as rows of name, value, stderr, low, high."""
+    import polars as pl
+
+    from kleiber.claim import Estimate
+
     if isinstance(made, pl.DataFrame):
         return made
     named = cast("Mapping[str, Estimate | float]", made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -15,11 +15,10 @@ from kleiber.cli.bars import watch
 from kleiber.cli.console import complain, people
 from kleiber.cli.options import AsJson, as_text
 from kleiber.reports.console import say
-from kleiber.sweeps.cluster import dask_executor
-from kleiber.sweeps.doors import check_own
-from kleiber.sweeps.run import Swept, carry_out
-from kleiber.sweeps.state import clock, counts
-from kleiber.sweeps.store import Folder
+
+if TYPE_CHECKING:
+    from kleiber.sweeps.run import Swept
+
 
 SHOWN = 5  # failures that are named one by one
 Adopt = Annotated[
@@ -47,7 +46,11 @@ def sweep_command(
 ) -> None:
     """Train every run of a sweep that the store lacks; give the same command again to go on."""
     from kleiber.experiment.memory import check_memory  # here: Experiments take a tenth of a second
+    from kleiber.sweeps.cluster import dask_executor
+    from kleiber.sweeps.doors import check_own
     from kleiber.sweeps.grid import read_sweep
+    from kleiber.sweeps.run import carry_out
+    from kleiber.sweeps.store import Folder
 
     specs, store = read_sweep(source), Folder(out)
     if dask is None:  # other machines have memories of their own
@@ -99,6 +102,8 @@ def describe_sweep(done: Swept, store: Path) -> dict[str, Any]:
 
 def _report(console: Console, done: Swept, store: Path) -> None:
     """The counts, and the first failures."""
+    from kleiber.sweeps.state import clock, counts
+
     state = done.state
     say(console, f"{counts(state)}, {clock(state.seconds)}: {store}")
     for key, failure in list(done.failures.items())[:SHOWN]:

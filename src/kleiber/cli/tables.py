@@ -12,19 +12,7 @@ import typer
 from kleiber.cli.console import people
 from kleiber.cli.options import AsJson, Derive, Rename, Where, as_text, read_frame, writable
 from kleiber.errors import BadTable, nearest
-from kleiber.formats import check_suffix
 from kleiber.reports.console import say
-from kleiber.reports.grids import show_frame, show_list
-from kleiber.reports.listing import (
-    list_columns,
-    list_costs,
-    list_data,
-    list_laws,
-    list_reductions,
-    list_theories,
-)
-from kleiber.systems.papers import list_papers
-from kleiber.table import write_table
 
 
 def table_command(
@@ -35,6 +23,10 @@ def table_command(
     derive: Derive = None,
 ) -> None:
     """Read, rename, derive and filter a table; write it or show it."""
+    from kleiber.formats import check_suffix
+    from kleiber.reports.grids import show_frame
+    from kleiber.table import write_table
+
     writable(out)
     if out is not None:
         check_suffix(out)
@@ -53,6 +45,17 @@ def list_command(
     as_json: AsJson = False,
 ) -> None:
     """List laws, theories, papers, reductions, data sets, columns with units, or named costs."""
+    from kleiber.reports.grids import show_list
+    from kleiber.reports.listing import (
+        list_columns,
+        list_costs,
+        list_data,
+        list_laws,
+        list_reductions,
+        list_theories,
+    )
+    from kleiber.systems.papers import list_papers
+
     listers: dict[str, Callable[[], list[dict[str, str]]]] = {
         "laws": list_laws,
         "theories": list_theories,

@@ -5,21 +5,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import polars as pl
 import typer
-from jaxtyping import Float
 
-from kleiber import theory
 from kleiber.cli.console import people
 from kleiber.cli.options import AsJson, hand_over, read_pairs, writable
 from kleiber.cli.words import parameters_of, read_arguments, read_grid
 from kleiber.errors import BadTable, listed, nearest
-from kleiber.formats import check_suffix
 from kleiber.reports.console import say
-from kleiber.reports.overlay import CENTRES, overlay
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from jaxtyping import Float
+
 
 FINE = 120  # points of a curve drawn beside a simulation
 
@@ -75,6 +75,8 @@ def simulate_command(
     as_json: AsJson = False,
 ) -> None:
     """Draw systems at random and measure what the theory predicts; --plot draws both."""
+    from kleiber.reports.overlay import CENTRES
+
     _check_places(out, plot)
     if centre not in CENTRES:
         raise BadTable(
@@ -90,6 +92,8 @@ def simulate_command(
 
 def _check_places(out: Path | None, plot: Path | None) -> None:
     """Refuse what cannot be written before any work."""
+    from kleiber.formats import check_suffix
+
     writable(out, plot)
     if out is not None:
         check_suffix(out)
@@ -103,6 +107,8 @@ def _asked(
     name: str, settings: list[str] | None, over: list[str] | None
 ) -> tuple[Any, dict[str, Float[np.ndarray, "points"]]]:
     """The theory with its parameters, and the grid."""
+    from kleiber import theory
+
     kind = theory.find(name)
     if not over:
         raise BadTable("say over what, e.g. --over n_data=10:10000:31 --over k=1,10,100")
@@ -134,6 +140,7 @@ def _draw(
     centre: str = "mean",
 ) -> None:
     """Curves of the theory, finer along the grid's longest column, and the simulation's points."""
+    from kleiber.reports.overlay import overlay
     from kleiber.reports.overlay_figure import draw_overlay
 
     x, *others = sorted(grid, key=lambda column: -len(grid[column]))
@@ -154,6 +161,8 @@ def _settings(made: Any) -> dict[str, Any]:
 
 def _finer(values: Float[np.ndarray, "points"]) -> Float[np.ndarray, "more"]:
     """The values with evenly spaced logarithms between them, whole where all of them are."""
+    import numpy as np
+
     if len(values) < 2 or values.min() <= 0:
         return values
     between = np.geomspace(float(values.min()), float(values.max()), FINE)

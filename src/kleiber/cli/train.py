@@ -7,9 +7,8 @@ import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import polars as pl
 import typer
 from rich.console import Console
 
@@ -18,13 +17,13 @@ from kleiber.cli.console import people
 from kleiber.cli.options import AsJson, as_text
 from kleiber.cli.sweep import Adopt
 from kleiber.errors import BadExperiment, reason
-from kleiber.experiment import Experiment, read_experiment
-from kleiber.experiment.memory import check_memory
-from kleiber.networks import check_device, train
 from kleiber.reports.console import say
-from kleiber.reports.grids import figure
-from kleiber.sweeps.doors import check_own
-from kleiber.sweeps.store import Folder
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from kleiber.experiment import Experiment
+    from kleiber.sweeps.store import Folder
 
 
 def train_command(
@@ -37,6 +36,10 @@ def train_command(
     as_json: AsJson = False,
 ) -> None:
     """Train every seed of an Experiment; what is in the store already is not trained again."""
+    from kleiber.experiment import read_experiment
+    from kleiber.sweeps.doors import check_own
+    from kleiber.sweeps.store import Folder
+
     spec, store = read_experiment(source), Folder(out)
     if not adopt:
         check_own(store)
@@ -57,6 +60,9 @@ def train_command(
 
 def _train(spec: Experiment, store: Folder, device: str) -> None:
     """Reserve the run, train it keeping its state, and land it."""
+    from kleiber.experiment.memory import check_memory
+    from kleiber.networks import check_device, train
+
     check_device(device)
     check_memory(spec)
     release = store.claim(spec.key())
@@ -91,6 +97,8 @@ def _memory_plain() -> Generator[None]:
 
 def describe_run(spec: Experiment, table: pl.DataFrame, store: Path) -> dict[str, Any]:
     """How a run ended, as JSON: each measure's median, least and most over the living seeds."""
+    import polars as pl
+
     diverged = table.filter(pl.col("diverged"))["seed"].to_list()
     last = table.filter((pl.col("step") == table["step"].max()) & ~pl.col("diverged"))
     ends: dict[str, Any] = {}
@@ -111,6 +119,8 @@ def describe_run(spec: Experiment, table: pl.DataFrame, store: Path) -> dict[str
 
 def _report(console: Console, document: dict[str, Any]) -> None:
     """The sizes, where each measure ended, who diverged, and the file."""
+    from kleiber.reports.grids import figure
+
     word = "found" if document["found"] else f"trained in {document['seconds']:.1f} s"
     many = "seed" if document["seeds"] == 1 else "seeds"
     say(

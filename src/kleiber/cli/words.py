@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-from jaxtyping import Float
-
-from kleiber.columns import COLUMNS
 from kleiber.errors import BadTable, listed, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
 
 POINTS = 1_000_000  # at most so many values of one column
 WHOLE = frozenset({"examples", "attempts", "steps", "parameters", "tokens", "units", "layers"})
@@ -110,6 +111,10 @@ def _read_freely(text: str) -> Any:
 def read_grid(items: Sequence[str]) -> dict[str, Float[np.ndarray, "points"]]:
     """Columns and their values from column=low:high:points (evenly spaced logarithms) and
     column=a,b,c; whole and without repeats where the column counts something."""
+    import numpy as np
+
+    from kleiber.columns import COLUMNS
+
     grid: dict[str, Float[np.ndarray, "points"]] = {}
     for item in items:
         name, equals, text = (part.strip() for part in item.partition("="))
@@ -125,6 +130,8 @@ def read_grid(items: Sequence[str]) -> dict[str, Float[np.ndarray, "points"]]:
 
 
 def _spaced(text: str, item: str) -> Float[np.ndarray, "points"]:
+    import numpy as np
+
     parts = text.split(":")
     if len(parts) != 3:
         raise BadTable(f"--over takes COLUMN=LOW:HIGH:POINTS, got {item!r}")
@@ -136,10 +143,14 @@ def _spaced(text: str, item: str) -> Float[np.ndarray, "points"]:
 
 
 def _listed(text: str, name: str) -> Float[np.ndarray, "points"]:
+    import numpy as np
+
     return np.array([_read_number(part, float, name) for part in text.split(",")], dtype=float)
 
 
 def _whole(values: Float[np.ndarray, "points"], name: str) -> Float[np.ndarray, "points"]:
+    from kleiber.columns import COLUMNS
+
     wrong = values[values % 1 != 0]
     if len(wrong):
         raise BadTable(f"{name} counts {COLUMNS[name].unit}, so it is whole; got {wrong[0]:g}")
