@@ -25,6 +25,7 @@ import numpy as np
 import polars as pl
 
 from kleiber.systems.feature_learning import dmft, draws
+from kleiber.systems.feature_learning.bins import bin_modes
 from kleiber.theory import FeatureLearning
 
 TIMES = {"time": np.geomspace(1, 1e9, 60)}
@@ -53,14 +54,14 @@ def curves() -> None:
         seconds = cpu(lambda model=model: model.solve(TIMES))
         print(f"curve to time 1e9, {name}: {seconds:.3f} s (goal {goal} s: {goal / seconds:.1f}x)")
     model = FeatureLearning(width=64, batch_size=64, richness=0.5, step_size=0.2, modes=1300)
-    bins = dmft.bin_modes(model, 24.0).lam.size
+    nodes = bin_modes(model, 24.0).lam.size
     for change, name in ((64, "one pass, batch 64"), (math.inf, "population")):
         each = FeatureLearning(
             width=64, batch_size=change, richness=0.5, step_size=0.2, modes=model.modes
         )
         seconds = cpu(lambda each=each: dmft.solve_dmft(each, np.arange(120)))
         print(
-            f"mean-field theory, {bins} bins, 120 steps, {name}: {seconds:.3f} s "
+            f"mean-field theory, {nodes} nodes, 120 steps, {name}: {seconds:.3f} s "
             f"(goal 3 s: {3 / seconds:.0f}x)"
         )
 

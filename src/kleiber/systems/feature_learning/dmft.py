@@ -21,40 +21,31 @@ two matrix-vector products a step with the array H of K modes, K T^3 multiplicat
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.special import zeta
 
+from kleiber.systems.feature_learning.bins import Modes, bin_modes
 from kleiber.systems.feature_learning.model import Model
 from kleiber.systems.feature_learning.volterra import fill, next_congruence, next_resolvent
 
 Matrix = Float[np.ndarray, "times times"]
-Vector = Float[np.ndarray, "modes"]
-EXACT = 20  # modes that are no bins
-FINE, COARSE = 26.0, 3.0  # bins a decade of the modes that are learned, of those that are not
-SLOW = 1e-3  # lam eta T below which a mode counts as not learned
 LARGEST = 2**31  # bytes of the modes' responses
-FOREVER = 1e14  # modes kept of infinitely many; the rest is added as unlearned
-
-
-@dataclass(frozen=True)
-class Modes:
-    """Modes in bins: eigenvalue, number of modes, sum of lam_k w*_k^2, and the loss left out."""
-
-    lam: Vector
-    count: Vector
-    power: Vector
-    rest: float
+BLOCK = 64  # steps whose responses are kept together
 
 
 @dataclass(frozen=True)
 class State:
-    """The operators while they are being built, row by row; `response` is H as [t, mode, s]."""
+    """The operators while they are being built, row by row.
+
+    ``responses`` are the H_k in blocks of columns, [mode, t - first, s - first], each without the
+    rows above its first column, which are zero.
+    """
 
     modes: Modes
-    response: Float[np.ndarray, "times modes times"]
+    responses: Sequence[Float[np.ndarray, "modes later block"]]
     total: Float[np.ndarray, "times modes"]  # H_k 1
     square: Float[np.ndarray, "times modes"]  # <v0_k^2>
     matrices: dict[str, Matrix] = field(default_factory=dict[str, Matrix])
@@ -78,8 +69,8 @@ def solve_dmft(
     last = _check(model, steps)
     modes = bin_modes(model, last * model.step_size)
     size = last + 1
-    if 8 * size**2 * modes.lam.size > LARGEST:
-        most = int(np.sqrt(LARGEST / 8 / modes.lam.size)) - 1
+    if 4 * size**2 * modes.lam.size > LARGEST:
+        most = int(np.sqrt(LARGEST / 4 / modes.lam.size)) - 1
         raise ValueError(
             f"This theory holds every pair of steps for each of {modes.lam.size} modes, so that it "
             f"reaches step {most}; got {last}; further on, solve over time."
@@ -97,9 +88,10 @@ def solve_dmft(
 def sweep(model: Model, modes: Modes, size: int) -> State:
     """All operators over `size` steps, row by row."""
     shape = (size, modes.lam.size)
+    starts = range(0, size, BLOCK)
     state = State(
         modes,
-        np.zeros((*shape, size)),
+        [np.zeros((modes.lam.size, size - at, min(BLOCK, size - at))) for at in starts],
         np.zeros(shape),
         np.zeros(shape),
         {name: np.zeros((size, size)) for name in NAMES},
@@ -118,15 +110,42 @@ def _responses(model: Model, state: State, t: int) -> None:
     r1, r3, z, g, m = (state[name] for name in ("R1", "R3", "Z", "G", "M"))
     end = t + 1
     g[t, :t] = z[t, :t] @ r3[:t, :t]
-    h = state.response
-    if t:
-        before = h[:t].reshape(t, -1)
-        h[t] = -lam[:, None] * ((g[t, :t] @ r1[:t, :t]) @ before).reshape(h.shape[1:])
-    h[t, :, t] = 1.0
-    state.total[t] = h[t].sum(axis=1)
-    m[t], state["F"][t] = (count * lam) @ h[t], (count * lam**2) @ h[t]
+    through = g[t, :t] @ r1[:t, :t]
+    for first, block in _blocks(state, t):
+        row = block[:, t - first]
+        if t > first:
+            row[:] = -lam[:, None] * (through[None, None, first:] @ block[:, : t - first])[:, 0]
+        if t - first < BLOCK:
+            row[:, t - first] = 1.0
+    h = _row(state, t)
+    state.total[t] = h.sum(axis=1)
+    m[t, :end], state["F"][t, :end] = (count * lam) @ h, (count * lam**2) @ h
     next_resolvent(r1, (m[t, :end] @ g[:end, :t]) / model.n_data)
     next_resolvent(r3, (r1[t, :end] @ m[:end, :end] @ z[:end, :t]) / model.width)
+
+
+def _blocks(state: State, t: int) -> Iterator[tuple[int, Float[np.ndarray, "modes later block"]]]:
+    """Each block of columns that begins by step t, and its first column."""
+    for number in range(t // BLOCK + 1):
+        yield number * BLOCK, state.responses[number]
+
+
+def _row(state: State, t: int) -> Float[np.ndarray, "modes upto"]:
+    """Row t of every H_k, up to column t."""
+    parts = [block[:, t - first] for first, block in _blocks(state, t)]
+    return np.concatenate(parts, axis=1)[:, : t + 1]
+
+
+def _carried(
+    state: State, t: int, fields: Float[np.ndarray, "modes upto"]
+) -> Float[np.ndarray, "modes upto"]:
+    """H_k times a field of each mode, up to step t."""
+    out = np.zeros_like(fields)
+    for first, block in _blocks(state, t):
+        width = min(BLOCK, t + 1 - first)
+        part = fields[:, first : first + width, None]
+        out[:, first:] += (block[:, : t + 1 - first, :width] @ part)[:, :, 0]
+    return out
 
 
 def _covariances(model: Model, state: State, t: int) -> None:
@@ -138,14 +157,14 @@ def _covariances(model: Model, state: State, t: int) -> None:
 
     C1 is diagonal for one pass, where C1 + lam_k diag <v0_k^2> stands for C1 in the sums over k.
     """
-    modes, h, end = state.modes, state.response, t + 1
+    modes, end = state.modes, t + 1
     lam, count, power = modes.lam, modes.count, modes.power
     fresh = not np.isfinite(model.n_data)
     share = 1 / (model.batch_size if fresh else model.n_data)
     g = state["G"]
     fill(state["P"], next_congruence(state["Z"], state["C3"], t) / model.width)
     fill(state["U"], share * next_congruence(g, state["C1"], t))
-    row = h[t, :, :end]
+    row = _row(state, t)
     wide, narrow = row @ state["P"][:end, :end], row @ state["U"][:end, :end]
     carried = row @ g[:end, :t]  # H_k G
     own = carried * state.square[:t].T
@@ -153,15 +172,10 @@ def _covariances(model: Model, state: State, t: int) -> None:
         narrow += (share * lam)[:, None] * (own @ g[:end, :t].T)
     state.square[t] = power / (count * lam) * state.total[t] ** 2
     state.square[t] += ((wide + lam[:, None] * narrow) * row).sum(axis=1)
-    weight = count * lam
-    both = np.zeros((2, lam.size, h.shape[2]))
-    both[0, :, :end] = weight[:, None] * (wide + lam[:, None] * narrow)
-    both[1, :, :end] = lam[:, None] * both[0, :, :end]
-    sums = h[:end].reshape(end, -1) @ both.reshape(2, -1).T
-    signal = power * state.total[t] * np.stack([np.ones_like(lam), lam])
-    sums += state.total[:end] @ signal.T
-    fill(state["C0"], sums[:, 0])
-    fill(state["E"], sums[:, 1])
+    mixed = (count * lam)[:, None] * _carried(state, t, wide + lam[:, None] * narrow)
+    mixed += (power * state.total[t])[:, None] * state.total[:end].T
+    fill(state["C0"], mixed.sum(axis=0))
+    fill(state["E"], lam @ mixed)
     _noise(model, state, t, (count * lam**3) @ own if fresh else None)
 
 
@@ -195,33 +209,6 @@ def _weights(model: Model, state: State, t: int) -> None:
     q[end, t] += eta
     fill(state["Cw"], next_congruence(q, c3, end))
     state["Z"][end, :end] = q[end, :end] + rich * state["Cw"][end, :end]
-
-
-def bin_modes(model: Model, time: float) -> Modes:
-    """The first modes alone, then bins: fine as far as learned by `time`, coarse beyond.
-
-    A bin has the mean of its eigenvalues k^-alpha and the exact sums of these and of
-    c_k = k^-(alpha beta + 1); of infinitely many modes 10^14 are binned.
-    """
-    last = min(model.modes, FOREVER)
-    learned = max(time, 1.0) / SLOW
-    middle = min(last, max(2.0 * EXACT, learned ** (1 / model.capacity)))
-    parts = [np.arange(1.0, min(EXACT, last) + 1)]
-    for start, end, density in ((EXACT, middle, FINE), (middle, last, COARSE)):
-        if end > start:
-            number = max(2, int(np.ceil(density * np.log10(end / start))) + 1)
-            parts.append(np.round(np.geomspace(start, end, number))[1:])
-    ends = np.unique(np.concatenate(parts))
-    first = np.concatenate([[1.0], ends[:-1] + 1])
-    power = model.capacity * model.source + 1
-    count = ends - first + 1
-    lam = (zeta(model.capacity, first) - zeta(model.capacity, ends + 1)) / count
-    small = count < 1e-6 * first  # differences of nearly equal numbers
-    lam = np.where(small | (count == 1), ((first + ends) / 2) ** -model.capacity, lam)
-    sums = zeta(power, first) - zeta(power, ends + 1)
-    sums = np.where(count == 1, first**-power, sums)
-    rest = float(zeta(power, last + 1)) if np.isinf(model.modes) else 0.0
-    return Modes(lam, count, sums, rest)
 
 
 def _check(model: Model, steps: Int[np.ndarray, "rows"]) -> int:
