@@ -9,6 +9,7 @@ import contextlib
 import csv
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,9 @@ from kleiber.errors import BadTable, reason, shown
 
 LONGEST_LINE = 16 * 2**20  # bytes; a longer line is no table of runs
 PIECE = 2**20  # bytes scanned at a time
+TYPED_ROWS = 2**12  # rows of which the types of a CSV file's columns are read first
+LONG_INTEGER = 10**17  # integers this long may not fit in 64 bits
+LONG_DIGITS = re.compile(r"\d{18}")
 # What damaged data makes polars raise: its own errors, and a panic of its compiled core.
 POLARS_FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
@@ -51,8 +55,7 @@ def read_csv(file: Path) -> pl.DataFrame:
     scan_lines(file)
     names = header(file)
     try:
-        with file.open("rb") as handle:
-            frame = pl.read_csv(handle, infer_schema_length=None)
+        frame = _parse_csv(file)
     except POLARS_FAILURES as error:
         list(csv_rows(file, len(names)))  # says which line is the wrong one, if it is the length
         raise BadTable(f"{named(file)} cannot be read as CSV: {reason(error)}.") from error
@@ -69,6 +72,20 @@ def read_csv(file: Path) -> pl.DataFrame:
     return frame.with_columns(
         unquoted(series) for series in frame.get_columns() if series.dtype == pl.String
     )
+
+
+def _parse_csv(file: Path) -> pl.DataFrame:
+    """Parse a CSV file with the types of its first rows; with those of all rows where later ones
+    are of another type, or the first ones hold nothing."""
+    with contextlib.suppress(*POLARS_FAILURES), file.open("rb") as handle:
+        frame = pl.read_csv(handle, infer_schema_length=TYPED_ROWS)
+        first = frame.head(TYPED_ROWS)
+        if frame.height == first.height or not any(
+            series.null_count() == first.height for series in first
+        ):
+            return frame
+    with file.open("rb") as handle:
+        return pl.read_csv(handle, infer_schema_length=None)
 
 
 def header(file: Path) -> list[str]:
@@ -152,6 +169,9 @@ def csv_rows(file: Path, width: int) -> Iterator[list[str]]:
 
 def unquoted(series: pl.Series) -> pl.Series:
     """A text column as numbers if every value is one (' 2', 'nan', '-Infinity'), else itself."""
+    first: Any = series.first(ignore_nulls=True)
+    if first is not None and first.strip() and not is_number(first):
+        return series
     text = series.str.strip_chars()
     text = text.set(text == "", None)
     for dtype in (pl.Int64, pl.Float64):
@@ -164,24 +184,53 @@ def unquoted(series: pl.Series) -> pl.Series:
 def read_json_lines(file: Path) -> pl.DataFrame:
     """Read JSON Lines: one object a line; a key that a line lacks is a missing value there."""
     scan_lines(file)
-    columns: dict[str, list[Any]] = {}
-    rows = 0
+    plain = _parse_plain(file.read_bytes())
+    if plain is not None:
+        return plain
     with file.open("rb") as handle:
-        for number, line in enumerate(handle, start=1):
-            if not line.strip():
-                continue
-            for name, value in json_object(line, f"{named(file)}: line {number}").items():
-                if name not in columns:
-                    columns[name] = [None] * rows
-                columns[name].append(value)
-            rows += 1
-            for values in columns.values():
-                if len(values) < rows:
-                    values.append(None)
+        objects = [
+            json_object(line, f"{named(file)}: line {number}")
+            for number, line in enumerate(handle, start=1)
+            if line.strip()
+        ]
+    names = dict.fromkeys(name for each in objects for name in each)
+    columns = {name: [each.get(name) for each in objects] for name in names}
     try:
         return pl.DataFrame([series_of(name, values) for name, values in columns.items()])
     except UnicodeEncodeError as error:
         raise BadTable(f"{named(file)} holds text that is no Unicode: {error.reason}.") from error
+
+
+def _parse_plain(data: bytes) -> pl.DataFrame | None:
+    """Parse JSON Lines at once where that cannot differ from line by line, else return None.
+
+    It cannot where each line is a flat object whose values are of one type for each key: the marks
+    ``:`` and ``"`` are then as many as the cells say. Keys that stand twice, nested values, mixed
+    types and escapes break one of the counts; a null could hide one of these.
+    """
+    if b"\\" in data or b"null" in data:
+        return None
+    try:
+        data.decode("utf-8")
+        frame = pl.read_ndjson(data, infer_schema_length=None)
+    except (UnicodeDecodeError, *POLARS_FAILURES):
+        return None
+    known = {pl.Int64, pl.Float64, pl.Boolean, pl.String}
+    rows = sum(1 for line in data.splitlines() if line.strip())
+    if not {*frame.dtypes} <= known or frame.height != rows:
+        return None
+    cells: dict[Any, int] = dict.fromkeys(known, 0)
+    for series in frame:
+        cells[series.dtype] += rows - series.null_count()
+    keys = sum(cells.values())
+    counts = (
+        data.count(b":") == keys,
+        data.count(b'"') == 2 * (keys + cells[pl.String]),
+        data.count(b"true") + data.count(b"false") == cells[pl.Boolean],
+    )
+    longest = frame.select(pl.col(pl.Int64).abs().max().fill_null(LONG_INTEGER))
+    short = all(value < LONG_INTEGER for values in longest.rows() for value in values)
+    return frame if all(counts) and short else None
 
 
 def json_object(line: bytes, where: str) -> dict[str, Any]:
@@ -196,7 +245,10 @@ def json_object(line: bytes, where: str) -> dict[str, Any]:
 
     try:
         text = line.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-        value = json.loads(text, parse_int=whole, object_pairs_hook=unique)
+        value: Any = json.loads(text)
+        flat = isinstance(value, dict) and text.count(":") == len(cast("dict[str, Any]", value))
+        if not flat or LONG_DIGITS.search(text):
+            value = json.loads(text, parse_int=whole, object_pairs_hook=unique)
     except UnicodeDecodeError as error:
         raise BadTable(f"{where} is not UTF-8 text; save it as UTF-8.") from error
     except (json.JSONDecodeError, RecursionError) as error:

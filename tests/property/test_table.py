@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kleiber import text_tables
 from kleiber.errors import BadTable
 from kleiber.table import (
     as_frame,
@@ -151,3 +152,52 @@ def test_derived_columns_are_the_formula(values: list[float]) -> None:
         {"n_params": values, "n_tokens": values}, derive={"f": "6*n_params*n_tokens"}
     )
     assert np.array_equal(table["f"].to_numpy(), 6 * np.array(values) * np.array(values))
+
+
+NUMBERS = ("1", "-2", "3.5", "1e400", "12345678901234567", "1234567890123456789")
+OTHERS = ("98765432109876543210", "NaN", "true", "false", "null", "[1]", '{"a": 1}')
+STRINGS = ('"w"', '"a:b"', '"null"', '"é"', '"\\u0041"')
+CELLS = st.sampled_from((*NUMBERS, *OTHERS, *STRINGS))
+LINES = st.lists(
+    st.lists(st.tuples(st.sampled_from("abc"), CELLS), min_size=1, max_size=3),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(lines=LINES)
+@settings(max_examples=400)
+def test_json_lines_read_at_once_are_those_read_line_by_line(
+    lines: list[list[tuple[str, str]]],
+) -> None:
+    def read(file: Path) -> tuple[Any, ...]:
+        try:
+            frame = text_tables.read_json_lines(file)
+        except BadTable as error:
+            return (str(error),)
+        return (frame.schema, frame.rows())
+
+    text = "\n".join(
+        "{" + ", ".join(f'"{key}": {cell}' for key, cell in line) + "}" for line in lines
+    )
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        file = Path(folder) / "runs.jsonl"
+        file.write_text(text, encoding="utf-8")
+        at_once = read(file)
+        patch.setattr(text_tables, "_parse_plain", lambda _: None)
+        assert repr(at_once) == repr(read(file))
+
+
+LATE = {"2": "whole", "2.5": "float", "true": "truth", "x": "text", "": "nothing", " 3": "blank"}
+
+
+@pytest.mark.parametrize("late", LATE, ids=LATE.values())
+@pytest.mark.parametrize("early", LATE, ids=LATE.values())
+def test_types_of_late_rows_count(early: str, late: str, tmp_path: Path) -> None:
+    """A file whose rows change their kind after those of which types are read first."""
+    many = text_tables.TYPED_ROWS + 3
+    file = tmp_path / "runs.csv"
+    file.write_text("a,b\n" + f"1,{early}\n" * many + f"1,{late}\n")
+    found = read_table(file)["b"]
+    whole = pl.read_csv(file, infer_schema_length=None)["b"]
+    assert found.equals(text_tables.unquoted(whole) if whole.dtype == pl.String else whole)

@@ -22,6 +22,8 @@ from kleiber.attempts.table import Counts, doubt_attempts, looks_stopped, read_c
 from kleiber.errors import BadTable
 from kleiber.maths.seeds import stream
 
+CELLS = 4 * 10**6  # problems of all draws that are resampled at a time
+
 
 def pass_at_k(
     table: object,
@@ -202,8 +204,14 @@ def _drawn(
 ) -> dict[str, Any]:
     """Errors and intervals by bootstrap over problems, where their spread is known."""
     problems = len(failure)
-    weights = rng.multinomial(problems, np.full(problems, 1 / problems), size=draws) / problems
-    drawn = weights @ failure
+    drawn = np.concatenate(
+        [
+            rng.multinomial(problems, np.full(problems, 1 / problems), size=some)
+            / problems
+            @ failure
+            for some in _parts(draws, problems)
+        ]
+    )
     known = np.array([why == "" for why in made.why])
     low, high = _ends(drawn, problems, level)
     low, high = np.where(known, low, made.low), np.where(known, high, made.high)
@@ -217,6 +225,12 @@ def _drawn(
         **_columns("failure", made.mean, error, low, high),
         **_columns("neg_log_pass", logs[0], of_log, logs[1], logs[2]),
     }
+
+
+def _parts(draws: int, problems: int) -> list[int]:
+    """Split draws into parts of which each holds at most CELLS resampled problems."""
+    size = max(1, CELLS // problems)
+    return [min(size, draws - done) for done in range(0, draws, size)]
 
 
 def _spread(sample: Float[np.ndarray, "draws k"]) -> Float[np.ndarray, "k"]:
