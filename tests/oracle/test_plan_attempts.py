@@ -13,7 +13,7 @@ from kleiber.data.runs import load_runs
 from kleiber.planning.allocate import allocate
 from kleiber.planning.curve import FailureCurve
 from kleiber.planning.plan import plan_attempts
-from kleiber.planning.pose import Settings, curve_of, pose_attempts
+from kleiber.planning.pose import Settings, find_curve, pose_attempts
 from kleiber.systems.hard_tail.curve import hard_tail_curve
 from kleiber.systems.hard_tail.theory import HardTail
 
@@ -143,7 +143,7 @@ def test_real_counts_of_seven_models(
         assert item.low <= item.value <= item.high
         assert item.low < item.high
     # the groups' own fits say the same where they were measured
-    curve = curve_of(fit)
+    curve = find_curve(fit)
     assert curve.drawn is not None
     own = {name: 1 - fit.pass_at(100).value[j] for j, name in enumerate(fit.groups)}
     for name, size in zip(fit.groups, fit.counts.keys["n_params"], strict=True):

@@ -16,7 +16,7 @@ from kleiber.fitting.fit import fit
 from kleiber.fitting.record import Fit
 from kleiber.formula import evaluate
 from kleiber.law import law_from_formula
-from kleiber.planning.constraint import read_constraints, read_inequality, say_constraint
+from kleiber.planning.constraint import format_constraint, read_constraints, read_inequality
 from kleiber.planning.cost import Cost, find_cost, six_nd
 from kleiber.planning.plan import Plan, describe_plan, plan
 
@@ -271,9 +271,9 @@ def test_a_constraint_that_rises_and_falls_is_not_broken_in_silence(exact: Fit) 
 
 
 def test_how_constraints_are_said() -> None:
-    assert say_constraint(find_cost("n_params", COLUMNS), 8e9) == "n_params<=8e9"
-    assert say_constraint(*read_inequality("n_tokens >= 2*n_params", COLUMNS)) == (
+    assert format_constraint(find_cost("n_params", COLUMNS), 8e9) == "n_params<=8e9"
+    assert format_constraint(*read_inequality("n_tokens >= 2*n_params", COLUMNS)) == (
         "n_tokens >= 2*n_params"
     )
-    assert say_constraint(Cost("memory", "16*n_params"), 8e10) == "memory<=8e10"
+    assert format_constraint(Cost("memory", "16*n_params"), 8e10) == "memory<=8e10"
     assert read_constraints(None, COLUMNS) == []

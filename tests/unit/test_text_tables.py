@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kleiber.planning.along_training import FORMS, draw_lines, fit_line, shares_of, weigh_forms
+from kleiber.planning.along_training import FORMS, akaike_weights, draw_lines, fit_line, weigh_forms
 
 Z = np.linspace(-2.0, 2.0, 9)
 OWN = np.full(9, 1e-4)
@@ -19,7 +19,7 @@ TRUTH = {
 @pytest.mark.parametrize("form", FORMS)
 def test_a_planted_form_is_found(form: str) -> None:
     u = TRUTH[form] + 0.01 * np.random.default_rng(4).standard_normal(9)
-    weighed = weigh_forms(u, Z, OWN, way=1.0)
+    weighed = weigh_forms(u, Z, OWN, direction=1.0)
     assert weighed.best == form
     assert sum(weighed.weights.values()) == pytest.approx(1)
     assert fit_line(form, u[None], Z, OWN, 1.0).of(0).at(Z) == pytest.approx(TRUTH[form], abs=0.03)
@@ -27,7 +27,7 @@ def test_a_planted_form_is_found(form: str) -> None:
 
 def test_the_direction_of_training_is_where_it_levels_off() -> None:
     """Against z and falling: the same shape, turned."""
-    line = fit_line("saturating", -TRUTH["saturating"][None, ::-1], Z, OWN, way=-1.0).of(0)
+    line = fit_line("saturating", -TRUTH["saturating"][None, ::-1], Z, OWN, direction=-1.0).of(0)
     assert line.at(np.array([-50.0, -60.0])) == pytest.approx([-0.7, -0.7], abs=0.02)
     assert line.at(Z) == pytest.approx(-TRUTH["saturating"][::-1], abs=0.05)
 
@@ -54,5 +54,5 @@ def test_draws_take_forms_by_their_weights() -> None:
 
 
 def test_weights() -> None:
-    assert shares_of({"a": 3.0, "b": 3.0}) == {"a": 0.5, "b": 0.5}
-    assert shares_of({"a": 0.0, "b": 2.0})["b"] == pytest.approx(1 / (1 + np.e))
+    assert akaike_weights({"a": 3.0, "b": 3.0}) == {"a": 0.5, "b": 0.5}
+    assert akaike_weights({"a": 0.0, "b": 2.0})["b"] == pytest.approx(1 / (1 + np.e))

@@ -60,8 +60,8 @@ def read_sources(
     law, if there is one), by the series' name: "" where there is one."""
     from kleiber import theory
     from kleiber.attempts.fit import fit_counts
-    from kleiber.planning.counts_curve import counts_curve, names_of_series
-    from kleiber.planning.pose import curve_of
+    from kleiber.planning.counts_curve import counts_curve, list_series
+    from kleiber.planning.pose import find_curve
 
     if priced.attempt is None:
         raise BadTable("--attempts needs --attempt-cost: a number, or a formula of columns")
@@ -71,7 +71,7 @@ def read_sources(
             raise BadTable(f"{name} is of a table of counts, and {source!r} is a theory.")
         given = read_pairs(settings, "set", "NAME=VALUE, e.g. tail=2.5")
         made = known[source](**read_arguments(given, parameters_of(known[source]), source))
-        return {"": curve_of(made, law)}
+        return {"": find_curve(made, law)}
     if settings:
         raise BadTable(f"--set is for a theory, and {source!r} is none.{nearest(source, known)}")
     if not Path(source).exists():
@@ -89,7 +89,7 @@ def read_sources(
         sum_by=read_columns(counted.sum_by),
         draws=DRAWS,
     )
-    names = names_of_series(fit)
+    names = list_series(fit)
     if len(names) < 2:
         return {"": counts_curve(fit, law)}
     return {name: counts_curve(fit, law, name) for name in names}

@@ -1,1 +1,1 @@
-"""A Fit and a cost in, a Plan out."""
+"""The planner: from a Fit and a cost to a Plan."""

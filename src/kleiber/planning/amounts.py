@@ -1,4 +1,4 @@
-"""Amounts: what a budget, a price or a number of tokens may be."""
+"""Checks of budgets, prices and numbers of tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kleiber.errors import BadPlan, shown
 
 
 def check_budget(budget: float, what: str = "the budget") -> float:
-    """The budget as a float; BadPlan unless it is a finite and positive number."""
+    """Return the budget as a float; raise BadPlan unless it is a finite positive number."""
     if not (is_real(budget) and budget > 0):
         what = what[0].upper() + what[1:]
         raise BadPlan(f"{what} must be a positive number, got {shown(budget)}.")
@@ -18,14 +18,14 @@ def check_budget(budget: float, what: str = "the budget") -> float:
 
 
 def check_positive(**values: Any) -> None:
-    """BadPlan, with the name, for a value that is no positive number."""
+    """Raise BadPlan, with its name, for a value that is not a positive number."""
     for name, value in values.items():
         if not (is_real(value) and value > 0):
             raise BadPlan(f"The value of {name} must be a positive number, got {shown(value)}.")
 
 
 def is_real(value: Any) -> bool:
-    """Whether this is a finite number, and no truth value."""
+    """Return whether a value is a finite number and not a boolean."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:

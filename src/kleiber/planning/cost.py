@@ -32,7 +32,7 @@ from kleiber.counting import (
 from kleiber.errors import BadFormula, BadPlan, nearest, shown
 from kleiber.formula import Expr, number, parse, substitute, symbol, symbols, walk
 from kleiber.planning.amounts import check_positive, is_real
-from kleiber.planning.call import Form, build, form_of, read_call, write_call
+from kleiber.planning.call import CallSignature, build, read_call, signature_of, write_call
 
 SLOWEST = 1e6  # FLOP/s of a device: fewer are TFLOP/s or GFLOP/s
 FLOPS, GPU_HOURS, MONEY, OTHER = "FLOPs", "GPU-hours", "money", "budget units"
@@ -40,7 +40,7 @@ FLOPS, GPU_HOURS, MONEY, OTHER = "FLOPs", "GPU-hours", "money", "budget units"
 
 @dataclass(frozen=True)
 class Cost:
-    """A cost as an increasing formula of columns; ``unit`` and ``convention`` say what of."""
+    """A cost, as an increasing formula of columns, with its ``unit`` and ``convention``."""
 
     name: str
     formula: str
@@ -53,19 +53,19 @@ class Cost:
 
     @cached_property
     def expr(self) -> Expr:
-        """The formula as an expression in which equal parts are one node."""
-        made: dict[tuple[str, tuple[int, ...], float | str], Expr] = {}
-        same: dict[int, Expr] = {}
+        """The formula as an expression in which equal subexpressions are one node."""
+        nodes: dict[tuple[str, tuple[int, ...], float | str], Expr] = {}
+        replaced: dict[int, Expr] = {}
         whole = parse(self.formula)
         for node in walk(whole):
-            args = tuple(same[id(item)] for item in node.args)
+            args = tuple(replaced[id(item)] for item in node.args)
             key = (node.op, tuple(id(item) for item in args), node.value)
-            same[id(node)] = made.setdefault(key, Expr(node.op, args, node.value))
-        return same[id(whole)]
+            replaced[id(node)] = nodes.setdefault(key, Expr(node.op, args, node.value))
+        return replaced[id(whole)]
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Names of the columns it reads."""
+        """Names of the columns in the formula."""
         return tuple(sorted(symbols(self.expr)))
 
 
@@ -76,14 +76,13 @@ six_nd = Cost(
     "training FLOPs C = 6 N D: two per parameter and token forward, four backward "
     "(Kaplan et al. 2020, section 2.1)",
 )
-# columns that follow from others by a convention
 DERIVED: Mapping[str, tuple[str, str]] = MappingProxyType(
     {"flops": (six_nd.formula, f"flops stands for {six_nd.convention}")}
 )
 
 
 def serve(*, tokens: float, queries: float = 1.0, k: float = 1.0, prompt: float = 0.0) -> Cost:
-    """FLOPs of answering: queries (prompt + k tokens) 2 N, two per parameter and token forward.
+    """Return the FLOPs of answering: queries (prompt + k tokens) 2 N (two per parameter and token).
 
     ``tokens`` are those of one answer, ``k`` answers are drawn for each query, and the ``prompt``
     is read once for all of them. The attention to earlier tokens is not counted.
@@ -110,7 +109,7 @@ def train_and_serve(
     prompt: float = 0.0,
     train: Cost | str = six_nd,
 ) -> Cost:
-    """FLOPs of training and of all answers: train(N, D) + queries (prompt + k tokens) 2 N."""
+    """Return FLOPs of training and all answers: train(N, D) + queries (prompt + k tokens) 2 N."""
     first = find_cost(train)
     options = {"queries": queries, "tokens": tokens, "k": k, "prompt": prompt}
     both = total(first, serve(**options))
@@ -119,7 +118,7 @@ def train_and_serve(
 
 
 def total(*costs: Cost | str) -> Cost:
-    """The sum of costs of one unit; formulas of columns take the unit of the others."""
+    """Return the sum of costs of one unit; formulas of columns take the unit of the others."""
     parts = [find_cost(item) for item in costs]
     if not parts:
         raise BadPlan("A total needs at least one cost, e.g. total(6nd, serve(tokens=1e12)).")
@@ -135,7 +134,7 @@ def total(*costs: Cost | str) -> Cost:
 
 
 def gpu_hours(cost: Cost | str, *, flops_per_second: float, utilisation: float) -> Cost:
-    """Device hours of a cost in FLOPs: C / (flops_per_second utilisation 3600).
+    """Return the device hours of a cost in FLOPs: C / (flops_per_second utilisation 3600).
 
     ``flops_per_second`` is the peak of one device; ``utilisation`` is the share of it that the
     FLOPs *of this cost's convention* reach (measured as such, or the time is wrong).
@@ -175,7 +174,7 @@ def money(
     flops_per_second: float | None = None,
     utilisation: float | None = None,
 ) -> Cost:
-    """Money for a cost: device hours times ``price`` per device and hour, in its currency.
+    """Return the price of a cost: device hours times ``price`` per device and hour.
 
     A cost in FLOPs needs the peak and the utilisation of ``gpu_hours``; a cost in GPU-hours none.
     """
@@ -205,22 +204,23 @@ def transformer(
     recomputation: float = 0.0,
     **options: float | bool,
 ) -> Cost:
-    """Training FLOPs of (n_params, n_tokens) counted term by term in a family of shapes.
+    """Return the training FLOPs of (n_params, n_tokens) counted term by term in a family of shapes.
 
     The rule (or its fields as options: aspect, vocabulary, context, ...) gives the model of each
     size; n_params, counted as ``params`` says (by default as ``counted``), is solved for the
     width. ``recomputation`` is extra forward passes through the layers.
     """
     rule, how = _rule(rule, options), _convention(counted, recomputation)
-    named = how if params is None else _convention(params, 0.0)
+    sizes = how if params is None else _convention(params, 0.0)
     a, b, c = powers_of_width(rule, lambda shape: count_training(shape, how).total)
-    width = solve_width(rule, symbol("n_params"), named)
+    width = solve_width(rule, symbol("n_params"), sizes)
     flops = symbol("n_tokens") * _cubic(width, a, b, c)
-    changed = _changed(rule, how)
-    if named.name != how.name:
-        changed["params"] = named.name
+    changed = _changed_options(rule, how)
+    if sizes.name != how.name:
+        changed["params"] = sizes.name
     shape = f"{_describe(rule)}, width/depth {rule.aspect:g}"
-    says = f"training FLOPs of {shape}: {how.of_flops}{_again(how)}; n_params: {named.of_params}"
+    flops_of = how.of_flops + _describe_recomputation(how)
+    says = f"training FLOPs of {shape}: {flops_of}; n_params: {sizes.of_params}"
     return Cost(write_call(transformer, (), changed), str(flops), FLOPS, says)
 
 
@@ -231,7 +231,8 @@ def width_depth(
     recomputation: float = 0.0,
     **options: float | bool,
 ) -> Cost:
-    """Training FLOPs of (width, depth, n_tokens) counted term by term; no aspect is assumed."""
+    """Return training FLOPs of (width, depth, n_tokens) counted term by term; no aspect is
+    assumed."""
     rule = _rule(rule, options, without="aspect")
     how = _convention(counted, recomputation)
 
@@ -243,25 +244,26 @@ def width_depth(
     apart = [low - each for low, each in zip(one, layer, strict=True)]
     width, depth = symbol("width"), symbol("depth")
     flops = symbol("n_tokens") * (depth * _cubic(width, *layer) + _cubic(width, *apart))
-    says = f"training FLOPs of {_describe(rule)}: {how.of_flops}{_again(how)}"
-    return Cost(write_call(width_depth, (), _changed(rule, how)), str(flops), FLOPS, says)
+    says = f"training FLOPs of {_describe(rule)}: {how.of_flops}{_describe_recomputation(how)}"
+    return Cost(write_call(width_depth, (), _changed_options(rule, how)), str(flops), FLOPS, says)
 
 
 def costs() -> dict[str, Cost]:
-    """The named costs that need no numbers."""
+    """Return the named costs that take no options."""
     return {six_nd.name: six_nd}
 
 
 def describe_makers() -> dict[str, str]:
-    """How each cost with options is written, and what it counts, in one sentence."""
+    """Return the usage of each cost with options, and what it counts, in one sentence."""
     return {
         form.usage: (MAKERS[name].__doc__ or "").split("\n\n")[0].replace("\n    ", " ")
-        for name, form in _forms().items()
+        for name, form in _signatures().items()
     }
 
 
 def find_cost(given: Cost | str, columns: Collection[str] = ()) -> Cost:
-    """A Cost, a named one, a call such as ``money(6nd, price=2, ...)``, or a formula of columns.
+    """Return a Cost: itself, a named one, a call such as ``money(6nd, price=2, ...)``, or a
+    formula.
 
     With ``columns``, those at hand, one of them alone is a cost too, and ``flops`` stands for
     6 n_params n_tokens where these two are at hand and it is not.
@@ -284,39 +286,37 @@ def find_cost(given: Cost | str, columns: Collection[str] = ()) -> Cost:
         return Cost(text, formula, COLUMNS[text].unit, says)
     call = read_call(text, tuple(known))
     if call is not None:
-        return build(call, MAKERS, _forms(), partial(find_cost, columns=columns))
-    _refuse_names(text, [*known, *columns, *(n for n in DERIVED if derivable(n, columns))])
-    cost = Cost(text, text, OTHER, "formula given by the user")
-    _ = cost.expr  # raises what is wrong with it
-    return derive(cost, columns)
+        return build(call, MAKERS, _signatures(), partial(find_cost, columns=columns))
+    _check_names(text, [*known, *columns, *(n for n in DERIVED if derivable(n, columns))])
+    return derive(Cost(text, text, OTHER, "formula given by the user"), columns)
 
 
-def _refuse_names(text: str, known: list[str]) -> None:
-    """BadFormula for a single name that is no cost, and for a formula that holds a cost's name."""
+def _check_names(text: str, known: list[str]) -> None:
+    """Raise BadFormula for an unknown single name, and for a formula that contains a cost's
+    name."""
     if text in MAKERS:
-        raise BadFormula(f"{text} is written {_forms()[text].usage}")
+        raise BadFormula(f"The cost {text} is written {_signatures()[text].usage}.")
     if re.fullmatch(r"\d*[A-Za-z_]\w*", text) and not re.fullmatch(r"\d+[eE]\d+", text):
-        names = [*known, *(form.usage for form in _forms().values())]
+        names = [*known, *(form.usage for form in _signatures().values())]
         raise BadFormula(
             f"There is no cost named {shown(text)}; named costs are {', '.join(names)}, or give a "
             f"formula of columns such as '6*n_params*n_tokens'.{nearest(text, [*known, *MAKERS])}"
         )
-    named = (*costs(), *MAKERS)
-    used = [name for name in named if re.search(rf"(?<!\w){name}(?!\w)", text)]
+    used = [name for name in (*costs(), *MAKERS) if re.search(rf"(?<!\w){name}(?!\w)", text)]
     if used:
         raise BadFormula(
-            f"a formula of columns cannot hold the cost {used[0]!r}; total(...) adds costs, and a "
-            "formula can be one of them"
+            f"A formula of columns cannot contain the cost {used[0]!r}; total(...) adds costs, and "
+            "a formula can be one of them."
         )
 
 
 def derivable(name: str, columns: Collection[str]) -> bool:
-    """Whether a column that is not at hand follows from those that are."""
+    """Return whether a missing column follows from those at hand."""
     return name not in columns and symbols(parse(DERIVED[name][0])) <= set(columns)
 
 
 def derive(cost: Cost, columns: Collection[str]) -> Cost:
-    """The cost with columns that follow from others written in those."""
+    """Return the cost with derived columns replaced by the columns that they follow from."""
     names = [name for name in cost.variables if name in DERIVED and derivable(name, columns)]
     if not names:
         return cost
@@ -325,11 +325,12 @@ def derive(cost: Cost, columns: Collection[str]) -> Cost:
     return replace(cost, formula=str(whole), convention=says)
 
 
-def _forms() -> dict[str, Form]:
+def _signatures() -> dict[str, CallSignature]:
     shape = {field.name: str(field.type) for field in fields(ShapeRule)}
     flat = {name: kind for name, kind in shape.items() if name != "aspect"}
     return {
-        name: form_of(make, flat if make is width_depth else shape) for name, make in MAKERS.items()
+        name: signature_of(make, flat if make is width_depth else shape)
+        for name, make in MAKERS.items()
     }
 
 
@@ -338,7 +339,7 @@ def _rule(rule: ShapeRule | None, options: Mapping[str, Any], *, without: str = 
     for name in options:
         if name not in known:
             raise BadPlan(
-                f"no shape option {name!r}; options are {', '.join(known)}.{nearest(name, known)}"
+                f"There is no shape option {name!r}, only {', '.join(known)}.{nearest(name, known)}"
             )
     if rule is not None:
         check_record("rule", rule, ShapeRule, "a ShapeRule or None")
@@ -352,11 +353,11 @@ def _convention(given: Convention | str, recomputation: float) -> Convention:
     return replace(found, recomputation=recomputation) if recomputation else found
 
 
-def _changed(rule: ShapeRule, how: Convention) -> dict[str, Any]:
-    """Options in which a rule differs from the default, and the convention's."""
+def _changed_options(rule: ShapeRule, how: Convention) -> dict[str, Any]:
+    """Return the options in which a rule differs from its default, and those of the convention."""
     values = {field.name: getattr(rule, field.name) for field in fields(ShapeRule)}
-    usual = ShapeRule()
-    shape = {name: value for name, value in values.items() if value != getattr(usual, name)}
+    defaults = ShapeRule()
+    shape = {name: value for name, value in values.items() if value != getattr(defaults, name)}
     return {**shape, "counted": how.name, "recomputation": how.recomputation}
 
 
@@ -376,12 +377,12 @@ def _describe(rule: ShapeRule) -> str:
     return ", ".join(words)
 
 
-def _again(how: Convention) -> str:
+def _describe_recomputation(how: Convention) -> str:
     return f", the layers recomputed {how.recomputation:g} times" if how.recomputation else ""
 
 
 def _cubic(x: Expr, a: float, b: float, c: float) -> Expr:
-    """x (a + x (b + x c)); parts that are zero are left out."""
+    """Return x (a + x (b + x c)) without the terms that are zero."""
     whole: Expr | None = None
     for factor in (c, b, a):
         if whole is None:

@@ -1,4 +1,4 @@
-"""FailureCurve: how failure falls with training and with attempts, wherever that is known from."""
+"""FailureCurve: how failure falls with training and with attempts, from whatever source."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Values = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a curve that a plan may depend on: its value, its standard error over the
-    draws (NaN where unknown), and the curve with another value of it."""
+    """A parameter of a curve: its value, its standard error over the draws (NaN if unknown), and a
+    function that returns the curve with another value."""
 
     value: float
     stderr: float
@@ -48,8 +48,8 @@ class FailureCurve:
 
 
 def theory_curve(theory: Any) -> FailureCurve:
-    """The curve of a theory: its own, or that of any which solves over n_data and k for failure and
-    loss, row by row."""
+    """Return the curve of a theory: its own, or one computed row by row with its ``solve`` over
+    n_data and k."""
     own = theory.curve() if hasattr(theory, "curve") else _solved_curve(theory)
     return own if own.params else replace(own, params=dict(_settings(theory)))
 
@@ -70,7 +70,8 @@ def _solved_curve(theory: Any) -> FailureCurve:
 
 
 def _settings(theory: Any) -> Iterator[tuple[str, Parameter]]:
-    """The real parameters of a theory that is a record; whole numbers cannot be moved a little."""
+    """Yield the real-valued parameters of a theory that is a dataclass; whole numbers cannot be
+    perturbed."""
     for item in fields(theory) if is_dataclass(theory) else ():
         value = getattr(theory, item.name)
         if isinstance(value, float) and np.isfinite(value) and abs(value) > 0:

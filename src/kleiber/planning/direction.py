@@ -1,4 +1,4 @@
-"""Which way is better: a plan minimises a law that falls, and maximises one that rises.
+"""Whether a plan minimises its law, because the law falls, or maximises it, because it rises.
 
 The fitted law itself decides, where the runs were measured; what the target is called can only
 contradict it, since a loss that rises with every variable is a fault of the table or of the law.
@@ -17,14 +17,15 @@ import numpy as np
 from kleiber.errors import BadPlan
 from kleiber.planning.problem import Logs, Question, law_at
 
-POINTS = 5  # along each variable at which the law is looked at
-SLIGHT = 1e-12  # relative change of the law that is none
+POINTS = 5  # at which the law is evaluated along each variable
+ROUNDING = 1e-12  # relative change of the law that counts as none
 LOWER = frozenset("loss error failure perplexity ppl nll bpb bpc".split())
 HIGHER = frozenset("accuracy acc auc pass success successes".split())
 
 
 def better_is(target: str) -> float:
-    """1 for a target that by its name should be small, -1 for one that should be large, else 0."""
+    """Return 1 if a target of this name should be small, -1 if it should be large, 0 if that is
+    unknown."""
     words = set(re.split(r"[^a-z]+", target.casefold()))
     if words & LOWER or target == "neg_log_pass":
         return 1.0
@@ -38,28 +39,28 @@ def find_sense(
     target: str,
     held: Collection[str],
 ) -> float:
-    """1 where the law is to be minimised, -1 where it is to be maximised.
+    """Return 1 if the law is to be minimised and -1 if it is to be maximised.
 
-    ``ranges`` are those of the measured runs, ``held`` the variables that the user limits, which
-    have no say where others are free.
+    ``ranges`` are those of the measured runs; ``held`` are the variables that the user limits,
+    which only count if no variable is free.
 
     Raises BadPlan for a law that rises with one variable and falls with another, and for one that
-    goes against what its target is called.
+    moves against what the name of its target suggests.
     """
-    falls, rises, whole = _movements(question, params, ranges)
+    falls, rises, overall = _find_trends(question, params, ranges)
     free = [n for n in question.variables if n not in held] or list(question.variables)
     up = [name for name in free if name in rises and name not in falls]
     down = [name for name in free if name in falls and name not in rises]
-    named = better_is(target)
+    expected = better_is(target)
     if up and down:
         raise BadPlan(
             f"The fitted {target} falls with {' and '.join(down)} and rises with "
             f"{' and '.join(up)}, so neither the smallest nor the largest is what more of a budget "
-            f"buys: add runs that vary {up[0] if named >= 0 else down[0]}, or give its value "
+            f"buys: add runs that vary {up[0] if expected >= 0 else down[0]}, or give its value "
             "(given={...}, --given) or its limits (limits={...}, --limit)."
         )
-    sense = 1.0 if down else -1.0 if up else named or whole
-    if named and sense != named:
+    sense = 1.0 if down else -1.0 if up else expected or overall
+    if expected and sense != expected:
         way, should = ("falls", "rise") if sense > 0 else ("rises", "fall")
         raise BadPlan(
             f"The fitted {target} {way} with {' and '.join(up or down)}, and a target of that name "
@@ -69,13 +70,13 @@ def find_sense(
     return sense
 
 
-def _movements(
+def _find_trends(
     question: Question,
     params: Mapping[str, float],
     ranges: Mapping[str, tuple[float, float]],
 ) -> tuple[set[str], set[str], float]:
-    """The variables with which the law somewhere falls, and rises; and the way from the smallest
-    of all to the largest: 1 down, -1 up."""
+    """Return the variables with which the law falls somewhere, those with which it rises somewhere,
+    and whether it falls (1) or rises (-1) from the smallest values to the largest."""
     axes = [_axis(question, name, ranges) for name in question.variables]
     mesh = np.array(list(itertools.product(*axes))).T
     logs: Logs = dict(zip(question.variables, mesh, strict=True))
@@ -86,10 +87,10 @@ def _movements(
     with np.errstate(invalid="ignore"):
         for k, name in enumerate(question.variables):
             moved = np.diff(values, axis=k)
-            slight = SLIGHT * np.abs(np.take(values, range(1, len(axes[k])), axis=k))
-            if (moved < -slight).any():
+            rounding = ROUNDING * np.abs(np.take(values, range(1, len(axes[k])), axis=k))
+            if (moved < -rounding).any():
                 falls.add(name)
-            if (moved > slight).any():
+            if (moved > rounding).any():
                 rises.add(name)
         known = values[np.isfinite(values)]
         last, first = (known[-1], known[0]) if len(known) else (0.0, 0.0)
@@ -97,7 +98,7 @@ def _movements(
 
 
 def _axis(question: Question, name: str, ranges: Mapping[str, tuple[float, float]]) -> np.ndarray:
-    """Logarithms of a variable over its measured range, or over what may be chosen."""
+    """Return logarithms of a variable over its measured range, or else over its limits."""
     low, high = ranges.get(name, (0.0, 0.0))
     if 0 < low < high < np.inf:
         return np.linspace(math.log(low), math.log(high), POINTS)

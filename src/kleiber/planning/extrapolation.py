@@ -1,4 +1,4 @@
-"""How far a plan goes beyond the measured runs, and whether one of those is as good already."""
+"""How far a plan extrapolates beyond the measured runs, and whether a measured run is better."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from kleiber.planning.problem import LARGEST, Question
 from kleiber.planning.record import DEAREST
 from kleiber.planning.source import Source
 
-FAR = 10.0  # multiples of the dearest run, or of the largest measured value, that are warned of
-FARTHEST = 1e4  # multiples that are planned only for one who asks for it
-ASKED = "give far=True (--far) if it is meant."
-SAME = 1e-9  # relative excess that is rounding
+FAR = 10.0  # times the dearest run, or the largest measured value: beyond it a warning
+FARTHEST = 1e4  # beyond it a plan needs far=True
+FAR_HINT = "give far=True (--far) if it is meant."
+ROUNDING = 1e-9  # relative excess that is due to rounding
 
 
 def extrapolation(
     source: Source, question: Question, chosen: Mapping[str, float], spent: float
 ) -> tuple[float | None, str]:
-    """What is spent over the cost of the dearest measured run, and that it is; None when that is
-    unknown. With attempts, the larger of the cost of training over that of the dearest measured,
-    and k over the most attempts measured, and which of them."""
+    """Return the cost of a plan over that of the dearest measured run, and the name of that
+    reference (None if unknown). With attempts it is the larger of that ratio for training and k
+    over the most attempts measured."""
     runs = source.fit.outermost if source.fit is not None else ()
     runs = runs or ([{n: ends[1] for n, ends in source.ranges.items()}] if source.ranges else [])
     split = question.attempts
@@ -41,14 +41,14 @@ def extrapolation(
     here = _price(question, cost, chosen)
     factor = np.nan if here is None else here / max(costs)
     k = {**question.given, **chosen}["k"]
-    more = k / source.ranges["k"][1] if "k" in source.ranges else 0.0
-    return max((factor, DEAREST), (more, "the most attempts made"))
+    attempts_factor = k / source.ranges["k"][1] if "k" in source.ranges else 0.0
+    return max((factor, DEAREST), (attempts_factor, "the most attempts made"))
 
 
 def extrapolations(
     ranges: Mapping[str, tuple[float, float]], values: Mapping[str, float]
 ) -> dict[str, float | None]:
-    """Each value over the largest that was measured of its column; None where that is unknown."""
+    """Return each value over the largest measured value of its column (None if unknown)."""
     found: dict[str, float | None] = {}
     for name, value in values.items():
         largest = ranges[name][1] if name in ranges else np.nan
@@ -57,48 +57,50 @@ def extrapolations(
 
 
 def check_spending(source: Source, question: Question, factor: float | None) -> None:
-    """BadPlan for a plan that spends more than 1e4 times the dearest measured run."""
+    """Raise BadPlan for a plan that costs more than 1e4 times the dearest measured run."""
     if factor is not None and factor > FARTHEST:
         raise BadPlan(
             f"The plan spends {factor:.3g} times the dearest measured run, and no fitted law is "
             f"known so far out (a plan goes to {FARTHEST:g} times): check that the table and the "
-            f"cost have the same units ({_largest(source, question)} in the table), or {ASKED}"
+            f"cost have the same units ({_largest_values(source, question)} in the table), or "
+            f"{FAR_HINT}"
         )
 
 
 def check_variables(
     source: Source, beyond: Mapping[str, float | None], held: Collection[str]
 ) -> None:
-    """BadPlan for a plan at more than 1e4 times the largest measured value of a variable that the
-    user does not hold or limit."""
+    """Raise BadPlan for a plan at more than 1e4 times the largest measured value of a variable that
+    the user neither gives nor limits."""
     for name, times in beyond.items():
         if times is not None and times > FARTHEST and name not in held:
             raise BadPlan(
                 f"The plan takes {times:.3g} times the largest measured {name} "
                 f"({source.ranges[name][1]:.3g}), and no fitted law is known so far out (a plan "
-                f"goes to {FARTHEST:g} times): give limits of {name}, or {ASKED}"
+                f"goes to {FARTHEST:g} times): give limits of {name}, or {FAR_HINT}"
             )
 
 
-def _largest(source: Source, question: Question) -> str:
+def _largest_values(source: Source, question: Question) -> str:
     names = [name for name in question.law.variables if name in source.ranges]
     return ", ".join(f"{name} reaches {source.ranges[name][1]:.3g}" for name in names)
 
 
-def say_outside(
+def describe_outside(
     ranges: Mapping[str, tuple[float, float]], values: Mapping[str, float]
 ) -> Iterator[str]:
-    """A sentence for every value outside what was measured."""
+    """Yield a sentence for every value outside its measured range."""
     for name, (low, high) in ranges.items():
         value = values.get(name)
-        if value is not None and not low * (1 - SAME) <= value <= high * (1 + SAME):
+        if value is not None and not low * (1 - ROUNDING) <= value <= high * (1 + ROUNDING):
             yield f"{name} = {value:.4g} lies outside what was measured, {low:.4g} to {high:.4g}."
 
 
-def say_distances(
+def describe_distances(
     ranges: Mapping[str, tuple[float, float]], values: Mapping[str, float]
 ) -> Iterator[str]:
-    """A sentence for every value far above the largest measured, or below the smallest."""
+    """Yield a sentence for every value far above the largest measured one, or below the
+    smallest."""
     for name, value in values.items():
         low, high = ranges.get(name, (np.nan, np.nan))
         if 0 < high and value > FAR * high:
@@ -106,20 +108,20 @@ def say_distances(
                 f"{name} = {value:.4g} is {value / high:.3g} times the largest measured "
                 f"({high:.3g}): intervals hold only if the law itself does that far out."
             )
-        elif 0 < low and value < low * (1 - SAME):
+        elif 0 < low and value < low * (1 - ROUNDING):
             yield f"{name} = {value:.4g} lies below the smallest measured ({low:.3g})."
 
 
-def say_better_runs(
+def describe_better_runs(
     fit: Fit, question: Question, values: Mapping[str, float], predicted: float, spent: float
 ) -> Iterator[str]:
-    """Sentences for what makes a plan pointless: a measured run that is better at no higher cost,
-    and a law that cannot reach what was measured."""
+    """Yield a sentence if a measured run is better than the plan at no higher cost, and one if the
+    law cannot reach what was measured."""
     sign, target = question.sense, fit.target
     best = min(
         _comparable(fit, question, values, spent), key=lambda run: sign * run[target], default=None
     )
-    if best is not None and sign * best[target] < sign * predicted - SAME * abs(predicted):
+    if best is not None and sign * best[target] < sign * predicted - ROUNDING * abs(predicted):
         where = ", ".join(f"{name} {best[name]:.4g}" for name in question.law.variables)
         slight = abs(_residual(fit, best[target], predicted)) <= 2 * _scatter(fit)
         yield (
@@ -127,8 +129,12 @@ def say_better_runs(
             f"and reached {target} {best[target]:.4g}, where {predicted:.4g} is predicted here"
             + (", a difference within the scatter of the runs about the law." if slight else ".")
         )
-    limit, known = _limit(fit, question), fit.ranges.get(target)
-    if limit is None or known is None or sign * limit > sign * predicted + SAME * abs(predicted):
+    limit, known = _limiting_value(fit, question), fit.ranges.get(target)
+    if (
+        limit is None
+        or known is None
+        or sign * limit > sign * predicted + ROUNDING * abs(predicted)
+    ):
         return
     reached = known[0] if sign > 0 else known[1]
     if sign * reached < sign * limit:
@@ -146,19 +152,21 @@ def say_better_runs(
 def _comparable(
     fit: Fit, question: Question, values: Mapping[str, float], spent: float
 ) -> Iterator[Mapping[str, float]]:
-    """The best measured runs among those that the question would have allowed at no higher cost."""
+    """Yield the best measured runs that meet the constraints of the question at no higher cost."""
     law = question.law.variables
     for run in fit.best_runs:
         if fit.target not in run or not all(name in run for name in law):
             continue
         price = _price(question, question.cost, run)
-        if price is None or not price <= spent * (1 + SAME):
+        if price is None or not price <= spent * (1 + ROUNDING):
             continue
         others = [(_price(question, *priced[:1], run), priced[1]) for priced in question.costs[1:]]
-        if any(other is None or not other <= most * (1 + SAME) for other, most in others):
+        if any(other is None or not other <= limit * (1 + ROUNDING) for other, limit in others):
             continue
         if any(
-            run[name] > question.given[name] * (1 + SAME) for name in law if name in question.given
+            run[name] > question.given[name] * (1 + ROUNDING)
+            for name in law
+            if name in question.given
         ):
             continue
         if all(_inside(run[name], question.limits[name]) for name in question.variables):
@@ -166,16 +174,16 @@ def _comparable(
 
 
 def _inside(value: float, ends: tuple[float, float]) -> bool:
-    """Whether a value lies within limits, which are logarithms."""
-    return value > 0 and ends[0] - SAME <= math.log(value) <= ends[1] + SAME
+    """Return whether a value lies within limits, which are logarithms."""
+    return value > 0 and ends[0] - ROUNDING <= math.log(value) <= ends[1] + ROUNDING
 
 
 def _price(question: Question, cost: Cost, run: Mapping[str, float]) -> float | None:
-    """What a measured run costs; None where that cannot be known."""
-    have = {**question.given, **run}
-    if not all(name in have for name in cost.variables):
+    """Return the cost of a measured run, or None if it is unknown."""
+    values_of_run = {**question.given, **run}
+    if not all(name in values_of_run for name in cost.variables):
         return None
-    price = float(calculate(cost.expr, have))
+    price = float(calculate(cost.expr, values_of_run))
     return price if np.isfinite(price) else None
 
 
@@ -186,13 +194,13 @@ def _residual(fit: Fit, measured: float, predicted: float) -> float:
 
 
 def _scatter(fit: Fit) -> float:
-    """The typical residual, which runs far off do not inflate."""
+    """Return the typical size of the residuals, from their median."""
     known = np.abs(fit.residuals[np.isfinite(fit.residuals)])
     return float(np.median(known)) / 0.6745 if len(known) else 0.0
 
 
-def _limit(fit: Fit, question: Question) -> float | None:
-    """The law where every variable is largest; None if it has no value there."""
+def _limiting_value(fit: Fit, question: Question) -> float | None:
+    """Return the law's value where every variable is largest (None if it is not finite)."""
     columns: dict[str, Any] = dict.fromkeys(question.law.variables, LARGEST)
     with np.errstate(all="ignore"):
         value = float(np.asarray(question.law(**columns, **fit.params), dtype=float))

@@ -1,4 +1,5 @@
-"""Plans over a range: the compute-optimal curve, and what each parameter does to a plan."""
+"""Compute-optimal curves over a range of budgets, and the sensitivity of a plan to the
+parameters."""
 
 from __future__ import annotations
 
@@ -16,15 +17,15 @@ from kleiber.fitting.record import Fit, check_fit
 from kleiber.planning.allocate import allocate
 from kleiber.planning.amounts import is_real
 from kleiber.planning.answer import answer
-from kleiber.planning.constraint import Under
+from kleiber.planning.constraint import Constraints
 from kleiber.planning.cost import Cost
-from kleiber.planning.pose import Posed, Settings, curve_of, pose_attempts, pose_question
+from kleiber.planning.pose import Posed, Settings, find_curve, pose_attempts, pose_question
 from kleiber.planning.problem import Ends
 from kleiber.planning.record import Plan
-from kleiber.planning.source import moves
+from kleiber.planning.source import perturb_parameters
 from kleiber.planning.support import check_support
 
-STEP = 1e-3  # relative, of a parameter
+STEP = 1e-3  # relative change of a parameter
 
 
 def trace_frontier(
@@ -36,7 +37,7 @@ def trace_frontier(
     queries: float = 1.0,
     law: Any = None,
     weight: float = 0.0,
-    under: Under | None = None,
+    under: Constraints | None = None,
     limits: Mapping[str, Ends] | None = None,
     choices: Mapping[str, Sequence[float]] | None = None,
     given: Mapping[str, float] | None = None,
@@ -83,17 +84,17 @@ def trace_frontier(
     """
     accepted = "a list of positive numbers"
     amounts = check_array("budgets", budgets, accepted, error=BadPlan).tolist()
-    known = _known(fit, attempt, law, series, queries, weight)
+    checked = _check_source(fit, attempt, law, series, queries, weight)
     rows: list[dict[str, Any]] = []
     for budget in amounts:
         asked = Settings(budget, None, cost, under, limits, choices, given)
-        posed = _pose(known, asked, attempt, queries, weight, far)
+        posed = _pose(checked, asked, attempt, queries, weight, far)
         rows.append(_row(answer(*posed, level=level, far=far)))
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def _row(made: Plan) -> dict[str, Any]:
-    """A plan as a row of a curve."""
+    """Return a plan as a row of a compute-optimal curve."""
     row: dict[str, Any] = {"budget": made.budget}
     parts = {**made.allocation, "predicted": made.predicted}
     if made.advice:
@@ -115,7 +116,7 @@ def sensitivity(
     reach: float | None = None,
     law: Any = None,
     weight: float = 0.0,
-    under: Under | None = None,
+    under: Constraints | None = None,
     limits: Mapping[str, Ends] | None = None,
     choices: Mapping[str, Sequence[float]] | None = None,
     given: Mapping[str, float] | None = None,
@@ -159,12 +160,12 @@ def sensitivity(
     >>> dict(zip(moved["parameter"], moved["n_params"].round(2)))
     {'E': 0.0, 'A': 1.61, 'a': -10.53, 'B': -1.61, 'b': 10.22}
     """
-    known = _known(fit, attempt, law, series, queries, weight)
+    checked = _check_source(fit, attempt, law, series, queries, weight)
     asked = Settings(budget, reach, cost, under, limits, choices, given)
-    source, question, ends = _pose(known, asked, attempt, queries, weight, far)
+    source, question, ends = _pose(checked, asked, attempt, queries, weight, far)
     answer(replace(source, draws={}), question, ends, level=0.95, far=far)
     rows: list[dict[str, Any]] = []
-    for name, relative, *both in moves(source, STEP):
+    for name, relative, *both in perturb_parameters(source, STEP):
         up, down = (
             allocate(
                 replace(question, law=moved.law),
@@ -180,18 +181,18 @@ def sensitivity(
     return pl.DataFrame(rows)
 
 
-def _known(fit: Any, attempt: Any, law: Any, series: Any, queries: Any, weight: Any) -> Any:
-    """A Fit that can carry a plan, or with attempts the curve of failure."""
+def _check_source(fit: Any, attempt: Any, law: Any, series: Any, queries: Any, weight: Any) -> Any:
+    """Return a Fit that supports a plan, or with attempts the curve of failure."""
     if attempt is not None:
-        return curve_of(fit, law, series)
+        return find_curve(fit, law, series)
     if isinstance(fit, CountFit) or hasattr(fit, "solve"):
         raise BadPlan(
             "A plan by counts or by a theory takes the price of an attempt (attempt=...)."
         )
-    plain = {"law": None, "series": None, "queries": 1.0, "weight": 0.0}
+    defaults = {"law": None, "series": None, "queries": 1.0, "weight": 0.0}
     given = {"law": law, "series": series, "queries": queries, "weight": weight}
     for name, value in given.items():
-        if value is not plain[name] and not (is_real(value) and value == plain[name]):
+        if value is not defaults[name] and not (is_real(value) and value == defaults[name]):
             raise BadPlan(
                 f"The value of {name} is of a plan with attempts (attempt=...), which this is not, "
                 f"got {shown(value)}."
@@ -201,9 +202,11 @@ def _known(fit: Any, attempt: Any, law: Any, series: Any, queries: Any, weight: 
 
 
 def _pose(
-    known: Any, asked: Settings, attempt: Any, queries: float, weight: float, far: bool
+    checked: Any, asked: Settings, attempt: Any, queries: float, weight: float, far: bool
 ) -> Posed:
-    """The question about what is known."""
-    if isinstance(known, Fit):
-        return pose_question(known, asked if asked.cost is not None else replace(asked, cost="6nd"))
-    return pose_attempts(known, asked, attempt, queries, weight, check_flag("far", far))
+    """Pose the question of a plan by a fit or a curve."""
+    if isinstance(checked, Fit):
+        return pose_question(
+            checked, asked if asked.cost is not None else replace(asked, cost="6nd")
+        )
+    return pose_attempts(checked, asked, attempt, queries, weight, check_flag("far", far))

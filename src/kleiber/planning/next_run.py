@@ -1,4 +1,5 @@
-"""Which run to make next: the one expected to narrow an interval most, or most for its cost.
+"""The next run: the candidate that is expected to narrow an interval most, or most per unit of
+cost.
 
 The draws of a fit carry how uncertain quantities move together. If q is the quantity and
 g(x) the law's value at a candidate run x (its logarithm for log noise), measuring g(x) with noise
@@ -29,8 +30,8 @@ from kleiber.planning.plan import check_support
 from kleiber.table import as_frame, numbers
 
 GRID = 24  # candidates along each variable when none are given
-REACH = 4.0  # how far beyond the largest measured value they go
-FEWEST = 50  # draws needed to speak of covariances
+REACH = 4.0  # largest candidate over the largest measured value
+MIN_DRAWS = 50  # needed to estimate covariances
 
 
 def next_run(
@@ -100,9 +101,9 @@ def next_run(
     """
     if check_fit(fit).status != "flat":  # a flat fit is just what further runs are for
         check_support(fit)
-    if fit.n_draws < FEWEST:
+    if fit.n_draws < MIN_DRAWS:
         raise BadPlan(
-            f"The next run needs a fit with at least {FEWEST} draws; this has {fit.n_draws}."
+            f"The next run needs a fit with at least {MIN_DRAWS} draws; this has {fit.n_draws}."
         )
     runs = check_whole("runs", runs, low=1, error=BadPlan)
     per_cost = check_flag("per_cost", per_cost)
@@ -118,9 +119,11 @@ def next_run(
     priced, limit = find_cost(cost), check_budget(budget)
     table = _candidates(fit, candidates, limits)
     prices = _prices(table, priced, given)
-    wanted = _quantity(fit, quantity)
-    seen = _predictions(fit, table)
-    chosen, shares = _choose(wanted, seen, prices, limit, runs, _noise_variance(fit), per_cost)
+    draws_of_quantity = _quantity(fit, quantity)
+    predictions = _predictions(fit, table)
+    chosen, shares = _choose(
+        draws_of_quantity, predictions, prices, limit, runs, _noise_variance(fit), per_cost
+    )
     if not chosen:
         raise BadPlan(
             f"No candidate run costs at most {limit:g} {priced.unit}; the cheapest costs "
@@ -134,7 +137,7 @@ def next_run(
 def _candidates(
     fit: Fit, candidates: Any, limits: Mapping[str, tuple[float, float]]
 ) -> pl.DataFrame:
-    """The runs to choose from, each once."""
+    """Return the candidate runs without duplicates."""
     if candidates is None:
         return _grid(fit, _check_limits(limits, fit.law.variables))
     frame = as_frame(candidates)
@@ -155,7 +158,7 @@ def _candidates(
 def _check_limits(
     limits: Mapping[str, Any], known: Sequence[str]
 ) -> dict[str, tuple[float, float]]:
-    """The limits as pairs of numbers; BadPlan for what is none."""
+    """Return the limits as pairs of numbers; raise BadPlan for anything else."""
     made: dict[str, tuple[float, float]] = {}
     for name, ends in limits.items():
         accepted = "a pair of numbers (low, high)"
@@ -178,18 +181,18 @@ def _check_limits(
 
 
 def _grid(fit: Fit, limits: Mapping[str, tuple[float, float]]) -> pl.DataFrame:
-    """Runs evenly spaced in the logarithm of each variable, within its limits."""
+    """Return runs evenly spaced in the logarithm of each variable, within its limits."""
     axes: list[np.ndarray] = []
     boxes = {name: limits.get(name, (0.0, np.inf)) for name in fit.law.variables}
-    open_ended = [name for name, (low, high) in boxes.items() if low == 0 or np.isinf(high)]
-    missing = [name for name in open_ended if name not in fit.ranges]
+    open_names = [name for name, (low, high) in boxes.items() if low == 0 or np.isinf(high)]
+    missing = [name for name in open_names if name not in fit.ranges]
     if missing:
         raise BadPlan(
             f"The fit records no range of {', '.join(missing)}; give candidates, or limits of each."
         )
     for name, (low, high) in boxes.items():
-        least, most = fit.ranges.get(name, (low, high))
-        low, high = low or least, REACH * most if np.isinf(high) else high
+        smallest, largest = fit.ranges.get(name, (low, high))
+        low, high = low or smallest, REACH * largest if np.isinf(high) else high
         if low <= 0:
             raise BadPlan(
                 f"{name} reaches {low:g}, so there is no grid of its logarithm; give candidates, "
@@ -198,7 +201,7 @@ def _grid(fit: Fit, limits: Mapping[str, tuple[float, float]]) -> pl.DataFrame:
         if low > high:
             raise BadPlan(
                 f"The limits of {name} leave {low:g} to {high:g}, since its measured values are "
-                f"{least:g} to {most:g}; give both ends."
+                f"{smallest:g} to {largest:g}; give both ends."
             )
         axes.append(np.geomspace(low, high, GRID if high > low else 1))
     mesh = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")])
@@ -221,7 +224,8 @@ def _prices(table: pl.DataFrame, cost: Cost, given: Mapping[str, float]) -> np.n
 def _quantity(
     fit: Fit, quantity: str | Callable[[Mapping[str, Any]], Any] | Mapping[str, float]
 ) -> Float[np.ndarray, "draws"]:
-    """The quantity on every draw; positive ones as logarithms, so that widths are relative."""
+    """Return the quantity on every draw, as logarithms if it is positive, so that widths are
+    relative."""
     if isinstance(quantity, str) or callable(quantity):
         fit.interval(quantity)  # refuses an unknown name, and what gives no number
         drawn = call_quantity(quantity, fit.draws) if callable(quantity) else fit.draws[quantity]
@@ -237,12 +241,12 @@ def _quantity(
 
 
 def _law_at(fit: Fit, columns: Mapping[str, float]) -> Float[np.ndarray, "..."]:
-    """The law where it is to be predicted, on every draw."""
+    """Return the law at the given columns, on every draw."""
     accepted = "a parameter, a function of them, or a mapping from columns to finite numbers"
     columns = check_mapping("quantity", columns, accepted)
     for name, value in columns.items():
-        wanted = "a finite number (a prediction is at finite values)"
-        check_number(f"quantity[{name!r}]", value, wanted, error=BadPlan)
+        draws_of_quantity = "a finite number (a prediction is at finite values)"
+        check_number(f"quantity[{name!r}]", value, draws_of_quantity, error=BadPlan)
     if set(columns) != set(fit.law.variables):
         raise BadPlan(
             f"A prediction is at values of {', '.join(fit.law.variables)}; given are "
@@ -252,7 +256,7 @@ def _law_at(fit: Fit, columns: Mapping[str, float]) -> Float[np.ndarray, "..."]:
 
 
 def _predictions(fit: Fit, table: pl.DataFrame) -> Float[np.ndarray, "draws candidates"]:
-    """The law at every candidate on every draw, on the noise model's scale."""
+    """Return the law at every candidate on every draw, on the noise model's scale."""
     columns = {name: numbers(table, name)[None, :] for name in fit.law.variables}
     params = {name: values[:, None] for name, values in fit.draws.items()}
     value = np.broadcast_to(fit.law(**columns, **params), (fit.n_draws, len(table)))
@@ -261,8 +265,8 @@ def _predictions(fit: Fit, table: pl.DataFrame) -> Float[np.ndarray, "draws cand
 
 
 def _noise_variance(fit: Fit) -> float:
-    """Variance of one run's residual: as least squares has it; under robust noise from their
-    median size, which runs far off do not inflate."""
+    """Return the variance of one run's residual: the mean square for least squares, or an estimate
+    from the median absolute residual under robust noise."""
     if not len(fit.residuals):
         raise BadPlan("This fit was saved without residuals, which tell a run's noise.")
     square = float(np.mean(fit.residuals**2))
@@ -272,25 +276,29 @@ def _noise_variance(fit: Fit) -> float:
 
 
 def _choose(
-    wanted: np.ndarray,
-    seen: np.ndarray,
+    draws_of_quantity: np.ndarray,
+    predictions: np.ndarray,
     prices: np.ndarray,
     budget: float,
     runs: int,
     noise: float,
     per_cost: bool,
 ) -> tuple[list[int], list[float]]:
-    """Greedy choice of different runs, conditioning on each run chosen."""
-    q, g = _centred(wanted[:, None])[:, 0], _centred(seen)
+    """Choose different runs greedily, conditioning the draws on each run chosen."""
+    q, g = _center_draws(draws_of_quantity[:, None])[:, 0], _center_draws(predictions)
     variance = start = float(q @ q) / len(q)
     chosen: list[int] = []
     shares: list[float] = []
-    left = budget
+    remaining_budget = budget
     for _ in range(int(runs)):
-        spread = np.einsum("dc,dc->c", g, g) / len(q)
-        shared = q @ g / len(q)
-        after = np.maximum(variance - shared**2 / (spread + noise), 1e-12 * start)
-        gain = np.where(prices <= left, 0.5 * np.log(variance / after), -np.inf)
+        variances = np.einsum("dc,dc->c", g, g) / len(q)
+        covariances = q @ g / len(q)
+        remaining_variance = np.maximum(
+            variance - covariances**2 / (variances + noise), 1e-12 * start
+        )
+        gain = np.where(
+            prices <= remaining_budget, 0.5 * np.log(variance / remaining_variance), -np.inf
+        )
         gain = np.where(np.isfinite(gain), gain, -np.inf)
         gain[chosen] = -np.inf
         score = gain / prices if per_cost else gain
@@ -298,9 +306,9 @@ def _choose(
         if not np.isfinite(score[best]):
             break
         chosen.append(best)
-        left -= float(prices[best])
+        remaining_budget -= float(prices[best])
         # condition draws on the measurement: regress its part out, shrunk by its noise
-        weight = (1 - np.sqrt(noise / (spread[best] + noise))) / max(spread[best], 1e-300)
+        weight = (1 - np.sqrt(noise / (variances[best] + noise))) / max(variances[best], 1e-300)
         column = g[:, best].copy()
         q = q - column * (weight * (column @ q) / len(q))
         g = g - np.outer(column, weight * (column @ g) / len(q))
@@ -309,12 +317,12 @@ def _choose(
     return chosen, shares
 
 
-def _centred(values: np.ndarray) -> np.ndarray:
-    """Draws minus their median, far ones pulled in to five robust deviations (none where most are
-    equal, as at a bound); gaps as zero."""
+def _center_draws(values: np.ndarray) -> np.ndarray:
+    """Subtract the median of the draws and clip outliers at five robust deviations (not if most
+    draws are equal, as at a bound); NaN becomes zero."""
     known = np.where(np.isnan(values).all(axis=0), 0.0, values)
     with np.errstate(invalid="ignore"):
-        off = known - np.nanmedian(known, axis=0)
-        size = 1.4826 * np.nanmedian(np.abs(off), axis=0)
-    most = np.where(size > 0, 5 * size, np.inf)
-    return np.nan_to_num(np.clip(off, -most, most), posinf=0.0, neginf=0.0)
+        deviations = known - np.nanmedian(known, axis=0)
+        size = 1.4826 * np.nanmedian(np.abs(deviations), axis=0)
+    largest = np.where(size > 0, 5 * size, np.inf)
+    return np.nan_to_num(np.clip(deviations, -largest, largest), posinf=0.0, neginf=0.0)

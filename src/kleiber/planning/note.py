@@ -1,4 +1,4 @@
-"""What a plan says beside its numbers, the gravest first."""
+"""The notes of a plan, the gravest first."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from jaxtyping import Float
 
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit
-from kleiber.planning.constraint import say_constraint
+from kleiber.planning.constraint import format_constraint
 from kleiber.planning.cost import Cost
 from kleiber.planning.direction import better_is
-from kleiber.planning.extrapolation import FAR, say_better_runs, say_distances, say_outside
+from kleiber.planning.extrapolation import (
+    FAR,
+    describe_better_runs,
+    describe_distances,
+    describe_outside,
+)
 from kleiber.planning.problem import SMALLEST, Ends, Question, cost_at
 from kleiber.planning.question import read_ends
 from kleiber.planning.source import Source
 from kleiber.planning.support import open_ends
 
-Found = Mapping[str, Float[np.ndarray, "draws"]]
+Draws = Mapping[str, Float[np.ndarray, "draws"]]
 
 
 def collect_notes(
@@ -29,18 +34,19 @@ def collect_notes(
     spent: float,
     far: tuple[float | None, str],
     values: Mapping[str, float],
-    drawn: Found,
+    drawn: Draws,
 ) -> tuple[str, ...]:
-    """Sentences about a plan: what makes it pointless, what the fit warns of, how far it goes, what
-    limits did to it, and what its draws do not say. ``values`` are those of the law's variables,
-    given ones too; ``far`` is the extrapolation, and of what it is a multiple."""
+    """Return the notes of a plan: measured runs that are better, warnings of the fit,
+    extrapolation, limits, constraints and failed draws. ``values`` are those of the law's
+    variables, given ones included; ``far`` is the extrapolation factor with the name of its
+    reference."""
     fit = source.fit
     return (
         *(_on_runs(fit, question, values, chosen["predicted"], spent) if fit is not None else ()),
         *source.notes,
         *_on_intervals(source),
         *_on_distance(source, *far),
-        *(say_distances if fit is not None else say_outside)(source.ranges, values),
+        *(describe_distances if fit is not None else describe_outside)(source.ranges, values),
         *(_on_fit(fit, question) if fit is not None else ()),
         *_on_limits(question, chosen, limits),
         *_on_constraints(question, chosen),
@@ -51,8 +57,8 @@ def collect_notes(
 def _on_runs(
     fit: Fit, question: Question, values: Mapping[str, float], predicted: float, spent: float
 ) -> Iterator[str]:
-    """What measured runs refute, and predictions that such a target cannot have."""
-    yield from say_better_runs(fit, question, values, predicted, spent)
+    """Yield notes on measured runs that are better, and on impossible predictions."""
+    yield from describe_better_runs(fit, question, values, predicted, spent)
     low, high = fit.ranges.get(fit.target, (np.nan, np.nan))
     if low >= 0 and predicted < 0:
         yield f"The predicted {fit.target} {predicted:.4g} is negative, which none measured is."
@@ -85,7 +91,7 @@ def _on_distance(source: Source, factor: float | None, beyond: str) -> Iterator[
 
 
 def _on_fit(fit: Fit, question: Question) -> Iterator[str]:
-    """A parameter at its bound, and a law that rises."""
+    """Yield notes on a parameter at its bound, and on a law that rises."""
     if fit.status is Status.BOUND_HIT:
         yield f"The fit hit a bound: {fit.reason}."
     if question.sense < 0:
@@ -96,7 +102,7 @@ def _on_fit(fit: Fit, question: Question) -> Iterator[str]:
 def _on_limits(
     question: Question, chosen: Mapping[str, float], limits: Mapping[str, Ends]
 ) -> Iterator[str]:
-    """What limits did to the plan."""
+    """Yield notes on limits that bind, and on budget that is left over."""
     for name, ends in limits.items():
         low, high = read_ends(name, ends)
         if chosen[name] >= high * (1 - 1e-9) or chosen[name] <= low * (1 + 1e-9):
@@ -109,14 +115,14 @@ def _on_limits(
 
 
 def _on_constraints(question: Question, chosen: Mapping[str, float]) -> Iterator[str]:
-    """Which constraints bind beside the budget."""
+    """Yield notes on constraints that bind beside the budget."""
     logs = {name: np.log(chosen[name]) for name in question.variables}
     bound = [
-        (cost, most)
-        for cost, most in question.costs[1:]
-        if float(cost_at(question, cost, logs)) > 0.99 * most
+        (cost, limit)
+        for cost, limit in question.costs[1:]
+        if float(cost_at(question, cost, logs)) > 0.99 * limit
     ]
-    names = ", ".join(say_constraint(cost, most) for cost, most in bound)
+    names = ", ".join(format_constraint(cost, limit) for cost, limit in bound)
     if (
         bound
         and question.target is not None
@@ -128,36 +134,37 @@ def _on_constraints(question: Question, chosen: Mapping[str, float]) -> Iterator
         )
     elif bound:
         yield f"The plan is held back by {names}."
-    crossing = [(cost, most) for cost, most in bound if _searched_coarsely(question, cost)]
+    crossing = [(cost, limit) for cost, limit in bound if _is_searched_coarsely(question, cost)]
     if question.target is None and crossing:
-        names = ", ".join(say_constraint(cost, most) for cost, most in crossing)
+        names = ", ".join(format_constraint(cost, limit) for cost, limit in crossing)
         yield (
             f"{names} holds two training variables and k together; the plan keeps to that, but "
             "another that does may have less failure."
         )
 
 
-def _searched_coarsely(question: Question, cost: Cost) -> bool:
-    """Whether a further cost joins k with two training variables that are free: along its edge the
-    best plan is not searched for."""
+def _is_searched_coarsely(question: Question, cost: Cost) -> bool:
+    """Return whether a constraint joins k with two free training variables: the best plan along its
+    edge is not searched for."""
     free = set(question.variables) - set(question.choices)
     return question.attempts is not None and len(free & set(cost.variables)) > 2
 
 
-def _on_draws(question: Question, drawn: Found, limits: Mapping[str, Ends]) -> Iterator[str]:
-    """Draws without an allocation, and those whose best is where the search ends."""
+def _on_draws(question: Question, drawn: Draws, limits: Mapping[str, Ends]) -> Iterator[str]:
+    """Yield notes on draws without an allocation, and on draws whose optimum is at the end of the
+    search."""
     if not drawn:
         return
     count, known = len(drawn["predicted"]), np.isfinite(drawn["predicted"])
-    if lost := int((~known).sum()):
+    if missing := int((~known).sum()):
         why = "never reach the target" if question.target is not None else "have no allocation"
-        yield f"{lost} of {count} draws {why}; intervals are of the others, and so too narrow."
-    ended = np.zeros(count, dtype=bool)
+        yield f"{missing} of {count} draws {why}; intervals are of the others, and so too narrow."
+    at_edge = np.zeros(count, dtype=bool)
     for name in question.variables:
         if name not in question.choices and open_ends(limits, name)[0]:
-            ended |= drawn[name] <= SMALLEST * (1 + 1e-9)
-    if ended.any() and len(question.variables) > 1:
+            at_edge |= drawn[name] <= SMALLEST * (1 + 1e-9)
+    if at_edge.any() and len(question.variables) > 1:
         yield (
-            f"{int(ended.sum())} of {count} draws have no best split, and stand in the intervals "
+            f"{int(at_edge.sum())} of {count} draws have no best split, and stand in the intervals "
             "with the smallest run that is considered: give limits."
         )

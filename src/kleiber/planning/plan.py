@@ -1,13 +1,13 @@
-"""Plans: the best split of a budget by a fitted law, or between training and attempts.
+"""Plans: the best allocation of a budget by a fitted law, or between training and attempts.
 
-One engine for both. With attempts,
+One planner serves both. With attempts it solves
 
     min failure(x, k)   subject to   cost(x) + queries k attempt(x) = budget,
 
-with x what training chooses and k attempts at each query (Levi 2026, arXiv 2601.03764, figure 2;
-there with ``weight`` times the generalisation loss added): k is one more variable, its price a part
-of the cost. What failure does comes from a theory, or from a law fitted to counts along training,
-through a loss law if it was fitted along a loss.
+where x are the training variables and k is the number of attempts at each query (Levi 2026, arXiv
+2601.03764, figure 2; there with ``weight`` times the generalisation loss added): k is one more
+variable, and its price is a part of the cost. Failure comes from a theory, or from a law fitted to
+counts along training, through a loss law if it was fitted along a loss.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from kleiber.arguments import check_flag
 from kleiber.fitting.record import Fit
 from kleiber.planning.advice import check_now
 from kleiber.planning.answer import answer
-from kleiber.planning.constraint import Under
+from kleiber.planning.constraint import Constraints
 from kleiber.planning.cost import Cost, six_nd
-from kleiber.planning.pose import Settings, curve_of, pose_attempts, pose_question
+from kleiber.planning.pose import Settings, find_curve, pose_attempts, pose_question
 from kleiber.planning.problem import Ends
 from kleiber.planning.record import Plan as Plan
 from kleiber.planning.record import describe_plan as describe_plan
@@ -36,7 +36,7 @@ def plan(
     cost: Cost | str = six_nd,
     *,
     reach: float | None = None,
-    under: Under | None = None,
+    under: Constraints | None = None,
     limits: Mapping[str, Ends] | None = None,
     choices: Mapping[str, Sequence[float]] | None = None,
     given: Mapping[str, float] | None = None,
@@ -118,7 +118,7 @@ def plan_attempts(
     reach: float | None = None,
     law: Any = None,
     weight: float = 0.0,
-    under: Under | None = None,
+    under: Constraints | None = None,
     limits: Mapping[str, Ends] | None = None,
     choices: Mapping[str, Sequence[float]] | None = None,
     given: Mapping[str, float] | None = None,
@@ -185,7 +185,7 @@ def plan_attempts(
     >>> f"{made.allocation['k'].value:.0f} attempts, failure {made.predicted.value:.2g}"
     '83 attempts, failure 0.00017'
     """
-    curve = curve_of(source, law, series)
+    curve = find_curve(source, law, series)
     now = check_now(now)
     asked = Settings(budget, reach, cost, under, limits, choices, given)
     posed = pose_attempts(curve, asked, attempt, queries, weight, check_flag("far", far))

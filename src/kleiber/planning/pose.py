@@ -1,4 +1,4 @@
-"""The questions of plans, checked at the door: of a fitted law, and of training and attempts."""
+"""The questions of plans, built from the user's arguments and checked."""
 
 from __future__ import annotations
 
@@ -14,48 +14,51 @@ from kleiber.errors import BadPlan, nearest, shown
 from kleiber.fitting.record import Fit
 from kleiber.formula import calculate
 from kleiber.planning.amounts import check_budget, is_real
-from kleiber.planning.constraint import Under, read_constraints
+from kleiber.planning.constraint import Constraints, read_constraints
 from kleiber.planning.cost import Cost, find_cost, total
 from kleiber.planning.counts_curve import counts_curve
 from kleiber.planning.curve import FailureCurve, theory_curve
 from kleiber.planning.direction import find_sense
 from kleiber.planning.problem import LARGEST, SMALLEST, Attempts, Ends, Question
 from kleiber.planning.question import ask, read_ends
-from kleiber.planning.source import Source, of_failure, of_fit
+from kleiber.planning.source import Source, source_from_curve, source_from_fit
 
-GIVEN = "formula given by the user"  # a convention that says nothing
-MOST_ATTEMPTS = 1e12  # at each query
-BELOW, BEYOND = 10.0, 1000.0  # times the smallest and largest measured, where no limit is given
+USER_FORMULA = "formula given by the user"  # the convention of a formula, which is not repeated
+MAX_ATTEMPTS = 1e12  # at each query
+BELOW_MEASURED, BEYOND_MEASURED = (
+    10.0,
+    1000.0,
+)  # factors on the measured range if no limit is given
 Posed = tuple[Source, Question, Mapping[str, Ends]]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What every plan is asked, as the user gives it."""
+    """The arguments that every plan takes, as the user gives them."""
 
     budget: float | None
     reach: float | None
     cost: Cost | str | None
-    under: Under | None = None
+    under: Constraints | None = None
     limits: Mapping[str, Ends] | None = None
     choices: Mapping[str, Sequence[float]] | None = None
     given: Mapping[str, float] | None = None
 
     def checked(self) -> Settings:
-        """The same with mappings for what may be None."""
-        holds = {"given": "numbers", "limits": "(low, high)", "choices": "values"}
-        made = {
+        """Return the settings with empty mappings in the place of None."""
+        contents = {"given": "numbers", "limits": "(low, high)", "choices": "values"}
+        checked = {
             name: check_mapping(
                 name, getattr(self, name), f"a mapping from columns to {what} or None"
             )
-            for name, what in holds.items()
+            for name, what in contents.items()
         }
-        return replace(self, **made)
+        return replace(self, **checked)
 
 
-def curve_of(source: Any, law: Any = None, series: str | None = None) -> FailureCurve:
-    """The curve of a theory, of a law of counts along a column, or of that along a loss law;
-    ``series`` names one of several that the counts hold."""
+def find_curve(source: Any, law: Any = None, series: str | None = None) -> FailureCurve:
+    """Return the curve of a theory, of counts along a column, or of counts along a loss with its
+    law; ``series`` names one of several series of counts."""
     if isinstance(source, CountFit):
         if law is not None:
             check_record("law", law, Fit, "a Fit of the loss or None")
@@ -75,7 +78,8 @@ def curve_of(source: Any, law: Any = None, series: str | None = None) -> Failure
 
 
 def pose_question(fit: Fit, asked: Settings) -> Posed:
-    """The question of a plan by a fitted law, with the way in which the law is better."""
+    """Build the question of a plan by a fitted law, with the sense in which the law is
+    optimised."""
     if (asked.budget is None) == (asked.reach is None):
         raise BadPlan("A plan takes a budget, or a value to reach, and not both.")
     asked = asked.checked()
@@ -89,7 +93,7 @@ def pose_question(fit: Fit, asked: Settings) -> Posed:
     )
     held = {*limits, *question.choices}
     sense = find_sense(question, fit.params, fit.ranges, fit.target, held)
-    return of_fit(fit), replace(question, sense=sense), limits
+    return source_from_fit(fit), replace(question, sense=sense), limits
 
 
 def pose_attempts(
@@ -100,30 +104,33 @@ def pose_attempts(
     weight: float,
     far: bool = False,
 ) -> Posed:
-    """The question of a plan with attempts: k is a variable, and the cost pays for it too."""
+    """Build the question of a plan with attempts, where k is a variable and the cost includes
+    attempts."""
     asked = asked.checked()
     given = dict(asked.given or {})
     chosen = [name for name in curve.variables if name not in given]
     columns = (*curve.variables, *given)
     train = _cost_of_training(asked.cost, chosen, columns)
-    each = find_cost(_price_of(attempt), columns)
+    each = find_cost(_attempt_price(attempt), columns)
     if not 1 <= len(chosen) <= 2:
         raise BadPlan(
             f"The curve {curve.name} leaves {len(chosen)} training variables to choose of "
             f"{', '.join(curve.variables)}; a plan chooses one or two: give the others' values."
         )
-    _check_priced(curve, train, each, chosen, given)
-    further = read_constraints(asked.under, (*columns, "k"))
-    names = {name for cost in (train, each, *(c for c, _ in further)) for name in cost.variables}
+    _check_cost_variables(curve, train, each, chosen, given)
+    constraints = read_constraints(asked.under, (*columns, "k"))
+    names = {
+        name for cost in (train, each, *(c for c, _ in constraints)) for name in cost.variables
+    }
     _check_given({*curve.variables, "k", *names}, given)
     _check_amounts(curve, queries, weight)
     reach = _check_reach(asked, weight)
     first = np.inf if asked.budget is None else check_budget(asked.budget)
-    parts = Attempts(train, each, float(queries))
-    costs = [(whole_cost(parts), first), *further]
+    attempts = Attempts(train, each, float(queries))
+    costs = [(total_cost(attempts), first), *constraints]
     limits = _search_box(curve, chosen, asked, far)
-    _check_price(parts, {name: limits[name] for name in chosen if name in limits}, asked)
-    source = of_failure(curve, given, float(weight))
+    _check_price(attempts, {name: limits[name] for name in chosen if name in limits}, asked)
+    source = source_from_curve(curve, given, float(weight))
     question = ask(
         source.law,
         costs,
@@ -131,20 +138,21 @@ def pose_attempts(
         given=given,
         choices=_whole_choices(asked.choices),
         target=None if reach is None else 1 - reach,
-        attempts=parts,
+        attempts=attempts,
     )
     return source, question, limits
 
 
 def _cost_of_training(cost: Cost | str | None, chosen: list[str], columns: Sequence[str]) -> Cost:
-    """A cost, by default n_data where it is all that is chosen, or 6nd."""
+    """Return the cost of training: the one given, or n_data if that is the only variable, or
+    6nd."""
     if cost is None:
         cost = "n_data" if chosen == ["n_data"] else "6nd"
     return find_cost("1*n_data" if cost == "n_data" else cost, columns)
 
 
-def _price_of(attempt: Cost | str | float) -> Cost | str:
-    """What an attempt costs, a number as text."""
+def _attempt_price(attempt: Cost | str | float) -> Cost | str:
+    """Return the cost of an attempt, with a number as text."""
     if isinstance(attempt, Cost | str):
         return attempt
     if not (is_real(attempt) and attempt > 0):
@@ -152,10 +160,11 @@ def _price_of(attempt: Cost | str | float) -> Cost | str:
     return repr(float(attempt))
 
 
-def _check_priced(
+def _check_cost_variables(
     curve: FailureCurve, train: Cost, attempt: Cost, chosen: list[str], given: Mapping[str, float]
 ) -> None:
-    """BadPlan for costs of what is neither chosen nor given, and for variables that are free."""
+    """Raise BadPlan if a cost needs a variable that is neither chosen nor given, or if training
+    does not pay for a variable."""
     known = {*chosen, *given} - {"k"}
     for what, price in (("training", train), ("an attempt", attempt)):
         missing = [name for name in price.variables if name not in known]
@@ -165,17 +174,17 @@ def _check_priced(
                 f"not choose; give its value (given={{{missing[0]!r}: ...}})."
                 f"{nearest(missing[0], chosen)}"
             )
-    unpaid = [name for name in chosen if name not in train.variables]
-    if unpaid:
+    unpriced = [name for name in chosen if name not in train.variables]
+    if unpriced:
         raise BadPlan(
-            f"The cost of training, {train.name!r}, does not depend on {unpaid[0]}, so a budget "
+            f"The cost of training, {train.name!r}, does not depend on {unpriced[0]}, so a budget "
             f"does not limit it; give a cost that contains it, or its value."
         )
 
 
 def _check_given(used: Collection[str], given: Mapping[str, float]) -> None:
-    """BadPlan for values of what nothing uses, for those that are not positive, and for k that is
-    no whole number."""
+    """Raise BadPlan for a given value that nothing uses or that is not positive, and for a k that
+    is not whole."""
     for name, value in given.items():
         if name not in used:
             raise BadPlan(
@@ -198,7 +207,7 @@ def _check_amounts(curve: FailureCurve, queries: float, weight: float) -> None:
 
 
 def _check_reach(asked: Settings, weight: float) -> float | None:
-    """The pass rate to reach, or None where there is a budget."""
+    """Return the pass rate to reach, or None if there is a budget."""
     reach = asked.reach
     if (asked.budget is None) == (reach is None):
         raise BadPlan("A plan takes a budget, or a pass rate to reach, and not both.")
@@ -209,54 +218,56 @@ def _check_reach(asked: Settings, weight: float) -> float | None:
     return reach
 
 
-def _check_price(parts: Attempts, limits: Mapping[str, Ends], asked: Settings) -> None:
-    """BadPlan for attempts that cost nothing where all else is largest."""
+def _check_price(attempts: Attempts, limits: Mapping[str, Ends], asked: Settings) -> None:
+    """Raise BadPlan for attempts that cost nothing even where all variables are largest."""
     largest = {name: LARGEST if ends[1] is None else ends[1] for name, ends in limits.items()}
     values = {**dict.fromkeys(asked.choices or {}, LARGEST), **largest, **(asked.given or {})}
     with np.errstate(over="ignore"):
-        most = calculate(parts.attempt.expr, values)
+        most = calculate(attempts.attempt.expr, values)
     if most <= 0:
         raise BadPlan(
-            f"An attempt must cost more than nothing, got a cost of {parts.attempt.name}."
+            f"An attempt must cost more than nothing, got a cost of {attempts.attempt.name}."
         )
 
 
 def _search_box(
     curve: FailureCurve, chosen: list[str], asked: Settings, far: bool
 ) -> dict[str, Ends]:
-    """Where each variable is looked for: within its limits, or else about where it was measured;
-    those on a ladder only within their limits."""
+    """Return the search limits of each variable: the user's, or a range about the measured values;
+    variables with choices have only the user's."""
     own = dict(asked.limits or {})
     box: dict[str, Ends] = {}
     for name in (*chosen, *([] if "k" in (asked.given or {}) else ["k"])):
         if name in own:
             box[name] = read_ends(name, own[name])
         elif name not in (asked.choices or {}):
-            box[name] = _span(curve, name, far)
+            box[name] = _default_limits(curve, name, far)
     if "k" in own and "k" in box:
         low, high = (float(end or 0.0) for end in box["k"])
-        box["k"] = max(low, 1.0), min(high, MOST_ATTEMPTS)
+        box["k"] = max(low, 1.0), min(high, MAX_ATTEMPTS)
         if not box["k"][0] <= box["k"][1]:  # pyright: ignore[reportOperatorIssue]
             raise BadPlan(
-                f"The limits of k lie between 1 and {MOST_ATTEMPTS:g} attempts, got "
+                f"The limits of k lie between 1 and {MAX_ATTEMPTS:g} attempts, got "
                 f"{shown(own['k'])}."
             )
     return box | {name: ends for name, ends in own.items() if name not in box}
 
 
-def _span(curve: FailureCurve, name: str, far: bool) -> tuple[float, float]:
-    """Where a variable is looked for when no limits are given."""
+def _default_limits(curve: FailureCurve, name: str, far: bool) -> tuple[float, float]:
+    """Return the search limits of a variable that the user does not limit."""
     if name == "k":
         known = "k" in curve.ranges and not far
-        return 1.0, min(BEYOND * curve.ranges["k"][1], MOST_ATTEMPTS) if known else MOST_ATTEMPTS
+        return 1.0, min(
+            BEYOND_MEASURED * curve.ranges["k"][1], MAX_ATTEMPTS
+        ) if known else MAX_ATTEMPTS
     if far or name not in curve.ranges:
         return SMALLEST, LARGEST
     low, high = curve.ranges[name]
-    return low / BELOW, high * BEYOND
+    return low / BELOW_MEASURED, high * BEYOND_MEASURED
 
 
 def _whole_choices(choices: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The ladders, that of k of whole numbers."""
+    """Return the choices, after a check that those of k are whole numbers."""
     ladder: Any = (choices or {}).get("k", ())
     listed = isinstance(ladder, Sequence) and not isinstance(ladder, str)
     for value in cast("Sequence[Any]", ladder) if listed else ():
@@ -265,16 +276,18 @@ def _whole_choices(choices: Mapping[str, Any] | None) -> Mapping[str, Any]:
 
 
 def _check_whole(what: str, value: Any) -> None:
-    if not (is_real(value) and 1 <= value <= MOST_ATTEMPTS and value % 1 == 0):
-        raise BadPlan(f"The {what} must be whole, from 1 to {MOST_ATTEMPTS:g}, got {shown(value)}.")
+    if not (is_real(value) and 1 <= value <= MAX_ATTEMPTS and value % 1 == 0):
+        raise BadPlan(f"The {what} must be whole, from 1 to {MAX_ATTEMPTS:g}, got {shown(value)}.")
 
 
-def whole_cost(parts: Attempts) -> Cost:
-    """Training and attempts as one formula of the training variables and k."""
-    count = f"{parts.queries:.12g}"
-    count = count if float(count) == parts.queries else repr(parts.queries)
-    formula = f"{count}*k*({parts.attempt.formula})"
-    says = parts.attempt.convention
-    whole = total(parts.train, Cost(formula, formula, parts.attempt.unit, says))
-    words = [part for part in (parts.train.convention, says) if part and part != GIVEN]
+def total_cost(attempts: Attempts) -> Cost:
+    """Return the cost of training and attempts as one formula of the training variables and k."""
+    count = f"{attempts.queries:.12g}"
+    count = count if float(count) == attempts.queries else repr(attempts.queries)
+    formula = f"{count}*k*({attempts.attempt.formula})"
+    convention = attempts.attempt.convention
+    whole = total(attempts.train, Cost(formula, formula, attempts.attempt.unit, convention))
+    words = [
+        part for part in (attempts.train.convention, convention) if part and part != USER_FORMULA
+    ]
     return replace(whole, convention="; plus attempts: ".join(words))

@@ -1,7 +1,7 @@
-"""The problem of a plan: objective, costs with what each may come to, limits; all at an allocation.
+"""The optimisation problem of a plan: its objective, its costs and their limits, at an allocation.
 
-Allocations are logarithms of the variables. Objective and costs take complex ones too (derivatives
-by the complex step), the objective where it is a law that can be traced.
+Allocations are logarithms of the variables. Costs accept complex ones too (for derivatives by the
+complex step), and so does an objective that is a law that can be traced.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kleiber.formula import Expr, calculate
 from kleiber.maths.affine import find_linear
 from kleiber.planning.cost import Cost
 
-SMALLEST = 1.0  # of a parameter, token or step count, where no limit is given
+SMALLEST = 1.0  # value of a variable without a limit
 LARGEST = 1e99
 STEP = 1e-30  # of complex-step derivatives
 
@@ -29,7 +29,7 @@ Ends = tuple[float | None, float | None]
 
 @runtime_checkable
 class Objective(Protocol):
-    """What a plan makes small or large: a Law, or the failure of k attempts."""
+    """What a plan minimises or maximises: a Law, or the failure of k attempts."""
 
     @property
     def name(self) -> str: ...
@@ -45,7 +45,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Attempts:
-    """The parts of a first cost that pays for attempts too: train(x) + queries k attempt(x)."""
+    """The parts of a first cost that includes attempts: train(x) + queries k attempt(x)."""
 
     train: Cost
     attempt: Cost
@@ -54,13 +54,13 @@ class Attempts:
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be chosen, and under what.
+    """The problem that a plan solves.
 
-    ``limits`` are logarithms; ``costs`` pairs each cost with what it may come to, and ``falling``
-    holds, for each of them, the variables that it falls with (an inequality may). ``sense`` is 1
-    where the law is minimised and -1 where it is maximised. With a ``target``, the law is brought
-    to it, the first cost is minimised, and its budget unused. ``box`` are the limits before the
-    budget narrowed them. With ``attempts``, k is among the variables, and the law may have valleys.
+    ``limits`` are logarithms; ``costs`` pairs each cost with its limit, and ``falling`` holds, for
+    each of them, the variables with which it falls (only an inequality may). ``sense`` is 1 if the
+    law is minimised and -1 if it is maximised. With a ``target``, the law is brought to it at the
+    least first cost, whose budget is unused. ``box`` are the limits before the budget narrowed
+    them. With ``attempts``, k is among the variables, and the law may have several minima.
     """
 
     law: Objective
@@ -76,22 +76,23 @@ class Question:
     attempts: Attempts | None = None
 
     @property
-    def bills(self) -> tuple[int, ...]:
-        """Positions of the costs that something limits."""
+    def budgeted(self) -> tuple[int, ...]:
+        """Positions of the costs that have a limit."""
         return tuple(range(0 if self.target is None else 1, len(self.costs)))
 
     def falls(self, position: int) -> frozenset[str]:
-        """The variables that a cost falls with."""
+        """Return the variables with which a cost falls."""
         return self.falling[position] if self.falling else frozenset()
 
     @property
-    def crossed(self) -> bool:
-        """Whether a constraint falls with some variable, so that more of it helps to meet it."""
+    def has_falling_cost(self) -> bool:
+        """Whether a constraint falls with some variable, so that a larger value helps to meet
+        it."""
         return any(self.falling)
 
     @property
     def budget(self) -> float:
-        """What the first cost may come to."""
+        """The limit of the first cost."""
         return self.costs[0][1]
 
     @property
@@ -101,44 +102,45 @@ class Question:
 
 
 def cost_at(question: Question, cost: Cost, logs: Mapping[str, Any]) -> Any:
-    """A cost at an allocation."""
-    return calculate(cost.expr, {**question.given, **unlog(logs)})
+    """Return a cost at an allocation."""
+    return calculate(cost.expr, {**question.given, **exponentiate(logs)})
 
 
-def unlog(logs: Mapping[str, Any]) -> dict[str, Any]:
-    """Values from logarithms; NaN, where there is no allocation, stays NaN in silence."""
+def exponentiate(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values from logarithms; NaN stays NaN without a warning."""
     with np.errstate(invalid="ignore"):
         return {name: np.exp(z) for name, z in logs.items()}
 
 
 def law_at(question: Question, params: Params, logs: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
-    """The law at an allocation."""
-    return np.asarray(law_on(question, params, logs), dtype=float)
+    """Return the law at an allocation."""
+    return np.asarray(complex_law_at(question, params, logs), dtype=float)
 
 
-def law_on(question: Question, params: Params, logs: Mapping[str, Any]) -> Any:
-    """``law_at`` for complex logarithms too, where the law can be traced."""
-    values = {**question.given, **unlog(logs)}
+def complex_law_at(question: Question, params: Params, logs: Mapping[str, Any]) -> Any:
+    """Return the law at an allocation, which may be complex if the law can be traced."""
+    values = {**question.given, **exponentiate(logs)}
     columns = {name: values[name] for name in question.law.variables}
     if question.law.expr is not None:
         return calculate(question.law.expr, {**columns, **params})
     return question.law(**columns, **params)
 
 
-def aim_on(question: Question, params: Params, logs: Mapping[str, Any]) -> Any:
-    """The law, or where it is maximised minus the law: what is to be small."""
-    value = law_on(question, params, logs)
+def signed_law_at(question: Question, params: Params, logs: Mapping[str, Any]) -> Any:
+    """Return the law, or minus the law if it is maximised, so that smaller is better."""
+    value = complex_law_at(question, params, logs)
     return value if question.sense > 0 else -value
 
 
-def afford(
+def largest_within_budget(
     question: Question, priced: tuple[Cost, float], logs: Logs, name: str
 ) -> Float[np.ndarray, "..."]:
-    """log of the largest ``name`` that one budget pays for, the others at ``logs``; NaN if none."""
+    """Return the log of the largest ``name`` that a budget allows, the others at ``logs`` (NaN if
+    none)."""
     cost, budget = priced
     if question.attempts is not None and _is_affine(cost, name):
-        return _afford_affine(question, priced, logs, name)
-    z = meet(
+        return _largest_in_closed_form(question, priced, logs, name)
+    z = find_crossing(
         partial(_log_cost, question, cost, logs, name),
         float(np.log(budget)),
         question.limits[name],
@@ -152,31 +154,31 @@ def _is_affine(cost: Cost, name: str) -> bool:
     return name in find_linear(cost.expr, (name,))
 
 
-def _afford_affine(
+def _largest_in_closed_form(
     question: Question, priced: tuple[Cost, float], logs: Logs, name: str
 ) -> Float[np.ndarray, "..."]:
-    """``afford`` in closed form, where the cost is affine in the variable."""
+    """Return ``largest_within_budget`` for a cost that is affine in the variable."""
     (cost, budget), (low, high) = priced, question.limits[name]
-    others = {**question.given, **unlog({key: z for key, z in logs.items() if key != name})}
-    turned = calculate(cost.expr, {**others, name: STEP * 1j})
-    fixed, each = np.real(turned), np.imag(turned) / STEP
+    others = {**question.given, **exponentiate({key: z for key, z in logs.items() if key != name})}
+    perturbed = calculate(cost.expr, {**others, name: STEP * 1j})
+    fixed, each = np.real(perturbed), np.imag(perturbed) / STEP
     with np.errstate(all="ignore"):
-        most = np.where(each > 0, (budget - fixed) / each, np.inf)
+        largest = np.where(each > 0, (budget - fixed) / each, np.inf)
         bad = ~(fixed + each * np.exp(low) <= budget * (1 + 1e-12))
-        z = np.log(np.clip(most, np.exp(low), np.exp(high)))
+        z = np.log(np.clip(largest, np.exp(low), np.exp(high)))
     return np.where(bad, np.nan, np.minimum(np.maximum(z, low), high))
 
 
-def least_of(
+def smallest_within_budget(
     question: Question, priced: tuple[Cost, float], logs: Logs, name: str
 ) -> Float[np.ndarray, "..."]:
-    """log of the smallest ``name`` for which a cost that falls with it comes to no more than it
-    may, the others at ``logs``; infinite if there is none."""
-    cost, most = priced
+    """Return the log of the smallest ``name`` that brings a cost that falls with it below its
+    limit, the others at ``logs`` (infinite if none)."""
+    cost, limit = priced
     low, high = question.limits[name]
-    z = meet(
+    z = find_crossing(
         lambda z: -_log_cost(question, cost, logs, name, z),
-        -float(np.log(most)),
+        -float(np.log(limit)),
         (low, high),
         np.broadcast_shapes(*(np.shape(each) for key, each in logs.items() if key != name)),
     )
@@ -184,15 +186,17 @@ def least_of(
 
 
 def _log_cost(question: Question, cost: Cost, logs: Logs, name: str, z: Any) -> Any:
-    """The logarithm of a cost at ``name`` = exp(z); far below all where it is not positive."""
+    """Return the logarithm of a cost at ``name`` = exp(z), very small if the cost is not
+    positive."""
     spent = cost_at(question, cost, logs | {name: z})
     return np.log(np.where(np.real(spent) > 0, spent, 1e-300))
 
 
-def meet(
+def find_crossing(
     rising: Callable[[Any], Any], goal: float, ends: tuple[float, float], shape: tuple[int, ...]
 ) -> Float[np.ndarray, "..."]:
-    """Where a rising function meets ``goal`` between ``ends``; -inf or inf if below or above them.
+    """Find where a rising function equals ``goal`` between ``ends``; -inf or inf if that lies
+    outside.
 
     Newton's method with derivatives by the complex step, inside a bracket: what grows like a power
     is nearly straight in logarithms.
@@ -202,8 +206,8 @@ def meet(
         above, below = rising(left) > goal + 1e-12, rising(right) <= goal
         z = 0.5 * (left + right)
         for _ in range(100):
-            turned = rising(z + STEP * 1j)
-            value, slope = np.real(turned), np.imag(turned) / STEP
+            perturbed = rising(z + STEP * 1j)
+            value, slope = np.real(perturbed), np.imag(perturbed) / STEP
             left, right = np.where(value <= goal, z, left), np.where(value <= goal, right, z)
             ahead = z + (goal - value) / slope
             inside = (ahead >= left - 1e-13) & (ahead <= right + 1e-13)

@@ -1,4 +1,4 @@
-"""What a plan is asked, checked: the problem with its search box, or why it has no answer."""
+"""Checks of a planning question, and its search box."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from kleiber.planning.problem import (
     Logs,
     Objective,
     Question,
-    afford,
     cost_at,
-    least_of,
+    largest_within_budget,
+    smallest_within_budget,
 )
 
-SAMPLED = 80.0  # logarithms of a variable, from its least, over which a cost's slopes are sampled
+SAMPLED_RANGE = (
+    80.0  # logarithms of a variable, from its least, over which a cost's slopes are sampled
+)
 
 
 def ask(
@@ -38,7 +40,7 @@ def ask(
     target: float | None = None,
     attempts: Attempts | None = None,
 ) -> Question:
-    """The question with its search box; raises BadPlan where it has no answer."""
+    """Build the question with its search box; raise BadPlan if it has no answer."""
     free = [name for name in law.variables if name not in given]
     if not free:
         raise BadPlan("Every variable of the law is given; nothing is left to choose.")
@@ -47,33 +49,33 @@ def ask(
     _check_costs(law, costs, free, given)
     _check_given(law, costs, given)
     for what, names in (("limits", limits), ("choices", choices or {})):
-        strange = [name for name in names if name not in free]
-        if strange:
+        unknown_names = [name for name in names if name not in free]
+        if unknown_names:
             raise BadPlan(
-                f"The {what} name {strange[0]!r}, and this plan chooses {', '.join(free)}."
-                f"{nearest(strange[0], free)}"
+                f"The {what} name {unknown_names[0]!r}, and this plan chooses {', '.join(free)}."
+                f"{nearest(unknown_names[0], free)}"
             )
-    ladders = {name: _ladder(name, values) for name, values in (choices or {}).items()}
+    ladders = {name: _read_choices(name, values) for name, values in (choices or {}).items()}
     order = sorted(free, key=lambda name: name not in ladders)  # those with choices come first
     box = {name: _log_limits(name, limits.get(name), ladders.get(name)) for name in order}
     question = Question(
         law, tuple(order), tuple(costs), box, dict(given), ladders, target, 1.0, (), box, attempts
     )
-    falling = tuple(_falling(question, cost) for cost, _ in question.costs)
+    falling = tuple(_falling_variables(question, cost) for cost, _ in question.costs)
     for (cost, _), names in zip(question.costs[:1], falling[:1], strict=True):
         if names:
             raise BadPlan(
                 f"The cost {cost.name!r} does not rise with {', '.join(sorted(names))}, so a "
                 "budget does not limit it."
             )
-    return _bounded(replace(question, falling=falling), limits)
+    return _narrow_limits(replace(question, falling=falling), limits)
 
 
-def _falling(question: Question, cost: Cost) -> frozenset[str]:
-    """The variables that a cost falls with wherever it moves with them at all."""
+def _falling_variables(question: Question, cost: Cost) -> frozenset[str]:
+    """Return the variables with which a cost falls wherever it depends on them."""
     names = [name for name in question.variables if name in cost.variables]
     ends = [question.limits[name] for name in names]
-    axes = [np.linspace(low, min(high, low + SAMPLED), 5) for low, high in ends]
+    axes = [np.linspace(low, min(high, low + SAMPLED_RANGE), 5) for low, high in ends]
     mesh = np.array(list(itertools.product(*axes))).T
     logs: Logs = dict(zip(names, mesh, strict=True)) if names else {}
     found: set[str] = set()
@@ -88,9 +90,9 @@ def _falling(question: Question, cost: Cost) -> frozenset[str]:
 def _check_costs(
     law: Objective, costs: Sequence[tuple[Cost, float]], free: list[str], given: Mapping[str, float]
 ) -> None:
-    paid = {name for cost, _ in costs for name in cost.variables}
-    unknown = [name for name in paid if name not in law.variables and name not in given]
-    unpaid = [name for name in free if name not in paid]
+    priced = {name for cost, _ in costs for name in cost.variables}
+    unknown = [name for name in priced if name not in law.variables and name not in given]
+    unpaid = [name for name in free if name not in priced]
     if unpaid:
         raise BadPlan(
             f"The cost {costs[0][0].name!r} does not depend on {', '.join(unpaid)}, so the budget "
@@ -119,13 +121,13 @@ def _check_given(
             raise BadPlan(f"The given {name} must be a positive number, got {shown(value)}.")
 
 
-def _ladder(name: str, values: Sequence[float]) -> tuple[float, ...]:
-    some: list[float] = []
+def _read_choices(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    numbers: list[float] = []
     if isinstance(values, Iterable) and not isinstance(values, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        some = list(values)
-    if not some or not all(is_real(value) and 0 < value < LARGEST for value in some):
+        numbers = list(values)
+    if not numbers or not all(is_real(value) and 0 < value < LARGEST for value in numbers):
         raise BadPlan(f"The choices of {name} must be positive numbers, got {shown(values)}.")
-    return tuple(sorted({float(value) for value in some}))
+    return tuple(sorted({float(value) for value in numbers}))
 
 
 def _log_limits(
@@ -141,7 +143,7 @@ def _log_limits(
 
 
 def read_ends(name: str, ends: Ends | None) -> tuple[float, float]:
-    """The limits of a variable as numbers; an end that is None, or infinite above, is open."""
+    """Return the limits of a variable as numbers; None, or infinity above, is an open end."""
     if ends is None:
         return SMALLEST, LARGEST
     fault = f"The limits of {name} must be 0 < low <= high, got {shown(ends)}."
@@ -154,47 +156,49 @@ def read_ends(name: str, ends: Ends | None) -> tuple[float, float]:
     return float(low), min(float(high), LARGEST)
 
 
-def _bounded(question: Question, limits: Mapping[str, Ends]) -> Question:
-    """Narrow each upper limit to what the budgets buy with all others at their lower limit, which
-    is raised to what an inequality asks of that variable alone. With a target the first cost has
-    no budget."""
+def _narrow_limits(question: Question, limits: Mapping[str, Ends]) -> Question:
+    """Narrow each variable's limits to what the constraints allow: the upper one to what a budget
+    pays for with all others at their lower limits, the lower one to what an inequality in that
+    variable alone requires. With a target the first cost has no budget."""
     box = dict(question.limits)
-    for k in question.bills:
+    for k in question.budgeted:
         used = [name for name in question.variables if name in question.costs[k][0].variables]
         if question.falls(k) and len(used) == 1:
-            low = float(least_of(question, question.costs[k], {}, used[0]))
+            low = float(smallest_within_budget(question, question.costs[k], {}, used[0]))
             if not low <= box[used[0]][1]:
                 raise BadPlan(
                     f"The constraint {question.costs[k][0].name!r} cannot be met within the limits."
                 )
             box[used[0]] = (max(box[used[0]][0], low), box[used[0]][1])
     question = replace(question, limits=box)
-    bills = [question.costs[k] for k in question.bills if not question.falls(k)]
+    budgeted = [question.costs[k] for k in question.budgeted if not question.falls(k)]
     least = {name: question.limits[name][0] for name in question.variables}
-    for cost, budget in bills:
+    for cost, budget in budgeted:
         if cost_at(question, cost, least) > budget * (1 + 1e-12):
-            raise BadPlan(_too_little(question, cost, budget, least))
+            raise BadPlan(_describe_small_budget(question, cost, budget, least))
     narrowed: dict[str, tuple[float, float]] = {}
     for name in question.variables:
         low, high = question.limits[name]
-        tops = [float(afford(question, each, dict(least), name)) for each in bills]
-        top = min((low if np.isnan(each) else each for each in tops), default=high)
+        upper_limits = [
+            float(largest_within_budget(question, each, dict(least), name)) for each in budgeted
+        ]
+        upper = min((low if np.isnan(each) else each for each in upper_limits), default=high)
         open_ended = name not in limits and name not in question.choices
-        if question.target is None and open_ended and top >= np.log(LARGEST) - 1:
-            raise BadPlan(_unlimited(question, least, name))
-        narrowed[name] = (low, min(high, top))
+        if question.target is None and open_ended and upper >= np.log(LARGEST) - 1:
+            raise BadPlan(_describe_unlimited(question, least, name))
+        narrowed[name] = (low, min(high, upper))
     return replace(question, limits=narrowed)
 
 
 def at_budget(question: Question, budget: float) -> Question:
-    """The same question under a budget, or another one."""
+    """Return the same question under another budget."""
     costs = ((question.cost, budget), *question.costs[1:])
     asked = replace(question, costs=costs, target=None, limits=question.box)
-    return _bounded(asked, dict.fromkeys(asked.variables, (None, None)))
+    return _narrow_limits(asked, dict.fromkeys(asked.variables, (None, None)))
 
 
-def _too_little(question: Question, cost: Cost, budget: float, least: Logs) -> str:
-    """That a budget is less than the smallest run takes."""
+def _describe_small_budget(question: Question, cost: Cost, budget: float, least: Logs) -> str:
+    """Describe a budget that is smaller than the cost of the smallest run."""
     if question.attempts is not None and cost is question.cost:
         k = question.given["k"] if "k" in question.given else np.exp(question.box["k"][0])
         return (
@@ -207,8 +211,8 @@ def _too_little(question: Question, cost: Cost, budget: float, least: Logs) -> s
     return f"What {cost.name} may come to, {budget:g}, does not pay for the smallest run ({what})."
 
 
-def _unlimited(question: Question, least: Logs, name: str) -> str:
-    """Why the budget sets no limit to a variable."""
+def _describe_unlimited(question: Question, least: Logs, name: str) -> str:
+    """Explain why the budget does not limit a variable."""
     far = least | {name: np.log(LARGEST)}
     cost = question.cost
     if cost_at(question, cost, far) > cost_at(question, cost, least):

@@ -1,4 +1,4 @@
-"""Plan: what a plan found, of a law or of failure, and its document."""
+"""Plan: the result of planning, by a law or for failure, and its JSON document."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Plan:
 
 
 def describe_plan(made: Plan) -> dict[str, Any]:
-    """The document that ``plan --json`` prints."""
+    """Return the document that ``plan --json`` prints."""
     document = {
         "budget": made.budget,
         "allocation": {

@@ -1,8 +1,8 @@
-"""Source: what a plan makes small or large, and what is known about it.
+"""Source: the objective of a plan, and what is known about it.
 
-A plan needs an objective on the best estimate and on every draw, the ranges that were measured, and
-how draws become intervals. A Fit has all of that; so has the failure of k attempts, wherever it is
-known from: a theory, a law of counts along training, or that along a loss law.
+A plan needs an objective for the best estimate and for every draw, the measured ranges, and a way
+to turn draws into intervals. A Fit has all of that, and so has the failure of k attempts, whether
+it comes from a theory, from counts along training, or from counts along a loss with its law.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from kleiber.fitting.spread.intervals import percentile_interval
 from kleiber.planning.curve import FailureCurve
 from kleiber.planning.problem import Objective
 
-MOST_DRAWS = 200  # of failure, that a plan is made for
-BEST = -1.0  # the draw that is the best estimate
-Spread = Callable[[float, "np.ndarray | None", float], Estimate]
+MAX_DRAWS = 200  # of failure that a plan uses
+BEST = -1.0  # index of the best estimate among the draws
+EstimateOf = Callable[[float, "np.ndarray | None", float], Estimate]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The failure of k attempts as a law of the training variables and k, whose one parameter is
-    the draw; ``weight`` times the generalisation loss is added to it."""
+    """The failure of k attempts as a law of the training variables and k whose only parameter is
+    the index of the draw; ``weight`` times the generalisation loss is added to it."""
 
     curve: FailureCurve
     given: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -37,17 +37,17 @@ class Failure:
 
     @property
     def name(self) -> str:
-        """Of the curve."""
+        """Name of the curve."""
         return self.curve.name
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """What training chooses, and k."""
+        """The training variables and k."""
         return (*self.curve.variables, "k")
 
     def __call__(self, *columns: Any, **named: Any) -> Float[np.ndarray, "..."]:
-        """Failure at columns, for the best estimate (any one shape) or each draw: the draws are the
-        first axis, of which columns may have a second one."""
+        """Compute failure at columns, for the best estimate (any one shape) or for each draw (draws
+        are the first axis; columns may have a second one)."""
         draw = np.asarray(named.pop("draw"), dtype=float)
         whole = dict(zip(self.variables, columns, strict=False)) | named
         arrays = np.broadcast_arrays(draw, *whole.values())
@@ -68,18 +68,18 @@ class Failure:
 
 @dataclass(frozen=True)
 class Source:
-    """``law`` is the objective; ``shown`` what is predicted of an allocation, the same but for a
-    weighted loss; ``params`` and ``draws`` are what both take; ``spread`` makes an Estimate of a
-    value and its draws; ``fit`` is the Fit that this is of, ``curve`` the curve."""
+    """The objective ``law`` of a plan with its parameters and draws; ``reported`` is the law whose
+    prediction is reported (without a weighted loss), ``estimate`` makes an Estimate of a value and
+    its draws, and ``fit`` or ``curve`` is where the source comes from."""
 
     law: Objective
-    shown: Objective
+    reported: Objective
     target: str
     params: Mapping[str, float]
     draws: Mapping[str, Float[np.ndarray, "draws"]]
     ranges: Mapping[str, tuple[float, float]]
     notes: tuple[str, ...]
-    spread: Spread
+    estimate: EstimateOf
     fit: Fit | None = None
     curve: FailureCurve | None = None
 
@@ -94,10 +94,10 @@ class Source:
         return {name: np.array([value]) for name, value in self.params.items()}
 
 
-def of_fit(fit: Fit) -> Source:
-    """What a fitted law knows."""
+def source_from_fit(fit: Fit) -> Source:
+    """Return the source of a fitted law."""
 
-    def spread(value: float, draws: np.ndarray | None, level: float) -> Estimate:
+    def estimate(value: float, draws: np.ndarray | None, level: float) -> Estimate:
         if draws is None or not len(draws):
             return Estimate(value, np.nan, np.nan, np.nan)
         known = draws[np.isfinite(draws)]
@@ -106,21 +106,23 @@ def of_fit(fit: Fit) -> Source:
             return Estimate(value, float(known.std(ddof=1)), low, high)
 
     return Source(
-        fit.law, fit.law, fit.target, fit.params, fit.draws, fit.ranges, fit.notes, spread, fit
+        fit.law, fit.law, fit.target, fit.params, fit.draws, fit.ranges, fit.notes, estimate, fit
     )
 
 
-def of_failure(curve: FailureCurve, given: Mapping[str, float], weight: float = 0.0) -> Source:
-    """What is known of failure."""
+def source_from_curve(
+    curve: FailureCurve, given: Mapping[str, float], weight: float = 0.0
+) -> Source:
+    """Return the source of a failure curve."""
 
-    def spread(value: float, draws: np.ndarray | None, level: float) -> Estimate:
+    def estimate(value: float, draws: np.ndarray | None, level: float) -> Estimate:
         known = np.empty(0) if draws is None else draws[np.isfinite(draws)]
         if len(known) < 2:
             return Estimate(value, np.nan, np.nan, np.nan)
         low, high = percentile_interval(known[:, None], level)
         return Estimate(value, float(known.std(ddof=1)), float(low[0]), float(high[0]))
 
-    count = min(curve.draws, MOST_DRAWS)
+    count = min(curve.draws, MAX_DRAWS)
     plain = Failure(curve, given)
     return Source(
         replace(plain, weight=weight),
@@ -130,16 +132,18 @@ def of_failure(curve: FailureCurve, given: Mapping[str, float], weight: float = 
         {"draw": np.arange(count, dtype=float)} if count else {},
         curve.ranges,
         curve.notes,
-        spread,
+        estimate,
         curve=curve,
     )
 
 
-Moved = tuple[Source, Mapping[str, float]]
+Perturbed = tuple[Source, Mapping[str, float]]
 
 
-def moves(source: Source, step: float) -> Iterator[tuple[str, float, Moved, Moved]]:
-    """Each parameter that is free: its name, its relative standard error, and the source with the
+def perturb_parameters(
+    source: Source, step: float
+) -> Iterator[tuple[str, float, Perturbed, Perturbed]]:
+    """Yield each free parameter: its name, its relative standard error, and the source with the
     parameter larger and smaller by a relative ``step``."""
     if (fit := source.fit) is not None:
         for name in fit.free:
@@ -159,4 +163,4 @@ def moves(source: Source, step: float) -> Iterator[tuple[str, float, Moved, Move
 
 def _with_curve(source: Source, law: Failure, curve: FailureCurve) -> Source:
     law = replace(law, curve=curve)
-    return replace(source, law=law, shown=replace(law, weight=0.0))
+    return replace(source, law=law, reported=replace(law, weight=0.0))

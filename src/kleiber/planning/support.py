@@ -1,4 +1,4 @@
-"""Whether a fit, and the law that it found, can carry a plan at all."""
+"""Checks that a fit, and the allocation that it leads to, can support a plan."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from kleiber.errors import BadPlan
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit, check_fit
-from kleiber.planning.allocate import level_width
+from kleiber.planning.allocate import flat_width
 from kleiber.planning.problem import LARGEST, SMALLEST, Ends, Question, cost_at, law_at
 from kleiber.planning.source import Source
 
-LEVEL = 0.1  # logarithms of a variable over which equal predictions leave it open
+FLAT_WIDTH = 0.1  # equal predictions over more logarithms than this leave a variable open
 
 
 def check_support(fit: Fit) -> None:
-    """BadPlan unless the fit determines the law; the message names runs that would help."""
+    """Raise BadPlan unless the fit determines the law; the message names runs that would help."""
     if check_fit(fit).usable:
         return
     remedy = {
@@ -32,13 +32,13 @@ def check_support(fit: Fit) -> None:
 
 
 def _missing_runs(fit: Fit) -> str:
-    """Which runs would separate parameters that trade off, from the measured ranges."""
-    still = [n for n in fit.law.variables if n in fit.ranges and _ratio(fit.ranges[n]) < 2]
-    if still:
-        low, high = fit.ranges[still[0]]
+    """Describe the runs that would separate parameters that trade off, from the measured ranges."""
+    constant = [n for n in fit.law.variables if n in fit.ranges and _ratio(fit.ranges[n]) < 2]
+    if constant:
+        low, high = fit.ranges[constant[0]]
         return (
-            f"All runs have nearly the same {still[0]} ({low:.3g} to {high:.3g}): add runs with "
-            f"{still[0]} at {low / 4:.3g} and {high * 4:.3g}, the others as they are"
+            f"All runs have nearly the same {constant[0]} ({low:.3g} to {high:.3g}): add runs with "
+            f"{constant[0]} at {low / 4:.3g} and {high * 4:.3g}, the others as they are"
         )
     if len(fit.law.variables) > 1:
         first, second = fit.law.variables[:2]
@@ -56,49 +56,49 @@ def _ratio(ends: tuple[float, float]) -> float:
 def check_answer(
     source: Source, question: Question, chosen: Mapping[str, float], limits: Mapping[str, Ends]
 ) -> None:
-    """BadPlan where what was found is no best allocation: a fitted law does not improve with a
-    variable, every split is as good, the best is where the search happens to end, or it breaks a
-    constraint."""
-    held = {*limits, *question.choices}
+    """Raise BadPlan if an allocation is not a proper optimum: a fitted law does not improve with a
+    variable, every split is equally good, the optimum is at the end of the search, or a constraint
+    is violated."""
+    limited = {*limits, *question.choices}
     if (fit := source.fit) is not None:
-        _check_worth(fit, question, chosen, held)
+        _check_improvement(fit, question, chosen, limited)
         _check_flat(fit, question)
         for name in question.variables:
-            _check_inside(fit, question, chosen, limits, name)
+            _check_interior(fit, question, chosen, limits, name)
     logs = {name: np.log(chosen[name]) for name in question.variables}
-    for k in question.bills:
-        cost, most = question.costs[k]
-        if not float(cost_at(question, cost, logs)) <= most * (1 + 1e-6):
+    for k in question.budgeted:
+        cost, limit = question.costs[k]
+        if not float(cost_at(question, cost, logs)) <= limit * (1 + 1e-6):
             raise BadPlan(
                 f"The constraint {cost.name!r} is not met by what was found: it rises and falls "
                 "with a variable, which a plan cannot follow."
             )
 
 
-def _check_worth(
-    fit: Fit, question: Question, chosen: Mapping[str, float], held: Collection[str]
+def _check_improvement(
+    fit: Fit, question: Question, chosen: Mapping[str, float], limited: Collection[str]
 ) -> None:
-    """BadPlan where the fitted law does not improve with a variable: a plan would starve it."""
+    """Raise BadPlan if the fitted law does not improve with a variable."""
     params = {name: np.array([value]) for name, value in fit.params.items()}
     for name in question.variables:
         low, high = question.limits[name]
-        if name in held or high - low < 1e-6:
+        if name in limited or high - low < 1e-6:
             continue
         logs: dict[str, Any] = {n: np.full(3, np.log(chosen[n])) for n in question.variables}
         logs[name] = np.array([low, np.log(chosen[name]), high])
-        least, *others = question.sense * law_at(question, params, logs)
-        if not np.nanmin(others) < least - 1e-12 * abs(least):
-            moves = "fall" if question.sense > 0 else "rise"
+        lowest, *others = question.sense * law_at(question, params, logs)
+        if not np.nanmin(others) < lowest - 1e-12 * abs(lowest):
+            direction = "fall" if question.sense > 0 else "rise"
             raise BadPlan(
-                f"The fitted law does not {moves} with {name}, so it cannot say how much of a "
+                f"The fitted law does not {direction} with {name}, so it cannot say how much of a "
                 f"budget {name} deserves: add runs that vary {name}, or give its value or its "
                 "limits."
             )
 
 
 def _check_flat(fit: Fit, question: Question) -> None:
-    """BadPlan where the law, or what a target costs, is the same for every split."""
-    if level_width(question, fit.params) > LEVEL:
+    """Raise BadPlan if the law, or the cost of a target, is equal for every split."""
+    if flat_width(question, fit.params) > FLAT_WIDTH:
         what = fit.target if question.target is None else "cost"
         raise BadPlan(
             f"Every split between {' and '.join(question.variables)} has the same predicted {what}:"
@@ -108,19 +108,19 @@ def _check_flat(fit: Fit, question: Question) -> None:
 
 
 def open_ends(limits: Mapping[str, Ends], name: str) -> tuple[bool, bool]:
-    """Whether the user leaves the lower and the upper end of a variable open."""
+    """Return whether the user leaves the lower and the upper end of a variable open."""
     low, high = limits.get(name, (None, None))
     return low is None, high is None or high >= LARGEST
 
 
-def _check_inside(
+def _check_interior(
     fit: Fit,
     question: Question,
     chosen: Mapping[str, float],
     limits: Mapping[str, Ends],
     name: str,
 ) -> None:
-    """BadPlan where a variable goes to an end that is the search's own."""
+    """Raise BadPlan if a variable is at an end of the search that the user did not set."""
     low, high = question.limits[name]
     if name in question.choices or high - low < 1e-6:
         return
@@ -143,10 +143,10 @@ def _check_inside(
 
 
 def describe_missing(source: Source, question: Question) -> str:
-    """Why there is no allocation."""
+    """Explain why there is no allocation."""
     target = source.target
     if question.target is None:
-        if question.crossed:
+        if question.has_falling_cost:
             return (
                 "No allocation meets every constraint within the budget; give a larger budget or "
                 "fewer constraints."
@@ -165,8 +165,8 @@ def describe_missing(source: Source, question: Question) -> str:
         return f"A pass rate of {1 - question.target:g} is out of reach within the limits."
     far = {name: np.array([ends[1]]) for name, ends in question.limits.items()}
     best = float(law_at(question, source.single, far)[0])
-    way = "falls no lower" if question.sense > 0 else "rises no higher"
+    moves = "falls no lower" if question.sense > 0 else "rises no higher"
     return (
-        f"The {target} {question.target:g} is out of reach: within the limits the law {way} "
+        f"The {target} {question.target:g} is out of reach: within the limits the law {moves} "
         f"than {best:.4g}."
     )
