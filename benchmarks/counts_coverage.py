@@ -21,7 +21,7 @@ import polars as pl
 from scipy import special, stats
 
 from kleiber.attempts.batch import Batch, pack
-from kleiber.attempts.contour import drop_of, trace_contour
+from kleiber.attempts.contour import likelihood_drop, trace_contour
 from kleiber.attempts.family import Family
 from kleiber.attempts.fit import FAMILIES
 from kleiber.attempts.newton import Peak, maximise
@@ -107,7 +107,7 @@ def true_values(cell: Cell, k: float) -> tuple[float, float]:
 def profile(family: Family, batch: Batch, peak: Peak, k: np.ndarray) -> tuple[np.ndarray, ...]:
     """Ends of log exponent and of log failure at k, for every table."""
     ends: list[np.ndarray] = []
-    drop = drop_of(LEVEL, batch.problems, peak.u.shape[1])
+    drop = likelihood_drop(LEVEL, batch.problems, peak.u.shape[1])
     for rows in np.array_split(np.arange(len(batch)), max(len(batch) // BLOCK, 1)):
         one = Peak(peak.u[rows], peak.value[rows], peak.hessian[rows], peak.converged[rows], 0)
         points = trace_contour(family, batch.take(rows), one, drop[rows])
@@ -150,8 +150,8 @@ def bootstrap(
         one = batch.take(np.full(draws, g))
         total = int(one.weights[0].sum())
         weights = rng.multinomial(total, one.weights[0] / total, size=draws).astype(float)
-        again = Batch(one.attempts, one.successes, weights, one.place, one.pairs)
-        found = maximise(family, again, start=np.tile(peak.u[g], (draws, 1)), most=30)
+        again = Batch(one.attempts, one.successes, weights, one.pair_index, one.pairs)
+        found = maximise(family, again, start=np.tile(peak.u[g], (draws, 1)), max_iterations=30)
         fail = family.log_failure(found.u, k)[:, 0]
         a = found.u[:, 0]
         ends.append(np.concatenate([np.quantile(x, [0.025, 0.975]) for x in (a, fail)]))

@@ -12,10 +12,10 @@ from scipy.special import betaln, ndtr
 import kleiber
 from kleiber.attempts.batch import pack
 from kleiber.attempts.beta import beta_binomial, zero_inflated
-from kleiber.attempts.contour import drop_of, trace_contour
-from kleiber.attempts.family import differenced
+from kleiber.attempts.contour import likelihood_drop, trace_contour
+from kleiber.attempts.family import finite_difference_score
 from kleiber.attempts.fit import FAMILIES
-from kleiber.attempts.grid import lay_grid
+from kleiber.attempts.grid import build_grid
 from kleiber.attempts.lid import log_failure, nodes
 from kleiber.attempts.newton import maximise
 from kleiber.attempts.table import read_counts
@@ -85,8 +85,8 @@ def test_pass_rates_are_numbers_or_arrays_as_asked() -> None:
 
 def test_a_higher_level_is_wider() -> None:
     made = kleiber.fit_counts(GROUPS.filter(pl.col("n_tokens") == 1.6e10))
-    inner, outer = made.interval("a", 0.5), made.interval("a", 0.99)
-    assert outer.low < inner.low < made.params["a"] < inner.high < outer.high
+    inner, to_params = made.interval("a", 0.5), made.interval("a", 0.99)
+    assert to_params.low < inner.low < made.params["a"] < inner.high < to_params.high
     assert made.pass_at(1000, 0.5).low > made.pass_at(1000, 0.99).low
 
 
@@ -244,7 +244,7 @@ def test_derivatives_are_those_of_differences(family: Any) -> None:
     batch = pack(read_counts(GROUPS, "n_tokens"))
     u = np.array([[-1.0, 3.0, -1.0], [0.2, 2.0, 0.5], [-2.0, 5.0, -3.0], [0.5, 1.0, 1.0]] * 2)[:6]
     u = u[:, : len(family.params)]
-    exact, near = family.score(u, batch), differenced(family.value, 1e-3)(u, batch)
+    exact, near = family.score(u, batch), finite_difference_score(family.value, 1e-3)(u, batch)
     np.testing.assert_allclose(exact.value, near.value, rtol=1e-12)
     np.testing.assert_allclose(exact.gradient, near.gradient, rtol=1e-4, atol=1e-3)
     np.testing.assert_allclose(exact.hessian, near.hessian, rtol=1e-3, atol=1e-2)
@@ -254,7 +254,7 @@ def test_contours_lie_on_their_level() -> None:
     batch = pack(read_counts(GROUPS, "n_tokens"))
     peak = maximise(beta_binomial, batch)
     assert peak.converged.all()
-    drop = drop_of(0.9, batch.problems, 2)
+    drop = likelihood_drop(0.9, batch.problems, 2)
     points = trace_contour(beta_binomial, batch, peak, drop)
     for ray in range(1, points.shape[1]):
         fall = peak.value - beta_binomial.value(points[:, ray], batch)
@@ -264,7 +264,7 @@ def test_contours_lie_on_their_level() -> None:
 def test_profile_ends_are_those_of_a_direct_search() -> None:
     made = kleiber.fit_counts(GROUPS.filter(pl.col("n_tokens") == 1.6e10))
     low, high = made.interval("a")
-    drop = drop_of(0.95, made.batch.problems, 2)[0]
+    drop = likelihood_drop(0.95, made.batch.problems, 2)[0]
     for end in (low, high):
         b = np.linspace(1.0, 6.0, 4001)
         u = np.stack([np.full(4001, np.log(end)), b], 1)
@@ -274,7 +274,7 @@ def test_profile_ends_are_those_of_a_direct_search() -> None:
 
 def test_a_widened_kernel_keeps_its_integral() -> None:
     pairs = np.array([[10000.0, 4000.0], [10000.0, 3.0]])
-    sharp, wide = lay_grid(pairs), lay_grid(pairs, 0.1, sharpest=48.0)
+    sharp, wide = build_grid(pairs), build_grid(pairs, 0.1, sharpest=48.0)
     assert len(wide.middle) < len(sharp.middle) / 2
     for grid in (sharp, wide):
         area = np.log(grid.kernel @ np.diff(grid.edges)) + grid.peak

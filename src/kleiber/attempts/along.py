@@ -1,4 +1,4 @@
-"""A joint law over training and attempts: how the exponent moves along a training resource."""
+"""A joint law over training and attempts: how the exponent depends on a training resource."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy import special
 
 from kleiber.attempts.batch import Batch
-from kleiber.attempts.curves import MEANS, CurveFit, Profiles, curve_ends, fit_curve
+from kleiber.attempts.curves import MEANS, CurveFit, Profiles, fit_curve, profile_interval
 from kleiber.attempts.family import Family
 from kleiber.attempts.newton import Peak, maximise
 from kleiber.attempts.shared import fit_shared
@@ -18,7 +18,7 @@ from kleiber.attempts.trend import ExponentCurve, Finding, Trend
 from kleiber.errors import BadTable
 from kleiber.fitting.spread.intervals import Interval
 
-STEPS = 61  # values of the exponent at which each group's likelihood is known
+PROFILE_POINTS = 61  # of each group's profile likelihood of the exponent
 REACH = 6.0  # standard errors that they span
 ALPHA = 0.05
 
@@ -32,7 +32,7 @@ def fit_along(
     along: str,
     level: float,
 ) -> Trend | dict[str, Trend]:
-    """The joint law of each series of groups that differ in ``along`` alone.
+    """Fit the joint law of each series of groups that differ in ``along`` alone.
 
     Where every other key has a single value of ``along`` (one size per model), all groups are one
     series. Raises BadTable unless a series has three distinct values.
@@ -49,12 +49,12 @@ def fit_along(
         rows = np.flatnonzero(np.array([n == name for n in names]) & usable)
         if len(np.unique(x[rows])) < 3:
             continue
-        some, groups = batch.take(rows), tuple(counts.names[g] for g in rows)
+        selected, groups = batch.take(rows), tuple(counts.names[g] for g in rows)
         if family.name == "lid":
-            found[name] = fit_shared(family, some, peak.u[rows], x[rows], along, groups, level)
+            found[name] = fit_shared(family, selected, peak.u[rows], x[rows], along, groups, level)
         else:
-            profiles = profile_exponent(family, some, peak, rows, x[rows])
-            found[name] = fit_trend(profiles, along, level, groups, int(some.problems.sum()))
+            profiles = profile_exponent(family, selected, peak, rows, x[rows])
+            found[name] = fit_trend(profiles, along, level, groups, int(selected.problems.sum()))
     if not found:
         raise BadTable(
             f"A law along {along!r} needs at least 3 groups with different values of it whose "
@@ -67,15 +67,16 @@ def fit_along(
 def profile_exponent(
     family: Family, batch: Batch, peak: Peak, rows: np.ndarray, x: Float[np.ndarray, "groups"]
 ) -> Profiles:
-    """Each group's profile log-likelihood of the log exponent (coordinate 0 of every family)."""
+    """Return each group's profile log-likelihood of the log exponent (coordinate 0 of every
+    family)."""
     curvature = -peak.hessian[rows]
     curvature = curvature + 1e-3 * np.eye(curvature.shape[1])
     error = np.sqrt(np.clip(np.linalg.inv(curvature)[:, 0, 0], 1e-4, 1.0))
-    s = peak.u[rows, :1] + error[:, None] * np.linspace(-REACH, REACH, STEPS)
-    again = np.repeat(np.arange(len(rows)), STEPS)
+    s = peak.u[rows, :1] + error[:, None] * np.linspace(-REACH, REACH, PROFILE_POINTS)
+    again = np.repeat(np.arange(len(rows)), PROFILE_POINTS)
     start = peak.u[rows][again]
     start[:, 0] = np.clip(s.ravel(), family.low[0], family.high[0])
-    found = maximise(family, batch.take(again), start=start, most=40, held=(0,))
+    found = maximise(family, batch.take(again), start=start, max_iterations=40, fixed=(0,))
     value = found.value.reshape(s.shape)
     return Profiles(x, float(np.exp(np.log(x).mean())), s, value - value.max(1, keepdims=True))
 
@@ -83,14 +84,14 @@ def profile_exponent(
 def fit_trend(
     profiles: Profiles, along: str, level: float, groups: tuple[str, ...], problems: int
 ) -> Trend:
-    """Every curve, and what the counts say about growth and saturation."""
+    """Fit every curve, and test for growth and for saturation."""
     count = len(profiles.x)
     fits = {name: fit_curve(name, profiles) for name in ("constant", "power")}
     if count > 3:
         fits["saturating"] = fit_curve("saturating", profiles)
     if count > 5:  # contains the saturating curve, from which it also starts
-        near = np.insert(fits["saturating"].q, 3, 6.0).tolist()
-        fits["offset"] = fit_curve("offset", profiles, near)
+        start = np.insert(fits["saturating"].q, 3, 6.0).tolist()
+        fits["offset"] = fit_curve("offset", profiles, start)
     curves = {name: _curve(made, profiles.x0, problems) for name, made in fits.items()}
     best = min(curves.values(), key=lambda curve: curve.aicc).name
     growth = _growth(fits["constant"], fits["power"], along, count - 2, level)
@@ -103,51 +104,55 @@ def fit_trend(
     )
 
 
-def _growth(constant: CurveFit, power: CurveFit, along: str, spare: int, level: float) -> Finding:
-    rise = max(0.0, 2 * (power.value - constant.value))
-    p = _chance(rise, spare)
-    rate = Interval(*curve_ends(power, 1, _drop(level, spare), 3.0))
-    way = "grows" if power.q[1] > 0 else "falls"
+def _growth(
+    constant: CurveFit, power: CurveFit, along: str, degrees_of_freedom: int, level: float
+) -> Finding:
+    statistic = max(0.0, 2 * (power.value - constant.value))
+    p = _p_value(statistic, degrees_of_freedom)
+    rate = Interval(*profile_interval(power, 1, _likelihood_drop(level, degrees_of_freedom), 3.0))
+    verb = "grows" if power.q[1] > 0 else "falls"
     says = (
-        f"the exponent {way} along {along}"
+        f"the exponent {verb} along {along}"
         if p < ALPHA
         else f"these counts do not say whether the exponent grows along {along}"
     )
-    return Finding(p < ALPHA, rise, p, rate, says)
+    return Finding(p < ALPHA, statistic, p, rate, says)
 
 
-def _saturation(power: CurveFit, saturating: CurveFit, spare: int, level: float) -> Finding:
-    bend = max(0.0, 2 * (saturating.value - power.value))
-    p = 0.5 * _chance(bend, spare)  # power lies at the edge of saturating
-    low, high = curve_ends(saturating, 0, _drop(level, spare), 3.5)
+def _saturation(
+    power: CurveFit, saturating: CurveFit, degrees_of_freedom: int, level: float
+) -> Finding:
+    statistic = max(0.0, 2 * (saturating.value - power.value))
+    p = 0.5 * _p_value(statistic, degrees_of_freedom)  # power lies at the edge of saturating
+    low, high = profile_interval(saturating, 0, _likelihood_drop(level, degrees_of_freedom), 3.5)
     says = (
         "its growth slows down towards a plateau"
         if p < ALPHA
         else "these counts do not say whether its growth slows down"
     )
-    return Finding(p < ALPHA, bend, p, Interval(float(np.exp(low)), float(np.exp(high))), says)
+    return Finding(p < ALPHA, statistic, p, Interval(float(np.exp(low)), float(np.exp(high))), says)
 
 
-def _drop(level: float, spare: int) -> float:
-    return float(special.stdtrit(max(spare, 1), 0.5 + level / 2)) ** 2
+def _likelihood_drop(level: float, degrees_of_freedom: int) -> float:
+    return float(special.stdtrit(max(degrees_of_freedom, 1), 0.5 + level / 2)) ** 2
 
 
-def _chance(statistic: float, spare: int) -> float:
-    """Probability of so large a likelihood ratio without the effect, by Student's t."""
-    return 2 * float(cast("float", special.stdtr(max(spare, 1), -np.sqrt(statistic))))
+def _p_value(statistic: float, degrees_of_freedom: int) -> float:
+    """Return the p-value of a likelihood ratio, by Student's t."""
+    return 2 * float(cast("float", special.stdtr(max(degrees_of_freedom, 1), -np.sqrt(statistic))))
 
 
 def _curve(made: CurveFit, x0: float, problems: int) -> ExponentCurve:
     q, free = made.q, len(made.q)
     aicc = 2 * free - 2 * made.value + 2 * free * (free + 1) / max(problems - free - 1, 1)
     size = float(np.exp(q[0]))
-    bent = made.name in ("saturating", "offset")
-    params = {"beta" if bent else "a": size}
+    saturates = made.name in ("saturating", "offset")
+    params = {"beta" if saturates else "a": size}
     if made.name != "constant":
         params["rate"] = float(q[1])
     if made.name == "power":
         params["x0"] = x0
-    if bent:
+    if saturates:
         params["x_half"] = float(x0 * np.exp(q[2]))
         part = cast("float", special.expit(q[3])) if made.name == "offset" else 1.0
         params["Delta"] = size * float(part)
@@ -155,7 +160,7 @@ def _curve(made: CurveFit, x0: float, problems: int) -> ExponentCurve:
 
 
 def _posterior(profiles: Profiles, made: CurveFit) -> list[float]:
-    """Each group's exponent given its counts and the curve: a mean over the joint likelihood."""
+    """Return each group's posterior mean exponent, given its counts and the curve."""
     mean = MEANS[made.name](made.q[None, :-1], profiles.z)[0]
     step: Any = np.gradient(profiles.s, axis=1)
     tau = np.maximum(np.exp(made.q[-1]), np.median(step, axis=1))[:, None]

@@ -1,4 +1,4 @@
-"""Batch: the distinct counts of many groups as rectangular arrays, which one fit works on."""
+"""Batch: the distinct counts of many groups as rectangular arrays."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from kleiber.attempts.table import Counts
 
 @dataclass(frozen=True)
 class Batch:
-    """For each group, its distinct (attempts, successes) and how many problems have them.
+    """The distinct (attempts, successes) of each group, and how many problems have each of them.
 
     Rows are padded with cells of weight 0. Weights need not be whole. ``pairs`` are the distinct
-    (attempts, successes) of all groups, and ``place`` says which of them each cell is.
+    (attempts, successes) of all groups, and ``pair_index`` is the row of ``pairs`` of each cell.
     """
 
     attempts: Float[np.ndarray, "groups cells"]
     successes: Float[np.ndarray, "groups cells"]
     weights: Float[np.ndarray, "groups cells"]
-    place: Int[np.ndarray, "groups cells"]
+    pair_index: Int[np.ndarray, "groups cells"]
     pairs: Float[np.ndarray, "pairs 2"]
 
     def __len__(self) -> int:
         return len(self.weights)
 
     def take(self, which: Int[np.ndarray, "some"]) -> Batch:
-        """Some of the groups, which may repeat."""
+        """Return some of the groups, which may repeat."""
         return Batch(
             self.attempts[which],
             self.successes[which],
             self.weights[which],
-            self.place[which],
+            self.pair_index[which],
             self.pairs,
         )
 
@@ -55,10 +55,10 @@ class Batch:
 
 
 def pack(counts: Counts, multiplicity: Float[np.ndarray, "draws problems"] | None = None) -> Batch:
-    """The counts as a batch, or ``draws`` of them one after the other (draw-major).
+    """Return the counts as a batch, or as ``draws`` batches one after the other (draw-major).
 
-    ``multiplicity`` says how often each distinct problem counts in each draw, in all groups alike,
-    so that groups that share problems are resampled together.
+    ``multiplicity`` is the weight of each distinct problem in each draw, equal in all groups, so
+    that groups that share problems are resampled together.
     """
     groups = len(counts.names)
     code = np.stack([counts.group, counts.attempts, counts.successes])
@@ -69,14 +69,14 @@ def pack(counts: Counts, multiplicity: Float[np.ndarray, "draws problems"] | Non
     width = int(np.bincount(owner, minlength=groups).max())
     first = cast("np.ndarray", np.searchsorted(owner, owner))
     column = np.arange(len(owner)) - first  # place within its group
-    place = np.zeros((groups, width), int)
-    place[owner, column] = cell_pair.ravel()
+    pair_index = np.zeros((groups, width), int)
+    pair_index[owner, column] = cell_pair.ravel()
     draws = 1 if multiplicity is None else len(multiplicity)
     weights = np.zeros((draws, groups, width))
     each = 1.0 if multiplicity is None else multiplicity[:, counts.problem]
     where: Any = (slice(None), owner[row_cell], column[row_cell])
     np.add.at(weights, where, each)
-    again = np.tile(place, (draws, 1))
+    again = np.tile(pair_index, (draws, 1))
     return Batch(
         pairs[again, 0], pairs[again, 1], weights.reshape(draws * groups, width), again, pairs
     )

@@ -1,4 +1,4 @@
-"""Beta-binomial counts, plain and with an atom of problems that are never solved.
+"""Beta-binomial counts, with or without an atom of problems that are never solved.
 
 symbol    meaning
 a, b      shapes: p ~ Beta(a, b), so failure at k is B(a, b + k)/B(a, b) ~ Gamma(a+b)/Gamma(b) k**-a
@@ -15,11 +15,11 @@ from jaxtyping import Float
 from scipy import special
 
 from kleiber.attempts.batch import Batch
-from kleiber.attempts.family import Coordinates, Family, Score, summed
+from kleiber.attempts.family import Coordinates, Family, Score, sum_cells
 from kleiber.attempts.gamma import digamma_rising, log_rising, trigamma_rising
 
 LOW, HIGH = -16.0, 25.0  # of log a and of log b/a: shapes from 1e-7 to 7e10 and beyond
-LEAST = -16.0  # of logit zero, which stands for no atom
+NO_ATOM = -16.0  # of logit zero, which stands for no atom
 LIMITS: Mapping[tuple[int, str], str] = {
     (0, "high"): "All problems are equally hard as far as these counts can tell (binomial limit).",
     (0, "low"): "Every problem is either hopeless or certain as far as these counts can tell.",
@@ -33,14 +33,14 @@ def _shapes(u: Coordinates) -> tuple[Float[np.ndarray, "groups 1"], Float[np.nda
 
 
 def cell_value(u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups cells"]:
-    """log B(a + c, b + n - c) - log B(a, b) of each cell."""
+    """Return log B(a + c, b + n - c) - log B(a, b) of each cell."""
     a, b = _shapes(u)
     n, c = batch.attempts, batch.successes
     return log_rising(a, c) + log_rising(b, n - c) - log_rising(a + b, n)
 
 
 def _cell_score(u: Coordinates, batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Value, gradient and Hessian of each cell by (log a, log b/a)."""
+    """Return the value, gradient and Hessian of each cell with respect to (log a, log b/a)."""
     a, b = _shapes(u)
     n, c = batch.attempts, batch.successes
     first, second = digamma_rising(a + b, n), trigamma_rising(a + b, n)
@@ -55,7 +55,7 @@ def _cell_score(u: Coordinates, batch: Batch) -> tuple[np.ndarray, np.ndarray, n
 
 
 def score(u: Coordinates, batch: Batch) -> Score:
-    """Log-likelihood with derivatives, in closed form."""
+    """Return the log-likelihood with its derivatives in closed form."""
     cell, gradient, hessian = _cell_score(u, batch)
     w = batch.weights
     return Score(
@@ -66,20 +66,20 @@ def score(u: Coordinates, batch: Batch) -> Score:
 
 
 def start(batch: Batch) -> Coordinates:
-    """Moments: the mean share of successes, and its variance beyond that of equal problems."""
+    """Return a start from moments: the mean success rate and its variance beyond binomial noise."""
     w, n, p = batch.weights, batch.attempts, batch.successes / batch.attempts
     total = batch.problems[:, None]
     mean = np.clip((w * p).sum(1) / total[:, 0], 1e-9, 1 - 1e-9)[:, None]
     spread = (w * (p - mean) ** 2).sum(1, keepdims=True) / total
-    few = (w / n).sum(1, keepdims=True) / total  # mean of 1/n
-    share = (spread / (mean * (1 - mean)) - few) / np.maximum(1 - few, 1e-3)
+    mean_inverse = (w / n).sum(1, keepdims=True) / total  # mean of 1/n
+    share = (spread / (mean * (1 - mean)) - mean_inverse) / np.maximum(1 - mean_inverse, 1e-3)
     sum_of_shapes = 1 / np.clip(share, 1e-3, 0.98) - 1
     log_a = np.log(np.clip(mean * sum_of_shapes, 0.02, 1e3))
     return np.concatenate([log_a, np.log1p(-mean) - np.log(mean)], 1)
 
 
 def log_failure(u: Coordinates, k: Float[np.ndarray, "k"]) -> Float[np.ndarray, "groups k"]:
-    """log B(a, b + k)/B(a, b): exact for any real k, up to 1e15 and beyond."""
+    """Return log B(a, b + k)/B(a, b), exact for any real k up to 1e15 and beyond."""
     a, b = _shapes(u)
     return log_rising(b, a) - log_rising(b + k, a)
 
@@ -94,8 +94,8 @@ beta_binomial = Family(
     params=("a", "b"),
     exponent="a",
     start=start,
-    outer=_outer,
-    value=summed(cell_value),
+    to_params=_outer,
+    value=sum_cells(cell_value),
     score=score,
     log_failure=log_failure,
     low=(LOW, LOW),
@@ -108,7 +108,8 @@ beta_binomial = Family(
 def _mixed(
     u: Coordinates, batch: Batch, cell: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Log-likelihood of each cell with the atom; the share of the beta part in it; and zero."""
+    """Return the log-likelihood of each cell with the atom, the beta part's share of it, and
+    zero."""
     t = u[:, 2:3]
     none = batch.successes == 0
     log_zero, log_rest = -np.logaddexp(0, -t), -np.logaddexp(0, t)
@@ -129,15 +130,15 @@ def _zero_score(u: Coordinates, batch: Batch) -> Score:
     g[..., :2] = part[..., None] * gradient
     g[..., 2] = rest - zero  # d/dt of log zero is 1 - zero, of log(1 - zero) is -zero
     h = np.empty((*cell.shape, 3, 3))
-    outer = gradient[..., :, None] * gradient[..., None, :]
-    h[..., :2, :2] = part[..., None, None] * hessian + (part * rest)[..., None, None] * outer
+    products = gradient[..., :, None] * gradient[..., None, :]
+    h[..., :2, :2] = part[..., None, None] * hessian + (part * rest)[..., None, None] * products
     h[..., 2, 2] = -zero * (1 - zero) + part * rest
     h[..., :2, 2] = h[..., 2, :2] = -(part * rest)[..., None] * gradient
     return Score((w * mixed).sum(1), np.einsum("gc,gcp->gp", w, g), np.einsum("gc,gcpq->gpq", w, h))
 
 
 def _zero_start(batch: Batch) -> Coordinates:
-    """The plain law of the problems that were solved once, and half of the others hopeless."""
+    """Return a start: the plain law, with half of the unsolved problems in the atom."""
     plain = start(batch)
     share = np.clip(0.5 * (1 - batch.solved / batch.problems), 0.02, 0.9)
     return np.concatenate([plain + np.array([0.3, -0.3]), special.logit(share)[:, None]], 1)
@@ -154,14 +155,14 @@ zero_inflated = Family(
     params=("a", "b", "zero"),
     exponent="a",
     start=_zero_start,
-    outer=lambda u: {
+    to_params=lambda u: {
         **_outer(u),
-        "zero": np.where(u[:, 2] <= LEAST, 0.0, special.expit(u[:, 2])),
+        "zero": np.where(u[:, 2] <= NO_ATOM, 0.0, special.expit(u[:, 2])),
     },
-    value=summed(_zero_cells),
+    value=sum_cells(_zero_cells),
     score=_zero_score,
     log_failure=_zero_log_failure,
-    low=(LOW, LOW, LEAST),
+    low=(LOW, LOW, NO_ATOM),
     high=(HIGH, HIGH, 16.0),
     limits={
         **LIMITS,

@@ -18,7 +18,7 @@ from scipy import special
 
 from kleiber.arguments import check_array, check_flag, check_memory, check_whole
 from kleiber.attempts.errors import Errors, check_level, failure_of, mean_failure
-from kleiber.attempts.table import Counts, doubt_attempts, looks_stopped, read_counts
+from kleiber.attempts.table import Counts, looks_stopped, note_many_attempts, read_counts
 from kleiber.errors import BadTable
 from kleiber.maths.seeds import stream
 
@@ -93,7 +93,7 @@ def pass_at_k(
     per_problem = check_flag("per_problem", per_problem)
     rng = stream(seed, "pass_at_k")
     counts = read_counts(table, by, stopped=stopped, sum_by=sum_by)
-    for note in (*counts.notes, *doubt_attempts(counts)):
+    for note in (*counts.notes, *note_many_attempts(counts)):
         warnings.warn(note, UserWarning, stacklevel=2)
     refuse_stopped(counts, given=stopped)
     ks = read_k(counts, k)
@@ -112,12 +112,14 @@ def pass_at_k(
 
 
 def check_draws(draws: Any, *, least: int) -> int:
-    """The number of draws; BadTable unless it is a whole number and not below the least."""
+    """Return the number of draws; raise BadTable unless it is a whole number of at least
+    ``least``."""
     return check_whole("draws", draws, low=least, error=BadTable)
 
 
 def read_k(counts: Counts, k: Sequence[int] | int | None) -> Float[np.ndarray, "k"]:
-    """The numbers of attempts asked for; BadTable unless whole, at least 1 and not too many."""
+    """Return the numbers of attempts; raise BadTable unless they are whole, at least 1 and not too
+    many."""
     fewest = int(counts.attempts.min())
     if k is None:
         return 10.0 ** np.arange(len(str(fewest)))
@@ -136,7 +138,7 @@ def read_k(counts: Counts, k: Sequence[int] | int | None) -> Float[np.ndarray, "
 
 
 def refuse_stopped(counts: Counts, *, given: bool | None) -> None:
-    """BadTable where attempts depended on their outcome, or look as if they did."""
+    """Raise BadTable if attempts depended on their outcome, or look as if they did."""
     law = "a likelihood can use such counts: fit_counts, or kleiber counts"
     if counts.stopped.any():
         raise BadTable(
@@ -166,7 +168,7 @@ def _each_problem(counts: Counts, ks: Float[np.ndarray, "k"]) -> pl.DataFrame:
 
 
 def _closed(made: Errors) -> dict[str, Any]:
-    """The columns of one group; the error of -log pass@k is that of pass@k over pass@k."""
+    """Return the columns of one group; the error of -log pass@k is that of pass@k over pass@k."""
     passed = 1 - made.mean
     with np.errstate(divide="ignore", invalid="ignore"):
         logs = [-np.log1p(-end) for end in (made.mean, made.low, made.high)]
@@ -202,7 +204,7 @@ def _drawn(
     draws: int,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Errors and intervals by bootstrap over problems, where their spread is known."""
+    """Return errors and intervals by a bootstrap over problems, if these differ."""
     problems = len(failure)
     drawn = np.concatenate(
         [
@@ -234,7 +236,8 @@ def _parts(draws: int, problems: int) -> list[int]:
 
 
 def _spread(sample: Float[np.ndarray, "draws k"]) -> Float[np.ndarray, "k"]:
-    """Standard deviation of the draws; infinite where some are (no problem of a draw passed)."""
+    """Return the standard deviation of the draws, infinite if some are (no problem of a draw
+    passed)."""
     finite = np.isfinite(sample).all(0)
     out = np.full(sample.shape[1], np.inf)
     out[finite] = sample[:, finite].std(0, ddof=1)
@@ -244,7 +247,8 @@ def _spread(sample: Float[np.ndarray, "draws k"]) -> Float[np.ndarray, "k"]:
 def _ends(
     drawn: Float[np.ndarray, "draws k"], problems: int, level: float
 ) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
-    """Percentiles of the mean failure, widened for few problems (Hesterberg 2015, section 5)."""
+    """Return percentiles of the mean failure, widened for few problems (Hesterberg 2015, section
+    5)."""
     spare = max(problems - 1, 1)
     t = special.stdtrit(spare, 0.5 + level / 2) * np.sqrt(problems / spare)
     ends = np.quantile(drawn, special.ndtr([-t, t]), axis=0, method="hazen")

@@ -22,18 +22,19 @@ from jaxtyping import Float
 from scipy import special
 
 from kleiber.attempts.batch import Batch
-from kleiber.attempts.family import Coordinates, Family, differenced
+from kleiber.attempts.family import Coordinates, Family, finite_difference_score
 from kleiber.attempts.newton import maximise
 
-SPREAD = (0.02, 2.0)  # of tau
-TRIED = 24  # values of a parameter on either side, between which an interval's end is read
+TAU_RANGE = (0.02, 2.0)  # of tau
+POINTS_PER_SIDE = 24  # values of a parameter tried on either side of an interval
 
 Mean = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (fits, params), (groups) -> (fits, groups)
 
 
 @dataclass(frozen=True)
 class Profiles:
-    """For each group: z = log(x/x0), and its log-likelihood at values s of the log exponent."""
+    """The log-likelihood of each group at values ``s`` of its log exponent, and its resource
+    ``x``."""
 
     x: Float[np.ndarray, "groups"]
     x0: float
@@ -46,14 +47,15 @@ class Profiles:
         return np.log(self.x / self.x0)
 
     @property
-    def middle(self) -> Float[np.ndarray, "groups"]:
-        """Each group's likeliest log exponent."""
+    def mode(self) -> Float[np.ndarray, "groups"]:
+        """Log exponent of the largest likelihood of each group."""
         return self.s[np.arange(len(self.s)), self.value.argmax(1)]
 
 
 @dataclass(frozen=True)
 class CurveFit:
-    """A curve's parameters (log tau last), its log-likelihood, and the law it was fitted by."""
+    """A fitted curve: its parameters (log tau last), its log-likelihood, and the likelihood as a
+    Family."""
 
     name: str
     q: Float[np.ndarray, "params"]
@@ -86,24 +88,25 @@ MEANS: Mapping[str, Mean] = {
 }
 
 
-def joint(profiles: Profiles, mean: np.ndarray, tau: np.ndarray) -> np.ndarray:
-    """Log of the integral over each group's exponent about the mean: (fits, groups).
+def joint_log_likelihood(profiles: Profiles, mean: np.ndarray, tau: np.ndarray) -> np.ndarray:
+    """Return the log of the integral over each group's exponent about the mean: (fits, groups).
 
-    A spread below a group's steps, on which its likelihood hardly changes, is widened to them.
+    A tau below the spacing of a group's grid, over which its likelihood hardly changes, is replaced
+    by that spacing.
     """
     step = np.gradient(profiles.s, axis=1)
-    wide = np.maximum(tau[:, None], np.median(step, axis=1))[:, :, None]
+    width = np.maximum(tau[:, None], np.median(step, axis=1))[:, :, None]
     with np.errstate(under="ignore"):
-        exponent = profiles.value - 0.5 * ((profiles.s - mean[:, :, None]) / wide) ** 2
+        exponent = profiles.value - 0.5 * ((profiles.s - mean[:, :, None]) / width) ** 2
         peak = exponent.max(2)
         area = (np.exp(exponent - peak[:, :, None]) * step).sum(2)
-    return peak + np.log(area / (wide[:, :, 0] * np.sqrt(2 * np.pi)))
+    return peak + np.log(area / (width[:, :, 0] * np.sqrt(2 * np.pi)))
 
 
 def _bounds(name: str, profiles: Profiles) -> list[tuple[float, float]]:
-    z, middle = profiles.z, profiles.middle
+    z, mode = profiles.z, profiles.mode
     span = float(np.ptp(z))
-    size = (float(middle.min()) - 3, float(middle.max()) + 4)
+    size = (float(mode.min()) - 3, float(mode.max()) + 4)
     half = (float(z.min()) - span, float(z.max()) + 3 * span)
     each = {
         "constant": [size],
@@ -111,13 +114,13 @@ def _bounds(name: str, profiles: Profiles) -> list[tuple[float, float]]:
         "saturating": [size, (0.0, 8.0), half],
         "offset": [size, (0.0, 8.0), half, (-6.0, 8.0)],
     }
-    return [*each[name], (float(np.log(SPREAD[0])), float(np.log(SPREAD[1])))]
+    return [*each[name], (float(np.log(TAU_RANGE[0])), float(np.log(TAU_RANGE[1])))]
 
 
 def _starts(name: str, profiles: Profiles) -> list[list[float]]:
-    z, middle = profiles.z, profiles.middle
-    slope, level = (float(x) for x in np.polyfit(z, middle, 1))
-    top, rate = float(middle.max()), max(abs(slope), 0.1)
+    z, mode = profiles.z, profiles.mode
+    slope, level = (float(x) for x in np.polyfit(z, mode, 1))
+    top, rate = float(mode.max()), max(abs(slope), 0.1)
     each = {
         "constant": [[level]],
         "power": [[level, slope]],
@@ -137,44 +140,47 @@ def _starts(name: str, profiles: Profiles) -> list[list[float]]:
 
 
 def _law(name: str, profiles: Profiles) -> Family:
-    """The joint likelihood as a family of which every row of coordinates is one fit."""
+    """Return the joint likelihood as a family in which every row of coordinates is one fit."""
 
     def value(q: Coordinates, _: Batch) -> Float[np.ndarray, "groups"]:
         mean = MEANS[name](q[:, :-1], profiles.z)
-        return joint(profiles, mean, np.exp(q[:, -1])).sum(1)
+        return joint_log_likelihood(profiles, mean, np.exp(q[:, -1])).sum(1)
 
     low, high = zip(*_bounds(name, profiles), strict=True)
     return Family(
         name=name, doc="", params=(), exponent="", start=lambda batch: np.zeros((0, 0)),
-        outer=lambda u: {}, value=value, score=differenced(value, 2e-3),
-        log_failure=lambda u, k: np.zeros((0, 0)), low=low, high=high, limits={}, settled=1e-6,
+        to_params=lambda u: {}, value=value, score=finite_difference_score(value, 2e-3),
+        log_failure=lambda u, k: np.zeros((0, 0)), low=low, high=high, limits={}, tolerance=1e-6,
     )  # fmt: skip
 
 
-def _rows(count: int) -> Batch:
-    """A batch of so many fits; their likelihood holds its own data."""
+def _empty_batch(count: int) -> Batch:
+    """Return a batch of ``count`` fits; their likelihood contains its own data."""
     one = np.ones((count, 1))
     return Batch(one, one, one, np.zeros((count, 1), int), np.ones((1, 2)))
 
 
-def fit_curve(name: str, profiles: Profiles, *also: list[float]) -> CurveFit:
-    """The curve of greatest joint likelihood, from several starts at once."""
+def fit_curve(name: str, profiles: Profiles, *extra_starts: list[float]) -> CurveFit:
+    """Fit a curve by maximum joint likelihood, from several starts at once."""
     law = _law(name, profiles)
-    starts = np.array([*_starts(name, profiles), *also])
-    peak = maximise(law, _rows(len(starts)), start=starts, most=80)
+    starts = np.array([*_starts(name, profiles), *extra_starts])
+    peak = maximise(law, _empty_batch(len(starts)), start=starts, max_iterations=80)
     best = int(peak.value.argmax())
     return CurveFit(name, peak.u[best], float(peak.value[best]), law)
 
 
-def curve_ends(made: CurveFit, index: int, drop: float, far: float) -> tuple[float, float]:
-    """Profile-likelihood interval of one parameter; infinite where it does not end by ``far``."""
+def profile_interval(made: CurveFit, index: int, drop: float, far: float) -> tuple[float, float]:
+    """Return the profile-likelihood interval of one parameter, infinite if it does not end by
+    ``far``."""
     ends: list[float] = []
-    offsets = far * np.linspace(0, 1, TRIED + 1)[1:] ** 2
+    offsets = far * np.linspace(0, 1, POINTS_PER_SIDE + 1)[1:] ** 2
     for sign in (-1.0, 1.0):
-        start = np.tile(made.q, (TRIED, 1))
+        start = np.tile(made.q, (POINTS_PER_SIDE, 1))
         start[:, index] += sign * offsets
         outside = (start[:, index] < made.law.low[index]) | (start[:, index] > made.law.high[index])
-        peak = maximise(made.law, _rows(TRIED), start=start, most=40, held=(index,))
+        peak = maximise(
+            made.law, _empty_batch(POINTS_PER_SIDE), start=start, max_iterations=40, fixed=(index,)
+        )
         fall = np.concatenate([[0.0], 2 * (made.value - peak.value)])
         fall[1:][outside] = fall[~np.concatenate([[False], outside])].max()
         past = np.flatnonzero(fall > drop)

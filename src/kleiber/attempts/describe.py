@@ -1,4 +1,4 @@
-"""A fit of counts as one document, for ``kleiber counts --json`` and for tables."""
+"""The JSON document of a fit of counts, as ``kleiber counts --json`` prints it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from kleiber.attempts.judge import deepest_measured, measure
+from kleiber.attempts.judge import max_measured_k, measure
 from kleiber.attempts.misfit import Misfit
 from kleiber.attempts.record import CountFit
 from kleiber.attempts.trend import Finding, Trend
@@ -16,7 +16,7 @@ from kleiber.plain import as_plain, plain_number
 
 
 def describe_counts(made: CountFit, k: Sequence[float]) -> dict[str, Any]:
-    """Everything a fit of counts found, group by group; null where a number is unknown."""
+    """Return the results of a fit of counts, group by group, with null for unknown numbers."""
     groups = [_group(made, g, k) for g in range(len(made.groups))]
     trend: Any = made.trend
     if isinstance(trend, dict):
@@ -35,8 +35,9 @@ def describe_counts(made: CountFit, k: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def window_of(made: CountFit, group: int) -> tuple[float, float]:
-    """The window in which slopes are stated: 10 to the attempts made, or from 1 if they are few."""
+def slope_window(made: CountFit, group: int) -> tuple[float, float]:
+    """Return the range of k over which slopes are reported: 10 to the attempts made, or from 1 if
+    they are few."""
     attempts = float(made.batch.attempts[group][made.batch.weights[group] > 0].max())
     return (10.0 if attempts >= 100 else 1.0), max(attempts, 2.0)
 
@@ -50,7 +51,7 @@ def _group(made: CountFit, g: int, k: Sequence[float]) -> dict[str, Any]:
     rates = made.pass_at(list(k))
     value, low, high, why = (np.atleast_2d(x)[g] for x in
                              (rates.value, rates.low, rates.high, rates.reasons))  # fmt: skip
-    start, end = window_of(made, g)
+    start, end = slope_window(made, g)
     problems, solved = float(made.batch.problems[g]), float(made.batch.solved[g])
     params = {
         key: _ends(of(made.params[key]), *of(made.interval(key))) for key in made.family.params
@@ -85,9 +86,9 @@ def _group(made: CountFit, g: int, k: Sequence[float]) -> dict[str, Any]:
 
 
 def _unbiased(made: CountFit, g: int, k: float) -> dict[str, float | None]:
-    """The unbiased pass@k with its error and interval, where there are such."""
+    """Return the unbiased pass@k with its error and interval, null if it does not exist."""
     measured = None
-    if k <= deepest_measured(made.counts, g) and k == round(k):
+    if k <= max_measured_k(made.counts, g) and k == round(k):
         measured = measure(made.counts, g, np.array([k]), made.level)
     if measured is None:
         names = ("unbiased", "unbiased_stderr", "unbiased_low", "unbiased_high")
@@ -101,14 +102,14 @@ def _unbiased(made: CountFit, g: int, k: float) -> dict[str, float | None]:
 
 
 def _misfit(found: Misfit | None) -> dict[str, Any] | None:
-    """How well the family describes the group; null where it has no parameters."""
+    """Return how well the family describes the group, null if it has no parameters."""
     if found is None:
         return None
     return as_plain(found)
 
 
 def describe_trend(trend: Trend) -> dict[str, Any]:
-    """The joint law of one series."""
+    """Return the joint law of one series."""
     return {
         "along": trend.along,
         "groups": [

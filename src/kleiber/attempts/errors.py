@@ -26,10 +26,10 @@ EQUAL = "All {m} problems have the same estimate."
 
 
 class Errors(NamedTuple):
-    """A mean over problems at each k, its standard errors and interval; NaN where unknown.
+    """A mean over problems at each k, its standard errors and its interval, NaN if unknown.
 
     ``stderr`` and the interval are for fresh problems, ``fixed`` is for fresh attempts at these
-    problems. ``why`` says for each k what makes the first unknown, "" where it is known.
+    problems. ``why`` explains for each k why the first is unknown ("" if it is known).
     """
 
     mean: Float[np.ndarray, "k"]
@@ -45,7 +45,7 @@ def failure_of(
     successes: Float[np.ndarray, "..."],
     k: Float[np.ndarray, "..."],
 ) -> Float[np.ndarray, "..."]:
-    """The unbiased estimate of (1 - p)**k from c successes in n attempts, for k up to n.
+    """Return the unbiased estimate of (1 - p)**k from c successes in n attempts, for k up to n.
 
     C(n - c, k)/C(n, k), 0 where k > n - c: one minus the pass@k of Chen et al. 2021
     (arXiv 2107.03374), eq. 1. Written with the smaller of c and k, so that nothing cancels.
@@ -64,7 +64,7 @@ def mean_failure(
     k: Float[np.ndarray, "k"],
     level: float,
 ) -> Errors:
-    """The unbiased failure of one group at each k, with its errors."""
+    """Return the unbiased failure of one group at each k, with its errors."""
     n, c = attempts[:, None], successes[:, None]
     each = failure_of(n, c, k)
     m, mean = len(each), each.mean(0)
@@ -86,14 +86,15 @@ def mean_failure(
 
 
 def check_level(level: float) -> float:
-    """The level as a float; BadTable unless it lies strictly between 0 and 1."""
+    """Return the level as a float; raise BadTable unless it lies strictly between 0 and 1."""
     return arguments.check_level(level, error=BadTable)
 
 
 def share_interval(
     each: Float[np.ndarray, "problems k"], level: float
 ) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
-    """Interval of the mean of numbers from 0 to 1, two or more, after Korn and Graubard (1998).
+    """Return the interval of the mean of two or more numbers from 0 to 1, after Korn and Graubard
+    (1998).
 
     That of Clopper and Pearson (1934) for as many trials as would give the same standard error,
     fewer by (z/t)^2 for the degrees of freedom that the standard error has; for as many as there

@@ -1,8 +1,8 @@
-"""Family: a distribution of the success probability over problems, as the fit needs it.
+"""Family: a distribution of the success probability over problems.
 
-A family lives in unbounded coordinates u, one row of them for each group; its parameters in words
-are functions of u. All logarithms of likelihoods leave out the binomial coefficients, so they hold
-for attempts that stopped on success too: only p**c (1-p)**(n-c) enters.
+A family has unbounded coordinates u, one row for each group; its named parameters are functions of
+u. All log-likelihoods leave out the binomial coefficients, so they also hold for attempts that
+stopped on success: only p**c (1-p)**(n-c) enters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Cells = Callable[[Coordinates, Batch], Float[np.ndarray, "groups cells"]]
 
 
 class Score(NamedTuple):
-    """Log-likelihood with its first and second derivatives by the coordinates."""
+    """The log-likelihood with its first and second derivatives with respect to the coordinates."""
 
     value: Float[np.ndarray, "groups"]
     gradient: Float[np.ndarray, "groups coordinates"]
@@ -33,11 +33,12 @@ class Score(NamedTuple):
 class Family:
     """A named distribution over problems.
 
-    ``params`` are the names of what ``outer`` returns for coordinates; ``exponent`` is the one
-    that is the power of k with which failure falls in the end. ``limits`` are the coordinates
-    beyond which the law no longer changes, and what it has become there. ``settled`` is the gain
-    in log-likelihood at which a fit stops; ``rays`` are as many as a contour is traced along;
-    ``cells`` is the log-likelihood of each cell, of which ``value`` is the weighted sum.
+    ``params`` are the names of the values that ``to_params`` returns for coordinates; ``exponent``
+    is the power of k with which failure falls for large k. ``limits`` maps the end of a
+    coordinate's range, beyond which the law no longer changes, to the sentence that describes that
+    limit. ``tolerance`` is the gain in log-likelihood at which a fit stops; ``rays`` is the number
+    of rays of a contour; ``cells`` is the log-likelihood of each cell, whose weighted sum is
+    ``value``.
     """
 
     name: str
@@ -45,20 +46,20 @@ class Family:
     params: tuple[str, ...]
     exponent: str
     start: Callable[[Batch], Coordinates]
-    outer: Callable[[Coordinates], Mapping[str, Float[np.ndarray, "groups"]]]
+    to_params: Callable[[Coordinates], Mapping[str, Float[np.ndarray, "groups"]]]
     value: Value
     score: Callable[[Coordinates, Batch], Score]
     log_failure: Callable[[Coordinates, Float[np.ndarray, "k"]], Float[np.ndarray, "groups k"]]
     low: tuple[float, ...]
     high: tuple[float, ...]
     limits: Mapping[tuple[int, str], str]
-    settled: float = 1e-9
+    tolerance: float = 1e-9
     rays: int | None = None
     cells: Cells | None = None
 
 
-def summed(cells: Cells) -> Value:
-    """The log-likelihood of each group from that of its cells."""
+def sum_cells(cells: Cells) -> Value:
+    """Return the log-likelihood of each group as a function, from that of its cells."""
 
     def value(u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups"]:
         return (batch.weights * cells(u, batch)).sum(1)
@@ -66,8 +67,10 @@ def summed(cells: Cells) -> Value:
     return value
 
 
-def differenced(value: Value, step: float = 1e-3) -> Callable[[Coordinates, Batch], Score]:
-    """Score of a log-likelihood without derivatives of its own, by central differences.
+def finite_difference_score(
+    value: Value, step: float = 1e-3
+) -> Callable[[Coordinates, Batch], Score]:
+    """Return the score of a log-likelihood by central differences.
 
     All points of the stencil are evaluated in one call.
     """
@@ -75,25 +78,25 @@ def differenced(value: Value, step: float = 1e-3) -> Callable[[Coordinates, Batc
     def score(u: Coordinates, batch: Batch) -> Score:
         groups, p = u.shape
         pairs = [(i, j) for i in range(p) for j in range(i)]
-        moves: list[np.ndarray] = [np.zeros(p)]
+        offsets: list[np.ndarray] = [np.zeros(p)]
         for i in range(p):
-            moves += [step * np.eye(p)[i], -step * np.eye(p)[i]]
+            offsets += [step * np.eye(p)[i], -step * np.eye(p)[i]]
         for i, j in pairs:
             both = step * (np.eye(p)[i] + np.eye(p)[j])
-            moves += [both, -both]
-        points = (np.stack(moves)[:, None, :] + u[None]).reshape(-1, p)
-        repeated = np.asarray(np.arange(len(moves) * groups) % groups, dtype=np.int64)
+            offsets += [both, -both]
+        points = (np.stack(offsets)[:, None, :] + u[None]).reshape(-1, p)
+        repeated = np.asarray(np.arange(len(offsets) * groups) % groups, dtype=np.int64)
         again = batch.take(repeated)
-        at = value(points, again).reshape(len(moves), groups)
+        at = value(points, again).reshape(len(offsets), groups)
         up, down = at[1 : 2 * p + 1 : 2], at[2 : 2 * p + 1 : 2]
         gradient = (up - down).T / (2 * step)
         hessian = np.empty((groups, p, p))
-        own = (up + down - 2 * at[0]) / step**2
+        diagonal = (up + down - 2 * at[0]) / step**2
         for i in range(p):
-            hessian[:, i, i] = own[i]
+            hessian[:, i, i] = diagonal[i]
         for n, (i, j) in enumerate(pairs):
             cross = at[2 * p + 1 + 2 * n] + at[2 * p + 2 + 2 * n] - 2 * at[0]
-            hessian[:, i, j] = hessian[:, j, i] = (cross / step**2 - own[i] - own[j]) / 2
+            hessian[:, i, j] = hessian[:, j, i] = (cross / step**2 - diagonal[i] - diagonal[j]) / 2
         return Score(at[0], gradient, hessian)
 
     return score

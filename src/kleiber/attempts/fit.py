@@ -1,4 +1,4 @@
-"""fit_counts: a law of repeated attempts fitted to counts of successes."""
+"""fit_counts: fits a distribution of success probabilities to counts of successes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from kleiber.attempts.misfit import compare_families, misfit_notes
 from kleiber.attempts.mixtures import kumaraswamy, scaled_beta
 from kleiber.attempts.newton import Peak, maximise
 from kleiber.attempts.record import CountFit
-from kleiber.attempts.straight import straighten
+from kleiber.attempts.straight import add_straight_prior
 from kleiber.attempts.table import (
     Counts,
-    doubt_attempts,
     group_columns,
     looks_stopped,
+    note_many_attempts,
     read_counts,
 )
 from kleiber.errors import BadTable, listed, nearest, shown
@@ -41,13 +41,13 @@ FAMILIES: Mapping[str, Callable[[Float[np.ndarray, "pairs 2"]], Family]] = {
     "kumaraswamy": kumaraswamy,
     "lid": lid,
 }
-PULLED = 5.0  # log-likelihood that a prior may cost without a word
-GAMMA = 50.0  # b from which the beta-binomial law is nearly its Gamma limit,
+MAX_PRIOR_COST = 5.0  # log-likelihood that a prior may cost without a note
+GAMMA_LIMIT = 50.0  # b from which the beta-binomial law is nearly its Gamma limit,
 RARE = 0.1  # if the mean success rate is below this
 
 
 def find_family(name: str) -> Callable[[Float[np.ndarray, "pairs 2"]], Family]:
-    """The family of that name; BadTable with the nearest name for any other."""
+    """Return the family of a name; raise BadTable with the nearest name for any other."""
     folded = check_text("family", name, "the name of a family").strip().lower().replace("-", "_")
     if folded not in FAMILIES:
         raise BadTable(
@@ -145,13 +145,13 @@ def fit_counts(
     if along is not None:
         numbers(frame, along, positive=True)
         columns = columns if along in columns else [*columns, along]
-    counts = _flagged(read_counts(frame, columns, stopped=stopped, sum_by=sum_by), stopped)
+    counts = _mark_stopped(read_counts(frame, columns, stopped=stopped, sum_by=sum_by), stopped)
     batch = pack(counts)
-    law = make(batch.pairs) if prior is None else straighten(make(batch.pairs))
-    _refuse_few(law, batch, counts)
+    law = make(batch.pairs) if prior is None else add_straight_prior(make(batch.pairs))
+    _check_problems(law, batch, counts)
     peak = maximise(law, batch)
-    ended = [judge(law, counts, batch, peak, g) for g in range(len(batch))]
-    statuses, reasons = tuple(s for s, _ in ended), tuple(r for _, r in ended)
+    verdicts = [judge(law, counts, batch, peak, g) for g in range(len(batch))]
+    statuses, reasons = tuple(s for s, _ in verdicts), tuple(r for _, r in verdicts)
     usable = np.array([s in USABLE for s in statuses])
     fitted = usable | np.array([s is CountStatus.FAILED for s in statuses])
     misfit = compare_families(law, FAMILIES, counts, batch, peak, fitted)
@@ -168,8 +168,8 @@ def fit_counts(
     )
 
 
-def _flagged(counts: Counts, stopped: bool | None) -> Counts:
-    """The counts, marked as stopped where they look so and nobody said that they did not."""
+def _mark_stopped(counts: Counts, stopped: bool | None) -> Counts:
+    """Mark the counts as stopped on success if they look so and the user did not say otherwise."""
     if stopped is not None or counts.stopped.any() or not looks_stopped(counts):
         return counts
     note = (
@@ -180,14 +180,14 @@ def _flagged(counts: Counts, stopped: bool | None) -> Counts:
     return replace(counts, stopped=np.ones(len(counts.group), bool), notes=(*counts.notes, note))
 
 
-def _refuse_few(law: Family, batch: Batch, counts: Counts) -> None:
-    """BadTable where no group has more problems than the family has parameters."""
+def _check_problems(law: Family, batch: Batch, counts: Counts) -> None:
+    """Raise BadTable if no group has more problems than the family has parameters."""
     most = int(batch.problems.max())
     if most > len(law.params):
         return
     raise BadTable(
         f"{law.name} has {len(law.params)} parameters, so it needs more problems than that; "
-        f"the table has {most} in a group. {' '.join(doubt_attempts(counts))}".strip()
+        f"the table has {most} in a group. {' '.join(note_many_attempts(counts))}".strip()
     )
 
 
@@ -201,8 +201,10 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = [*counts.notes]
     if by is None and "model" in counts.keys.columns and len(counts.names) > 1:
-        alone = counts.keys.width == 1 and len(np.unique(counts.problem)) == len(counts.problem)
-        notes.append("Grouped by model" + "; by=[] takes all rows as one group" * alone + ".")
+        independent = counts.keys.width == 1 and len(np.unique(counts.problem)) == len(
+            counts.problem
+        )
+        notes.append("Grouped by model" + "; by=[] takes all rows as one group" * independent + ".")
     if counts.stopped.any():
         notes.append(
             f"{int(counts.stopped.sum())} rows stopped on their outcome: the likelihood holds for "
@@ -216,12 +218,12 @@ def _notes(
             "exponent rests on the others and on the family's form."
         )
     if "b" in law.params and law.name == "beta_binomial":
-        a, b = (law.outer(peak.u)[name] for name in ("a", "b"))
-        limit = usable & (b >= GAMMA) & (a < RARE * (a + b))
+        a, b = (law.to_params(peak.u)[name] for name in ("a", "b"))
+        limit = usable & (b >= GAMMA_LIMIT) & (a < RARE * (a + b))
         if near := [counts.names[g] for g in np.flatnonzero(limit)]:
             notes.append(
-                f"Success is rare everywhere in {listed(near)}, and b is above {GAMMA:g}: the law "
-                "is near its Gamma limit, failure (1 + k/b)**-a."
+                f"Success is rare everywhere in {listed(near)}, and b is above {GAMMA_LIMIT:g}: "
+                "the law is near its Gamma limit, failure (1 + k/b)**-a."
             )
     return tuple(notes)
 
@@ -229,12 +231,12 @@ def _notes(
 def _prior_notes(
     plain: Family, batch: Batch, peak: Peak, names: tuple[str, ...], usable: np.ndarray
 ) -> tuple[str, ...]:
-    """That there is a prior, and for which groups it pulls against the counts."""
+    """Return notes on the prior, and on the groups whose counts contradict it."""
     notes = ["The prior says that -log pass@k is nearly a power law of k; intervals rest on it."]
     cost = np.where(usable, maximise(plain, batch).value - plain.value(peak.u, batch), 0.0)
-    if pulled := [names[g] for g in np.flatnonzero(cost > PULLED)]:
+    if conflicting := [names[g] for g in np.flatnonzero(cost > MAX_PRIOR_COST)]:
         notes.append(
-            f"The prior pulls against the counts of {listed(pulled)}: it costs up to "
+            f"The prior pulls against the counts of {listed(conflicting)}: it costs up to "
             f"{cost.max():.3g} in log-likelihood. Fit without it."
         )
     return tuple(notes)
@@ -243,9 +245,9 @@ def _prior_notes(
 def _redraw(
     law: Family, counts: Counts, peak: Peak, draws: int, seed: int
 ) -> Float[np.ndarray, "draws groups coordinates"]:
-    """Refits to resampled problems, all draws and groups in one batch.
+    """Refit to resampled problems, all draws and groups in one batch.
 
-    A group of which a draw leaves no solved problem keeps its estimate in that draw.
+    A group without a solved problem in a draw keeps its estimate in that draw.
     """
     groups, p = peak.u.shape
     rng = stream(seed, "counts")
@@ -254,7 +256,9 @@ def _redraw(
     batch = pack(counts, times)
     start = np.tile(peak.u, (draws, 1))
     found = start.copy()
-    told = np.flatnonzero(batch.solved > 0)
-    if len(told):
-        found[told] = maximise(law, batch.take(told), start=start[told], most=40).u
+    solved_some = np.flatnonzero(batch.solved > 0)
+    if len(solved_some):
+        found[solved_some] = maximise(
+            law, batch.take(solved_some), start=start[solved_some], max_iterations=40
+        ).u
     return found.reshape(draws, groups, p)

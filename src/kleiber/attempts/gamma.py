@@ -1,4 +1,4 @@
-"""Differences of the logarithm of the gamma function and of its derivatives, without cancellation.
+"""Differences of the log-gamma function and of its derivatives, without cancellation.
 
 symbol      meaning
 x, m        log Gamma(x + m) - log Gamma(x), with x > 0 and x + m > 0; they broadcast
@@ -17,16 +17,16 @@ LARGE = 64.0  # from here on Stirling's series is exact to rounding
 
 
 def _tail(x: Any) -> Any:
-    """log Gamma(x) - (x - 1/2) log x + x - log(2 pi)/2 for large x (Stirling's series)."""
+    """Return log Gamma(x) - (x - 1/2) log x + x - log(2 pi)/2 for large x (Stirling's series)."""
     inverse = 1.0 / x
     square = inverse * inverse
     return inverse * (1 / 12 - square * (1 / 360 - square * (1 / 1260 - square / 1680)))
 
 
 def log_rising(x: ArrayLike, m: ArrayLike) -> Float[np.ndarray, "..."]:
-    """log Gamma(x + m) - log Gamma(x), the logarithm of the rising factorial of x.
+    """Return log Gamma(x + m) - log Gamma(x), the logarithm of the rising factorial of x.
 
-    Where both x and x + m are large, Stirling's series is differenced by hand, so that x = 1e12
+    If both x and x + m are large, Stirling's series is differenced analytically, so that x = 1e12
     and m = 1 keep all digits.
     """
     x, m = np.asarray(x, float), np.asarray(m, float)
@@ -40,7 +40,7 @@ def log_rising(x: ArrayLike, m: ArrayLike) -> Float[np.ndarray, "..."]:
 
 
 def digamma_rising(x: ArrayLike, m: ArrayLike) -> Float[np.ndarray, "..."]:
-    """The derivative of ``log_rising`` by x: psi(x + m) - psi(x)."""
+    """Return psi(x + m) - psi(x), the derivative of ``log_rising`` with respect to x."""
 
     def rest(y: Any) -> Any:  # psi(y) - log y
         square = 1 / (y * y)
@@ -54,7 +54,7 @@ def digamma_rising(x: ArrayLike, m: ArrayLike) -> Float[np.ndarray, "..."]:
 
 
 def trigamma_rising(x: ArrayLike, m: ArrayLike) -> Float[np.ndarray, "..."]:
-    """The second derivative of ``log_rising`` by x: psi'(x + m) - psi'(x)."""
+    """Return psi'(x + m) - psi'(x), the second derivative of ``log_rising`` with respect to x."""
 
     def rest(y: Any) -> Any:  # psi'(y) - 1/y
         inverse = 1 / y

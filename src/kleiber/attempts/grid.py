@@ -18,9 +18,9 @@ from scipy import sparse, special
 from kleiber.attempts.batch import Batch
 from kleiber.attempts.family import Cells, Coordinates, Value
 
-BOTTOM, TOP = -45.0, 36.0  # of logit p: from 3e-20 to within rounding of 1
+MIN_LOGIT, MAX_LOGIT = -45.0, 36.0  # of logit p: from 3e-20 to within rounding of 1
 TINY = 1e-300
-NOTHING = -90.0  # log of a kernel that counts as zero
+NEGLIGIBLE_LOG = -90.0  # log of a kernel that counts as zero
 BLOCK = 4_000_000  # numbers in one block of masses or kernels
 
 
@@ -28,8 +28,8 @@ BLOCK = 4_000_000  # numbers in one block of masses or kernels
 class Grid:
     """Bins of the success probability, and the kernel of each distinct count in each bin.
 
-    ``edges`` and ``middle`` are logits; ``log_p`` and ``log_rest`` are log p and log(1 - p) of the
-    middles; ``kernel`` (pairs, bins) is divided by its largest value, whose logarithm is ``peak``.
+    ``edges`` and ``middle`` are logits; ``log_p`` and ``log_rest`` are log p and log(1 - p) at the
+    middles; ``kernel`` (pairs, bins) is divided by its maximum, whose logarithm is ``peak``.
     """
 
     edges: Float[np.ndarray, "edges"]
@@ -40,16 +40,16 @@ class Grid:
     peak: Float[np.ndarray, "pairs"]
 
 
-def lay_grid(
+def build_grid(
     pairs: Float[np.ndarray, "pairs 2"], spacing: float = 0.1, sharpest: float = np.inf
 ) -> Grid:
-    """The grid for these distinct counts; ``spacing`` in units of the kernels' widths.
+    """Build the grid for distinct counts; ``spacing`` is in units of the kernels' widths.
 
-    Kernels that are sharper than n p (1-p) = ``sharpest`` are widened to that, with their integral
-    over logit p kept, which a distribution that is smooth on that scale cannot tell.
+    Kernels sharper than n p (1-p) = ``sharpest`` are widened to it with the same integral over
+    logit p, which makes no difference to a distribution that is smooth on that scale.
     """
     attempts = float(pairs[:, 0].max())
-    logit = np.linspace(BOTTOM, TOP, 40_001)
+    logit = np.linspace(MIN_LOGIT, MAX_LOGIT, 40_001)
     p = special.expit(logit)
     rate = np.sqrt(1 + np.minimum(attempts * p * special.expit(-logit), sharpest))
     z = np.concatenate([[0.0], np.cumsum((rate[1:] + rate[:-1]) / 2 * np.diff(logit))])
@@ -65,7 +65,8 @@ def lay_grid(
 def _tabulate(
     pairs: Float[np.ndarray, "pairs 2"], log_p: np.ndarray, log_rest: np.ndarray, sharpest: float
 ) -> tuple[sparse.csr_array, Float[np.ndarray, "pairs"]]:
-    """The kernel of each pair over its largest value, and the logarithm of that; in blocks."""
+    """Return the kernel of each pair divided by its maximum, and the logarithm of that, in
+    blocks."""
     step = max(BLOCK // len(log_p), 1)
     parts = [
         _kernel(pairs[first : first + step], log_p, log_rest, sharpest)
@@ -79,35 +80,37 @@ def _kernel(
     pairs: Float[np.ndarray, "some 2"], log_p: np.ndarray, log_rest: np.ndarray, sharpest: float
 ) -> tuple[sparse.csr_array, Float[np.ndarray, "some"]]:
     n, c = pairs[:, :1], pairs[:, 1:]
-    wide = np.minimum(1.0, sharpest / np.maximum(c * (n - c) / n, 1e-9))
-    inner = wide[:, 0] < 1
+    scale = np.minimum(1.0, sharpest / np.maximum(c * (n - c) / n, 1e-9))
+    inner = scale[:, 0] < 1
     gain = np.zeros(len(pairs))
     gain[inner] = special.betaln(c, n - c)[inner, 0]
-    n, c = n * wide, c * wide
+    n, c = n * scale, c * scale
     gain[inner] -= special.betaln(c, n - c)[inner, 0]
     log = c * log_p + (n - c) * log_rest
     peak = log.max(1)
     log -= peak[:, None]
-    kernel = sparse.csr_array(np.where(log > NOTHING, np.exp(np.maximum(log, NOTHING)), 0.0))
+    kernel = sparse.csr_array(
+        np.where(log > NEGLIGIBLE_LOG, np.exp(np.maximum(log, NEGLIGIBLE_LOG)), 0.0)
+    )
     return kernel, peak + gain
 
 
 def likelihood(
     grid: Grid, masses: Float[np.ndarray, "groups bins"], batch: Batch
 ) -> Float[np.ndarray, "groups cells"]:
-    """Log-likelihood of each cell under masses in the grid's bins."""
-    likely = np.asarray(grid.kernel @ np.ascontiguousarray(masses.T)).T
-    log = np.log(np.maximum(likely, TINY)) + grid.peak
-    return np.take_along_axis(log, batch.place, axis=1)
+    """Return the log-likelihood of each cell for the masses in the grid's bins."""
+    likelihoods = np.asarray(grid.kernel @ np.ascontiguousarray(masses.T)).T
+    log = np.log(np.maximum(likelihoods, TINY)) + grid.peak
+    return np.take_along_axis(log, batch.pair_index, axis=1)
 
 
-def deposit(
+def interpolate_masses(
     grid: Grid, logit: Float[np.ndarray, "groups nodes"], mass: Float[np.ndarray, "groups nodes"]
 ) -> Float[np.ndarray, "groups bins"]:
-    """Masses at any logits on the grid's middles, each shared by the four around it.
+    """Distribute masses at any logits over the grid's bins, each to the four nearest middles.
 
-    The shares are those of cubic interpolation (Lagrange's), so that what is summed over the bins
-    is the interpolated value at the node, without kinks where a node moves to the next bin.
+    The shares are those of cubic Lagrange interpolation, so that a sum over the bins is the
+    interpolated value at the node, without kinks where a node crosses into the next bin.
     """
     bins = len(grid.middle)
     at = np.interp(logit, grid.middle, np.arange(float(bins)))
@@ -119,11 +122,11 @@ def deposit(
         -(x + 1) * x * (x - 2) / 2,
         (x + 1) * x * (x - 1) / 6,
     )
-    place = (lower + bins * np.arange(len(logit))[:, None]).ravel()
+    pair_index = (lower + bins * np.arange(len(logit))[:, None]).ravel()
     size = bins * len(logit)
     out = np.zeros(size)
     for offset, share in zip((-1, 0, 1, 2), shares, strict=True):
-        out += np.bincount(place + offset, (mass * share).ravel(), size)
+        out += np.bincount(pair_index + offset, (mass * share).ravel(), size)
     return out.reshape(len(logit), bins)
 
 
@@ -131,7 +134,8 @@ Masses = Callable[[Coordinates], Float[np.ndarray, "groups bins"]]
 
 
 def mixture(grid: Grid, masses: Masses) -> Cells:
-    """The log-likelihood of each cell under a distribution given by its masses in the bins."""
+    """Return the log-likelihood of each cell as a function, for a distribution given by its bin
+    masses."""
 
     def cells(u: Coordinates, batch: Batch) -> Float[np.ndarray, "groups cells"]:
         out = np.empty(batch.weights.shape)
@@ -145,7 +149,7 @@ def mixture(grid: Grid, masses: Masses) -> Cells:
 
 
 def mixture_failure(grid: Grid, masses: Masses) -> Callable[..., np.ndarray]:
-    """log of the mean of (1 - p)**k over the masses."""
+    """Return the log of the mean of (1 - p)**k over the masses, as a function."""
 
     def log_failure(u: Coordinates, k: Float[np.ndarray, "k"]) -> Float[np.ndarray, "groups k"]:
         with np.errstate(under="ignore"):
@@ -155,12 +159,12 @@ def mixture_failure(grid: Grid, masses: Masses) -> Callable[..., np.ndarray]:
     return log_failure
 
 
-def best_of(
-    value: Value, tries: Float[np.ndarray, "groups tries coordinates"], batch: Batch
+def best_candidate(
+    value: Value, candidates: Float[np.ndarray, "groups tries coordinates"], batch: Batch
 ) -> Coordinates:
-    """The best of some candidates, group by group."""
-    groups, count, p = tries.shape
+    """Return the candidate with the largest value in each group."""
+    groups, count, p = candidates.shape
     repeated = np.asarray(np.arange(groups * count) // count, dtype=np.int64)
     again = batch.take(repeated)
-    at = value(tries.reshape(-1, p), again).reshape(groups, count)
-    return tries[np.arange(groups), at.argmax(1)]
+    at = value(candidates.reshape(-1, p), again).reshape(groups, count)
+    return candidates[np.arange(groups), at.argmax(1)]

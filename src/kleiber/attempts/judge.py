@@ -1,8 +1,8 @@
-"""How a fit of counts ended, group by group: a status and its sentence.
+"""The status of a fit of counts, group by group, with a sentence that explains it.
 
-What attempts identify is E[(1 - p)^k] up to as many attempts as were made at enough problems; a
-family with as many parameters needs as many of these. What is measured without any family, the
-unbiased pass@1, is what a fit must not miss by more than ``FAR`` standard errors.
+Attempts identify E[(1 - p)^k] up to the number of attempts made at enough problems, and a family
+needs as many of these moments as it has parameters. A fit must not miss the unbiased pass@1, which
+needs no family, by more than ``MAX_STANDARD_ERRORS``.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from kleiber.attempts.newton import Peak
 from kleiber.attempts.table import Counts
 from kleiber.errors import listed
 
-FLAT = 0.01  # log-likelihood lost at the end of a coordinate's range that is no loss
-FAR = 3.0  # standard errors by which a law's pass@1 may miss the unbiased one
-ROUNDING = 1e-6  # relative, of a pass@1: what coordinates and grids resolve
-UNKNOWN = 20.0  # factor within which a parameter is known at 95%, beyond which it is not
-SHARES = ("zero", "scale")  # parameters that are no scales
+FLAT_LOSS = 0.01  # of log-likelihood at the end of a coordinate's range that counts as none
+MAX_STANDARD_ERRORS = 3.0  # by which a law's pass@1 may miss the unbiased one
+ROUNDING = 1e-6  # relative error of a pass@1 that coordinates and grids resolve
+UNKNOWN_FACTOR = 20.0  # a parameter uncertain by more than this factor (95%) is undetermined
+SHARES = ("zero", "scale")  # parameters that are not scales
 
 
 class CountStatus(StrEnum):
-    """The ways a fit to counts ends."""
+    """How a fit to counts ended."""
 
     CONVERGED = "converged"
     LIMIT = "limit"
@@ -41,12 +41,12 @@ class CountStatus(StrEnum):
 
 
 USABLE = (CountStatus.CONVERGED, CountStatus.LIMIT, CountStatus.FLAT)
-BROKEN = (CountStatus.MAX_EVALUATIONS, CountStatus.FAILED)  # where the fit went wrong, not the data
+BROKEN = (CountStatus.MAX_EVALUATIONS, CountStatus.FAILED)  # the fit failed, not the data
 
 
 def measure(counts: Counts, group: int, k: Float[np.ndarray, "k"], level: float) -> Errors | None:
-    """The unbiased failure of a group at some k up to the fewest attempts of its problems; None
-    where attempts stopped because of their outcome."""
+    """Return the unbiased failure of a group at some k up to the fewest attempts of its problems,
+    or None if attempts stopped because of their outcome."""
     rows = counts.of(group)
     if counts.stopped[rows].any():
         return None
@@ -54,7 +54,7 @@ def measure(counts: Counts, group: int, k: Float[np.ndarray, "k"], level: float)
 
 
 def judge(law: Family, counts: Counts, batch: Batch, peak: Peak, g: int) -> tuple[CountStatus, str]:
-    """The status of a group and its sentence."""
+    """Return the status of a group and its sentence."""
     one = batch.take(np.array([g]))
     problems, params = int(one.problems[0]), len(law.params)
     if problems <= params:
@@ -71,55 +71,56 @@ def judge(law: Family, counts: Counts, batch: Batch, peak: Peak, g: int) -> tupl
             f"Every attempt at each of the {problems} problems succeeded, so failure may be "
             "anything from 0 upwards: harder problems would tell."
         )
-    if too_few := _shallow(law, counts, g):
+    if too_few := _explain_few_attempts(law, counts, g):
         return CountStatus.TOO_FEW_ATTEMPTS, too_few
     if not peak.converged[g]:
         return CountStatus.MAX_EVALUATIONS, (
             f"The ascent had not settled after {peak.iterations} iterations; the values are the "
             "best seen, not an optimum."
         )
-    if missed := _missed(law, counts, peak, g):
-        return CountStatus.FAILED, missed
+    if failure_reason := _explain_failure(law, counts, peak, g):
+        return CountStatus.FAILED, failure_reason
     for (axis, side), words in law.limits.items():
-        moved = peak.u[g : g + 1].copy()
-        moved[0, axis] = (law.low if side == "low" else law.high)[axis]
-        if law.value(moved, one)[0] >= peak.value[g] - FLAT:
+        at_limit = peak.u[g : g + 1].copy()
+        at_limit[0, axis] = (law.low if side == "low" else law.high)[axis]
+        if law.value(at_limit, one)[0] >= peak.value[g] - FLAT_LOSS:
             return CountStatus.LIMIT, words
-    if loose := _loose(law, peak.u[g], peak.hessian[g]):
+    if undetermined := _undetermined_params(law, peak.u[g], peak.hessian[g]):
         return CountStatus.FLAT, (
-            f"These counts know {listed(loose)} only to a factor of more than {UNKNOWN:g}: read "
-            "the interval, not the value."
+            f"These counts know {listed(undetermined)} only to a factor of more than "
+            f"{UNKNOWN_FACTOR:g}: read the interval, not the value."
         )
     return CountStatus.CONVERGED, "Every parameter is determined by the counts."
 
 
-def deepest_measured(counts: Counts, group: int) -> int:
-    """The largest k whose pass@k is measured without a family: the fewest attempts of a problem."""
+def max_measured_k(counts: Counts, group: int) -> int:
+    """Return the largest k whose pass@k is measured without a family: the fewest attempts of a
+    problem."""
     return int(counts.attempts[counts.of(group)].min())
 
 
-def bounds_beyond(counts: Counts, group: int, k: float) -> tuple[float, float]:
-    """The least and greatest pass@k that the measured part leaves open, for k beyond it.
+def pass_rate_bounds(counts: Counts, group: int, k: float) -> tuple[float, float]:
+    """Return the smallest and largest pass@k that the measured part allows, for k beyond it.
 
     With f the mean of (1 - p)^m over problems, that of (1 - p)^k lies between f^(k/m) (Jensen) and
     f.
     """
-    m = deepest_measured(counts, group)
+    m = max_measured_k(counts, group)
     measured = measure(counts, group, np.array([float(m)]), 0.95)
     assert measured is not None
     f = float(measured.mean[0])
     return 1 - f, 1 - f ** (k / m)
 
 
-def _shallow(law: Family, counts: Counts, g: int) -> str:
-    """Why the attempts do not identify the family, or ""."""
+def _explain_few_attempts(law: Family, counts: Counts, g: int) -> str:
+    """Explain why the attempts do not identify the family, or return ""."""
     rows, params = counts.of(g), len(law.params)
     attempts = counts.attempts[rows].copy()
     ended = counts.stopped[rows] & (counts.successes[rows] > 0)
     if ended.any():  # by a success: as many would have been made as at the others
         attempts[ended] = attempts.max() if ended.all() else np.median(attempts[~ended])
-    deep = int((attempts >= params).sum())
-    if deep > params:
+    sufficient = int((attempts >= params).sum())
+    if sufficient > params:
         return ""
     most = int(attempts.max())
     if most == 1:
@@ -129,43 +130,45 @@ def _shallow(law: Family, counts: Counts, g: int) -> str:
         )
     return (
         f"The {params} parameters of {law.name} need more than {params} problems with at least "
-        f"{params} attempts; there are {deep}. Make more attempts at each problem, or take a "
+        f"{params} attempts; there are {sufficient}. Make more attempts at each problem, or take a "
         "family with fewer parameters."
     )
 
 
-def _missed(law: Family, counts: Counts, peak: Peak, g: int) -> str:
-    """By how much the law's pass@1 misses the unbiased one, where that is too much; else ""."""
+def _explain_failure(law: Family, counts: Counts, peak: Peak, g: int) -> str:
+    """Explain by how much the law's pass@1 misses the unbiased one if that is too much, or return
+    ""."""
     measured = measure(counts, g, np.ones(1), 0.95)
     if measured is None:
         return ""
     failure = float(np.exp(law.log_failure(peak.u[g : g + 1], np.ones(1))[0, 0]))
     error = float(np.nanmax([measured.stderr[0], measured.fixed[0], 0.0]))
-    apart = abs(failure - float(measured.mean[0]))
-    if error == 0 or apart <= FAR * error + ROUNDING * (1 - failure):
+    difference = abs(failure - float(measured.mean[0]))
+    if error == 0 or difference <= MAX_STANDARD_ERRORS * error + ROUNDING * (1 - failure):
         return ""
     return (
-        f"The law's pass@1, {1 - failure:.4g}, lies {apart / error:.3g} standard errors from the "
-        f"unbiased {1 - measured.mean[0]:.4g}: {law.name} does not describe these counts."
+        f"The law's pass@1, {1 - failure:.4g}, lies {difference / error:.3g} standard errors from "
+        f"the unbiased {1 - measured.mean[0]:.4g}: {law.name} does not describe these counts."
     )
 
 
-def _loose(
+def _undetermined_params(
     law: Family, u: Float[np.ndarray, "coordinates"], hessian: Float[np.ndarray, "p p"]
 ) -> list[str]:
-    """Parameters that are unknown by more than a factor, by the curvature of the likelihood."""
+    """Return the parameters that the curvature of the likelihood leaves uncertain by more than a
+    factor."""
     values, vectors = np.linalg.eigh(-hessian)
-    cover = vectors / np.maximum(values, 1e-9) @ vectors.T
+    covariance = vectors / np.maximum(values, 1e-9) @ vectors.T
     step = 1e-4
     moves: Coordinates = np.concatenate([u + step * np.eye(len(u)), u - step * np.eye(len(u))])
-    loose: list[str] = []
-    for name, found in law.outer(moves).items():
+    undetermined: list[str] = []
+    for name, found in law.to_params(moves).items():
         if name in SHARES:
             continue
         with np.errstate(divide="ignore", invalid="ignore"):
             up, down = np.split(np.log(found), 2)
             slope = (up - down) / (2 * step)
-        spread = float(slope @ cover @ slope)
-        if not 2 * 1.96 * np.sqrt(max(spread, 0.0)) <= np.log(UNKNOWN):
-            loose.append(name)
-    return loose
+        spread = float(slope @ covariance @ slope)
+        if not 2 * 1.96 * np.sqrt(max(spread, 0.0)) <= np.log(UNKNOWN_FACTOR):
+            undetermined.append(name)
+    return undetermined

@@ -1,4 +1,5 @@
-"""Latent instance difficulty itself: success when |B - eta| <= delta with a random precision.
+"""The latent instance difficulty model as a family: success when |B - eta| <= delta with a random
+precision.
 
 symbol      meaning (Levi 2026, arXiv 2601.03764)
 beta        tail exponent: precision tau ~ Gamma(beta/2, rate 1)
@@ -15,8 +16,8 @@ from scipy import special
 
 from kleiber.attempts.batch import Batch
 from kleiber.attempts.beta import beta_binomial
-from kleiber.attempts.family import Coordinates, Family, differenced, summed
-from kleiber.attempts.grid import TINY, best_of, deposit, lay_grid, mixture
+from kleiber.attempts.family import Coordinates, Family, finite_difference_score, sum_cells
+from kleiber.attempts.grid import TINY, best_candidate, build_grid, interpolate_masses, mixture
 from kleiber.attempts.newton import maximise
 
 NODES, BIASES = 320, 32  # of the precision, of the bias
@@ -27,9 +28,9 @@ FARTHEST = 7.5  # of |g|
 
 
 def nodes(u: Coordinates) -> tuple[np.ndarray, np.ndarray]:
-    """log q and its mass at the nodes of precision and bias, (groups, nodes).
+    """Return log q and its mass at the nodes of precision and bias: (groups, nodes).
 
-    Bins of log tau are fine where Gamma(beta/2) is narrow and hold their exact mass.
+    Bins of log tau are fine where Gamma(beta/2) is narrow, and hold their exact mass.
     """
     beta, r, rho = (np.exp(u[:, i : i + 1]) for i in range(3))
     shape = beta / 2
@@ -44,25 +45,26 @@ def nodes(u: Coordinates) -> tuple[np.ndarray, np.ndarray]:
     mass = np.where(below[:, 1:] < 0.5, np.diff(below, axis=1), -np.diff(above, axis=1))
     middle = (log_tau[:, 1:] + log_tau[:, :-1]) / 2
     root = np.exp(middle / 2)[:, :, None]
-    bias, share = _biases(rho)
+    bias, probability = _bias_nodes(rho)
     reach, shift = r[:, :, None], rho[:, :, None] * bias[:, None]
     log_q = _log_between(-(reach + shift) * root, (reach - shift) * root)
-    weights = np.maximum(mass, 0.0)[:, :, None] * share[:, None]
+    weights = np.maximum(mass, 0.0)[:, :, None] * probability[:, None]
     return log_q.reshape(len(u), -1), weights.reshape(len(u), -1)
 
 
-def _biases(rho: Float[np.ndarray, "groups 1"]) -> tuple[np.ndarray, np.ndarray]:
-    """|g| and its probability at Gauss-Legendre nodes that are dense where rho |g| is small."""
+def _bias_nodes(rho: Float[np.ndarray, "groups 1"]) -> tuple[np.ndarray, np.ndarray]:
+    """Return |g| and its probability at Gauss-Legendre nodes that are dense where rho |g| is
+    small."""
     scale = 1 / (1 + rho)
     end = np.arcsinh(FARTHEST / scale)
     y = (GAUSS[0] + 1) / 2 * end
     g = scale * np.sinh(y)
-    share = GAUSS[1] * scale * np.cosh(y) * np.exp(-g * g / 2)
-    return g, share / share.sum(1, keepdims=True)
+    probability = GAUSS[1] * scale * np.cosh(y) * np.exp(-g * g / 2)
+    return g, probability / probability.sum(1, keepdims=True)
 
 
 def _log_between(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """log(Phi(high) - Phi(low)) for low < 0 and |high| <= |low|, not below 1e-30.
+    """Return log(Phi(high) - Phi(low)) for low < 0 and |high| <= |low|, at least log 1e-30.
 
     Both are lower tails, or lie on both sides of zero, so the difference keeps its digits; where
     they are close, it is the density at their middle times the width.
@@ -78,27 +80,27 @@ def _log_between(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def lid(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
-    """The hard-tail model as a likelihood; u = (log beta, log r, log rho)."""
-    grid = lay_grid(pairs, 0.1, SHARPEST)
+    """Return the hard-tail model as a likelihood with u = (log beta, log r, log rho)."""
+    grid = build_grid(pairs, 0.1, SHARPEST)
 
     def masses(u: Coordinates) -> Float[np.ndarray, "groups bins"]:
         log_q, mass = nodes(u)
-        return deposit(grid, log_q - np.log(-np.expm1(np.minimum(log_q, -1e-16))), mass)
+        return interpolate_masses(grid, log_q - np.log(-np.expm1(np.minimum(log_q, -1e-16))), mass)
 
     cells = mixture(grid, masses)
-    value = summed(cells)
+    value = sum_cells(cells)
 
     def start(batch: Batch) -> Coordinates:
         log_a, log_ratio = maximise(beta_binomial, batch).u.T
         log_a = np.clip(log_a, -4.0, 3.0)
-        tries = [
+        candidates = [
             np.stack(
                 [log_a, r - 0.5 * np.clip(log_ratio - 2, -6, 12) - log_a / 2, 0 * log_a + rho], 1
             )
             for r in (-1.0, 0.5)
             for rho in (-2.0, 0.0, 1.5)
         ]
-        return best_of(value, np.stack(tries, 1), batch)
+        return best_candidate(value, np.stack(candidates, 1), batch)
 
     return Family(
         name="lid",
@@ -106,9 +108,9 @@ def lid(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         params=("beta", "r", "rho"),
         exponent="beta",
         start=start,
-        outer=lambda u: {name: np.exp(u[:, i]) for i, name in enumerate(("beta", "r", "rho"))},
+        to_params=lambda u: {name: np.exp(u[:, i]) for i, name in enumerate(("beta", "r", "rho"))},
         value=value,
-        score=differenced(value, 1e-2),
+        score=finite_difference_score(value, 1e-2),
         log_failure=log_failure,
         low=(-6.0, -30.0, -7.0),
         high=(20.0, 8.0, 7.0),
@@ -117,14 +119,14 @@ def lid(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
             (2, "low"): "No bias is needed (rho went to 0): the tail is intrinsic.",
             (2, "high"): "The bias makes the whole tail (rho without end).",
         },
-        settled=1e-4,
+        tolerance=1e-4,
         rays=60,
         cells=cells,
     )
 
 
 def log_failure(u: Coordinates, k: Float[np.ndarray, "k"]) -> Float[np.ndarray, "groups k"]:
-    """log E[(1 - q)**k] by quadrature over precision and bias."""
+    """Return log E[(1 - q)**k] by quadrature over precision and bias."""
     log_q, mass = nodes(u)
     with np.errstate(divide="ignore", under="ignore"):
         log_rest = np.log1p(-np.exp(np.minimum(log_q, -1e-300)))

@@ -1,9 +1,10 @@
-"""Whether a family describes the counts: against other families, and against the successes.
+"""How well a family describes the counts, compared with other families and with the successes.
 
-Families are compared by AIC; a difference of ``LESS`` leaves the worse one no support (Burnham and
-Anderson 2002). The distribution of successes is compared with the law's by Pearson's chi-squared:
-problems with more attempts than the fewest count as what subsamples of their attempts would show,
-so that they have one distribution; that and the fitted parameters make the test cautious.
+Families are compared by AIC; a difference of ``AIC_MARGIN`` leaves the worse one no support
+(Burnham and Anderson 2002). The distribution of successes is compared with the law's by Pearson's
+chi-squared test: problems with more attempts than the fewest count with what subsamples of their
+attempts would show, so that all have one distribution; this and the fitted parameters make the test
+conservative.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from kleiber.attempts.newton import Peak, maximise
 from kleiber.attempts.table import Counts
 from kleiber.errors import listed
 
-LESS = 10.0  # of AIC
+AIC_MARGIN = 10.0  # of AIC
 RARE = 1e-3  # p-value of a note
-DOUBT = 0.01  # p-value below which the families that cost more are fitted too
-CLOSED = ("beta_binomial", "zero_inflated")  # families that cost next to nothing
-SLOW = ("scaled_beta", "kumaraswamy")
-MOST = 500  # attempts that the distribution of successes is looked at in
-LEAST, BINS = 5.0, 8  # problems expected in a bin; bins at most
+DOUBTFUL = 0.01  # p-value below which the slower families are fitted too
+CLOSED_FORM = ("beta_binomial", "zero_inflated")  # families that are fitted in milliseconds
+BY_QUADRATURE = ("scaled_beta", "kumaraswamy")
+MAX_ATTEMPTS = 500  # attempts whose distribution of successes is tested
+MIN_EXPECTED, MAX_BINS = 5.0, 8  # problems expected in a bin; bins at most
 
 Point = Float[np.ndarray, "coordinates"]
 Make = Callable[[Float[np.ndarray, "pairs 2"]], Family]
@@ -39,8 +40,8 @@ class Misfit:
 
     ``log_likelihood`` leaves out the binomial coefficients. ``others`` are the AICs of the other
     families that were fitted; ``better`` is the best of them if it leaves this one no support, and
-    ``gain`` by how much its log-likelihood is higher. ``chi_squared`` with ``freedom`` degrees of
-    freedom and its ``p_value`` are of the distribution of successes, NaN where there is no test.
+    ``gain`` is the increase of its log-likelihood. ``chi_squared``, its degrees of freedom
+    ``freedom`` and its ``p_value`` test the distribution of successes (NaN without a test).
     """
 
     log_likelihood: float
@@ -61,9 +62,9 @@ def compare_families(
     peak: Peak,
     fitted: np.ndarray,
 ) -> tuple[Misfit | None, ...]:
-    """The misfit of every group that was fitted; None for the others.
+    """Return the misfit of every group that was fitted, None for the others.
 
-    Families by quadrature are fitted only to groups whose successes are in doubt.
+    Families that need quadrature are fitted only to groups whose successes fail the test.
     """
     rows = np.flatnonzero(fitted)
     out: list[Misfit | None] = [None] * len(batch)
@@ -71,21 +72,24 @@ def compare_families(
         return tuple(out)
     plain = law if law.name not in families else families[law.name](batch.pairs)
     value = plain.value(peak.u[rows], batch.take(rows))
-    tests = {int(g): weigh_successes(families[law.name], peak.u[g], counts, int(g)) for g in rows}
+    tests = {
+        int(g): chi_squared_of_successes(families[law.name], peak.u[g], counts, int(g))
+        for g in rows
+    }
     others: dict[int, dict[str, tuple[float, int]]] = {int(g): {} for g in rows}
-    doubted = np.array([g for g in rows if tests[int(g)][2] < DOUBT], int)
-    for names, some in ((CLOSED, rows), (SLOW, doubted)):
-        for name in (name for name in names if name != law.name and len(some)):
+    doubtful = np.array([g for g in rows if tests[int(g)][2] < DOUBTFUL], int)
+    for names, selected in ((CLOSED_FORM, rows), (BY_QUADRATURE, doubtful)):
+        for name in (name for name in names if name != law.name and len(selected)):
             other = families[name](batch.pairs)
-            best = maximise(other, batch.take(some))
-            for g, top in zip(some, best.value, strict=True):
+            best = maximise(other, batch.take(selected))
+            for g, top in zip(selected, best.value, strict=True):
                 others[int(g)][name] = (float(top), len(other.params))
     for g, own in zip(rows, value, strict=True):
-        out[int(g)] = _weighed(float(own), len(law.params), others[int(g)], tests[int(g)])
+        out[int(g)] = _build_misfit(float(own), len(law.params), others[int(g)], tests[int(g)])
     return tuple(out)
 
 
-def _weighed(
+def _build_misfit(
     own: float,
     params: int,
     others: Mapping[str, tuple[float, int]],
@@ -94,24 +98,26 @@ def _weighed(
     aic = 2 * params - 2 * own
     each = {name: 2 * free - 2 * value for name, (value, free) in others.items()}
     best = min(each, key=lambda name: each[name], default=None)
-    better = best if best is not None and each[best] < aic - LESS else None
+    better = best if best is not None and each[best] < aic - AIC_MARGIN else None
     gain = others[better][0] - own if better is not None else 0.0
     return Misfit(own, aic, each, better, gain, *test)
 
 
-def weigh_successes(make: Make, u: Point, counts: Counts, group: int) -> tuple[float, int, float]:
-    """Pearson's chi-squared of the successes, its degrees of freedom, and the p-value."""
+def chi_squared_of_successes(
+    make: Make, u: Point, counts: Counts, group: int
+) -> tuple[float, int, float]:
+    """Return Pearson's chi-squared of the successes, its degrees of freedom, and the p-value."""
     rows = counts.of(group)
     n, c = counts.attempts[rows], counts.successes[rows]
-    nothing = (np.nan, 0, np.nan)
+    no_test = (np.nan, 0, np.nan)
     if counts.stopped[rows].any():
-        return nothing
-    m = float(min(MOST, np.floor(np.quantile(n, 0.1))))
+        return no_test
+    m = float(min(MAX_ATTEMPTS, np.floor(np.quantile(n, 0.1))))
     n, c = n[n >= m], c[n >= m]
     expected = _expected(make, u, m)
     edges = _bins(expected, len(n))
     if len(edges) < 3:
-        return nothing
+        return no_test
     observed = _observed(n, c, m)
     bins = [np.add.reduceat(shares, edges) for shares in (observed, expected)]
     statistic = float(len(n) * ((bins[0] - bins[1]) ** 2 / bins[1]).sum())
@@ -120,7 +126,7 @@ def weigh_successes(make: Make, u: Point, counts: Counts, group: int) -> tuple[f
 
 
 def _expected(make: Make, u: Point, m: float) -> Float[np.ndarray, "successes"]:
-    """The law's probabilities of 0, 1 ... m successes in m attempts."""
+    """Return the law's probabilities of 0, 1, ..., m successes in m attempts."""
     c = np.arange(m + 1)[None]
     pairs = np.stack([np.full(c.size, m), c[0]], 1)
     one = np.ones_like(c)
@@ -136,7 +142,8 @@ def _expected(make: Make, u: Point, m: float) -> Float[np.ndarray, "successes"]:
 def _observed(
     n: Float[np.ndarray, "problems"], c: Float[np.ndarray, "problems"], m: float
 ) -> Float[np.ndarray, "successes"]:
-    """Mean over problems of the chances of 0 ... m successes in m of the attempts made."""
+    """Return the mean over problems of the probabilities of 0, ..., m successes in m of their
+    attempts."""
     pairs, times = np.unique(np.stack([n, c]), axis=1, return_counts=True)
     n, c = pairs[0][:, None], pairs[1][:, None]
     j = np.arange(m + 1)
@@ -157,15 +164,15 @@ def _log_choose(n: object, k: object) -> np.ndarray:
 
 
 def _bins(expected: Float[np.ndarray, "successes"], problems: int) -> list[int]:
-    """First successes of each bin; every bin expects enough problems."""
-    least = max(LEAST / problems, 1 / BINS)
+    """Return the first number of successes of each bin; every bin expects enough problems."""
+    minimum = max(MIN_EXPECTED / problems, 1 / MAX_BINS)
     edges, share = [0], 0.0
     for c, part in enumerate(expected):
-        if share >= least:
+        if share >= minimum:
             edges.append(c)
             share = 0.0
         share += part
-    if share < least and len(edges) > 1:
+    if share < minimum and len(edges) > 1:
         edges.pop()
     return edges
 
@@ -173,23 +180,24 @@ def _bins(expected: Float[np.ndarray, "successes"], problems: int) -> list[int]:
 def misfit_notes(
     law: Family, names: Sequence[str], found: Sequence[Misfit | None]
 ) -> tuple[str, ...]:
-    """A note for each better family, and one on groups whose successes no family explains."""
+    """Return a note for each better family, and one on groups that no family describes."""
     notes: list[str] = []
     pairs = [(n, item) for n, item in zip(names, found, strict=True) if item is not None]
     for better in dict.fromkeys(item.better for _, item in pairs if item.better):
-        some = [(name, item) for name, item in pairs if item.better == better]
-        gains = sorted(item.gain for _, item in some)
-        gain = f"{gains[0]:.3g}" + (f" to {gains[-1]:.3g}" if len(some) > 1 else "")
+        selected = [(name, item) for name, item in pairs if item.better == better]
+        gains = sorted(item.gain for _, item in selected)
+        gain = f"{gains[0]:.3g}" + (f" to {gains[-1]:.3g}" if len(selected) > 1 else "")
         notes.append(
-            f"{law.name} does not describe the counts of {listed(n for n, _ in some)} well: the "
-            f"log-likelihood of {better} is {gain} higher; see --family {better} "
+            f"{law.name} does not describe the counts of {listed(n for n, _ in selected)} well: "
+            f"the log-likelihood of {better} is {gain} higher; see --family {better} "
             f"(family={better!r})."
         )
-    lost = [(n, item) for n, item in pairs if item.p_value < RARE and not item.better]
-    if lost:
-        worst = min(item.p_value for _, item in lost)
+    unexplained = [(n, item) for n, item in pairs if item.p_value < RARE and not item.better]
+    if unexplained:
+        worst = min(item.p_value for _, item in unexplained)
         notes.append(
-            f"The successes of {listed(n for n, _ in lost)} are not distributed as {law.name} says "
+            f"The successes of {listed(n for n, _ in unexplained)} are not distributed as "
+            f"{law.name} says "
             f"(chi-squared test, p = {worst:.1g}), and no other family that was tried does much "
             "better: extrapolate with care."
         )

@@ -1,9 +1,9 @@
-"""Families without a likelihood in closed form: Kumaraswamy's distribution and a scaled beta.
+"""Families without a closed-form likelihood: Kumaraswamy's distribution and a scaled beta.
 
-A distribution that is wide in logit p has its density summed over the grid's bins. One that is
+The density of a distribution that is wide in logit p is summed over the grid's bins. One that is
 narrower than ``NARROW`` could fall between them: it has nodes of its own, uniform in a coordinate
-in which it has a standard shape, whose masses are shared among the bins. Both sums converge faster
-than any power of their spacing, so that the likelihood is smooth; masses add up to 1 by division.
+in which it has a standard shape, whose masses are interpolated to the bins. Both sums converge
+faster than any power of their spacing, so the likelihood is smooth; masses are normalised to 1.
 """
 
 from __future__ import annotations
@@ -16,61 +16,62 @@ from scipy import special
 
 from kleiber.attempts.batch import Batch
 from kleiber.attempts.beta import HIGH, LIMITS, LOW, beta_binomial
-from kleiber.attempts.family import Coordinates, Family, differenced, summed
+from kleiber.attempts.family import Coordinates, Family, finite_difference_score, sum_cells
 from kleiber.attempts.grid import (
-    BOTTOM,
-    TOP,
-    best_of,
-    deposit,
-    lay_grid,
+    MAX_LOGIT,
+    MIN_LOGIT,
+    best_candidate,
+    build_grid,
+    interpolate_masses,
     mixture,
     mixture_failure,
 )
 from kleiber.attempts.newton import maximise
 
-MOST = 9.0  # of the coordinate of scale, where the scale is 1
-NARROW = 0.5  # standard deviation of logit p from which on a distribution is wide
-NODES, COARSE = 1201, 101  # of a narrow distribution; to tell how wide one is
+MAX_SCALE = 9.0  # the coordinate of scale at which the scale is 1
+NARROW = 0.5  # standard deviation of logit p below which a distribution is narrow
+NODES, COARSE = 1201, 101  # of a narrow distribution; to estimate its width
 SHARPEST = 2500.0  # n p (1-p) of the sharpest kernel, 0.02 in logit p: reached at 10,000 attempts
-EARLY, LATE = -30.0, 4.0  # of the logarithm of an exponential variate: all of it but 1e-13
+MIN_LOG_T, MAX_LOG_T = -30.0, 4.0  # of the logarithm of an exponential variate: all of it but 1e-13
 
 Logs = Float[np.ndarray, "_ _"]  # of each group (or of all alike), at each node
 
 
 def log_rest(log: Logs) -> Logs:
-    """log(1 - x) from log x, exact at both ends; -inf for x = 1."""
+    """Return log(1 - x) from log x, exact at both ends, -inf for x = 1."""
     with np.errstate(divide="ignore", under="ignore"):
         return np.where(log > -0.7, np.log(-np.expm1(log)), np.log1p(-np.exp(log)))
 
 
-def _shares(log_mass: Logs) -> Logs:
-    """Masses that add up to 1 from their logarithms."""
+def _normalise(log_mass: Logs) -> Logs:
+    """Return masses that sum to 1 from their logarithms."""
     with np.errstate(under="ignore"):
         mass = np.exp(log_mass - log_mass.max(1, keepdims=True))
         return mass / mass.sum(1, keepdims=True)
 
 
-def _by_width(
+def _masses_by_width(
     u: Coordinates, width: np.ndarray, wide: Callable[..., Logs], narrow: Callable[..., Logs]
 ) -> Logs:
-    """Each group's masses in the bins, from the sum that suits its width."""
-    thin = width < NARROW
-    if thin.all():
+    """Return each group's bin masses, by the sum that suits the width of its distribution."""
+    is_narrow = width < NARROW
+    if is_narrow.all():
         return narrow(u)
-    if not thin.any():
+    if not is_narrow.any():
         return wide(u)
-    first = wide(u[~thin])
+    first = wide(u[~is_narrow])
     out = np.empty((len(u), first.shape[1]))
-    out[~thin], out[thin] = first, narrow(u[thin])
+    out[~is_narrow], out[is_narrow] = first, narrow(u[is_narrow])
     return out
 
 
 def kumaraswamy(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
-    """Kumaraswamy's distribution, Pr(p <= x) = 1 - (1 - x**a)**b; u = (log a, log(b)/a).
+    """Return Kumaraswamy's distribution, Pr(p <= x) = 1 - (1 - x**a)**b, with u = (log a,
+    log(b)/a).
 
     t = -b log(1 - x**a) is an exponential variate; as a grows, p tends to exp(-u[1]).
     """
-    grid = lay_grid(pairs, 0.05, SHARPEST)
+    grid = build_grid(pairs, 0.05, SHARPEST)
     log_width = np.log(np.diff(grid.edges))
 
     def shapes(u: Coordinates) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +79,7 @@ def kumaraswamy(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         return a, a * u[:, 1:2]  # a and log b
 
     def variate(u: Coordinates, log_x: Logs) -> tuple[Logs, Logs]:
-        """log t, and log(1 - x**a)."""
+        """Return log t, and log(1 - x**a)."""
         a, log_b = shapes(u)
         power = a * log_x
         rest = log_rest(np.minimum(power, -1e-300))
@@ -87,15 +88,15 @@ def kumaraswamy(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         return log_b + tiny, rest
 
     def nodes(u: Coordinates, count: int) -> tuple[Logs, Logs]:
-        """logit p and the log mass of nodes uniform in log t."""
+        """Return logit p and the log mass of nodes that are uniform in log t."""
         a, log_b = shapes(u)
-        log_t = np.linspace(EARLY, LATE, count)[None] + np.zeros((len(u), 1))
+        log_t = np.linspace(MIN_LOG_T, MAX_LOG_T, count)[None] + np.zeros((len(u), 1))
         part = log_t - log_b  # log(t/b), and x**a = 1 - exp(-t/b)
         with np.errstate(over="ignore", under="ignore"):
             log_x = log_rest(np.minimum(-np.exp(np.minimum(part, 700)), -1e-300)) / a
         log_x = np.where(part < -30, part / a, log_x)
-        rest = np.maximum(log_rest(np.minimum(log_x, -1e-300)), -TOP)
-        return np.clip(log_x - rest, BOTTOM, TOP), log_t - np.exp(log_t)
+        rest = np.maximum(log_rest(np.minimum(log_x, -1e-300)), -MAX_LOGIT)
+        return np.clip(log_x - rest, MIN_LOGIT, MAX_LOGIT), log_t - np.exp(log_t)
 
     def wide(u: Coordinates) -> Logs:
         a, log_b = shapes(u)
@@ -108,32 +109,34 @@ def kumaraswamy(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         with np.errstate(divide="ignore"):
             log[:, 0] = np.logaddexp(log[:, 0], np.log(-np.expm1(-ends[:, 0])))
         log[:, -1] = np.logaddexp(log[:, -1], -ends[:, 1])
-        return _shares(log)
+        return _normalise(log)
 
     def masses(u: Coordinates) -> Float[np.ndarray, "groups bins"]:
         logit, log = nodes(u, COARSE)
-        share = _shares(log)
+        share = _normalise(log)
         middle = (share * logit).sum(1, keepdims=True)
         width = np.sqrt((share * (logit - middle) ** 2).sum(1))
 
         def narrow(v: Coordinates) -> Logs:
-            own, log = nodes(v, NODES)
-            return deposit(grid, own, _shares(log))
+            logit_p, log = nodes(v, NODES)
+            return interpolate_masses(grid, logit_p, _normalise(log))
 
-        return _by_width(u, width, wide, narrow)
+        return _masses_by_width(u, width, wide, narrow)
 
     cells = mixture(grid, masses)
-    value = summed(cells)
+    value = sum_cells(cells)
 
     def start(batch: Batch) -> Coordinates:
         log_a, log_ratio = maximise(beta_binomial, batch).u.T
         log_a = np.clip(log_a, -5.0, 4.0)
-        tries = [np.stack([log_a + d, log_ratio + e], 1) for d in (0.0, 0.4) for e in (0, 1.5, 4)]
+        candidates = [
+            np.stack([log_a + d, log_ratio + e], 1) for d in (0.0, 0.4) for e in (0, 1.5, 4)
+        ]
         equal = -np.log(np.clip(batch.mean, 1e-12, 1 - 1e-6))
-        tries += [np.stack([0 * equal + size, equal], 1) for size in (0.0, 1.5, 3.0)]
-        return best_of(value, np.stack(tries, 1), batch)
+        candidates += [np.stack([0 * equal + size, equal], 1) for size in (0.0, 1.5, 3.0)]
+        return best_candidate(value, np.stack(candidates, 1), batch)
 
-    def outer(u: Coordinates) -> dict[str, np.ndarray]:
+    def to_params(u: Coordinates) -> dict[str, np.ndarray]:
         a, log_b = shapes(u)
         with np.errstate(over="ignore"):
             return {"a": a[:, 0], "b": np.exp(log_b[:, 0])}
@@ -144,36 +147,36 @@ def kumaraswamy(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         params=("a", "b"),
         exponent="a",
         start=start,
-        outer=outer,
+        to_params=to_params,
         value=value,
-        score=differenced(value),
+        score=finite_difference_score(value),
         log_failure=mixture_failure(grid, masses),
         low=(-8.0, -20.0),
         high=(12.0, 600.0),
         limits={(0, "high"): LIMITS[0, "high"], (0, "low"): LIMITS[0, "low"]},
-        settled=1e-7,
+        tolerance=1e-7,
         cells=cells,
     )
 
 
 def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
-    """p = scale * v with v ~ Beta(a, b); u = (log a, log b/a, s), s the logit of scale but for a
-    factor 1.0001 that lets it reach 1.
+    """Return the family p = scale * v with v ~ Beta(a, b) and u = (log a, log b/a, s), where s is
+    the logit of scale up to a factor 1.0001 that lets it reach 1.
 
     The family of Schaeffer et al. 2025 (arXiv 2502.17578), here with all three parameters by
     maximum likelihood and no bound on a and b.
     """
-    grid = lay_grid(pairs, 0.08, SHARPEST)
+    grid = build_grid(pairs, 0.08, SHARPEST)
     log_width = np.log(np.diff(grid.edges))
 
     def shapes(u: Coordinates) -> tuple[np.ndarray, np.ndarray]:
         return np.exp(u[:, :1]), np.exp(u[:, :1] + u[:, 1:2])
 
     def log_scale_of(u: Coordinates) -> Logs:
-        return np.logaddexp(0, -MOST) - np.logaddexp(0, -u[:, 2:3])
+        return np.logaddexp(0, -MAX_SCALE) - np.logaddexp(0, -u[:, 2:3])
 
     def width(u: Coordinates) -> np.ndarray:
-        """Standard deviation of logit v."""
+        """Return the standard deviation of logit v."""
         return np.sqrt(sum(special.polygamma(1, shape[:, 0]) for shape in shapes(u)))
 
     def wide(u: Coordinates) -> Logs:
@@ -182,7 +185,7 @@ def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         ends = [a * grid.edges[0] - np.log(a), -b * grid.edges[-1] - np.log(b)]  # the tails
         for place, tail in zip((0, -1), ends, strict=True):
             log[:, place] = np.logaddexp(log[:, place], tail[:, 0])
-        return placed(u, grid.log_p[None], grid.log_rest[None], log)
+        return rescaled(u, grid.log_p[None], grid.log_rest[None], log)
 
     def narrow(u: Coordinates) -> Logs:
         a, b = shapes(u)
@@ -190,27 +193,28 @@ def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         logit = middle + width(u)[:, None] * np.linspace(-12, 12, NODES)
         log_v, rest = -np.logaddexp(0, -logit), -np.logaddexp(0, logit)
         top = a * (log_v - (np.log(a) - np.log(a + b)))  # relative to the mean: no large numbers
-        return placed(u, log_v, rest, top + b * (rest - (np.log(b) - np.log(a + b))))
+        return rescaled(u, log_v, rest, top + b * (rest - (np.log(b) - np.log(a + b))))
 
-    def placed(u: Coordinates, log_v: Logs, rest: Logs, log: Logs) -> Logs:
-        """Masses at v moved to p: logit(scale v), log(1 - scale v) = log(1 - v + v (1 - scale))."""
+    def rescaled(u: Coordinates, log_v: Logs, rest: Logs, log: Logs) -> Logs:
+        """Move masses from v to p: logit(scale v), with log(1 - scale v) = log(1 - v + v (1 -
+        scale))."""
         log_scale = log_scale_of(u)
         log_off = log_rest(np.minimum(log_scale, 0.0))
         logit = log_v + log_scale - np.logaddexp(rest, log_v + log_off)
-        return deposit(grid, logit, _shares(log))
+        return interpolate_masses(grid, logit, _normalise(log))
 
     def masses(u: Coordinates) -> Float[np.ndarray, "groups bins"]:
-        return _by_width(u, width(u), wide, narrow)
+        return _masses_by_width(u, width(u), wide, narrow)
 
     cells = mixture(grid, masses)
-    value = summed(cells)
+    value = sum_cells(cells)
 
     def start(batch: Batch) -> Coordinates:
         plain = maximise(beta_binomial, batch).u  # its mean is kept at half and a tenth the scale
         smaller = [plain + np.array([0.0, np.log(s)]) for s in (1.0, 0.5, 0.1)]
         each = zip(smaller, (6.0, 0.0, -2.2), strict=True)
-        tries = np.stack([np.column_stack([u, np.full(len(u), t)]) for u, t in each], 1)
-        return best_of(value, np.clip(tries, LOWEST, HIGHEST), batch)
+        candidates = np.stack([np.column_stack([u, np.full(len(u), t)]) for u, t in each], 1)
+        return best_candidate(value, np.clip(candidates, SCALED_LOW, SCALED_HIGH), batch)
 
     limits: Mapping[tuple[int, str], str] = {
         **LIMITS,
@@ -218,7 +222,7 @@ def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         (2, "low"): "Hardly any attempt succeeds.",
     }
 
-    def outer(u: Coordinates) -> dict[str, np.ndarray]:
+    def to_params(u: Coordinates) -> dict[str, np.ndarray]:
         return {
             "a": np.exp(u[:, 0]),
             "b": np.exp(u[:, 0] + u[:, 1]),
@@ -231,17 +235,20 @@ def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
         params=("a", "b", "scale"),
         exponent="a",
         start=start,
-        outer=outer,
+        to_params=to_params,
         value=value,
-        score=differenced(value, 1e-2),
+        score=finite_difference_score(value, 1e-2),
         log_failure=mixture_failure(grid, masses),
-        low=LOWEST,
-        high=HIGHEST,
+        low=SCALED_LOW,
+        high=SCALED_HIGH,
         limits=limits,
-        settled=1e-6,
+        tolerance=1e-6,
         rays=200,
         cells=cells,
     )
 
 
-LOWEST, HIGHEST = (-8.0, LOW, -20.0), (14.0, HIGH, MOST)  # of scaled_beta's coordinates
+SCALED_LOW, SCALED_HIGH = (
+    (-8.0, LOW, -20.0),
+    (14.0, HIGH, MAX_SCALE),
+)  # of scaled_beta's coordinates

@@ -1,4 +1,4 @@
-"""CountFit: what was fitted to counts of successes, group by group, and what it answers."""
+"""CountFit: a distribution fitted to counts of successes, group by group, and its predictions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from jaxtyping import Float
 
 from kleiber.arguments import check_array, check_call, check_number
 from kleiber.attempts.batch import Batch
-from kleiber.attempts.contour import drop_of, trace_contour
+from kleiber.attempts.contour import likelihood_drop, trace_contour
 from kleiber.attempts.family import Family
 from kleiber.attempts.judge import (
     BROKEN,
     USABLE,
     CountStatus,
-    bounds_beyond,
-    deepest_measured,
+    max_measured_k,
     measure,
+    pass_rate_bounds,
 )
 from kleiber.attempts.misfit import Misfit
 from kleiber.attempts.newton import Peak
@@ -27,9 +27,9 @@ from kleiber.attempts.table import Counts
 from kleiber.errors import BadTable, nearest, reason, shown
 from kleiber.fitting.spread.intervals import Interval, check_level
 
-REACH = 1000  # times the attempts made: as far as a law is asked to extrapolate
-FEWEST = 3  # problems solved at least once, below which nothing is extrapolated
-WINDOW = 20  # points of a window, evenly spaced in log k
+MAX_EXTRAPOLATION = 1000  # largest k of an interval over the attempts made
+MIN_SOLVED = 3  # problems solved at least once, needed to extrapolate
+WINDOW_POINTS = 20  # points of a window, evenly spaced in log k
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,25 +121,25 @@ class CountFit:
     @property
     def params(self) -> Mapping[str, Any]:
         """Value of each parameter; NaN for groups whose status says that they have none."""
-        return {name: self._give(x) for name, x in self._params(self.peak.u).items()}
+        return {name: self._per_group(x) for name, x in self._params(self.peak.u).items()}
 
     @property
     def draws(self) -> Mapping[str, Float[np.ndarray, "..."]]:
         """Each parameter of the refits to resampled problems: (draws,) or (draws, groups)."""
         draws, groups, p = self.drawn.shape
-        outer = self.family.outer(self.drawn.reshape(-1, p))
+        to_params = self.family.to_params(self.drawn.reshape(-1, p))
         shape = (draws, groups) if groups > 1 else (draws,)
-        return {name: values.reshape(shape) for name, values in outer.items()}
+        return {name: values.reshape(shape) for name, values in to_params.items()}
 
     @property
     def status(self) -> Any:
         """How the fit of each group ended."""
-        return self._give(self.statuses)
+        return self._per_group(self.statuses)
 
     @property
     def reason(self) -> Any:
-        """The sentence to each status."""
-        return self._give(self.reasons)
+        """The sentence that explains each status."""
+        return self._per_group(self.reasons)
 
     @property
     def usable(self) -> bool:
@@ -148,17 +148,17 @@ class CountFit:
 
     @property
     def broken(self) -> bool:
-        """Whether a fit went wrong in some group: not settled, or far from what was measured."""
+        """Whether a fit failed in some group: no convergence, or far from the measured pass@1."""
         return any(status in BROKEN for status in self.statuses)
 
     @property
     def misfit(self) -> Any:
         """How well the family describes each group, beside others; None without parameters."""
-        return self._give(self.misfits)
+        return self._per_group(self.misfits)
 
     @property
     def exponent(self) -> Any:
-        """The power of k with which failure falls in the end."""
+        """The power of k with which failure falls for large k."""
         return self.params[self.family.exponent]
 
     def interval(
@@ -193,20 +193,22 @@ class CountFit:
                 )
             name = quantity
 
-            def what(u: np.ndarray) -> np.ndarray:
-                return np.asarray(self.family.outer(u)[name])[:, None]
+            def quantity_at(u: np.ndarray) -> np.ndarray:
+                return np.asarray(self.family.to_params(u)[name])[:, None]
         else:
             function = check_call("quantity", quantity, "a parameter's name or a function of them")
 
-            def what(u: np.ndarray) -> np.ndarray:
-                return _call(function, self.family.outer(u))[:, None]
+            def quantity_at(u: np.ndarray) -> np.ndarray:
+                return _call(function, self.family.to_params(u))[:, None]
 
-        low, high = (end[:, 0] for end in self._range(what, level))
+        low, high = (end[:, 0] for end in self._range(quantity_at, level))
         if isinstance(quantity, str) and quantity == self.family.exponent:
             ends = self._contour(level)[:, :, 0]
             low = np.where(ends.min(1) <= self.family.low[0] + 1e-6, 0.0, low)
             high = np.where(ends.max(1) >= self.family.high[0] - 1e-6, np.inf, high)
-        return self._give([Interval(float(a), float(b)) for a, b in zip(low, high, strict=True)])
+        return self._per_group(
+            [Interval(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+        )
 
     def pass_at(self, k: Any, level: float | None = None) -> PassRate:
         """Give pass@k of a fresh problem by the fitted law, with its interval.
@@ -239,20 +241,20 @@ class CountFit:
             return np.clip(-np.expm1(self.family.log_failure(u, ks)), 0.0, 1.0)
 
         low, high = self._range(passed, level)
-        why = np.array([[self._refusal(g, x) for x in ks] for g in range(len(self.groups))])
+        why = np.array([[self._why_no_interval(g, x) for x in ks] for g in range(len(self.groups))])
         value = np.where(self._usable()[:, None], passed(self.peak.u), np.nan)
         low, high = (np.where(why == "", end, np.nan) for end in (low, high))
         for g in range(len(self.groups)):
             if self.statuses[g] is CountStatus.TOO_FEW_ATTEMPTS:
                 value[g], low[g], high[g] = self._measured(g, ks, level)
-        parts = [self._shape(x, k) for x in (value, low, high, why)]
+        parts = [self._unwrap(x, k) for x in (value, low, high, why)]
         return PassRate(k, *parts, level=self.level if level is None else level)
 
     def window(
         self, low: float, high: float, observable: str = "failure", level: float | None = None
     ) -> Any:
-        """The exponent of a window: minus the least-squares slope of the fitted law's log failure
-        (or log -log pass, ``observable="neg_log_pass"``) on 20 points from k = low to high.
+        """Return the exponent of a window: minus the least-squares slope of the fitted law's log
+        failure (or log -log pass, ``observable="neg_log_pass"``) on 20 points from k = low to high.
 
         An Estimate-like mapping value, low, high. It is what a line through measured points in
         that window would give; the law's own exponent is its limit for late windows.
@@ -264,7 +266,7 @@ class CountFit:
             raise BadTable(
                 f"A window goes from k = low to high, 1 <= low < high; got {low}, {high}."
             )
-        k = np.geomspace(low, high, WINDOW)
+        k = np.geomspace(low, high, WINDOW_POINTS)
         x = np.log(k) - np.log(k).mean()
         weights = -x / (x @ x)
 
@@ -276,7 +278,7 @@ class CountFit:
 
         ends = (end[:, 0] for end in self._range(slope, level))
         value = np.where(self._usable(), slope(self.peak.u)[:, 0], np.nan)
-        return self._give(
+        return self._per_group(
             [
                 {"value": float(v), "low": float(a), "high": float(b)}
                 for v, a, b in zip(value, *ends, strict=True)
@@ -288,11 +290,12 @@ class CountFit:
 
     def _params(self, u: np.ndarray) -> dict[str, np.ndarray]:
         return {
-            name: np.where(self._usable(), x, np.nan) for name, x in self.family.outer(u).items()
+            name: np.where(self._usable(), x, np.nan)
+            for name, x in self.family.to_params(u).items()
         }
 
     def _contour(self, level: float | None) -> np.ndarray:
-        """Contours of the usable groups; of the others their start, which nobody reads."""
+        """Return the contours of the usable groups; other groups have their estimate instead."""
         at = check_level(self.level if level is None else level)
         if at not in self.contours:
             rows = np.flatnonzero(self._usable())
@@ -303,73 +306,76 @@ class CountFit:
                 self.peak.u[rows], self.peak.value[rows], self.peak.hessian[rows],
                 self.peak.converged[rows], self.peak.iterations,
             )  # fmt: skip
-            drop = drop_of(at, batch.problems, len(self.family.params))
+            drop = likelihood_drop(at, batch.problems, len(self.family.params))
             points = trace_contour(self.family, batch, peak, drop)
             out = np.repeat(self.peak.u[:, None], points.shape[1], axis=1)
             out[rows] = points
             self.contours[at] = out
         return self.contours[at]
 
-    def _range(self, what: Callable[[np.ndarray], np.ndarray], level: float | None) -> Any:
-        """Smallest and largest value of a function of coordinates over each group's contour."""
+    def _range(self, quantity_at: Callable[[np.ndarray], np.ndarray], level: float | None) -> Any:
+        """Return the smallest and largest value of a function of coordinates over each group's
+        contour."""
         points = self._contour(level)
         groups, rays, p = points.shape
-        values = what(points.reshape(-1, p)).reshape(groups, rays, -1)
+        values = quantity_at(points.reshape(-1, p)).reshape(groups, rays, -1)
         bad = ~self._usable()
         low, high = values.min(1), values.max(1)
         low[bad], high[bad] = np.nan, np.nan
         return low, high
 
     def _measured(self, group: int, ks: np.ndarray, level: float | None) -> np.ndarray:
-        """The unbiased pass@k with its interval, NaN for k beyond the attempts: (3, k)."""
+        """Return the unbiased pass@k with its interval: (3, k), NaN for k beyond the attempts."""
         out = np.full((3, len(ks)), np.nan)
-        known = (ks <= deepest_measured(self.counts, group)) & (ks == np.round(ks))
+        known = (ks <= max_measured_k(self.counts, group)) & (ks == np.round(ks))
         at = self.level if level is None else level
         made = measure(self.counts, group, ks[known], at) if known.any() else None
         if made is not None:
             out[:, known] = 1 - np.stack([made.mean, made.high, made.low])
         return out
 
-    def _unidentified(self, group: int, k: float) -> str:
-        """Why a group with too few attempts has no pass@k at k, or ""."""
-        most = deepest_measured(self.counts, group)
-        if self.counts.stopped[self.counts.of(group)].any() or (k <= most and k != round(k)):
+    def _why_no_pass_rate(self, group: int, k: float) -> str:
+        """Explain why a group with too few attempts has no pass@k at k, or return ""."""
+        measured_up_to = max_measured_k(self.counts, group)
+        if self.counts.stopped[self.counts.of(group)].any() or (
+            k <= measured_up_to and k != round(k)
+        ):
             return self.reasons[group]
-        if k <= most:
+        if k <= measured_up_to:
             return ""
-        low, high = bounds_beyond(self.counts, group, k)
+        low, high = pass_rate_bounds(self.counts, group, k)
         return (
-            f"pass@{k:g} is not identified by {most} attempt{'s' * (most > 1)} a problem: it may "
-            f"be anything from {low:.3g} to {high:.3g}."
+            f"pass@{k:g} is not identified by {measured_up_to} attempt{'s' * (measured_up_to > 1)} "
+            f"a problem: it may be anything from {low:.3g} to {high:.3g}."
         )
 
-    def _refusal(self, group: int, k: float) -> str:
+    def _why_no_interval(self, group: int, k: float) -> str:
         if self.statuses[group] is CountStatus.TOO_FEW_ATTEMPTS:
-            return self._unidentified(group, k)
+            return self._why_no_pass_rate(group, k)
         if self.statuses[group] not in USABLE:
             return self.reasons[group]
         attempts = float(self.batch.attempts[group][self.batch.weights[group] > 0].max())
         if k <= attempts:
             return ""
         solved, problems = self.batch.solved[group], self.batch.problems[group]
-        if solved < FEWEST:
+        if solved < MIN_SOLVED:
             return (
                 f"Only {solved:g} of {problems:g} problems were ever solved in {attempts:g} "
                 "attempts, which says nothing about more attempts."
             )
-        if k > REACH * attempts:
+        if k > MAX_EXTRAPOLATION * attempts:
             return (
                 f"The k of {k:g} is {k / attempts:.3g} times the {attempts:g} attempts made; a law "
-                f"is asked for at most {REACH} times."
+                f"is asked for at most {MAX_EXTRAPOLATION} times."
             )
         return ""
 
-    def _give(self, values: Iterable[Any]) -> Any:
-        """A value for the only group, or a mapping from names of groups."""
+    def _per_group(self, values: Iterable[Any]) -> Any:
+        """Return the value of the only group, or a mapping from names of groups."""
         items: list[Any] = [x.item() if isinstance(x, np.generic) else x for x in values]
         return items[0] if len(items) == 1 else dict(zip(self.groups, items, strict=True))
 
-    def _shape(self, values: np.ndarray, k: Any) -> Any:
+    def _unwrap(self, values: np.ndarray, k: Any) -> Any:
         if np.ndim(k) == 0:
             values = values[:, 0]
         if len(self.groups) == 1:
@@ -378,7 +384,7 @@ class CountFit:
 
 
 def _call(function: Callable[..., Any], params: Mapping[str, Any]) -> np.ndarray:
-    """A user's function of the parameters at many points; BadTable for what gives no numbers."""
+    """Evaluate a user's function of the parameters at many points; raise BadTable if it fails."""
     try:
         found = np.asarray(function(params), float)
         return np.broadcast_to(found, np.shape(next(iter(params.values()))))

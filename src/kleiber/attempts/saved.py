@@ -1,4 +1,4 @@
-"""A CountFit as a document, and back: its counts are kept, and what follows from them is not."""
+"""Saving a CountFit as a document and reading it back."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from kleiber.attempts.judge import CountStatus
 from kleiber.attempts.misfit import Misfit
 from kleiber.attempts.newton import Peak
 from kleiber.attempts.record import CountFit
-from kleiber.attempts.straight import straighten
+from kleiber.attempts.straight import add_straight_prior
 from kleiber.attempts.table import Counts
 from kleiber.attempts.trend import Trend
 from kleiber.errors import BadTable, listed
 from kleiber.plain import as_plain, from_plain
 
-KEPT = (
+SAVED = (
     "counts", "peak", "statuses", "reasons", "level", "prior", "drawn", "trend", "notes", "misfits",
 )  # fmt: skip
 
 
 def document(made: CountFit) -> dict[str, Any]:
-    """The fit as JSON can hold it."""
-    kept = {name: getattr(made, name) for name in KEPT}
-    return {"family": made.family.name} | as_plain(kept, endless=True)
+    """Return the fit as a JSON document."""
+    saved = {name: getattr(made, name) for name in SAVED}
+    return {"family": made.family.name} | as_plain(saved, endless=True)
 
 
 def count_fit_from(given: Mapping[str, Any]) -> CountFit:
-    """The fit of a document. Raises BadTable for what is none."""
-    missing = [name for name in ("family", *KEPT) if name not in given]
+    """Return the fit of a document; raise BadTable for any other document."""
+    missing = [name for name in ("family", *SAVED) if name not in given]
     if missing:
         raise BadTable(f"It has no {listed(missing)}.")
 
@@ -42,7 +42,7 @@ def count_fit_from(given: Mapping[str, Any]) -> CountFit:
     counts = read("counts", Counts)
     batch, prior = pack(counts), read("prior", str | None)
     family = find_family(given["family"])(batch.pairs)
-    law = family if prior is None else straighten(family)
+    law = family if prior is None else add_straight_prior(family)
     peak, groups = read("peak", Peak), len(batch)
     if peak.u.shape != (groups, len(law.low)) or len(given["statuses"]) != groups:
         raise BadTable(f"Its fits are not those of {groups} groups by {law.name}.")

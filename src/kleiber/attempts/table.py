@@ -1,7 +1,7 @@
-"""Counts of successes among attempts at problems, as a table holds them.
+"""Counts of successes among attempts at problems, read from a table.
 
-A row is a problem with its attempts and successes; or, where ``sum_by`` is given, some of the
-attempts at a problem, down to a single one, and the rows of a problem are added up.
+A row is a problem with its attempts and successes. With ``sum_by`` it is some of the attempts at a
+problem, down to a single one, and the rows of each problem are summed.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from kleiber.errors import BadTable, listed, shown
 from kleiber.rows import name_row
 from kleiber.table import as_frame, kind_of, numbers, require
 
-NAME = "model"  # groups a table by default where there is such a column
-TRUTHS = {"true": 1.0, "false": 0.0}
-MANY = 20  # attempts at an only problem that are probably problems
-APART = (
+DEFAULT_GROUP = "model"  # the column that makes groups by default
+BOOLEAN_WORDS = {"true": 1.0, "false": 0.0}
+MANY_ATTEMPTS = 20  # more attempts at a single problem are probably problems
+USUAL_GROUPS = (
     "model",
     "checkpoint",
     "dataset",
@@ -40,9 +40,9 @@ class Counts:
     """Successes among attempts at problems, in groups; one row for each problem of a group.
 
     ``keys`` holds a row for each group with its columns ``by``, in order of appearance; ``group``
-    and ``problem`` are places in it and among the distinct problems, which groups may share;
-    ``stopped`` marks rows whose number of attempts depended on what they brought. ``labels`` are
-    the rows as a table: keys, problem, attempts and successes. ``notes`` say what adding up did.
+    and ``problem`` are indices of the groups and of the distinct problems, which groups may share;
+    ``stopped`` marks rows whose number of attempts depended on their outcome. ``labels`` are the
+    rows as a table: keys, problem, attempts and successes. ``notes`` describe how rows were summed.
     """
 
     keys: pl.DataFrame
@@ -56,7 +56,7 @@ class Counts:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """A name for each group: its values of ``by``, as many as tell the groups apart."""
+        """A name for each group: its values of ``by``, as many as distinguish the groups."""
         if not self.keys.width:
             return ("all",)
         keys = self.keys
@@ -68,7 +68,7 @@ class Counts:
         )
 
     def of(self, group: int) -> Int[np.ndarray, "rows"]:
-        """The rows of a group."""
+        """Return the rows of a group."""
         return np.flatnonzero(self.group == group)
 
 
@@ -79,7 +79,8 @@ def read_counts(
     stopped: bool | None = None,
     sum_by: str | Sequence[str] | None = None,
 ) -> Counts:
-    """Counts of a table with columns problem, attempts and successes, in the groups of ``by``.
+    """Read the counts of a table with columns problem, attempts and successes, in the groups of
+    ``by``.
 
     Without ``by`` the column ``model`` makes the groups, if there is one. ``successes`` holds
     numbers, or true and false for single attempts. ``stopped``: whether the number of attempts
@@ -95,15 +96,15 @@ def read_counts(
         check_flag("stopped", stopped)
     frame = as_frame(table)
     columns = group_columns(frame, by)
-    summed = check_columns("sum_by", sum_by)
-    rows = _checked(frame, columns, summed, stopped)
+    sum_cells = check_columns("sum_by", sum_by)
+    rows = _read_columns(frame, columns, sum_cells, stopped)
     notes: tuple[str, ...] = ()
     if sum_by is not None:
-        notes = _added_apart(frame, [*summed, *columns])
+        notes = _note_mixed_rows(frame, [*sum_cells, *columns])
         rows = _add_up(rows, columns)
-    keys, group = _coded(rows, columns)
-    _, problem = _coded(rows, ["(problem)"])
-    _refuse_repeats(rows, columns, group, problem)
+    keys, group = _encode_rows(rows, columns)
+    _, problem = _encode_rows(rows, ["(problem)"])
+    _check_repeats(rows, columns, group, problem)
     attempts, successes = numbers(rows, "(attempts)"), numbers(rows, "(successes)")
     labels = pl.DataFrame(
         {
@@ -118,9 +119,9 @@ def read_counts(
 
 
 def group_columns(frame: pl.DataFrame, by: str | Sequence[str] | None) -> list[str]:
-    """The columns that make groups: ``by``, else ``model`` where the table has it."""
+    """Return the columns that make groups: ``by``, or ``model`` if the table has it."""
     columns = (
-        [NAME] * (NAME in frame.columns)
+        [DEFAULT_GROUP] * (DEFAULT_GROUP in frame.columns)
         if by is None
         else list(dict.fromkeys(check_columns("by", by)))
     )
@@ -128,10 +129,11 @@ def group_columns(frame: pl.DataFrame, by: str | Sequence[str] | None) -> list[s
     return columns
 
 
-def _checked(
+def _read_columns(
     frame: pl.DataFrame, columns: list[str], sum_by: list[str], stopped: bool | None
 ) -> pl.DataFrame:
-    """The columns of groups, then (problem), (attempts), (successes) and (stopped), all checked."""
+    """Return the columns of groups, then (problem), (attempts), (successes) and (stopped), all
+    checked."""
     _require_counts(frame, sum_by)
     if frame.height == 0:
         raise BadTable("The table has no rows; it needs a row for each problem.")
@@ -146,7 +148,7 @@ def _checked(
             )
     problem = frame[named[0]]
     if len(named) > 1:
-        keys, code = _coded(frame, named)
+        keys, code = _encode_rows(frame, named)
         labels = [", ".join(str(x) for x in row) for row in keys.rows()]
         problem = pl.Series("problem", labels, pl.String)[code]
     attempts = np.ones(frame.height)
@@ -158,7 +160,7 @@ def _checked(
         (successes < 0, "successes are negative", successes),
         (successes > attempts, "there are more successes than attempts", successes),
     ):
-        _refuse(wrong, what, frame, problem, values, attempts)
+        _raise_first(wrong, what, frame, problem, values, attempts)
     return pl.DataFrame(
         [
             *(frame[name] for name in columns),
@@ -171,11 +173,11 @@ def _checked(
 
 
 def _require_counts(frame: pl.DataFrame, sum_by: list[str]) -> None:
-    """BadTable for the first column that is missing, with the option that does without it."""
+    """Raise BadTable for the first missing column, with the option that makes it unnecessary."""
     require(frame, sum_by or ["problem"])
     known = (*COLUMNS["attempts"].aliases, "attempts")
-    alone = not sum_by and "successes" in frame.columns
-    if alone and not any(name in frame.columns for name in known):
+    without_sum = not sum_by and "successes" in frame.columns
+    if without_sum and not any(name in frame.columns for name in known):
         raise BadTable(
             "The table has no column 'attempts'. If each row is one attempt, add the rows of each "
             "problem up with --sum-by problem (sum_by='problem' in Python)."
@@ -184,17 +186,19 @@ def _require_counts(frame: pl.DataFrame, sum_by: list[str]) -> None:
 
 
 def _outcomes(frame: pl.DataFrame, problem: pl.Series) -> Float[np.ndarray, "rows"]:
-    """The successes as numbers, also where they are booleans or the words true and false."""
+    """Return the successes as numbers, from numbers, booleans, or the words true and false."""
     series = frame["successes"]
     kind = kind_of(series)
     if kind == "booleans" and not series.null_count():
         return series.cast(pl.Float64).to_numpy(writable=True)
     if kind == "text" and not series.null_count():
         words = series.cast(pl.String).str.strip_chars().str.to_lowercase()
-        if words.is_in(list(TRUTHS)).all():
-            return words.replace_strict(TRUTHS, return_dtype=pl.Float64).to_numpy(writable=True)
-        wrong = (~words.is_in(list(TRUTHS))).arg_max() or 0
-        if words.is_in(list(TRUTHS)).any():
+        if words.is_in(list(BOOLEAN_WORDS)).all():
+            return words.replace_strict(BOOLEAN_WORDS, return_dtype=pl.Float64).to_numpy(
+                writable=True
+            )
+        wrong = (~words.is_in(list(BOOLEAN_WORDS))).arg_max() or 0
+        if words.is_in(list(BOOLEAN_WORDS)).any():
             raise BadTable(
                 "Column 'successes' must hold numbers, or true and false for single attempts; it "
                 f"holds {shown(series[wrong])} in {name_row(frame, wrong)}."
@@ -203,16 +207,17 @@ def _outcomes(frame: pl.DataFrame, problem: pl.Series) -> Float[np.ndarray, "row
 
 
 def _add_up(rows: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    """One row for each problem of a group; stopped where any of its rows was."""
+    """Sum the rows of each problem of a group; the sum is stopped if any of its rows is."""
     return rows.group_by([*columns, "(problem)"], maintain_order=True).agg(
         pl.col("(attempts)", "(successes)").sum(), pl.col("(stopped)").any()
     )
 
 
-def _added_apart(frame: pl.DataFrame, keys: list[str]) -> tuple[str, ...]:
-    """A note on columns that usually make groups and differ within what is added up."""
+def _note_mixed_rows(frame: pl.DataFrame, keys: list[str]) -> tuple[str, ...]:
+    """Return a note on columns that usually make groups and differ within the rows that are
+    summed."""
     keys = list(dict.fromkeys(keys))
-    others = [name for name in APART if name in frame.columns and name not in keys]
+    others = [name for name in USUAL_GROUPS if name in frame.columns and name not in keys]
     cells = frame.select(keys).n_unique()
     mixed = [name for name in others if frame.select(*keys, name).n_unique() > cells]
     if not mixed:
@@ -223,8 +228,11 @@ def _added_apart(frame: pl.DataFrame, keys: list[str]) -> tuple[str, ...]:
     )
 
 
-def _coded(frame: pl.DataFrame, columns: list[str]) -> tuple[pl.DataFrame, Int[np.ndarray, "rows"]]:
-    """The distinct rows of some columns in order of appearance, and which of them each row is."""
+def _encode_rows(
+    frame: pl.DataFrame, columns: list[str]
+) -> tuple[pl.DataFrame, Int[np.ndarray, "rows"]]:
+    """Return the distinct rows of some columns in order of appearance, and the index of each row in
+    them."""
     if not columns:
         return pl.DataFrame(), np.zeros(frame.height, int)
     keys = frame.select(columns).unique(maintain_order=True)
@@ -235,14 +243,16 @@ def _coded(frame: pl.DataFrame, columns: list[str]) -> tuple[pl.DataFrame, Int[n
 
 def _whole(frame: pl.DataFrame, name: str, problem: pl.Series) -> Float[np.ndarray, "rows"]:
     values = numbers(frame, name)
-    _refuse(values != np.round(values), f"{name} are not a whole number", frame, problem, values)
-    _refuse(
+    _raise_first(
+        values != np.round(values), f"{name} are not a whole number", frame, problem, values
+    )
+    _raise_first(
         np.abs(values) > 2.0**53, f"{name} are beyond 2^53, and not exact", frame, problem, values
     )
     return values
 
 
-def _refuse(
+def _raise_first(
     wrong: np.ndarray,
     what: str,
     frame: pl.DataFrame,
@@ -252,14 +262,14 @@ def _refuse(
 ) -> None:
     if wrong.any():
         row = int(np.argmax(wrong))
-        among = "" if attempts is None else f" of {attempts[row]:g} attempts"
+        out_of = "" if attempts is None else f" of {attempts[row]:g} attempts"
         raise BadTable(
-            f"For problem {shown(problem[row])} {what}: {values[row]:g}{among}, "
+            f"For problem {shown(problem[row])} {what}: {values[row]:g}{out_of}, "
             f"in {name_row(frame, row)}."
         )
 
 
-def _refuse_repeats(
+def _check_repeats(
     frame: pl.DataFrame, columns: list[str], group: np.ndarray, problem: np.ndarray
 ) -> None:
     code = group * (int(problem.max()) + 1) + problem
@@ -287,16 +297,16 @@ def _stopped(frame: pl.DataFrame, given: bool | None) -> Bool[np.ndarray, "rows"
 
 
 def looks_stopped(counts: Counts, rows: Int[np.ndarray, "some"] | slice = slice(None)) -> bool:
-    """Whether attempts look as if they had ended at the first success, though nobody said so."""
+    """Return whether attempts look as if they had ended at the first success."""
     successes, attempts = counts.successes[rows], counts.attempts[rows]
     differ = bool(np.ptp(attempts) > 0) and float(successes.max()) == 1.0
     return differ and int((successes == 1).sum()) > 2
 
 
-def doubt_attempts(counts: Counts) -> tuple[str, ...]:
-    """A sentence where an only problem with many attempts is the usual sign of a mistake."""
+def note_many_attempts(counts: Counts) -> tuple[str, ...]:
+    """Return a note on a single problem with many attempts, which is usually a mistake."""
     rows, most = len(counts.group), float(counts.attempts.max())
-    if rows > 1 or most <= MANY:
+    if rows > 1 or most <= MANY_ATTEMPTS:
         return ()
     return (
         f"There are {most:g} attempts at one problem: if they are as many problems with an attempt "

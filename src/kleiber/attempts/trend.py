@@ -1,4 +1,4 @@
-"""Trend: what the counts say about an exponent along a training resource."""
+"""Trend: how an exponent depends on a training resource, according to the counts."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ExponentCurve:
 
 @dataclass(frozen=True)
 class Finding:
-    """Whether an effect is supported: the likelihood ratio, its p-value, the interval that goes
-    with it (of the rate for growth, of the plateau for saturation), and a sentence."""
+    """Whether an effect is supported, with its likelihood ratio, its p-value, its interval (of the
+    rate for growth, of the plateau for saturation), and a sentence."""
 
     supported: bool
     likelihood_ratio: float
@@ -42,8 +42,8 @@ class Finding:
 class Trend:
     """The joint law of one series of groups.
 
-    ``exponents`` are the groups' own, drawn towards the curve as far as their counts leave them
-    free; ``best`` is the curve with the smallest AICc.
+    ``exponents`` are those of the groups, shrunk towards the curve as far as their counts allow;
+    ``best`` is the curve with the smallest AICc.
     """
 
     along: str
@@ -56,8 +56,8 @@ class Trend:
     saturation: Finding | None
 
     def predict(self, x: object, curve: str | None = None) -> Float[np.ndarray, "..."]:
-        """The exponent at values of the resource by a curve (by default the best); for the
-        universal law, the ratio rho of bias to noise."""
+        """Return the exponent at values of the resource by a curve (by default the best one), or
+        for the universal law the ratio rho of bias to noise."""
         name = self.best if curve is None else curve
         if name not in self.curves:
             raise BadTable(
@@ -74,7 +74,7 @@ class Trend:
         return np.asarray(p["beta"] - p["Delta"] / (1 + (at / p["x_half"]) ** p["rate"]))
 
     def summary(self) -> str:
-        """A few sentences for people."""
+        """Return a few sentences that summarise the trend."""
         parts = [f"{self.growth.says} (likelihood ratio {self.growth.likelihood_ratio:.2f}, "
                  f"p = {self.growth.p_value:.2g}; rate [{self.growth.interval.low:.3g}, "
                  f"{self.growth.interval.high:.3g}])"]  # fmt: skip
