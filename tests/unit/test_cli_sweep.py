@@ -18,7 +18,7 @@ import kleiber
 from kleiber.cli import main
 from kleiber.cli.bars import watch
 from kleiber.sweeps.grid import read_sweep
-from kleiber.sweeps.state import State, clock, counts, remarks
+from kleiber.sweeps.state import State, describe_progress, describe_state, format_seconds
 from kleiber.sweeps.store import Failure, Folder
 
 pytest.importorskip("torch", reason="trains networks")
@@ -269,7 +269,7 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     text = StringIO()
     state = State(9, 2, 4, running=2, failed=1, diverged=1, seconds=3, left=245.0)
     with watch(Console(file=text, force_terminal=True, width=100), stages=False) as show:
-        show(5, 9, remarks(state))
+        show(5, 9, describe_progress(state))
     assert "5/9" in text.getvalue()
     assert "(2 found), 2 running, 1 failed, 1 diverged, about 4:05 left" in text.getvalue()
     text = StringIO()
@@ -279,8 +279,13 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_counts_and_times_in_words() -> None:
-    assert counts(State(3, 1, 2, running=1)) == "2 of 3 runs finished (1 found), 1 running"
-    assert [clock(s) for s in (0.04, 59.94, 61, 3661)] == ["0.0 s", "59.9 s", "1:01", "1:01:01"]
+    assert describe_state(State(3, 1, 2, running=1)) == "2 of 3 runs finished (1 found), 1 running"
+    assert [format_seconds(s) for s in (0.04, 59.94, 61, 3661)] == [
+        "0.0 s",
+        "59.9 s",
+        "1:01",
+        "1:01:01",
+    ]
 
 
 def test_more_failures_than_are_shown_are_counted(run: Run, file: Path, tmp_path: Path) -> None:

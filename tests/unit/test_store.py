@@ -418,7 +418,7 @@ def test_hidden_files_are_none_of_a_store(tmp_path: Path) -> None:
     store = Folder(tmp_path)
     assert said(store.finished) == []
     assert said(store.failures) == []
-    assert store.strangers() == 0
+    assert store.other_files() == 0
     assert not is_store(tmp_path)
     with pytest.raises(BadTable, match=r"holds no \.parquet files"):
         read_tables(tmp_path)

@@ -21,12 +21,10 @@ import pytest
 
 from kleiber.errors import BadExperiment, BadTable
 from kleiber.experiment import Experiment
+from kleiber.sweeps.inputs import check_executor, open_store, read_specs
 from kleiber.sweeps.run import (
-    Swept,
-    carry_out,
-    check_executor,
-    specs_of,
-    store_of,
+    SweepResult,
+    run_sweep,
     sweep,
 )
 from kleiber.sweeps.store import Failure, Folder
@@ -52,9 +50,9 @@ def store(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "runs")
 
 
-def made(store: Folder, specs: list[Fake] = MIXED, **options: Any) -> Swept:
+def made(store: Folder, specs: list[Fake] = MIXED, **options: Any) -> SweepResult:
     """A sweep of fakes."""
-    return carry_out(specs, store, run=fake_run, **options)
+    return run_sweep(specs, store, run=fake_run, **options)
 
 
 def test_a_sweep_makes_one_table(store: Folder) -> None:
@@ -116,7 +114,7 @@ def test_only_an_interrupt_ends_a_sweep(store: Folder) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        carry_out(GOOD, store, run=interrupted)
+        run_sweep(GOOD, store, run=interrupted)
     assert dict(store.failures()) == {}
 
 
@@ -255,7 +253,7 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
 
 def test_a_run_that_workers_cannot_import_is_refused(store: Folder) -> None:
     with pytest.raises(TypeError, match=r"must be a function of a module.*pickle"):
-        carry_out(GOOD, store, run=lambda spec: fake_run(spec), workers=1)
+        run_sweep(GOOD, store, run=lambda spec: fake_run(spec), workers=1)
 
 
 def threads() -> Executor:
@@ -391,8 +389,8 @@ def test_specs_are_experiments_fields_files_or_one_alone(tmp_path: Path) -> None
     file.write_text(TOML)
     spec = Experiment(**FIELDS)
     for given in ([FIELDS], [file], [str(file)], spec, [spec], (FIELDS, spec), {"base": FIELDS}):
-        assert [item.key() for item in specs_of(given)] == [spec.key()] * len(specs_of(given))
-    assert len(specs_of((FIELDS, spec))) == 2
+        assert [item.key() for item in read_specs(given)] == [spec.key()] * len(read_specs(given))
+    assert len(read_specs((FIELDS, spec))) == 2
     table = sweep(Fake(1), tmp_path / "runs", run=fake_run)
     assert table["run"].unique().to_list() == [Fake(1).key()]
 
@@ -400,7 +398,7 @@ def test_specs_are_experiments_fields_files_or_one_alone(tmp_path: Path) -> None
 @pytest.mark.parametrize("given", [[1], 3, None, Experiment, [Experiment], [[FIELDS]], [None]])
 def test_what_is_no_spec_is_refused(given: Any) -> None:
     with pytest.raises(BadExperiment, match=r"^a sweep takes Experiments, .*, got "):
-        specs_of(given)
+        read_specs(given)
 
 
 @pytest.mark.parametrize("given", [3, ThreadPoolExecutor])
@@ -411,4 +409,4 @@ def test_what_is_no_executor_is_refused(given: Any) -> None:
 
 def test_a_store_is_a_folder_or_a_store() -> None:
     with pytest.raises(BadExperiment, match="a store is a folder's path or a Store, got 3"):
-        store_of(3)
+        open_store(3)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kleiber.sweeps.run import carry_out
+from kleiber.sweeps.run import run_sweep
 from kleiber.sweeps.store import Folder
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -185,34 +185,34 @@ def test_a_full_disk_ends_a_sweep_and_it_goes_on_later(
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * 40_000)
     with pytest.raises(OSError, match=r"'.*runs': No space left on device\. What has finished"):
-        carry_out(specs, store, run=fake_run, workers=workers)
+        run_sweep(specs, store, run=fake_run, workers=workers)
     kept = store.finished()
     assert 0 < len(kept) < 30
     assert dict(store.failures()) == {}
     ballast.unlink()
     log.unlink()
     with pytest.raises(OSError, match="No space left"):  # it takes 30 pages and more
-        carry_out(specs, store, run=fake_run, workers=workers)
+        run_sweep(specs, store, run=fake_run, workers=workers)
     assert kept < store.finished()
     assert not kept & set(starts(log))
 
 
 def test_a_read_only_store_ends_a_sweep_before_any_run(small_disk: Path, log: Path) -> None:
     store = Folder(small_disk / "runs")
-    carry_out([Fake(0)], store, run=fake_run)
+    run_sweep([Fake(0)], store, run=fake_run)
     log.unlink()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(OSError, match=r"Cannot write into the store .*Read-only"):
-        carry_out([Fake(0), Fake(1)], store, run=fake_run)
+        run_sweep([Fake(0), Fake(1)], store, run=fake_run)
     assert not log.exists()
-    assert carry_out([Fake(0)], store, run=fake_run).state.finished == 1
+    assert run_sweep([Fake(0)], store, run=fake_run).state.finished == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0 if hasattr(os, "geteuid") else True, reason="root may write")
 def test_a_folder_without_permission_ends_a_sweep_before_any_run(store: Folder, log: Path) -> None:
     store.path.mkdir(mode=0o555)
     with pytest.raises(OSError, match="Permission denied"):
-        carry_out([Fake(0)], store, run=fake_run)
+        run_sweep([Fake(0)], store, run=fake_run)
     assert not log.exists()
 
 

@@ -17,7 +17,7 @@ from kleiber.cli.options import AsJson, as_text
 from kleiber.reports.console import say
 
 if TYPE_CHECKING:
-    from kleiber.sweeps.run import Swept
+    from kleiber.sweeps.run import SweepResult
 
 
 SHOWN = 5  # failures that are named one by one
@@ -47,9 +47,9 @@ def sweep_command(
     """Train every run of a sweep that the store lacks; give the same command again to go on."""
     from kleiber.experiment.memory import check_memory  # here: Experiments take a tenth of a second
     from kleiber.sweeps.cluster import dask_executor
-    from kleiber.sweeps.doors import check_own
+    from kleiber.sweeps.inputs import check_own
     from kleiber.sweeps.grid import read_sweep
-    from kleiber.sweeps.run import carry_out
+    from kleiber.sweeps.run import run_sweep
     from kleiber.sweeps.store import Folder
 
     specs, store = read_sweep(source), Folder(out)
@@ -61,7 +61,7 @@ def sweep_command(
     place = contextlib.nullcontext() if dask is None else dask_executor(dask, workers)
     try:
         with place as executor, watch(people(aside=True), stages=False) as show:
-            done = carry_out(
+            done = run_sweep(
                 specs,
                 store,
                 executor,
@@ -80,7 +80,7 @@ def sweep_command(
         raise typer.Exit(1)
 
 
-def describe_sweep(done: Swept, store: Path) -> dict[str, Any]:
+def describe_sweep(done: SweepResult, store: Path) -> dict[str, Any]:
     """How a sweep ended, as JSON."""
     state = done.state
     failures = [
@@ -100,12 +100,12 @@ def describe_sweep(done: Swept, store: Path) -> dict[str, Any]:
     }
 
 
-def _report(console: Console, done: Swept, store: Path) -> None:
+def _report(console: Console, done: SweepResult, store: Path) -> None:
     """The counts, and the first failures."""
-    from kleiber.sweeps.state import clock, counts
+    from kleiber.sweeps.state import describe_state, format_seconds
 
     state = done.state
-    say(console, f"{counts(state)}, {clock(state.seconds)}: {store}")
+    say(console, f"{counts(state)}, {format_seconds(state.seconds)}: {store}")
     for key, failure in list(done.failures.items())[:SHOWN]:
         step = "" if failure.step is None else f" at step {failure.step}"
         first = failure.error.splitlines()[0] if failure.error else "unknown"

@@ -37,7 +37,7 @@ def train_command(
 ) -> None:
     """Train every seed of an Experiment; what is in the store already is not trained again."""
     from kleiber.experiment import read_experiment
-    from kleiber.sweeps.doors import check_own
+    from kleiber.sweeps.inputs import check_own
     from kleiber.sweeps.store import Folder
 
     spec, store = read_experiment(source), Folder(out)

@@ -1,4 +1,4 @@
-"""Interrupts: Ctrl-C reaches all processes of a terminal, and only the sweep shall act on it."""
+"""Interrupts: Ctrl-C reaches all processes of a terminal, but only the sweep must react to it."""
 
 from __future__ import annotations
 
@@ -10,36 +10,37 @@ from typing import Any
 
 
 @contextmanager
-def unheard() -> Generator[None]:
-    """Processes that this thread, or a thread started in the block, starts in it never hear of an
-    interrupt (where the system lets them inherit that)."""
-    block: Any = getattr(signal, "pthread_sigmask", None)
-    if block is None:
+def shield_from_interrupts() -> Generator[None]:
+    """Start processes in this block (from this thread, or a thread that it starts) that never
+    receive an interrupt, where the system lets them inherit that."""
+    set_mask: Any = getattr(signal, "pthread_sigmask", None)
+    if set_mask is None:
         yield
         return
     from multiprocessing.resource_tracker import ensure_running  # POSIX only
 
     ensure_running()  # starting it in the block would end the block
-    before = block(signal.SIG_BLOCK, {signal.SIGINT})
+    previous = set_mask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        block(signal.SIG_SETMASK, before)
+        set_mask(signal.SIG_SETMASK, previous)
 
 
 @contextmanager
-def uninterrupted() -> Generator[None]:
-    """An interrupt in the block comes at its end, and processes started in it never hear of it."""
+def defer_interrupts() -> Generator[None]:
+    """Defer an interrupt to the end of the block, and start processes in it that never receive
+    one."""
     if threading.current_thread() is not threading.main_thread():
-        with unheard():
+        with shield_from_interrupts():
             yield
         return
-    held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    received: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     try:
-        with unheard():
+        with shield_from_interrupts():
             yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
+        signal.signal(signal.SIGINT, previous)
+    if received:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Claims: which process works on a run now, as locks that vanish with the process."""
+"""File locks that reserve a run for one process and vanish with it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ except ImportError:  # not a POSIX system
     resource = None
 
 UNSUPPORTED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-MOST = 20_000  # files that are open at once, even where more are allowed
+MAX_OPEN = 20_000  # files that are open at once, even where more are allowed
 Release = Callable[[], None]
 
 
 def claim(path: Path) -> Release | None:
-    """Take the lock file `path`; the function that gives it back, or None if somebody has it.
+    """Acquire the lock file `path` and return the function that releases it, or None if it is
+    taken.
 
-    The lock is the system's on an open file, so it ends with the process, however that ends, and
-    holds between the threads of one process too. On a file system without locks a warning says so
-    and every claim is granted. Raises OSError when the file cannot be made.
+    The lock is the system's lock on an open file, so it ends with the process, however that ends,
+    and also holds between the threads of one process. On a file system without locks a warning says
+    so and every claim is granted. Raises OSError if the file cannot be made.
     """
     from filelock import FileLock, Timeout  # here: only who writes into a store needs it
 
@@ -53,14 +54,14 @@ def _warn() -> None:
 
 
 def _release(path: Path, unlock: Release) -> None:
-    """Remove the lock file while it is still locked, as whoever opened it before will notice, then
-    unlock it; Windows removes it in unlocking."""
+    """Remove the lock file while it is still locked, so that whoever opened it before notices, then
+    unlock it (Windows removes it when it is unlocked)."""
     with contextlib.suppress(OSError):
         path.unlink()
     unlock()
 
 
 def capacity() -> int:
-    """How many claims this process should hold at once: half of the files it may open."""
+    """Return how many locks this process should hold at once: half of the files it may open."""
     limit = 512 if resource is None else resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return max(1, min(limit if limit > 0 else MOST, MOST) // 2)
+    return max(1, min(limit if limit > 0 else MAX_OPEN, MAX_OPEN) // 2)

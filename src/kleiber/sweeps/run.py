@@ -1,4 +1,4 @@
-"""sweep: many Experiments on any executor into one store; the same call again goes on."""
+"""sweep: trains many Experiments on any executor into one store; calling it again continues."""
 
 from __future__ import annotations
 
@@ -6,55 +6,46 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
     CancelledError,
     Executor,
     Future,
-    ThreadPoolExecutor,
     wait,
 )
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import polars as pl
 
 from kleiber.errors import BadTable
 from kleiber.progress import Progress, check_progress
-from kleiber.sweeps.doors import Given, check_executor, check_own, specs_of, store_of
-from kleiber.sweeps.locks import Release, capacity
-from kleiber.sweeps.runs import Spec, fields_of, warn_of
-from kleiber.sweeps.state import State, remarks
+from kleiber.sweeps.dispatch import Dispatcher, open_dispatcher
+from kleiber.sweeps.inputs import SpecLike, check_own, open_store, read_specs
+from kleiber.sweeps.locks import Release
+from kleiber.sweeps.runs import Spec, spec_fields, warn_user
+from kleiber.sweeps.state import State, describe_progress
 from kleiber.sweeps.store import Failure, Folder, Store
-from kleiber.sweeps.workers import Outcome, Run, Workers, attempt
+from kleiber.sweeps.workers import Outcome, Run
 
 POLL = 0.2  # seconds between looks at interrupts and at runs that another sweep works on
-Submit: TypeAlias = Callable[[Run, Spec], "Future[Outcome]"]
 
 
 @dataclass(frozen=True)
-class Swept:
-    """How a sweep ended: the counts, and the runs of it that failed."""
+class SweepResult:
+    """The result of a sweep: the counts, and the runs that failed."""
 
     state: State
     failures: Mapping[str, Failure]
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Lane:
-    """Where runs are made: how to hand one over, and how many at a time."""
-
-    submit: Submit
-    limit: int
-
-
 def sweep(
-    specs: Iterable[Given] | Given,
+    specs: Iterable[SpecLike] | SpecLike,
     store: str | os.PathLike[str] | Store,
     executor: Executor | None = None,
     *,
@@ -120,12 +111,12 @@ def sweep(
     >>> table.select("width", "loss").sort("width").rows()
     [(4, 0.25), (8, 0.125)]
     """
-    place, wanted = store_of(store), specs_of(specs)
+    target, by_key = open_store(store), read_specs(specs)
     if not adopt:
-        check_own(place)
-    done = carry_out(
-        wanted,
-        place,
+        check_own(target)
+    done = run_sweep(
+        by_key,
+        target,
         executor,
         workers=workers,
         run=run,
@@ -133,12 +124,12 @@ def sweep(
         progress=progress,
     )
     if done.failures:
-        warn_of(describe_failures(done))
-    return place.read(done.keys)
+        warn_user(describe_failures(done))
+    return target.read(done.keys)
 
 
-def describe_failures(done: Swept) -> str:
-    """One sentence on the runs that failed."""
+def describe_failures(done: SweepResult) -> str:
+    """Describe the runs that failed in one sentence."""
     first = next(iter(done.failures.values()))
     lost = done.state.lost
     more = f", {lost} of them with their worker" if lost else ""
@@ -148,7 +139,7 @@ def describe_failures(done: Swept) -> str:
     )
 
 
-def carry_out(
+def run_sweep(
     specs: Iterable[Spec],
     store: Store,
     executor: Executor | None = None,
@@ -157,36 +148,36 @@ def carry_out(
     run: Run | None = None,
     retry_failed: bool = False,
     progress: Progress | None = None,
-) -> Swept:
-    """As `sweep`, but the counts and failures in place of the table."""
-    wanted = {spec.key(): spec for spec in specs}
-    if not wanted:
-        raise ValueError("a sweep needs at least one Experiment")
-    found = store.finished() & wanted.keys()
+) -> SweepResult:
+    """Run a sweep as `sweep` does, but return the counts and failures instead of the table."""
+    by_key = {spec.key(): spec for spec in specs}
+    if not by_key:
+        raise ValueError("A sweep needs at least one Experiment.")
+    finished = store.finished() & by_key.keys()
     before = store.failures()
-    stay = {
+    failed = {
         key: item
         for key, item in before.items()
-        if key in wanted and not retry_failed and not item.lost
+        if key in by_key and not retry_failed and not item.lost
     }
-    board = Board(
+    schedule = Schedule(
         store,
-        run or training_into(store),
-        deque(spec for key, spec in wanted.items() if key not in found and key not in stay),
-        State(len(wanted), len(found), len(found), failed=len(stay)),
+        run or make_training(store),
+        deque(spec for key, spec in by_key.items() if key not in finished and key not in failed),
+        State(len(by_key), len(finished), len(finished), failed=len(failed)),
         check_progress(progress),
         before,
-        dict(stay),
-        len(found) + len(stay),
+        dict(failed),
+        len(finished) + len(failed),
     )
-    with lane(executor, workers) as there:
-        work(board, there)
-    return Swept(board.state, board.failures, tuple(wanted))
+    with open_dispatcher(executor, workers) as dispatcher:
+        run_all(schedule, dispatcher)
+    return SweepResult(schedule.state, schedule.failures, tuple(by_key))
 
 
 def train_experiment(spec: Any, states: Path | None = None) -> pl.DataFrame:
-    """The default run: train it, keeping the state of a long run in the folder `states`, where
-    there is such a place, so that it goes on if it is killed."""
+    """Train an Experiment: the default run. The state of a long run is kept in the folder `states`,
+    if there is one, so that it continues after it is killed."""
     from kleiber.networks.loop import train  # here: torch takes seconds to import
 
     if states is None or not states.parent.is_dir():  # another machine, without these files
@@ -195,22 +186,23 @@ def train_experiment(spec: Any, states: Path | None = None) -> pl.DataFrame:
     return train(spec, resume=states / f"{spec.key()}.pt")
 
 
-def training_into(store: Store) -> Run:
-    """Training beside a store's folder, or without a place for states in any other store."""
+def make_training(store: Store) -> Run:
+    """Return the default run: with a folder for states beside a store's folder, without one for any
+    other store."""
     if isinstance(store, Folder):
         return partial(train_experiment, states=store.path.resolve() / ".states")
     return train_experiment
 
 
 @dataclass
-class Board:
-    """What a sweep in progress keeps track of."""
+class Schedule:
+    """The runs of a sweep in progress: waiting, running and failed ones."""
 
     store: Store
     run: Run
     waiting: deque[Spec]
     state: State
-    tell: Progress
+    report: Progress
     before: Mapping[str, Failure]  # as they were when the sweep began
     failures: dict[str, Failure]
     at_start: int  # runs that were finished, or had failed and stay so
@@ -221,45 +213,47 @@ class Board:
     start: float = field(default_factory=time.monotonic)
 
 
-def work(board: Board, there: Lane) -> None:
-    """Hand out runs, take in what comes back, until nothing is left or running."""
-    _tell(board)
+def run_all(schedule: Schedule, dispatcher: Dispatcher) -> None:
+    """Submit runs and collect their outcomes until none is waiting or running."""
+    _report(schedule)
     try:
-        while board.waiting or board.running or board.elsewhere:
-            while board.waiting and len(board.running) < there.limit:
-                begin(board, board.waiting.popleft(), there)
-            _tell(board)
-            if board.running:  # not for ever: a wait without an end can sleep through a Ctrl-C
-                for future in wait(board.running, POLL, FIRST_COMPLETED).done:
-                    end(board, future)
-            elif board.elsewhere:
+        while schedule.waiting or schedule.running or schedule.elsewhere:
+            while schedule.waiting and len(schedule.running) < dispatcher.limit:
+                start_run(schedule, schedule.waiting.popleft(), dispatcher)
+            _report(schedule)
+            if schedule.running:  # not for ever: a wait without an end can sleep through a Ctrl-C
+                for future in wait(schedule.running, POLL, FIRST_COMPLETED).done:
+                    finish_run(schedule, future)
+            elif schedule.elsewhere:
                 time.sleep(POLL)
-            if board.elsewhere and not board.waiting:  # has the other sweep finished one, or died?
-                board.waiting, board.elsewhere = board.elsewhere, deque()
-        _tell(board)
+            if (
+                schedule.elsewhere and not schedule.waiting
+            ):  # has the other sweep finished one, or died?
+                schedule.waiting, schedule.elsewhere = schedule.elsewhere, deque()
+        _report(schedule)
     finally:
-        for future, (_, release) in board.running.items():
+        for future, (_, release) in schedule.running.items():
             future.cancel()
             release()
 
 
-def begin(board: Board, spec: Spec, there: Lane) -> None:
-    """Start a run, unless another sweep works on it or has done so meanwhile."""
+def start_run(schedule: Schedule, spec: Spec, dispatcher: Dispatcher) -> None:
+    """Start a run, unless another sweep works on it or has finished it meanwhile."""
     key = spec.key()
-    release = board.store.claim(key)
+    release = schedule.store.claim(key)
     if release is None:
-        board.elsewhere.append(spec)
+        schedule.elsewhere.append(spec)
         return
     try:
-        if board.store.holds(key):
-            count(board, finished=1)
-        elif (known := _failed_since(board, key)) is not None:
-            board.failures[key] = known
-            count(board, failed=1)
+        if schedule.store.holds(key):
+            add_counts(schedule, finished=1)
+        elif (recorded := _failed_since(schedule, key)) is not None:
+            schedule.failures[key] = recorded
+            add_counts(schedule, failed=1)
         else:
-            _tell(board, starting=1)
-            with _plain_faults(board):
-                board.running[there.submit(board.run, spec)] = (spec, release)
+            _report(schedule, starting=1)
+            with _explain_executor_errors(schedule):
+                schedule.running[dispatcher.submit(schedule.run, spec)] = (spec, release)
             return
     except BaseException:
         release()
@@ -267,30 +261,35 @@ def begin(board: Board, spec: Spec, there: Lane) -> None:
     release()
 
 
-def _failed_since(board: Board, key: str) -> Failure | None:
-    """The failure of a run that another sweep recorded after this one began."""
-    known = board.store.failure(key)
-    return None if known is None or known == board.before.get(key) or known.lost else known
+def _failed_since(schedule: Schedule, key: str) -> Failure | None:
+    """Return the failure of a run that another sweep recorded after this one began."""
+    recorded = schedule.store.failure(key)
+    return (
+        None
+        if recorded is None or recorded == schedule.before.get(key) or recorded.lost
+        else recorded
+    )
 
 
-def end(board: Board, future: Future[Outcome]) -> None:
-    """Land what a run has come to, then give up the claim on it."""
-    spec, release = board.running.pop(future)
+def finish_run(schedule: Schedule, future: Future[Outcome]) -> None:
+    """Store the outcome of a run, then release its lock."""
+    spec, release = schedule.running.pop(future)
     try:
-        outcome = kept(board.store, spec, result_of(future, board))
+        outcome = keep_outcome(schedule.store, spec, read_outcome(future, schedule))
         if outcome.table is None:
-            failure = failure_of(spec, outcome)
-            board.store.record(failure)
-            board.failures[spec.key()] = failure
-            count(board, failed=1, lost=int(outcome.lost))
+            failure = make_failure(spec, outcome)
+            schedule.store.record(failure)
+            schedule.failures[spec.key()] = failure
+            add_counts(schedule, failed=1, lost=int(outcome.lost))
         else:
-            count(board, finished=1, diverged=int(has_diverged(outcome.table)))
+            add_counts(schedule, finished=1, diverged=int(has_diverged(outcome.table)))
     finally:
         release()
 
 
-def kept(store: Store, spec: Spec, outcome: Outcome) -> Outcome:
-    """The outcome once its table is in the store; a table that no store can hold is a failure."""
+def keep_outcome(store: Store, spec: Spec, outcome: Outcome) -> Outcome:
+    """Store the table of an outcome and return the outcome; a table that cannot be stored is a
+    failure."""
     if outcome.table is None:
         return outcome
     try:
@@ -300,10 +299,10 @@ def kept(store: Store, spec: Spec, outcome: Outcome) -> Outcome:
     return outcome
 
 
-def result_of(future: Future[Outcome], board: Board) -> Outcome:
-    """The outcome of a future; a run that Dask gave up is an outcome too."""
+def read_outcome(future: Future[Outcome], schedule: Schedule) -> Outcome:
+    """Return the outcome of a future, also for a run that Dask gave up."""
     try:
-        with _plain_faults(board):
+        with _explain_executor_errors(schedule):
             return future.result()
     except Exception as error:
         if type(error).__name__ != "KilledWorker":  # Dask's, after several workers died under it
@@ -312,11 +311,11 @@ def result_of(future: Future[Outcome], board: Board) -> Outcome:
 
 
 @contextlib.contextmanager
-def _plain_faults(board: Board) -> Generator[None]:
-    """The faults of an executor as errors that say what is kept."""
+def _explain_executor_errors(schedule: Schedule) -> Generator[None]:
+    """Raise the errors of an executor with a sentence that says what is kept."""
     kept = (
-        f"{board.state.finished} of {board.state.total} runs are finished and kept; give the same "
-        "command again to go on"
+        f"{schedule.state.finished} of {schedule.state.total} runs are finished and kept; give the "
+        "same command again to go on"
     )
     try:
         yield
@@ -326,8 +325,8 @@ def _plain_faults(board: Board) -> Generator[None]:
         raise RuntimeError(f"The executor cancelled its runs; {kept}.") from error
 
 
-def failure_of(spec: Spec, outcome: Outcome) -> Failure:
-    """The record of a run that came to no table."""
+def make_failure(spec: Spec, outcome: Outcome) -> Failure:
+    """Return the record of a run that made no table."""
     return Failure(
         spec.key(),
         outcome.error,
@@ -335,63 +334,33 @@ def failure_of(spec: Spec, outcome: Outcome) -> Failure:
         outcome.traceback,
         outcome.lost,
         time.time(),
-        fields_of(spec),
+        spec_fields(spec),
     )
 
 
 def has_diverged(table: pl.DataFrame) -> bool:
-    """Whether a member of the run diverged."""
+    """Return whether a net of the run diverged."""
     return "diverged" in table.columns and bool(table["diverged"].cast(pl.Boolean).any())
 
 
-def count(board: Board, **more: int) -> None:
+def add_counts(schedule: Schedule, **more: int) -> None:
     """Add to the counts of the state."""
-    new = {name: getattr(board.state, name) + number for name, number in more.items()}
-    board.state = replace(board.state, **new)
+    new = {name: getattr(schedule.state, name) + number for name, number in more.items()}
+    schedule.state = replace(schedule.state, **new)
 
 
-def _tell(board: Board, starting: int = 0) -> None:
-    """Report the state, with the time that is left if the rest goes as what was done here."""
-    state = board.state
-    seconds = time.monotonic() - board.start
+def _report(schedule: Schedule, starting: int = 0) -> None:
+    """Report the state, with the remaining time if the other runs take as long as those so far."""
+    state = schedule.state
+    seconds = time.monotonic() - schedule.start
     ended = state.finished + state.failed
-    done = ended - board.at_start
+    done = ended - schedule.at_start
     left = seconds / done * (state.total - ended) if done else None
-    board.state = replace(
+    schedule.state = replace(
         state,
-        running=len(board.running) + starting,
-        elsewhere=len(board.elsewhere),
+        running=len(schedule.running) + starting,
+        elsewhere=len(schedule.elsewhere),
         seconds=seconds,
         left=left,
     )
-    board.tell(ended, state.total, remarks(board.state))
-
-
-@contextlib.contextmanager
-def lane(executor: Executor | None, workers: int | None) -> Generator[Lane]:
-    """This process, a given executor, or as many worker processes, which end with the block."""
-    if executor is not None:
-        if workers is not None:
-            raise ValueError("give an executor or a number of workers, not both")
-        check_executor(executor)
-        most = getattr(executor, "_max_workers", None)
-        limit = most + 1 if isinstance(most, int) else capacity()
-        yield Lane(lambda run, spec: executor.submit(attempt, run, spec), limit)
-    elif workers is None:
-        yield Lane(_here, 1)
-    elif workers < 1:
-        raise ValueError(f"a sweep needs at least one worker, got {workers}")
-    else:
-        pool, threads = Workers(workers), ThreadPoolExecutor(workers)
-        try:
-            yield Lane(lambda run, spec: threads.submit(pool.attempt, run, spec), workers)
-        finally:
-            pool.stop()
-            threads.shutdown(cancel_futures=True)
-
-
-def _here(run: Run, spec: Spec) -> Future[Outcome]:
-    """Make the run now, in this process."""
-    future = Future[Outcome]()
-    future.set_result(attempt(run, spec))
-    return future
+    schedule.report(ended, state.total, describe_progress(schedule.state))

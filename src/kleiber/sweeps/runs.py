@@ -1,4 +1,4 @@
-"""Run files: a finished run as Parquet, found, told from strangers, and read into one table."""
+"""Run files: finished runs as Parquet files, found, checked, and read into one table."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ from kleiber.table import kind_of
 from kleiber.text_tables import POLARS_FAILURES
 from kleiber.version import __version__
 
-LABEL = "kleiber"  # the entry of a file's metadata: {"key", "spec", "schema", "version"} as JSON
-FILE = "_file_"  # a column for file names while files are read
-NAMES = {  # what fields are called as columns; all others are joined by _, optimiser_momentum
+METADATA_KEY = (
+    "kleiber"  # the entry of a file's metadata: {"key", "spec", "schema", "version"} as JSON
+)
+FILE_COLUMN = "_file_"  # a column for file names while files are read
+COLUMN_NAMES = {  # of fields; the names of all others are joined by _, as in optimiser_momentum
     "task.kind": "task",
     "task.dataset": "dataset",
     "task.n_data": "n_data",
@@ -37,13 +39,13 @@ NAMES = {  # what fields are called as columns; all others are joined by _, opti
     "schedule.kind": "schedule",
     "batch": "batch_size",
 }
-MOST_FIELDS = 1000  # of a spec
-LEFT_OUT = ("seeds", "measures", "checkpoints")  # they are the rows and columns of the run
+MAX_FIELDS = 1000  # of a spec
+OMITTED = ("seeds", "measures", "checkpoints")  # they are the rows and columns of the run
 
 
 @runtime_checkable
 class Spec(Protocol):
-    """What a store knows of an Experiment: a name, and JSON."""
+    """What a store needs of an Experiment: a key, and JSON."""
 
     def key(self) -> str: ...
 
@@ -60,19 +62,19 @@ class RunFile:
 
 
 def run_bytes(spec: Spec, table: pl.DataFrame) -> bytes:
-    """The Parquet file of a run: the same bytes for the same spec and table.
+    """Return the Parquet file of a run: the same bytes for the same spec and table.
 
-    Raises BadTable for what could not be read back beside other runs.
+    Raises BadTable for a table that could not be read back together with other runs.
     """
     label = {"key": spec.key(), "version": __version__, "schema": _digest(table.schema)}
     buffer = io.BytesIO()
     try:
         label["spec"] = fields = json.loads(spec.model_dump_json())
-        check_fields(fields, MOST_FIELDS)
+        check_fields(fields, MAX_FIELDS)
         text = json.dumps(label, allow_nan=False)
-        table.write_parquet(buffer, metadata={LABEL: text}, statistics=False)
-        if FILE in table.columns:
-            raise ValueError(f"a column may not be named {FILE!r}")
+        table.write_parquet(buffer, metadata={METADATA_KEY: text}, statistics=False)
+        if FILE_COLUMN in table.columns:
+            raise ValueError(f"a column may not be named {FILE_COLUMN!r}")
     except (*POLARS_FAILURES, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadTable(f"The run {spec.key()} cannot be kept: {reason(error)}.") from error
     return buffer.getvalue()
@@ -83,25 +85,26 @@ def _digest(schema: Mapping[str, Any]) -> str:
 
 
 def is_store(folder: Path) -> bool:
-    """Whether a folder holds finished runs of a sweep (at least one among its Parquet files)."""
-    return any(isinstance(run_file(file), RunFile) for file in parquets(folder))
+    """Return whether a folder holds at least one finished run of a sweep."""
+    return any(isinstance(run_file(file), RunFile) for file in list_parquet_files(folder))
 
 
-def survey(folder: Path) -> tuple[dict[str, RunFile], dict[Path, str]]:
-    """The finished runs by key, and every other Parquet file with the reason it is none."""
+def find_runs(folder: Path) -> tuple[dict[str, RunFile], dict[Path, str]]:
+    """Return the finished runs by key, and every other Parquet file with the reason why it is
+    none."""
     runs: dict[str, RunFile] = {}
-    strangers: dict[Path, str] = {}
-    for file in parquets(folder):
+    other_files: dict[Path, str] = {}
+    for file in list_parquet_files(folder):
         found = run_file(file)
         if isinstance(found, RunFile):
             runs[file.stem] = found
         else:
-            strangers[file] = found
-    return runs, strangers
+            other_files[file] = found
+    return runs, other_files
 
 
-def parquets(folder: Path) -> list[Path]:
-    """The visible Parquet files of a folder, by name."""
+def list_parquet_files(folder: Path) -> list[Path]:
+    """Return the visible Parquet files of a folder, by name."""
     try:
         with os.scandir(folder) as items:
             names = [item.name for item in items if item.name.endswith(".parquet")]
@@ -113,11 +116,11 @@ def parquets(folder: Path) -> list[Path]:
 
 
 def run_file(file: Path) -> RunFile | str:
-    """A finished run by the footer of its file, or the reason why it is none."""
+    """Return a finished run from the footer of its file, or the reason why it is none."""
     try:
         if not file.is_file():  # opening a pipe would wait for ever
             return "it is a folder, a pipe, a device or a link to nothing"
-        label = json.loads(pl.read_parquet_metadata(file)[LABEL])
+        label = json.loads(pl.read_parquet_metadata(file)[METADATA_KEY])
         key, spec, schema = label["key"], label["spec"], label["schema"]
     except POLARS_FAILURES:
         return "it is a truncated or damaged Parquet file"
@@ -130,17 +133,18 @@ def run_file(file: Path) -> RunFile | str:
     if key != file.stem:
         return f"it holds the run {shown(key)}, which is not its name"
     try:
-        check_fields(cast("dict[str, Any]", spec), MOST_FIELDS)
+        check_fields(cast("dict[str, Any]", spec), MAX_FIELDS)
     except BadExperiment as error:
         return f"its spec cannot stand in a table ({reason(error)})"
     return RunFile(file, cast("dict[str, Any]", spec), schema)
 
 
 def read_runs(runs: Sequence[RunFile]) -> pl.DataFrame:
-    """The rows of runs in their order: the key as `run`, the fields of the spec, own columns.
+    """Return the rows of runs in their order: the key as `run`, the fields of the spec, own
+    columns.
 
-    Files with the same columns are scanned together. A column that a run lacks is null in its
-    rows; own columns win over fields of the same name. Damaged files are left out with a warning.
+    Files with the same columns are scanned together. A column that a run lacks is null in its rows;
+    own columns replace fields of the same name. Damaged files are left out with a warning.
     """
     groups: dict[str, list[Path]] = {}
     for run in runs:
@@ -148,58 +152,61 @@ def read_runs(runs: Sequence[RunFile]) -> pl.DataFrame:
     tables = [table for group in groups.values() for table in _scan(group)]
     if not tables:
         return pl.DataFrame()
-    table = _joined(tables)
+    table = _concat_runs(tables)
     fields = spec_table([run.path.stem for run in runs], [run.spec for run in runs])
     fields = fields.select(name for name in fields.columns if name not in table.columns[1:])
     return fields.join(table, on="run", how="inner", maintain_order="left_right")
 
 
-def _joined(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """The rows of tables of runs; runs with text where most have numbers are left out."""
+def _concat_runs(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Concatenate tables of runs; runs whose column types differ from the majority are left out."""
     votes: dict[str, Counter[str]] = {}
     for table in tables:
         for name, kind in _kinds(table).items():
             votes.setdefault(name, Counter())[kind] += table["run"].n_unique()
-    usual = {name: kinds.most_common(1)[0][0] for name, kinds in votes.items()}
-    fitting: list[pl.DataFrame] = []
+    majority = {name: kinds.most_common(1)[0][0] for name, kinds in votes.items()}
+    compatible: list[pl.DataFrame] = []
     for table in tables:
-        other = next(((n, k) for n, k in _kinds(table).items() if k != usual[n]), None)
+        other = next(((n, k) for n, k in _kinds(table).items() if k != majority[n]), None)
         if other is None:
-            fitting.append(table)
+            compatible.append(table)
             continue
         name, kind = other
         for run in table["run"].unique(maintain_order=True):
-            warn_of(f"The run {run} is left out: {name} holds {kind}, elsewhere {usual[name]}.")
+            warn_user(
+                f"The run {run} is left out: {name} holds {kind}, elsewhere {majority[name]}."
+            )
     try:
-        return pl.concat(fitting, how="diagonal_relaxed") if fitting else pl.DataFrame()
+        return pl.concat(compatible, how="diagonal_relaxed") if compatible else pl.DataFrame()
     except POLARS_FAILURES as error:
         raise BadTable(f"The runs cannot be joined into one table: {reason(error)}.") from error
 
 
 def _kinds(table: pl.DataFrame) -> dict[str, str]:
-    """What the columns of a table hold, those without a value left out."""
+    """Return the kind of each column of a table, without columns that have no values."""
     kinds = {series.name: kind_of(series) for series in table.get_columns()}
     return {name: kind for name, kind in kinds.items() if kind != "nothing"}
 
 
 def _scan(files: list[Path]) -> list[pl.DataFrame]:
-    """The rows of files with equal columns, each with its name as `run`."""
-    name = pl.col(FILE).str.extract(r"([^/\\]*)\.parquet$").alias("run")
+    """Read files with equal columns, each with its name as `run`."""
+    name = pl.col(FILE_COLUMN).str.extract(r"([^/\\]*)\.parquet$").alias("run")
     try:
-        frame = pl.scan_parquet(files, include_file_paths=FILE, glob=False)
-        wide = len(frame.collect_schema()) * 8 * frame.select(pl.len()).collect().item()
-        if wide > machine_memory():  # a few bytes can promise any number of rows
+        frame = pl.scan_parquet(files, include_file_paths=FILE_COLUMN, glob=False)
+        n_bytes = len(frame.collect_schema()) * 8 * frame.select(pl.len()).collect().item()
+        if n_bytes > machine_memory():  # a few bytes can promise any number of rows
             raise pl.exceptions.ComputeError("its rows do not fit into memory")
-        return [frame.select(name, pl.exclude(FILE, "run")).collect()]
+        return [frame.select(name, pl.exclude(FILE_COLUMN, "run")).collect()]
     except POLARS_FAILURES as error:
         if len(files) > 1:  # one by one, to find which
             return [table for file in files for table in _scan([file])]
-        warn_of(f"{str(files[0])!r} is left out: it is damaged ({reason(error)}).")
+        warn_user(f"{str(files[0])!r} is left out: it is damaged ({reason(error)}).")
         return []
 
 
 def spec_table(keys: Sequence[str], specs: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """One row for each spec: its key as `run`, its numbers, texts and truths, its lists as JSON."""
+    """Return one row for each spec: its key as `run`, its numbers, texts and booleans, its lists as
+    JSON."""
     columns: dict[str, list[Any]] = {}
     known: dict[str, dict[str, list[Any]]] = {}  # prefix -> field -> column
 
@@ -211,19 +218,19 @@ def spec_table(keys: Sequence[str], specs: Sequence[Mapping[str, Any]]) -> pl.Da
             elif value is not None:
                 if field not in here:
                     path = prefix + field
-                    name = NAMES.get(path, path.replace(".", "_"))
+                    name = COLUMN_NAMES.get(path, path.replace(".", "_"))
                     here[field] = columns.setdefault(name, [None] * len(specs))
                 here[field][row] = json.dumps(value) if isinstance(value, list) else value
 
     for row, spec in enumerate(specs):
         fill(row, spec, "")
-    for name in (*LEFT_OUT, "run"):
+    for name in (*OMITTED, "run"):
         columns.pop(name, None)
     return pl.DataFrame([pl.Series("run", keys), *(_series(*item) for item in columns.items())])
 
 
-def fields_of(spec: Spec) -> dict[str, Any]:
-    """The fields of a spec as JSON has them, none where they cannot be written as JSON."""
+def spec_fields(spec: Spec) -> dict[str, Any]:
+    """Return the fields of a spec as JSON has them, empty if they cannot be written as JSON."""
     try:
         fields = json.loads(spec.model_dump_json())
     except (ValueError, TypeError, RecursionError):
@@ -232,7 +239,7 @@ def fields_of(spec: Spec) -> dict[str, Any]:
 
 
 def _series(name: str, values: list[Any]) -> pl.Series:
-    """One field of all specs; what is of several kinds becomes text."""
+    """Return one field of all specs as a column; a mixture of types becomes text."""
     kinds: set[type] = {type(value) for value in values if value is not None}
     for known, dtype in (({bool}, pl.Boolean), ({int}, pl.Int64), ({int, float}, pl.Float64)):
         if kinds <= known:
@@ -242,7 +249,7 @@ def _series(name: str, values: list[Any]) -> pl.Series:
 
 
 def set_aside(file: Path, why: str) -> None:
-    """Move a file out of the store's way, under a free name in aside/, and say so."""
+    """Move a file out of the store, under a free name in aside/, with a warning."""
     place = file.parent / "aside"
     target, count = place / file.name, 0
     try:
@@ -254,11 +261,11 @@ def set_aside(file: Path, why: str) -> None:
     except FileNotFoundError:
         return  # somebody else moved it first
     except OSError as error:
-        warn_of(f"{str(file)!r} is left where it is: {why}; {error.strerror or error}.")
+        warn_user(f"{str(file)!r} is left where it is: {why}; {error.strerror or error}.")
         return
-    warn_of(f"{str(file)!r} is set aside as {str(target)!r}: {why}.")
+    warn_user(f"{str(file)!r} is set aside as {str(target)!r}: {why}.")
 
 
-def warn_of(sentence: str) -> None:
-    """One warning for the caller of the public function."""
+def warn_user(sentence: str) -> None:
+    """Warn the caller of the public function."""
     warnings.warn(sentence, UserWarning, stacklevel=3)

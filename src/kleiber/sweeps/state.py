@@ -1,15 +1,20 @@
-"""Where a sweep stands, in numbers and in words."""
+"""The progress of a sweep, in numbers and in words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-UNUSUAL = ("running", "failed", "diverged", "elsewhere")  # counts that are said unless zero
+REPORTED_IF_NONZERO = (
+    "running",
+    "failed",
+    "diverged",
+    "elsewhere",
+)  # counts that are said unless zero
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a sweep stands, in runs; `left` is seconds, None while nobody can know."""
+    """The progress of a sweep in runs; `left` is the remaining seconds, None if unknown."""
 
     total: int
     found: int = 0  # had finished before
@@ -23,27 +28,27 @@ class State:
     left: float | None = None
 
 
-def counts(state: State) -> str:
-    """The counts of a sweep in words; what is zero and not to be expected is left out."""
+def describe_state(state: State) -> str:
+    """Describe the counts of a sweep in words, without unexpected ones that are zero."""
     found = f" ({state.found} found)" if state.found else ""
     return ", ".join([f"{state.finished} of {state.total} runs finished{found}", *_others(state)])
 
 
-def remarks(state: State) -> str:
-    """What stands beside a bar of ended runs: the other counts, and the time that is left."""
+def describe_progress(state: State) -> str:
+    """Describe what a progress bar does not show: the other counts, and the remaining time."""
     found = [f"({state.found} found)"] if state.found else []
-    left = [f"about {clock(state.left)} left"] if state.left else []
+    left = [f"about {format_seconds(state.left)} left"] if state.left else []
     return ", ".join([*found, *_others(state), *left])
 
 
 def _others(state: State) -> list[str]:
-    return [f"{number} {name}" for name in UNUSUAL if (number := getattr(state, name))]
+    return [f"{number} {name}" for name in REPORTED_IF_NONZERO if (number := getattr(state, name))]
 
 
-def clock(seconds: float) -> str:
-    """A time as 12.3 s, 4:05 or 3:04:05."""
+def format_seconds(seconds: float) -> str:
+    """Format a time as 12.3 s, 4:05 or 3:04:05."""
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, seconds_left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{seconds_left:02}" if hours else f"{minutes}:{seconds_left:02}"

@@ -1,4 +1,4 @@
-"""Where finished runs are kept: one Parquet file for each Experiment, named by its key.
+"""The store of finished runs: one Parquet file for each Experiment, named by its key.
 
     runs/KEY.parquet        a finished run, all its seeds; its spec is JSON in the file's metadata
     runs/failed/KEY.json    a run that raised: the error, the step, the traceback, the spec
@@ -30,19 +30,19 @@ from kleiber.sweeps.locks import Release, claim
 from kleiber.sweeps.runs import (
     RunFile,
     Spec,
+    find_runs,
     is_store,
-    parquets,
+    list_parquet_files,
     read_runs,
     run_bytes,
     run_file,
     set_aside,
-    survey,
-    warn_of,
+    warn_user,
 )
 
-FORGOTTEN = 3600.0  # seconds after which a temporary file is what a killed process left behind
-MOST_BYTES = 100_000_000  # of the record of a failure
-KINDS: Mapping[str, Any] = {  # what the fields of such a record are
+STALE_SECONDS = 3600.0  # seconds after which a temporary file is what a killed process left behind
+MAX_BYTES = 100_000_000  # of the record of a failure
+FIELD_TYPES: Mapping[str, Any] = {  # what the fields of such a record are
     "key": str,
     "error": str,
     "step": int | None,
@@ -56,10 +56,10 @@ KEY = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that raised: what, at which step if known, and where in the code.
+    """A run that raised: its error, its step if known, and the traceback.
 
-    `lost` is a run whose worker died under it (killed, or out of memory): nothing is wrong with
-    its spec, so the next sweep tries it again without being asked.
+    `lost` is a run whose worker died (killed, or out of memory): its spec is not at fault, so the
+    next sweep tries it again without being asked.
     """
 
     key: str
@@ -73,69 +73,71 @@ class Failure:
 
 @runtime_checkable
 class Store(Protocol):
-    """Any place that keeps finished runs; StoreContract in the tests says what it must do."""
+    """Any place that keeps finished runs; StoreContract in the tests specifies what it must do."""
 
     def finished(self) -> frozenset[str]:
-        """The keys of the finished runs; what is no run is set aside and named in a warning."""
+        """Return the keys of the finished runs; anything else is set aside and named in a
+        warning."""
         ...
 
     def holds(self, key: str) -> bool:
-        """Whether that run is finished, as of now."""
+        """Return whether that run is finished now."""
         ...
 
     def claim(self, key: str) -> Release | None:
-        """Reserve a run for this caller until the given function is called or the process ends;
-        None if it is reserved already."""
+        """Reserve a run for this caller until the returned function is called or the process ends;
+        return None if it is already reserved."""
         ...
 
     def keep(self, spec: Spec, table: pl.DataFrame) -> None:
-        """Land a finished run, whole or not at all, and forget that it ever failed."""
+        """Store a finished run, whole or not at all, and delete the record of its failure."""
         ...
 
     def record(self, failure: Failure) -> None:
-        """Land the record of a run that failed."""
+        """Store the record of a run that failed."""
         ...
 
     def failures(self) -> Mapping[str, Failure]:
-        """The runs that failed and have not finished since."""
+        """Return the runs that failed and have not finished since."""
         ...
 
     def failure(self, key: str) -> Failure | None:
-        """The record of that run if it failed and has not finished since, as of now."""
+        """Return the record of that run if it failed and has not finished since."""
         ...
 
     def read(self, keys: Iterable[str] | None = None) -> pl.DataFrame:
-        """The rows of all finished runs, or of those, in one table: the key as `run`, the fields
-        of the spec, the run's own columns."""
+        """Return the rows of all finished runs, or of the given keys, in one table: the key as
+        `run`, the fields of the spec, and the run's own columns."""
         ...
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A store in a folder, made when something lands in it."""
+    """A store in a folder, which is made when the first file is written."""
 
     path: Path
 
     def finished(self) -> frozenset[str]:
-        """The keys of the finished runs; files that are none move to aside/ with a warning."""
-        runs, strangers = survey(self.path)
-        for file, why in strangers.items():
+        """Return the keys of the finished runs; other files move to aside/ with a warning."""
+        runs, other_files = find_runs(self.path)
+        for file, why in other_files.items():
             set_aside(file, why)
-        _sweep_up(self.path)
+        _remove_stale_files(self.path)
         return frozenset(runs)
 
-    def strangers(self) -> int:
-        """The number of Parquet files in a folder that no sweep has ever worked in, else 0."""
-        files = parquets(self.path)
+    def other_files(self) -> int:
+        """Return the number of Parquet files in a folder in which no sweep has ever worked, else
+        0."""
+        files = list_parquet_files(self.path)
         ours = (self.path / ".claims").is_dir() or is_store(self.path)
         return 0 if ours else len(files)
 
     def holds(self, key: str) -> bool:
-        """Whether that run is finished, as of now."""
+        """Return whether that run is finished now."""
         return isinstance(run_file(self._file(key)), RunFile)
 
     def claim(self, key: str) -> Release | None:
-        """A lock file in .claims/."""
+        """Lock a file in .claims/."""
         place = self.path / ".claims"
         try:
             place.mkdir(parents=True, exist_ok=True)
@@ -144,11 +146,11 @@ class Folder:
             raise self._unwritable(error) from error
 
     def keep(self, spec: Spec, table: pl.DataFrame) -> None:
-        """Write KEY.parquet; OSError with one sentence if it cannot land."""
+        """Write KEY.parquet; raise OSError with one sentence if that fails."""
         content, file = run_bytes(spec, table), self._file(spec.key())
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            _make_room(file)
+            _clear_path(file)
             with land(file) as temporary:
                 temporary.write_bytes(content)
         except OSError as error:
@@ -169,44 +171,45 @@ class Folder:
             raise self._unwritable(error) from error
 
     def failures(self) -> Mapping[str, Failure]:
-        """The records in failed/ of runs that have not finished since."""
+        """Return the records in failed/ of runs that have not finished since."""
         keys = sorted(file.stem for file in (self.path / "failed").glob("[!.]*.json"))
         found = {key: self.failure(key) for key in keys}
         return {key: failure for key, failure in found.items() if failure is not None}
 
     def failure(self, key: str) -> Failure | None:
-        """The record in failed/ of that run; one that cannot be read is none, with a warning."""
+        """Return the record in failed/ of that run; warn about one that cannot be read."""
         file = self.path / "failed" / f"{key}.json"
         try:
             return None if self.holds(key) else _failure(file)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, RecursionError) as error:
-            warn_of(f"{str(file)!r} is no record of a failed run: {reason(error)}.")
+            warn_user(f"{str(file)!r} is no record of a failed run: {reason(error)}.")
             return None
 
     def read(self, keys: Iterable[str] | None = None) -> pl.DataFrame:
-        """All finished runs, or those of `keys`, in the order of their names; nothing is moved.
+        """Return all finished runs, or those of `keys`, in the order of their names; no file is
+        moved.
 
-        Files that are no finished runs are named in a warning. Raises BadTable if none is left.
+        Files that are not finished runs are named in a warning. Raises BadTable if no run remains.
         """
-        runs, strangers = survey(self.path)
+        runs, other_files = find_runs(self.path)
         if keys is None:
-            for file, why in strangers.items():
-                warn_of(f"{str(file)!r} is left out: {why}.")
-        wanted = sorted(runs if keys is None else runs.keys() & set(keys))
-        table = read_runs([runs[key] for key in wanted])
+            for file, why in other_files.items():
+                warn_user(f"{str(file)!r} is left out: {why}.")
+        selected = sorted(runs if keys is None else runs.keys() & set(keys))
+        table = read_runs([runs[key] for key in selected])
         if table.height == 0:
             raise BadTable(f"The store {str(self.path)!r} holds no finished run of these.")
         return table
 
     def _file(self, key: str) -> Path:
         if not KEY.fullmatch(key):
-            raise ValueError(f"a run's key must be letters, digits, - and _, got {shown(key)}")
+            raise ValueError(f"The key of a run must be letters, digits, - and _, got {shown(key)}.")
         return self.path / f"{key}.parquet"
 
     def _unwritable(self, error: OSError) -> OSError:
-        """The error with the store's name and what is still safe."""
+        """Return the error with the store's name and what is still safe."""
         why = error.strerror or reason(error).rpartition("': ")[2]  # the store says where
         made = OSError(
             f"Cannot write into the store {str(self.path)!r}: {why}. "
@@ -216,30 +219,30 @@ class Folder:
         return made
 
 
-def _make_room(file: Path) -> None:
-    """Set aside what has the name of a finished run and is none."""
+def _clear_path(file: Path) -> None:
+    """Set aside a file that has the name of a finished run but is none."""
     if os.path.lexists(file) and isinstance(why := run_file(file), str):
         set_aside(file, why)
 
 
-def _sweep_up(folder: Path) -> None:
+def _remove_stale_files(folder: Path) -> None:
     """Remove temporary files that a killed process left an hour ago or more."""
     for place in (folder, folder / "failed", folder / ".states"):
         for file in place.glob(".kleiber-*"):
             with contextlib.suppress(OSError):
-                if time.time() - file.stat().st_mtime > FORGOTTEN:
+                if time.time() - file.stat().st_mtime > STALE_SECONDS:
                     file.unlink()
 
 
 def _failure(file: Path) -> Failure:
-    """The record in a file; ValueError or TypeError if it is none."""
-    check_ordinary(file, MOST_BYTES)
+    """Return the record in a file; raise ValueError or TypeError if it is none."""
+    check_ordinary(file, MAX_BYTES)
     record = json.loads(file.read_text(encoding="utf-8"))
     names = {item.name for item in fields(Failure)}
     if not isinstance(record, dict) or not names >= cast("dict[str, Any]", record).keys():
         raise ValueError(f"it must be an object with {listed(sorted(names))}")
     made = Failure(**cast("dict[str, Any]", record))
-    for name, kinds in KINDS.items():
+    for name, kinds in FIELD_TYPES.items():
         given: Any = getattr(made, name)
         if not isinstance(given, kinds) or (isinstance(given, bool) and name != "lost"):
             raise ValueError(f"its {name} is {shown(given)}")

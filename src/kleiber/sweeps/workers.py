@@ -1,7 +1,7 @@
-"""One run, and the processes that runs are made in.
+"""One run, and the worker processes that make runs.
 
-A worker is a fresh process (spawn) with one thread for BLAS and torch. It is asked for one run at a
-time over a pipe, so its death is known at once and blamed on that run alone; it ends when its
+A worker is a fresh process (spawn) with one thread for BLAS and torch. It gets one run at a time
+over a pipe, so its death is noticed at once and attributed to that run alone; it ends when its
 parent does.
 """
 
@@ -25,12 +25,12 @@ from typing import Any, cast
 import polars as pl
 
 from kleiber.errors import reason
-from kleiber.sweeps.interrupts import unheard
+from kleiber.sweeps.interrupts import shield_from_interrupts
 from kleiber.sweeps.runs import Spec
 
 Run = Callable[[Any], pl.DataFrame]  # of an Experiment
-STARTS = 20  # of a worker that is killed each time before it is ready
-DEATHS = 3  # of workers under one run, after which the run is left for another time
+MAX_STARTS = 20  # of a worker that is killed each time before it is ready
+MAX_DEATHS = 3  # of workers under one run, after which the run is left for another time
 ONE_THREAD = {
     name: "1"
     for name in (
@@ -46,7 +46,7 @@ ONE_THREAD = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one run: a table, or an error (with the step and the traceback if known)."""
+    """The outcome of one run: a table, or an error (with the step and the traceback if known)."""
 
     table: pl.DataFrame | None
     error: str = ""
@@ -57,18 +57,20 @@ class Outcome:
 
 
 def attempt(run: Run, spec: Spec) -> Outcome:
-    """Make one run; whatever it raises becomes an Outcome, so that the others go on.
+    """Make one run; whatever it raises becomes an Outcome, so that the others continue.
 
-    That holds for SystemExit and for polars' panics too, of which none may end a sweep as if all
-    were well; only an interrupt does.
+    That includes SystemExit and polars' panics, which must not end a sweep as if it had succeeded;
+    only an interrupt does end it.
     """
     start = time.monotonic()
     try:
         table = run(spec)
         if not isinstance(cast(Any, table), pl.DataFrame) or not table.height or not table.width:
-            raise TypeError(f"a run must return a polars table with rows, got {_kind(table)}")
+            raise TypeError(
+                f"A run must return a polars table with rows, got {_describe_result(table)}."
+            )
         if pl.Object in table.dtypes:  # it could neither be sent nor kept
-            raise TypeError("a run must return a polars table, got one of Python objects")
+            raise TypeError("A run must return a polars table, got one of Python objects.")
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -83,7 +85,7 @@ def attempt(run: Run, spec: Spec) -> Outcome:
     return Outcome(table, seconds=time.monotonic() - start)
 
 
-def _kind(table: Any) -> str:
+def _describe_result(table: Any) -> str:
     return "one without" if isinstance(table, pl.DataFrame) else f"a {type(table).__name__}"
 
 
@@ -97,9 +99,9 @@ class Worker:
 
 @dataclass(frozen=True)
 class Workers:
-    """A few worker processes; `attempt` may be called from as many threads at a time.
+    """A pool of worker processes; `attempt` may be called from as many threads at a time.
 
-    Processes start when they are first needed; one that dies is replaced.
+    Processes start when they are first needed, and one that dies is replaced.
     """
 
     count: int
@@ -114,46 +116,53 @@ class Workers:
 
     def attempt(self, run: Run, spec: Spec) -> Outcome:
         """Make one run in an idle worker; a run whose worker dies is tried again, then lost."""
-        how = ""
-        for _ in range(DEATHS):
+        cause = ""
+        for _ in range(MAX_DEATHS):
             worker = self.idle.get()
             try:
                 worker = worker or self._start()
-                if outcome := ask(worker, run, spec):
+                if outcome := send_run(worker, run, spec):
                     return outcome
-                how = self._bury(worker)
+                cause = self._remove(worker)
                 worker = None
             finally:
                 self.idle.put(worker)
             if self.stopped.is_set():
-                return Outcome(None, error="the sweep was stopped", lost=True)
-        return Outcome(None, error=f"the worker died {DEATHS} times ({how})", lost=True)
+                return Outcome(None, error="The sweep was stopped.", lost=True)
+        return Outcome(None, error=f"The worker died {MAX_DEATHS} times ({cause}).", lost=True)
 
     def _start(self) -> Worker:
-        """A new worker that has said it is ready. RuntimeError if none can be had."""
-        context, how = get_context("spawn"), ""
-        for _ in range(STARTS):
-            here, there = context.Pipe()
-            worker = Worker(context.Process(target=serve, args=(there,), daemon=True), here)
-            with self.lock, _environment(ONE_THREAD), contextlib.suppress(BrokenPipeError):
-                with unheard():  # we end it, and it need not say that it was interrupted
+        """Start a worker and wait until it is ready; raise RuntimeError if none can be started."""
+        context, cause = get_context("spawn"), ""
+        for _ in range(MAX_STARTS):
+            ours, theirs = context.Pipe()
+            worker = Worker(context.Process(target=run_worker, args=(theirs,), daemon=True), ours)
+            with (
+                self.lock,
+                _environment_variables(ONE_THREAD),
+                contextlib.suppress(BrokenPipeError),
+            ):
+                with (
+                    shield_from_interrupts()
+                ):  # we end it, and it need not say that it was interrupted
                     worker.process.start()  # the pipe breaks if it is killed while it starts
                 self.alive.append(worker)
-            there.close()
+            theirs.close()
             if self.stopped.is_set():
                 self.stop()
-            if received(here) is not None:
+            if receive(ours) is not None:
                 return worker
-            how = self._bury(worker)
-            if self.stopped.is_set() or not how.startswith("signal"):
+            cause = self._remove(worker)
+            if self.stopped.is_set() or not cause.startswith("signal"):
                 break
         raise RuntimeError(
-            f"A worker process could not start ({how}); a script that sweeps with workers must do "
+            f"A worker process could not start ({cause}); a script that sweeps with workers must "
+            "do "
             'so under `if __name__ == "__main__":`.'
         )
 
-    def _bury(self, worker: Worker) -> str:
-        """Forget a worker whose pipe has closed; how it ended."""
+    def _remove(self, worker: Worker) -> str:
+        """Remove a worker whose pipe has closed, and return how it ended."""
         worker.pipe.close()
         if worker.process.pid is None:
             return "signal, while it started"
@@ -174,30 +183,31 @@ class Workers:
                 worker.process.kill()
 
 
-def ask(worker: Worker, run: Run, spec: Spec) -> Outcome | None:
-    """The outcome of a run made by that worker; None if the worker died."""
+def send_run(worker: Worker, run: Run, spec: Spec) -> Outcome | None:
+    """Return the outcome of a run made by that worker, None if the worker died."""
     try:
         worker.pipe.send((run, spec))
     except OSError:
         return None
     except (AttributeError, TypeError, pickle.PicklingError) as error:
         raise TypeError(
-            f"a run for worker processes must be a function of a module, and its spec picklable: "
-            f"{reason(error)}"
+            f"A run for worker processes must be a function of a module, and its spec picklable: "
+            f"{reason(error)}."
         ) from error
-    return received(worker.pipe)
+    return receive(worker.pipe)
 
 
-def received(pipe: Connection) -> Any:
-    """The next message, or None if the other end closed before all of it had come."""
+def receive(pipe: Connection) -> Any:
+    """Return the next message, or None if the other end closed before all of it arrived."""
     try:
         return pipe.recv()
     except (EOFError, OSError):
         return None
 
 
-def serve(pipe: Connection) -> None:
-    """The life of a worker: runs in, outcomes out, until the pipe or the parent ends."""
+def run_worker(pipe: Connection) -> None:
+    """Make runs and send their outcomes until the pipe or the parent closes: the worker's main
+    loop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it is heard; the parent ends us
     os.dup2(2, 1)  # what a library prints must not mix with --json
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -210,7 +220,7 @@ def serve(pipe: Connection) -> None:
         try:
             run, spec = pickle.loads(message)
         except BaseException as error:  # the run's or the spec's module cannot be imported
-            text = f"the worker cannot read the run: {type(error).__name__}: {error}"
+            text = f"The worker cannot read the run: {type(error).__name__}: {error}."
             pipe.send(Outcome(None, error=text, traceback=traceback.format_exc()))
             continue
         pipe.send(attempt(run, spec))
@@ -224,14 +234,14 @@ def _die_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Generator[None]:
-    """Environment variables as processes started meanwhile shall see them."""
-    before = {name: os.environ.get(name) for name in values}
+def _environment_variables(values: Mapping[str, str]) -> Generator[None]:
+    """Set environment variables for processes that are started in the block."""
+    previous = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in previous.items():
             if value is None:
                 del os.environ[name]
             else:
