@@ -21,7 +21,7 @@ import torch
 
 from kleiber.experiment import CNN, Experiment
 from kleiber.networks.loop import train_nets
-from kleiber.networks.members import Members
+from kleiber.networks.net_stack import NetStack
 from kleiber.networks.norms import measure_norms
 from kleiber.networks.singular import spectral_norm
 from kleiber.networks.weights import find_weights
@@ -51,7 +51,7 @@ def study(name: str, net: CNN, steps: int) -> None:
     spent = dict.fromkeys(("matrix norms", "and operators", "cold", "full SVD"), 0.0)
     worst, warm, warm_too = [0.0], dict[str, Any](), dict[str, Any]()
 
-    def look(step: int, stack: Members) -> None:
+    def look(step: int, stack: NetStack) -> None:
         (module,) = stack.modules()
         every = (*SPECTRAL, "log_operator_product")
         spent["matrix norms"] += timed(lambda: measure_norms(module, names=SPECTRAL, warm=warm))

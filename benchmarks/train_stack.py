@@ -30,7 +30,7 @@ import torch  # noqa: E402
 
 from kleiber.experiment import MLP, Experiment, FormulaTask  # noqa: E402
 from kleiber.networks.loop import threads  # noqa: E402
-from kleiber.networks.members import Members, make_members  # noqa: E402
+from kleiber.networks.net_stack import NetStack, make_stack  # noqa: E402
 from kleiber.networks.task import make_data  # noqa: E402
 
 try:
@@ -55,10 +55,10 @@ def spec(width: int, members: int, steps: int) -> Experiment:
     )
 
 
-def start(width: int, members: int, *, compiled: bool = True) -> Members:
+def start(width: int, members: int, *, compiled: bool = True) -> NetStack:
     """The stack before its first step."""
     experiment = spec(width, members, 100_000)
-    return make_members(experiment, make_data(experiment), experiment.seeds, compiled=compiled)
+    return make_stack(experiment, make_data(experiment), experiment.seeds, compiled=compiled)
 
 
 def cpu(run: Callable[[], Any]) -> float:

@@ -33,7 +33,7 @@ from kleiber.experiment import (
     read_experiment,
 )
 from kleiber.experiment.counts import measure_net
-from kleiber.experiment.memory import check_memory, least_params
+from kleiber.experiment.memory import check_memory, min_params
 
 TASK = {"kind": "formula", "n_data": 64, "sampling": "grid"}
 PLAIN: dict[str, Any] = {"task": TASK, "net": {"kind": "mlp", "width": 8}}
@@ -286,7 +286,7 @@ def test_the_memory_of_a_net_is_never_overestimated() -> None:
     for net, inputs in ((MLP(width=50, depth=4), 3), (cnn, 64), (ResNet(), 64), (ViT(), 64)):
         shape = (3,) if isinstance(net, MLP) else (1, 8, 8)
         exact = measure_net(net, shape, 10).n_params
-        assert 0.8 * exact < least_params(net, inputs, 10) <= exact
+        assert 0.8 * exact < min_params(net, inputs, 10) <= exact
 
 
 def test_without_sysconf_memory_is_unlimited(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from kleiber.claim import Context
 from kleiber.data.images import load_images
 from kleiber.experiment import Experiment, ImageTask
 from kleiber.experiment.counts import measure_net, task_outputs, task_shape
-from kleiber.networks.task import averaged, make_data
+from kleiber.networks.task import average_pixels, make_data
 from kleiber.systems.implicit_bias.claims import sweep as implicit_bias_sweep
 from kleiber.systems.implicit_bias.claims.sweep import (
     Case,
@@ -82,7 +82,7 @@ def test_images_are_averaged_before_anything_else() -> None:
     wanted = pixels.reshape(-1, 4, 2, 4, 2).mean((2, 4))
     assert small.shape == (1, 4, 4) == task_shape(ImageTask(shrink=2))
     np.testing.assert_allclose(small.test[0][:, 0], wanted)
-    prepared = small.prepare(averaged(load_images("digits").train_images, 2))
+    prepared = small.prepare(average_pixels(load_images("digits").train_images, 2))
     assert abs(prepared.mean()) < 1e-5
     assert prepared.std() == pytest.approx(1.0, abs=1e-4)
 

@@ -21,7 +21,7 @@ from kleiber.networks import loop  # noqa: E402
 from kleiber.networks.fused import Fused  # noqa: E402
 from kleiber.networks.loop import seed_groups, train_nets  # noqa: E402
 from kleiber.networks.measure import as_table  # noqa: E402
-from kleiber.networks.members import Members, loss_of, make_members  # noqa: E402
+from kleiber.networks.net_stack import NetStack, loss_of, make_stack  # noqa: E402
 from kleiber.networks.task import make_data  # noqa: E402
 
 FUNCTION = {"kind": "formula", "n_data": 48}
@@ -34,9 +34,9 @@ def spec(**fields: Any) -> Experiment:
     return read_experiment(plain | fields)
 
 
-def stack_of(experiment: Experiment, *seeds: int, compiled: bool = False) -> Members:
+def stack_of(experiment: Experiment, *seeds: int, compiled: bool = False) -> NetStack:
     data = make_data(experiment)
-    return make_members(experiment, data, seeds or experiment.seeds, compiled=compiled)
+    return make_stack(experiment, data, seeds or experiment.seeds, compiled=compiled)
 
 
 # ------------------------------------------------------------------------------------- it learns
@@ -138,7 +138,7 @@ def test_a_stack_is_its_members(name: str, compiled: bool) -> None:
             assert mine.equals(alone)
 
 
-def first_gradients(stack: Members) -> dict[str, np.ndarray]:
+def first_gradients(stack: NetStack) -> dict[str, np.ndarray]:
     x, y = stack.batch(0, 1)
     loss_of(stack.experiment.task.loss, stack.model.forward(x), y).sum().backward()
     found = {name: value.grad for name, value in stack.model.params.items()}
@@ -239,11 +239,11 @@ def test_a_member_that_diverges_dies_alone(compiled: bool) -> None:
     """Seed 1 starts at huge weights; the others are as without it."""
     run = spec(seeds=[0, 1, 2], steps=60, optimiser={"kind": "sgd", "rate": 0.05}, checkpoints=6)
     data = make_data(run)
-    stack = make_members(run, data, run.seeds, compiled=compiled)
+    stack = make_stack(run, data, run.seeds, compiled=compiled)
     with torch.no_grad():
         stack.model.params["1.weight"][1] *= 1e6
     rows = loop.run_stack(
-        0, stack, data, saved=loop.saved_at(None, run, 60), tell=lambda step: None, watch=None
+        0, stack, data, saved=loop.read_saved(None, run, 60), report=lambda step: None, watch=None
     )
     healthy = train_nets(run, compiled=compiled).table
     last = [row for row in rows if row["seed"] == 1][-1]

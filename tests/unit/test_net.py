@@ -17,8 +17,8 @@ from kleiber.experiment import Experiment, read_experiment  # noqa: E402
 from kleiber.experiment.counts import measure_net, task_outputs, task_shape  # noqa: E402
 from kleiber.networks.image_nets import Block  # noqa: E402
 from kleiber.networks.loop import train_nets  # noqa: E402
-from kleiber.networks.members import Members, loss_of, make_members  # noqa: E402
 from kleiber.networks.net import gain  # noqa: E402
+from kleiber.networks.net_stack import NetStack, loss_of, make_stack  # noqa: E402
 from kleiber.networks.task import make_data  # noqa: E402
 
 NETS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -52,12 +52,12 @@ def spec(task: str, net: dict[str, Any], **more: Any) -> Experiment:
     return read_experiment({"task": given, "net": net, "batch": 8, "steps": 5, **more})
 
 
-def built(experiment: Experiment) -> Members:
+def built(experiment: Experiment) -> NetStack:
     """The first seed's net, without asking for the data."""
     plain = make_data(spec("images", {"kind": "mlp", "width": 1}))
     shape, outputs = task_shape(experiment.task), task_outputs(experiment.task)
     data = plain.__class__(shape, outputs, len(shape) == 3, plain.train, plain.test)
-    return make_members(experiment, data, experiment.seeds[:1], compiled=False)
+    return make_stack(experiment, data, experiment.seeds[:1], compiled=False)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -111,7 +111,7 @@ def test_outputs_at_the_start_are_of_the_promised_size(parameterisation: str, de
                "parameterisation": parameterisation}  # fmt: skip
         experiment = spec("circle", net, seeds=60 if width == 16 else 20)
         data = make_data(experiment)
-        stack = make_members(experiment, data, experiment.seeds, compiled=False)
+        stack = make_stack(experiment, data, experiment.seeds, compiled=False)
         sizes.append(float(np.std(stack.outputs(data.test[0][None, ::512]))))
     falls = 1.0 if parameterisation == "ntk" else 4.0
     assert sizes[0] == pytest.approx(START[parameterisation], rel=0.25)
@@ -135,7 +135,7 @@ def test_features_move_at_every_width_or_do_not(
         optimiser = {"kind": kind, "rate": rate}
         experiment = spec("circle", net, seeds=8, optimiser=optimiser, batch=64)
         data = make_data(experiment)
-        stack = make_members(experiment, data, experiment.seeds, compiled=False)
+        stack = make_stack(experiment, data, experiment.seeds, compiled=False)
         before = hidden(stack, data.test[0][::32])
         stack.advance(0, 5)
         moved.append(float(np.sqrt(np.mean((hidden(stack, data.test[0][::32]) - before) ** 2))))
@@ -146,7 +146,7 @@ def test_features_move_at_every_width_or_do_not(
         assert ratio == pytest.approx(np.sqrt(8), rel=0.4)  # as 1/sqrt(width)
 
 
-def hidden(stack: Members, x: np.ndarray) -> np.ndarray:
+def hidden(stack: NetStack, x: np.ndarray) -> np.ndarray:
     """The second hidden layer's input, in units of its size at the start."""
     params = stack.params()
     h = np.asarray(x, np.float32)[None]

@@ -19,7 +19,7 @@ from kleiber.networks import singular  # noqa: E402
 from kleiber.networks.image_nets import build_module, draw_weights  # noqa: E402
 from kleiber.networks.loop import train, train_nets  # noqa: E402
 from kleiber.networks.measure import measure  # noqa: E402
-from kleiber.networks.members import make_members  # noqa: E402
+from kleiber.networks.net_stack import make_stack  # noqa: E402
 from kleiber.networks.norms import (  # noqa: E402
     NORMS,
     convolution_norm,
@@ -369,13 +369,13 @@ def test_an_mlp_has_norms_of_its_folded_weights() -> None:
 def test_a_run_resumed_measures_the_same_bits() -> None:
     spec = Experiment(**DIGITS | {"measures": ("log_spectral_complexity", "log_operator_product")})
     data = make_data(spec)
-    stack = make_members(spec, data, (0,))
+    stack = make_stack(spec, data, (0,))
     stack.advance(0, 10)
     measure(stack, data, 10, 0.0)
     state = copy.deepcopy(stack.state())
     stack.advance(10, 15)
     wanted = measure(stack, data, 15, 0.0)
-    other = make_members(spec, data, (0,))
+    other = make_stack(spec, data, (0,))
     other.restore(state)
     other.advance(10, 15)
     assert measure(other, data, 15, 0.0) == wanted

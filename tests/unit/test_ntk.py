@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from kleiber.errors import BadExperiment  # noqa: E402
 from kleiber.experiment import Experiment  # noqa: E402
 from kleiber.maths.seeds import stream  # noqa: E402
-from kleiber.networks.members import make_members  # noqa: E402
+from kleiber.networks.net_stack import make_stack  # noqa: E402
 from kleiber.networks.ntk import initial_ntk, linearise, ntk_gram  # noqa: E402
 from kleiber.networks.task import make_data  # noqa: E402
 from kleiber.systems.feature_learning.circle_spec import residual, residuals, train_with_modes  # noqa: E402
@@ -36,7 +36,7 @@ def circle(width: int = 32, points: int = 32, **fields: Any) -> Experiment:
 
 def test_the_kernel_is_made_of_gradients() -> None:
     spec = circle(width=3, points=6, net={"bias": True, "activation": "tanh"})
-    members = make_members(spec, make_data(spec), (5,), compiled=False)
+    members = make_stack(spec, make_data(spec), (5,), compiled=False)
     x = members.feed.data.test[0]
     gram = ntk_gram(members, x)
     expected = np.zeros_like(gram)
@@ -102,7 +102,7 @@ def test_the_kernel_of_a_convolutional_net_is_that_of_its_gradients() -> None:
     x = data.prepare(data.train[0][:20]).astype(np.float64)
     gram = initial_ntk(spec, x, data=data)
     assert np.linalg.eigvalsh(gram).min() > -1e-9 * np.trace(gram)
-    members = make_members(spec, data, (0,))
+    members = make_stack(spec, data, (0,))
     module = members.modules()[0]
     signs = stream(0, "ntk signs").choice([-1.0, 1.0], 10) / np.sqrt(10)
     rows: list[np.ndarray] = []

@@ -14,7 +14,7 @@ from kleiber import Experiment, laws
 from kleiber.claim import Estimate
 from kleiber.errors import BadTable
 from kleiber.fitting.fit import fit
-from kleiber.networks.task import BENDS, make_data
+from kleiber.networks.task import ACTIVATIONS, make_data
 from kleiber.systems.lottery_tickets.ensemble import judge_ensemble
 from kleiber.systems.lottery_tickets.intervals import (
     mean_of,
@@ -86,7 +86,7 @@ def tickets(width: int, seeds: int, *, seed: int = 0) -> Nets:
     slopes, (below, above) = offsets()
     sign = rng.random(w.shape) < 0.5
     b = np.where(sign, np.interp(w, slopes, below), np.interp(w, slopes, above))
-    bend = BENDS["silu"]
+    bend = ACTIVATIONS["silu"]
     pairs = bend(w[..., None] * X + b[..., None]) + bend(-w[..., None] * X + b[..., None])
     bent = pairs - pairs.mean(-1, keepdims=True)
     v = (bent @ (Y - Y.mean())) / (bent**2).sum(-1) / (width / 2)
@@ -187,7 +187,7 @@ def test_doors() -> None:
 @pytest.mark.parametrize("name", SLOPES)
 def test_slopes_are_those_of_the_activations(name: str) -> None:
     z = np.array([-2.3, -0.4, 0.7, 1.9])
-    numeric = (BENDS[name](z + 1e-6) - BENDS[name](z - 1e-6)) / 2e-6
+    numeric = (ACTIVATIONS[name](z + 1e-6) - ACTIVATIONS[name](z - 1e-6)) / 2e-6
     assert np.allclose(SLOPES[name](z), numeric, atol=1e-8)
 
 
@@ -373,7 +373,7 @@ def test_the_odd_part_and_the_picture() -> None:
 
 def test_scaled_subsets_are_an_identity() -> None:
     nets = draw_nets(6, 2)
-    parts = nets.v[:, :, None] * BENDS["silu"](nets.w[:, :, None] * X + nets.b[:, :, None])
+    parts = nets.v[:, :, None] * ACTIVATIONS["silu"](nets.w[:, :, None] * X + nets.b[:, :, None])
     for size in (1, 3, 5, 6):
         each = [
             ((6 / size * parts[:, list(rows)].sum(1) + nets.c[:, None] - Y) ** 2).mean(1)
@@ -408,7 +408,7 @@ def test_scaled_tickets_are_an_identity() -> None:
     pairs = match_neurons(nets)
     found = extrapolate_subsets(nets, X, Y, sizes=(2, 4), draws=2, pairs=pairs)
     errors: list[list[float]] = []
-    parts = nets.v[:, :, None] * BENDS["silu"](nets.w[:, :, None] * X + nets.b[:, :, None])
+    parts = nets.v[:, :, None] * ACTIVATIONS["silu"](nets.w[:, :, None] * X + nets.b[:, :, None])
     for own, left, right in zip(parts, pairs.left, pairs.right, strict=True):
         alone = np.setdiff1d(np.arange(8), np.concatenate([left, right]))
         units = np.concatenate([own[left] + own[right], own[alone]])

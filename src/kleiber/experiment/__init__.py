@@ -57,7 +57,7 @@ __all__ = [
     "rate_factor",
     "read_experiment",
 ]
-MOST_SEEDS = 100_000  # of one Experiment
+MAX_SEEDS = 100_000  # of one Experiment
 KEY_LENGTH = 24  # hexadecimal digits: 96 bits
 RECTIFIED = ("relu", "leaky_relu", "identity", "resnet")  # homogeneous: a path norm makes sense
 Measure: TypeAlias = Literal[
@@ -85,8 +85,8 @@ def _as_seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
             raise ValueError("there must be at least one seed")
-        if value > MOST_SEEDS:
-            raise ValueError(f"at most {MOST_SEEDS} seeds are taken, got {value}")
+        if value > MAX_SEEDS:
+            raise ValueError(f"at most {MAX_SEEDS} seeds are taken, got {value}")
         return tuple(range(value))
     return value
 
@@ -175,18 +175,18 @@ class Experiment(Part):
         return self
 
     def measured_steps(self) -> tuple[int, ...]:
-        """The steps at which measures are taken."""
+        """Return the steps at which measures are taken."""
         if isinstance(self.checkpoints, tuple):
             return self.checkpoints
         spread = np.geomspace(1, self.steps, self.checkpoints) if self.checkpoints > 1 else ()
         return tuple(sorted({0, self.steps, *(round(float(step)) for step in spread)}))
 
     def canonical(self) -> str:
-        """The JSON that the key is a digest of: names sorted, defaults left out."""
-        return json.dumps(_stripped(self), sort_keys=True, separators=(",", ":"))
+        """Return the JSON that the key is a digest of: names sorted, defaults left out."""
+        return json.dumps(_without_defaults(self), sort_keys=True, separators=(",", ":"))
 
     def key(self) -> str:
-        """The name of this run: the same in every process and on every machine."""
+        """Return the key of this run, the same in every process and on every machine."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()[:KEY_LENGTH]
 
 
@@ -230,20 +230,20 @@ def read_experiment(source: str | os.PathLike[str] | Mapping[str, Any]) -> Exper
         raise BadExperiment(f"{Path(source).name}: {error}") from None
 
 
-def _stripped(part: BaseModel) -> dict[str, Any]:
-    """The fields of a part that differ from their default, and always its kind."""
+def _without_defaults(part: BaseModel) -> dict[str, Any]:
+    """Return the fields of a part that differ from their default, and always its kind."""
     out: dict[str, Any] = {}
     for name, field in type(part).model_fields.items():
         value = getattr(part, name)
         if isinstance(value, BaseModel):
-            out[name] = _stripped(value)
+            out[name] = _without_defaults(value)
         elif name == "kind" or field.is_required() or value != field.default:
             out[name] = value
     return out
 
 
 def _check_task(spec: Experiment) -> None:
-    """Refuse what the parts allow each for itself, but not together."""
+    """Raise ValueError for parts that are valid by themselves but not together."""
     task, net = spec.task, spec.net
     images = isinstance(task, ImageTask)
     if not images and not isinstance(net, MLP):
@@ -261,13 +261,13 @@ def _check_task(spec: Experiment) -> None:
 
 
 def _sentence(error: ErrorDetails) -> str:
-    """What is wrong with one field, and the nearest that is right."""
-    where = ".".join(_places(error["loc"]))
+    """Describe what is wrong with one field, with the nearest valid value."""
+    where = ".".join(_field_path(error["loc"]))
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "value_error":
         message = str(context["error"])
     elif kind == "missing":
-        return f"{where} is missing"
+        return f"{where} is missing."
     elif kind in ("literal_error", "union_tag_invalid"):
         known = str(context.get("expected", context.get("expected_tags"))).replace("'", "")
         options = known.replace(" or ", ", ").split(", ")
@@ -281,11 +281,12 @@ def _sentence(error: ErrorDetails) -> str:
         message = f"its fields are needed, got {shown(given)}"
     else:
         message = f"{error['msg'][:1].lower()}{error['msg'][1:]}, got {shown(given)}"
-    return f"{where}: {message}" if where else message
+    sentence = f"{where}: {message}" if where else message[:1].upper() + message[1:]
+    return sentence if sentence.endswith((".", "?")) else f"{sentence}."
 
 
-def _places(location: tuple[int | str, ...]) -> list[str]:
-    """The names of fields on the way to an error, without what pydantic puts between."""
+def _field_path(location: tuple[int | str, ...]) -> list[str]:
+    """Return the names of fields on the way to an error, without pydantic's own parts."""
     if len(location) > 1 and location[0] in ("task", "net", "optimiser", "schedule"):
         location = (location[0], *location[2:])  # the kind
     elif location and location[0] == "checkpoints":

@@ -20,7 +20,7 @@ SHAPES["cifar100"] = SHAPES["cifar10"]
 
 @dataclass(frozen=True)
 class Size:
-    """Parameters; FLOPs of one example forward, and of those in the first layer."""
+    """Parameters, and the FLOPs of one example forward and of its first layer."""
 
     n_params: int
     forward: int
@@ -33,7 +33,7 @@ class Size:
 
 
 def task_shape(task: FormulaTask | TeacherTask | CircleTask | ImageTask) -> tuple[int, ...]:
-    """The shape of one input."""
+    """Return the shape of one input."""
     if not isinstance(task, ImageTask):
         return (task.inputs,)
     colours, *sides = SHAPES[task.dataset]
@@ -41,18 +41,18 @@ def task_shape(task: FormulaTask | TeacherTask | CircleTask | ImageTask) -> tupl
 
 
 def task_outputs(task: FormulaTask | TeacherTask | CircleTask | ImageTask) -> int:
-    """The number of outputs."""
+    """Return the number of outputs."""
     if isinstance(task, ImageTask):
         return 100 if task.dataset == "cifar100" else 10
     return 1
 
 
 def measure_net(net: MLP | CNN | ResNet | ViT, shape: tuple[int, ...], outputs: int) -> Size:
-    """Parameters and FLOPs of a net on inputs of that shape."""
+    """Return the parameters and FLOPs of a net on inputs of a given shape."""
     match net:
         case MLP():
             sizes = [math.prod(shape), *[net.width] * net.depth, outputs]
-            return _summed([_full(a, b, net.bias) for a, b in pairwise(sizes)])
+            return _sum_parts([_full(a, b, net.bias) for a, b in pairwise(sizes)])
         case CNN():
             return _cnn(net, shape, outputs)
         case ResNet():
@@ -61,7 +61,7 @@ def measure_net(net: MLP | CNN | ResNet | ViT, shape: tuple[int, ...], outputs: 
             return _vit(net, shape, outputs)
 
 
-def _summed(parts: list[tuple[int, int]]) -> Size:
+def _sum_parts(parts: list[tuple[int, int]]) -> Size:
     return Size(sum(n for n, _ in parts), sum(f for _, f in parts), parts[0][1])
 
 
@@ -84,7 +84,7 @@ def _cnn(net: CNN, shape: tuple[int, ...], outputs: int) -> Size:
         if k in net.pool_after:
             rows, columns = rows // 2, columns // 2
     sizes = [channels * rows * columns, *net.hidden, outputs]
-    return _summed([*parts, *(_full(a, b, net.bias) for a, b in pairwise(sizes))])
+    return _sum_parts([*parts, *(_full(a, b, net.bias) for a, b in pairwise(sizes))])
 
 
 def _resnet(net: ResNet, shape: tuple[int, ...], outputs: int) -> Size:
@@ -102,7 +102,7 @@ def _resnet(net: ResNet, shape: tuple[int, ...], outputs: int) -> Size:
             if channels != wide or (stage and not k):
                 parts += [_conv(channels, wide, 1, places, False), (2 * wide, 0)]
             channels = wide
-    return _summed([*parts, _full(channels, outputs)])
+    return _sum_parts([*parts, _full(channels, outputs)])
 
 
 def _vit(net: ViT, shape: tuple[int, ...], outputs: int) -> Size:
@@ -114,4 +114,4 @@ def _vit(net: ViT, shape: tuple[int, ...], outputs: int) -> Size:
     layer += [(4 * wide, 4 * wide * patches**2)]  # norms; queries times keys, scores times values
     embed = _conv(channels, wide, net.patch, patches, True)
     place_and_norm = (patches * wide + 2 * wide, 0)
-    return _summed([embed, place_and_norm, *layer * net.depth, _full(wide, outputs)])
+    return _sum_parts([embed, place_and_norm, *layer * net.depth, _full(wide, outputs)])

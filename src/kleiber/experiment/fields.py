@@ -1,4 +1,4 @@
-"""The checked fields that the parts of a spec are made of."""
+"""Checked field types, and the base class of the parts of a spec."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Activation: TypeAlias = Literal[
 ]
 
 
-def _plain(value: Any) -> Any:
+def _reject_text(value: Any) -> Any:
     if isinstance(value, bool | str):
         raise ValueError("it must be a number")
     return value
@@ -25,22 +25,23 @@ def as_list(value: Any) -> Any:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-Whole = Annotated[int, BeforeValidator(_plain), Field(ge=0, le=LARGEST)]
-Count = Annotated[int, BeforeValidator(_plain), Field(ge=1, le=LARGEST)]
-Real = Annotated[float, BeforeValidator(_plain), Field(allow_inf_nan=False)]
-Positive = Annotated[float, BeforeValidator(_plain), Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, BeforeValidator(_plain), Field(ge=0, lt=1)]
+Whole = Annotated[int, BeforeValidator(_reject_text), Field(ge=0, le=LARGEST)]
+Count = Annotated[int, BeforeValidator(_reject_text), Field(ge=1, le=LARGEST)]
+Real = Annotated[float, BeforeValidator(_reject_text), Field(allow_inf_nan=False)]
+Positive = Annotated[float, BeforeValidator(_reject_text), Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(_reject_text), Field(ge=0, lt=1)]
 Counts = Annotated[tuple[Count, ...], BeforeValidator(as_list), Field(min_length=1)]
 
 
 class Part(BaseModel):
-    """A frozen record of checked fields; an unknown field is refused with the nearest name."""
+    """A frozen record of checked fields; an unknown field is an error that names the nearest
+    one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @model_validator(mode="before")
     @classmethod
-    def _known(cls, data: Any) -> Any:
+    def _check_names(cls, data: Any) -> Any:
         known = list(cls.model_fields)
         for name in _names(data):
             if name not in known:

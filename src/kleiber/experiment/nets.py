@@ -1,4 +1,4 @@
-"""What learns: MLP, CNN, ResNet, ViT, as sizes and a parameterisation."""
+"""The nets of a spec: MLP, CNN, ResNet and ViT, as sizes and a parameterisation."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ResNet(Part):
 
 
 class ViT(Part):
-    """A transformer with norms before its layers on patches; the mean of the patches is read."""
+    """A pre-norm transformer on patches whose outputs are averaged."""
 
     kind: Literal["vit"] = "vit"
     patch: Count = 4
@@ -104,7 +104,7 @@ Net: TypeAlias = Annotated[MLP | CNN | ResNet | ViT, Field(discriminator="kind")
 
 
 def _check_scaled(net: Any) -> Any:
-    """Refuse fields that the chosen parameterisation does not read."""
+    """Raise ValueError for fields that the chosen parameterisation does not use."""
     scaled = net.parameterisation in ("ntk", "mean_field")
     if net.richness != 1 and not scaled:
         raise ValueError("richness is read by the parameterisations ntk and mean_field")

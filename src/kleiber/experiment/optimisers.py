@@ -1,4 +1,4 @@
-"""How it learns: optimisers and schedules of their rate."""
+"""The optimisers of a spec and the schedules of their learning rate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SGD(Part):
 
 
 class Adam(Part):
-    """Kingma & Ba 2015; weight decay is added to the gradient, or decoupled from it as adamw
+    """Adam (Kingma & Ba 2015); weight decay is added to the gradient, or decoupled from it as adamw
     (Loshchilov & Hutter 2019)."""
 
     kind: Literal["adam", "adamw"] = "adam"
@@ -44,20 +44,20 @@ Optimiser: TypeAlias = Annotated[SGD | Adam, Field(discriminator="kind")]
 
 
 class Constant(Part):
-    """The rate stays as it is."""
+    """A constant learning rate."""
 
     kind: Literal["constant"] = "constant"
 
 
 class Cosine(Part):
-    """From 1 down to `floor` along half a cosine."""
+    """A cosine decay of the rate's factor from 1 to `floor`."""
 
     kind: Literal["cosine"] = "cosine"
     floor: Annotated[Real, Field(ge=0, le=1)] = 0.0
 
 
 class Stepped(Part):
-    """Times `times` at each share of the steps in `at`."""
+    """A factor `times` at each share of the steps in `at`."""
 
     kind: Literal["step"] = "step"
     at: tuple[Annotated[Positive, Field(lt=1)], ...] = (0.25, 0.5, 0.75)
@@ -68,7 +68,7 @@ Schedule: TypeAlias = Annotated[Constant | Cosine | Stepped, Field(discriminator
 
 
 def rate_factor(schedule: Constant | Cosine | Stepped, progress: float) -> float:
-    """What multiplies the rate when a share ``progress`` of all steps is done."""
+    """Return the factor of the learning rate after a share ``progress`` of all steps."""
     match schedule:
         case Constant():
             return 1.0

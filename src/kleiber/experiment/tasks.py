@@ -1,4 +1,4 @@
-"""What is learnt: functions of one to three inputs, teachers, circles, images."""
+"""The tasks of a spec: functions of one to three inputs, teachers, circles, images."""
 
 from __future__ import annotations
 

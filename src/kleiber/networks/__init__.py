@@ -1,4 +1,4 @@
-"""Networks: tasks, nets and the loop that trains them (extra ``train``; only here is torch)."""
+"""Networks: tasks, nets and the training loop (extra ``train``; torch is used only here)."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ def check_device(device: str) -> None:
 
 
 def _loop() -> ModuleType:
-    """The module that trains, loaded when it is first needed."""
+    """Return the module that trains, loaded when it is first needed."""
     try:
         from kleiber.networks import loop
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         raise ImportError(
-            "training networks needs torch: pip install 'kleiber[train]'", name="torch"
+            "Training networks needs torch: pip install 'kleiber[train]'.", name="torch"
         ) from None
     return loop

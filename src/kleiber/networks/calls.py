@@ -1,5 +1,5 @@
 # pyright: basic
-"""Which layers a module calls, in what order, how often and on inputs of what shape."""
+"""The calls of a module's layers: their order, their number and the shapes of their inputs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CHAINS = (nn.Sequential, Block, Layer, Patches, Attention, Scaled)
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of a layer, and the shape of one of the inputs that it was called with."""
+    """One call of a layer, and the shape of one of its inputs."""
 
     layer: nn.Module
     shape: tuple[int, ...]
 
 
 def is_chain(module: nn.Module, layers: Collection[nn.Module]) -> bool:
-    """Whether the order in which layers are registered is known to be that in which they run."""
+    """Return whether layers are known to run in the order in which they are registered."""
     if any(module is layer for layer in layers):
         return True
     parts = list(module.children())
@@ -37,9 +37,9 @@ def is_chain(module: nn.Module, layers: Collection[nn.Module]) -> bool:
 def trace_calls(
     module: nn.Module, shape: tuple[int, ...], layers: Collection[nn.Module]
 ) -> list[Call]:
-    """The calls of some layers, in order, when the module is given one input of that shape.
+    """Return the calls of some layers, in order, for one input of a given shape.
 
-    Raises ValueError with the shape where the module does not run.
+    Raises ValueError with the shape if the module does not run on it.
     """
     calls: list[Call] = []
 
@@ -69,7 +69,8 @@ def trace_calls(
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """The module as in evaluation, where running it or reading its weights changes nothing."""
+    """Put a module into evaluation mode, in which running it or reading its weights changes
+    nothing."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:

@@ -1,5 +1,5 @@
 # pyright: basic
-"""CNN, ResNet and ViT as torch modules, small and plain; weights are drawn by NumPy.
+"""CNN, ResNet and ViT as plain torch modules; their initial weights are drawn by NumPy.
 
 Convolutions and full layers start uniform on +-1/sqrt(fan in), biases likewise, norms at 1 and 0,
 as in torch; in the ntk and mean-field parameterisations Gaussian, and scaled in the forward pass
@@ -21,11 +21,11 @@ from torch.nn import functional
 from kleiber.errors import BadExperiment
 from kleiber.experiment import CNN, Experiment, ResNet, ViT
 from kleiber.maths.seeds import stream
-from kleiber.networks.net import DTYPES, Bend, Model, centred, swell_of
+from kleiber.networks.net import DTYPES, Activation, Model, activation_gain, centred
 
 
 class Scaled(nn.Module):
-    """A layer without bias times a number, plus a bias of its own: W scaled, b not."""
+    """A layer without bias times a scale, plus an unscaled bias."""
 
     def __init__(self, layer: nn.Module, scale: float, bias: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Scaled(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Drops units while training, by a generator that each step seeds anew."""
+    """Dropout with a random generator that is seeded at each step."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
@@ -54,24 +54,24 @@ class Dropout(nn.Module):
 
 
 def build_cnn(net: CNN, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """Convolutions with pooling after some, full layers, readout."""
+    """Build convolutions with pooling after some, then fully connected layers and the readout."""
     parts: list[nn.Module] = []
     channels, rows, columns = shape
-    swell = swell_of(net)
+    gain_factor = activation_gain(net)
     for k, wide in enumerate(net.channels, start=1):
         parts.append(_conv(net, channels, wide))
-        parts.append(Bend(net.activation, swell))
+        parts.append(Activation(net.activation, gain_factor))
         channels = wide
         rows, columns = (n if net.padding else n - 2 for n in (rows, columns))
         if k in net.pool_after:
             parts.append(nn.MaxPool2d(2) if net.pool == "max" else nn.AvgPool2d(2))
             rows, columns = rows // 2, columns // 2
         if min(rows, columns) < 1:
-            raise BadExperiment(f"nothing is left of {shape[1]}x{shape[2]} images after layer {k}")
+            raise BadExperiment(f"Nothing is left of {shape[1]}x{shape[2]} images after layer {k}.")
     parts.append(nn.Flatten())
     size = channels * rows * columns
     for wide in net.hidden:
-        parts += [_full(net, size, wide, last=False), Bend(net.activation, swell)]
+        parts += [_full(net, size, wide, last=False), Activation(net.activation, gain_factor)]
         if net.dropout:
             parts.append(Dropout(net.dropout))
         size = wide
@@ -97,10 +97,11 @@ def _full(net: CNN, size: int, wide: int, *, last: bool) -> nn.Module:
 
 
 class Block(nn.Module):
-    """x -> relu(norm(conv(relu(norm(conv x)))) + x), with a 1x1 convolution where sizes change.
+    """A residual block: relu(norm(conv(relu(norm(conv x)))) + x), with a 1x1 convolution if sizes
+    change.
 
-    The 1x1 convolution takes what its stride leaves of x: told the stride itself, on channels_last
-    images, torch 2.13's weight gradient writes beyond its memory on AVX2 processors.
+    The 1x1 convolution is applied to x[::stride]: with the stride as its own argument, on
+    channels_last images, torch 2.13's weight gradient writes beyond its memory on AVX2 processors.
     """
 
     def __init__(self, channels: int, wide: int, stride: int) -> None:
@@ -125,7 +126,7 @@ class Block(nn.Module):
 
 
 def build_resnet(net: ResNet, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """He et al. 2016 (arXiv 1512.03385) with the stem for small images."""
+    """Build the ResNet of He et al. 2016 (arXiv 1512.03385) with the stem for small images."""
     wide = net.width
     parts: list[nn.Module] = [
         nn.Conv2d(shape[0], wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU(),
@@ -140,7 +141,7 @@ def build_resnet(net: ResNet, shape: tuple[int, int, int], classes: int) -> nn.S
 
 
 class Attention(nn.Module):
-    """Every patch looks at every patch: softmax(q k / sqrt(head size)) v, for each head."""
+    """Multi-head self-attention: softmax(q k / sqrt(head size)) v for each head."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -155,7 +156,7 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """x + attention(norm x), then x + full(gelu(full(norm x)))."""
+    """A transformer layer: x + attention(norm x), then x + full(gelu(full(norm x)))."""
 
     def __init__(self, net: ViT) -> None:
         super().__init__()
@@ -171,7 +172,7 @@ class Layer(nn.Module):
 
 
 class Patches(nn.Module):
-    """An image as a sequence of patches, each embedded and told its place."""
+    """An image as a sequence of embedded patches with learned positions."""
 
     def __init__(self, net: ViT, shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -191,9 +192,10 @@ class Mean(nn.Module):
 
 
 def build_vit(net: ViT, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """Dosovitskiy et al. 2021 (arXiv 2010.11929), reading the mean of the patches."""
+    """Build the ViT of Dosovitskiy et al. 2021 (arXiv 2010.11929) with mean pooling of the
+    patches."""
     if shape[1] % net.patch or shape[2] % net.patch:
-        raise BadExperiment(f"patch {net.patch} does not divide {shape[1]}x{shape[2]} images")
+        raise BadExperiment(f"The patch {net.patch} does not divide {shape[1]}x{shape[2]} images.")
     layers = [Layer(net) for _ in range(net.depth)]
     return nn.Sequential(
         Patches(net, shape), *layers, nn.LayerNorm(net.width), Mean(), nn.Linear(net.width, classes)
@@ -203,7 +205,7 @@ def build_vit(net: ViT, shape: tuple[int, int, int], classes: int) -> nn.Sequent
 def build_module(
     net: CNN | ResNet | ViT, shape: tuple[int, int, int], classes: int
 ) -> nn.Sequential:
-    """The module of a spec, with torch's own initial weights."""
+    """Build the module of a spec, with torch's own initial weights."""
     match net:
         case CNN():
             return build_cnn(net, shape, classes)
@@ -214,7 +216,8 @@ def build_module(
 
 
 def draw_weights(module: nn.Module, seed: int, *, gaussian: bool, size: float) -> None:
-    """Replace a module's weights by those that NumPy draws for the seed; norms stay at 1 and 0."""
+    """Replace a module's weights by weights that NumPy draws for the seed; norms stay at 1 and
+    0."""
     rng = stream(seed, "weights")
     with torch.no_grad():
         for part in module.modules():
@@ -233,7 +236,7 @@ def draw_weights(module: nn.Module, seed: int, *, gaussian: bool, size: float) -
 def image_model(
     experiment: Experiment, shape: tuple[int, int, int], classes: int, seed: int, device: str
 ) -> Model:
-    """One CNN, ResNet or ViT, in channels_last, which is 30 to 45% faster on a CPU."""
+    """Build one CNN, ResNet or ViT in channels_last, which is 30 to 45% faster on a CPU."""
     net = experiment.net
     assert isinstance(net, CNN | ResNet | ViT)
     module = build_module(net, shape, classes)

@@ -1,12 +1,12 @@
-"""Two-layer nets in one compiled loop: f(x) = s v . bend(r w x + b) + c (extra ``fast``).
+"""Two-layer nets in one compiled loop: f(x) = s v . activation(r w x + b) + c (extra ``fast``).
 
-Each member takes all its steps before the next one begins. A step goes over the examples in blocks
-that stay in cache: forward, keeping bend and its slope; residuals; backward by the derived
-gradients of the mean square; then the optimiser in one pass over the member's parameters. Nothing
-is shared by members, so their numbers do not depend on who else is in the stack. The numbers are
-those of the loop in torch up to rounding. They are the same bits every time: a sum is taken in a
-loop that stores nothing, since a loop that stores is compiled twice, and the order of its sum would
-depend on where its arrays happen to lie.
+Each net takes all its steps before the next one begins. A step goes over the examples in blocks
+that stay in cache: the forward pass, which keeps the activations and their derivatives; the
+residuals; the backward pass of the mean square; then the optimiser in one pass over the net's
+parameters. Nets share nothing, so their numbers do not depend on the other nets of the stack. The
+numbers are those of the loop in torch up to rounding, and the same bits every time: a sum is
+computed in a loop that stores nothing, since a loop that stores is compiled twice, and the order of
+its sum would depend on the addresses of its arrays.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import ModuleType
 
 from kleiber.networks.machine_code import load_source
 
-BENDS = {  # the activation h and its slope s at z
+ACTIVATIONS = {  # the activation h and its derivative s at z
     "identity": "h, s = z, ONE",
     "relu": "s = ZERO if z <= ZERO else ONE; h = ZERO if z <= ZERO else z",
     "leaky_relu": "s = LEAK if z <= ZERO else ONE; h = s * z",
@@ -24,7 +24,7 @@ BENDS = {  # the activation h and its slope s at z
     "silu": "q = ONE / (ONE + exp(-z)); h = z * q; s = q + h * (ONE - q)",
     "tanh": "q = ONE / (ONE + exp(-z - z)); h = q + q - ONE; s = ONE - h * h",
 }
-MOST_INPUTS = 8  # beyond, matrix products are faster
+MAX_INPUTS = 8  # beyond, matrix products are faster
 
 EXP = {  # 2^k times a polynomial on +-log(2)/2; clamped where the result would leave the format
     "float32": """
@@ -68,38 +68,38 @@ WORK = $work  # numbers of one kind in a block
 $exp
 
 @njit(error_model="numpy", fastmath=PLAIN)
-def forward(x, theta, n, r, s_out, low, high, bent, slope, f):
-    """f += s v . bend(r w x + b) on the examples low to high."""
+def forward(x, theta, n, r, s_out, low, high, act, deriv, f):
+    """f += s v . activation(r w x + b) on the examples low to high."""
     rows = high - low
     $columns
     for i in range(n):
         b, v = theta[$d * n + i], s_out * theta[$d * n + n + i]
         $weights
-        bent_i, slope_i = bent[i], slope[i]
+        act_i, deriv_i = act[i], deriv[i]
         for p in range(rows):
             z = b + $dot
-            $bend
-            bent_i[p] = h
-            slope_i[p] = s
+            $activation
+            act_i[p] = h
+            deriv_i[p] = s
             f[p] += v * h
 
 
 @njit(error_model="numpy", fastmath=FAST)
-def backward(x, theta, n, r, s_out, low, high, bent, slope, f, g):
-    """g += the gradients, where f holds the slope of the loss by each output."""
+def backward(x, theta, n, r, s_out, low, high, act, deriv, f, g):
+    """g += the gradients, where f holds the derivative of the loss by each output."""
     rows = high - low
     $columns
     for i in range(n):
         v = s_out * theta[$d * n + n + i]
-        bent_i, slope_i = bent[i], slope[i]
+        act_i, deriv_i = act[i], deriv[i]
         g_b, g_v = ZERO, ZERO
         $zeros
         for p in range(rows):
-            g_v += f[p] * bent_i[p]
-            t = f[p] * slope_i[p]
+            g_v += f[p] * act_i[p]
+            t = f[p] * deriv_i[p]
             g_b += t
             $sums
-        $gains
+        $weight_gradients
         g[$d * n + i] += v * g_b
         g[$d * n + n + i] += s_out * g_v
 
@@ -112,7 +112,7 @@ def compare(y, c, low, high, f):
 
 
 @njit(error_model="numpy", fastmath=FAST)
-def charge(rows, f):
+def sum_squares(rows, f):
     """The sum of squares of f, and its sum."""
     loss, total = ZERO, ZERO
     for p in range(rows):
@@ -129,7 +129,7 @@ def multiply(rows, scale, f):
 
 
 @njit(error_model="numpy", fastmath=FAST)
-def gradient(x, y, start, rows, theta, n, r, s_out, weight, g, bent, slope, f):
+def gradient(x, y, start, rows, theta, n, r, s_out, weight, g, act, deriv, f):
     """The loss, weight times the mean square, and its gradient g."""
     block = f.shape[0]
     for j in range(g.shape[0]):
@@ -140,54 +140,54 @@ def gradient(x, y, start, rows, theta, n, r, s_out, weight, g, bent, slope, f):
         high = min(start + rows, low + block)
         for p in range(high - low):
             f[p] = ZERO
-        forward(x, theta, n, r, s_out, low, high, bent, slope, f)
+        forward(x, theta, n, r, s_out, low, high, act, deriv, f)
         compare(y, c, low, high, f)
-        part, total = charge(high - low, f)
+        part, total = sum_squares(high - low, f)
         multiply(high - low, scale, f)
-        backward(x, theta, n, r, s_out, low, high, bent, slope, f, g)
+        backward(x, theta, n, r, s_out, low, high, act, deriv, f, g)
         loss += part
         g[($d + 2) * n] += scale * total
     return weight * loss / REAL(rows)
 
 
 @njit(error_model="numpy", fastmath=PLAIN)
-def move_adam(low, high, theta, g, first, second, rate, root, apart, hyper):
+def move_adam(low, high, theta, g, first, second, rate, root, decoupled, hyper):
     """Adam with b1, b2, eps, decay; rate over the first moment's correction, decoupled decay."""
     b1, b2, eps, decay = hyper[0], hyper[1], hyper[2], hyper[3]
     for j in range(low, high):
-        slope = g[j] + decay * theta[j]
-        first[j] += (ONE - b1) * (slope - first[j])
-        second[j] = b2 * second[j] + (ONE - b2) * slope * slope
+        grad = g[j] + decay * theta[j]
+        first[j] += (ONE - b1) * (grad - first[j])
+        second[j] = b2 * second[j] + (ONE - b2) * grad * grad
         move = rate * first[j] / (sqrt(second[j]) * root + eps)
-        theta[j] = theta[j] * (ONE - apart) - move
+        theta[j] = theta[j] * (ONE - decoupled) - move
 
 
 @njit(error_model="numpy", fastmath=PLAIN)
 def move_sgd(low, high, theta, g, first, rate, hyper):
-    """Momentum, decay, and the share of the slope itself in the move (Nesterov)."""
+    """Momentum, decay, and the share of the gradient itself in the move (Nesterov)."""
     momentum, decay, ahead = hyper[0], hyper[1], hyper[2]
     for j in range(low, high):
-        slope = g[j] + decay * theta[j]
-        first[j] = momentum * first[j] + slope
-        theta[j] -= rate * (momentum * first[j] + slope if ahead > ZERO else first[j])
+        grad = g[j] + decay * theta[j]
+        first[j] = momentum * first[j] + grad
+        theta[j] -= rate * (momentum * first[j] + grad if ahead > ZERO else first[j])
 
 
 @njit(cache=True, error_model="numpy")
 def run(theta, first, second, x, y, rows, moving, n, scales, ends, factors, rates, ones, roots,
         adaptive, hyper, died, step):
-    """All steps of all members; rates, ones and roots have one entry for each step."""
-    members, size = theta.shape
+    """All steps of all nets; rates, ones and roots have one entry for each step."""
+    nets, size = theta.shape
     block = max(16, min(rows, WORK // n // 16 * 16))
-    bent, slope = empty((n, block), REAL), empty((n, block), REAL)
+    act, deriv = empty((n, block), REAL), empty((n, block), REAL)
     f, g = empty(block, REAL), zeros(size, REAL)
-    for m in range(members):
+    for m in range(nets):
         if died[m] >= 0:
             continue
         x_m, y_m = x[m if x.shape[0] > 1 else 0], y[m if y.shape[0] > 1 else 0]
         for t in range(rates.shape[0]):
             start = t * rows if moving else 0
             loss = gradient(x_m, y_m, start, rows, theta[m], n, scales[0], scales[1], scales[2],
-                            g, bent, slope, f)
+                            g, act, deriv, f)
             if not isfinite(loss):
                 died[m] = step + t
                 break
@@ -204,24 +204,24 @@ def run(theta, first, second, x, y, rows, moving, n, scales, ends, factors, rate
 
 @njit(cache=True, error_model="numpy")
 def predict(theta, x, n, scales, out):
-    """The outputs of all members."""
+    """The outputs of all nets."""
     rows = x.shape[2]
     block = max(16, min(rows, WORK // n // 16 * 16))
-    bent, slope = empty((n, block), REAL), empty((n, block), REAL)
+    act, deriv = empty((n, block), REAL), empty((n, block), REAL)
     for m in range(theta.shape[0]):
         x_m = x[m if x.shape[0] > 1 else 0]
         for p in range(rows):
             out[m, p] = theta[m, ($d + 2) * n]
         for low in range(0, rows, block):
             high = min(rows, low + block)
-            forward(x_m, theta[m], n, scales[0], scales[1], low, high, bent, slope, out[m, low:])
+            forward(x_m, theta[m], n, scales[0], scales[1], low, high, act, deriv, out[m, low:])
 '''
 )
 WORK = {"float32": 1 << 16, "float64": 1 << 15}  # 256 KiB: two such arrays stay in a core's cache
 
 
 def load_kernel(activation: str, inputs: int, dtype: str) -> ModuleType:
-    """The compiled loop for nets of that activation, number of inputs and precision."""
+    """Return the compiled loop for nets of an activation, a number of inputs and a precision."""
     each = range(inputs)
     text = PROGRAM.substitute(
         real=dtype,
@@ -229,12 +229,12 @@ def load_kernel(activation: str, inputs: int, dtype: str) -> ModuleType:
         work=WORK[dtype],
         exp=EXP[dtype],
         d=inputs,
-        bend=BENDS[activation],
+        activation=ACTIVATIONS[activation],
         columns="; ".join(f"x{k} = x[{k}, low:high]" for k in each),
         weights="; ".join(f"w{k} = r * theta[{k} * n + i]" for k in each),
         dot=" + ".join(f"w{k} * x{k}[p]" for k in each),
         zeros="; ".join(f"g{k} = ZERO" for k in each),
         sums="; ".join(f"g{k} += t * x{k}[p]" for k in each),
-        gains="; ".join(f"g[{k} * n + i] += r * v * g{k}" for k in each),
+        weight_gradients="; ".join(f"g[{k} * n + i] += r * v * g{k}" for k in each),
     )
     return load_source(text)

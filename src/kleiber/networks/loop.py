@@ -19,13 +19,13 @@ from kleiber.errors import BadExperiment, reason
 from kleiber.experiment import MLP, Experiment
 from kleiber.experiment.memory import check_memory
 from kleiber.networks.measure import as_table, measure
-from kleiber.networks.members import Members, make_members
-from kleiber.networks.resume import Saved, saved_at
+from kleiber.networks.net_stack import NetStack, make_stack
+from kleiber.networks.resume import Saved, read_saved
 from kleiber.networks.task import Data, make_data
 from kleiber.progress import Progress
 
 SAVE_EVERY = 60.0  # seconds between checkpoints of a long run
-LOOK_EVERY = 1.0  # seconds between reports of progress, about
+REPORT_EVERY = 1.0  # seconds between reports of progress, about
 FIRST_STRIDE, STRIDE = 8, 2_000  # steps between reports: the first, and the most
 ROWS = 2048  # rows of a full batch where the spec does not say
 CACHE = 1 << 20  # bytes of activations that a stack may need, so that it stays in cache
@@ -33,7 +33,7 @@ CACHE = 1 << 20  # bytes of activations that a stack may need, so that it stays 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """What came of an Experiment: the table, and each seed's net.
+    """The result of training an Experiment: the table, and the net of each seed.
 
     `params` are the final parameters, first axis over seeds in order.
     """
@@ -41,15 +41,16 @@ class Trained:
     experiment: Experiment
     table: pl.DataFrame
     params: dict[str, Shaped[np.ndarray, "seeds ..."]]
-    stacks: tuple[Members, ...]
+    stacks: tuple[NetStack, ...]
 
     def modules(self) -> list[torch.nn.Module]:
-        """Each seed's net as a torch module; an MLP's scales are folded into its weights, and
-        what a centred net was at the start is not subtracted."""
+        """Return the net of each seed as a torch module; an MLP's scales are folded into its
+        weights, and the initial output of a centred net is not subtracted."""
         return [module for stack in self.stacks for module in stack.modules()]
 
     def predict(self, x: Shaped[np.ndarray, "rows ..."]) -> Float[np.ndarray, "seeds rows outputs"]:
-        """The outputs of every seed's net on common inputs (pixels prepared as in training)."""
+        """Return the outputs of every seed's net on common inputs (pixels prepared as in
+        training)."""
         return np.concatenate([stack.outputs(x[None]) for stack in self.stacks])
 
 
@@ -60,7 +61,7 @@ def train(
     progress: Progress | None = None,
     device: str = "cpu",
 ) -> pl.DataFrame:
-    """The table of kleiber.train, which says what is in it."""
+    """Train an Experiment and return its table (see ``kleiber.train``)."""
     return train_nets(experiment, resume=resume, progress=progress, device=device).table
 
 
@@ -70,23 +71,25 @@ def train_nets(
     resume: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     device: str = "cpu",
-    watch: Callable[[int, Members], None] | None = None,
+    watch: Callable[[int, NetStack], None] | None = None,
     compiled: bool = True,
 ) -> Trained:
     """Train as kleiber.train does, and keep the nets; `watch(step, stack)` is called at each
-    checkpoint. Without `compiled` two-layer nets are trained in torch too."""
+    checkpoint. Without `compiled`, two-layer nets are trained in torch too."""
     check_device(device)
     check_memory(experiment)
     data = make_data(experiment)
-    stacks: list[Members] = []
+    stacks: list[NetStack] = []
     rows: list[dict[str, Any]] = []
     groups = seed_groups(experiment)
-    saved = saved_at(resume, experiment, SAVE_EVERY)
+    saved = read_saved(resume, experiment, SAVE_EVERY)
     with threads(1):
         for number, seeds in enumerate(groups):
-            stack = make_members(experiment, data, seeds, device, compiled=compiled)
-            tell = teller(progress, number * experiment.steps, len(groups) * experiment.steps)
-            rows += run_stack(number, stack, data, saved=saved, tell=tell, watch=watch)
+            stack = make_stack(experiment, data, seeds, device, compiled=compiled)
+            report = make_report(
+                progress, number * experiment.steps, len(groups) * experiment.steps
+            )
+            rows += run_stack(number, stack, data, saved=saved, report=report, watch=watch)
             stacks.append(stack)
     saved.remove()
     n_train = 0 if data.train is None else len(data.train[1])
@@ -100,58 +103,62 @@ def train_nets(
 
 
 def check_device(device: str) -> None:
-    """BadExperiment unless torch can put numbers on the device and take them back."""
+    """Raise BadExperiment unless torch can move numbers to the device and back."""
     try:
         torch.empty(0, device=device).cpu()
     except (RuntimeError, AssertionError, TypeError, ImportError) as error:
-        raise BadExperiment(f"device {device!r} cannot be used: {reason(error)}") from None
+        raise BadExperiment(f"The device {device!r} cannot be used: {reason(error)}.") from None
 
 
 def run_stack(
     number: int,
-    stack: Members,
+    stack: NetStack,
     data: Data,
     *,
     saved: Saved,
-    tell: Callable[[int], None],
-    watch: Callable[[int, Members], None] | None,
+    report: Callable[[int], None],
+    watch: Callable[[int, NetStack], None] | None,
 ) -> list[dict[str, Any]]:
-    """Train one stack from its saved state, or the start, to the end; its rows."""
-    done, steps = saved.restore(number, stack), stack.experiment.steps
-    begun, stride = time.monotonic() - done.seconds, FIRST_STRIDE
+    """Train one stack from its saved state, or from the start, to the end, and return its rows."""
+    progress, steps = saved.restore(number, stack), stack.experiment.steps
+    started, stride = time.monotonic() - progress.seconds, FIRST_STRIDE
     marks = stack.experiment.measured_steps()
     for mark in marks if marks[-1] == steps else (*marks, steps):
-        while done.step < mark:
-            until = min(mark, done.step + stride)
-            stack.advance(done.step, until)
-            before, done.seconds = done.seconds, time.monotonic() - begun
-            pace = (until - done.step) / max(done.seconds - before, 1e-3)  # steps per second
-            done.step, stride = until, max(1, min(round(pace * LOOK_EVERY), STRIDE))
-            tell(until)
-            saved.keep(number, stack, done)
-        if done.measured < mark and mark in marks:
-            done.rows += measure(stack, data, mark, time.monotonic() - begun)
-            done.measured = mark
+        while progress.step < mark:
+            until = min(mark, progress.step + stride)
+            stack.advance(progress.step, until)
+            before, progress.seconds = progress.seconds, time.monotonic() - started
+            pace = (until - progress.step) / max(
+                progress.seconds - before, 1e-3
+            )  # steps per second
+            progress.step, stride = until, max(1, min(round(pace * REPORT_EVERY), STRIDE))
+            report(until)
+            saved.keep(number, stack, progress)
+        if progress.measured < mark and mark in marks:
+            progress.rows += measure(stack, data, mark, time.monotonic() - started)
+            progress.measured = mark
             if watch is not None:
                 watch(mark, stack)
-    saved.keep(number, stack, done)
-    deaths = {stack.seeds[member]: step for member, step in stack.died.items()}
-    alive = [row for row in done.rows if row["step"] < deaths.get(row["seed"], steps + 1)]
-    return alive + [{"seed": seed, "step": step, "diverged": True} for seed, step in deaths.items()]
+    saved.keep(number, stack, progress)
+    divergences = {stack.seeds[index]: step for index, step in stack.died.items()}
+    alive = [row for row in progress.rows if row["step"] < divergences.get(row["seed"], steps + 1)]
+    return alive + [
+        {"seed": seed, "step": step, "diverged": True} for seed, step in divergences.items()
+    ]
 
 
-def teller(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
-    """Report a stack's step as one of all steps of all stacks."""
+def make_report(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
+    """Return a function that reports a stack's step as one of all steps of all stacks."""
 
-    def tell(step: int) -> None:
+    def report(step: int) -> None:
         if progress is not None:
             progress(before + step, total, "steps")
 
-    return tell
+    return report
 
 
 def seed_groups(experiment: Experiment) -> list[tuple[int, ...]]:
-    """The seeds as stacks that are trained together: few enough to stay in cache."""
+    """Return the seeds in groups that are trained together, each small enough to stay in cache."""
     seeds = experiment.seeds
     if not isinstance(experiment.net, MLP):
         return [(seed,) for seed in seeds]
@@ -164,7 +171,8 @@ def seed_groups(experiment: Experiment) -> list[tuple[int, ...]]:
 
 @contextmanager
 def threads(count: int) -> Generator[None]:
-    """So many threads for torch: on matrices of this size more of them only wait for each other."""
+    """Limit torch to a number of threads; for matrices of this size more threads only wait for each
+    other."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

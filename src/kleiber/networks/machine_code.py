@@ -1,4 +1,4 @@
-"""Text that Numba compiles, kept with its machine code in the user's cache folder.
+"""Generated source that Numba compiles, kept with its machine code in the user's cache folder.
 
 A text is compiled once per machine; where that folder cannot be written, once per process.
 """
@@ -15,18 +15,18 @@ from kleiber.files import cache_folder, land
 
 
 def load_source(source: str) -> ModuleType:
-    """The text as a module, from the cache folder where that can be written."""
+    """Load the source as a module, from the cache folder if it is writable."""
     name = f"kleiber_kernel_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
     if name not in sys.modules:
         try:
-            sys.modules[name] = _kept(name, source)
+            sys.modules[name] = _load_from_cache(name, source)
         except (OSError, RuntimeError):  # no such folder, or none where Numba may write
-            sys.modules[name] = _passing(name, source)
+            sys.modules[name] = _load_in_memory(name, source)
     return sys.modules[name]
 
 
-def _kept(name: str, source: str) -> ModuleType:
-    """Import the text from the cache folder, writing it there first."""
+def _load_from_cache(name: str, source: str) -> ModuleType:
+    """Import the source from the cache folder, writing it there first."""
     path = cache_folder() / "kernels" / f"{name}.py"
     if not path.is_file() or path.read_bytes() != source.encode():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,8 +45,8 @@ def _kept(name: str, source: str) -> ModuleType:
     return module
 
 
-def _passing(name: str, source: str) -> ModuleType:
-    """The text as a module of this process alone."""
+def _load_in_memory(name: str, source: str) -> ModuleType:
+    """Load the source as a module of this process only."""
     module = ModuleType(name)
     exec(compile(source.replace("cache=True", "cache=False"), f"<{name}>", "exec"), vars(module))
     return module

@@ -1,9 +1,9 @@
 # pyright: basic
-"""Nets: the layers of an MLP in each parameterisation, and what the loop knows of any net.
+"""Nets: the layers of an MLP in each parameterisation, and the Model that the training loop uses.
 
-An MLP's layer is h' = bend(scale W h + b). Its parameters carry a first axis over members, so that
-the seeds of an Experiment are trained as one stack of matrices; CNN, ResNet and ViT (images.py) are
-torch modules, one member each.
+An MLP's layer is h' = activation(scale W h + b). Its parameters have a first axis over nets, so
+that the seeds of an Experiment are trained as one stack of matrices; CNN, ResNet and ViT
+(image_nets.py) are torch modules, one net each.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from torch.nn import functional
 
 from kleiber.experiment import CNN, MLP, Net
 from kleiber.maths.seeds import stream
-from kleiber.networks.task import BENDS
+from kleiber.networks.task import ACTIVATIONS
 
-Forward: TypeAlias = Callable[[Tensor], Tensor]  # [members or 1, rows, ...] -> [members, rows, out]
-TORCH_BENDS: dict[str, Callable[[Tensor], Tensor]] = {
+Forward: TypeAlias = Callable[[Tensor], Tensor]  # [nets or 1, rows, ...] -> [nets, rows, out]
+TORCH_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "leaky_relu": lambda z: functional.leaky_relu(z, 0.01),
     "silu": functional.silu,
@@ -40,7 +40,8 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 @dataclass(frozen=True)
 class Layer:
-    """W of shape [fan_out, fan_in] and b, how they are drawn, scaled and how fast they move."""
+    """W of shape [fan_out, fan_in] and b: how they are initialised and scaled, and their learning
+    rates."""
 
     fan_in: int
     fan_out: int
@@ -55,71 +56,81 @@ class Layer:
 
 @lru_cache
 def gain(activation: str) -> float:
-    """1/sqrt(E bend(z)^2) for a unit Gaussian z, by the trapezoidal rule."""
+    """Return 1/sqrt(E activation(z)^2) for a unit Gaussian z, by the trapezoidal rule."""
     z = np.linspace(-12.0, 12.0, (1 << 16) + 1)
     weight = np.exp(-0.5 * z**2)
-    return float(np.sqrt(weight.sum() / (weight @ BENDS[activation](z) ** 2)))
+    return float(np.sqrt(weight.sum() / (weight @ ACTIVATIONS[activation](z) ** 2)))
 
 
 def plan_layers(
     net: MLP, inputs: int, outputs: int, *, adaptive: bool = False
 ) -> tuple[Layer, ...]:
-    """The layers of an MLP; `adaptive` optimisers (Adam) need other rates than SGD."""
+    """Return the layers of an MLP; `adaptive` optimisers (Adam) need other learning rates than
+    SGD."""
     sizes = [inputs, *[net.width] * net.depth, outputs]
     pairs = list(pairwise(sizes))
     last = len(pairs) - 1
-    place = ["input" if k < last else "output" for k in range(len(pairs))]
-    place[1:last] = ["hidden"] * (last - 1)
+    position = ["input" if k < last else "output" for k in range(len(pairs))]
+    position[1:last] = ["hidden"] * (last - 1)
     return tuple(
         _layer(net, where, fan_in, fan_out, adaptive)
-        for where, (fan_in, fan_out) in zip(place, pairs, strict=True)
+        for where, (fan_in, fan_out) in zip(position, pairs, strict=True)
     )
 
 
-def _layer(net: MLP, place: str, fan_in: int, fan_out: int, adaptive: bool) -> Layer:
+def _layer(net: MLP, position: str, fan_in: int, fan_out: int, adaptive: bool) -> Layer:
     size, root = net.init_scale, math.sqrt(fan_in)
     if net.parameterisation == "standard":
         bound = size / root
         if net.init == "normal":
             return Layer(fan_in, fan_out, False, size, net.bias, size)
         if net.init == "kaiming":
-            swell = 1.0 if place == "input" else gain(net.activation)
-            return Layer(fan_in, fan_out, False, bound * swell, net.bias, 0.0)
+            gain_factor = 1.0 if position == "input" else gain(net.activation)
+            return Layer(fan_in, fan_out, False, bound * gain_factor, net.bias, 0.0)
         return Layer(fan_in, fan_out, True, bound, net.bias, bound)
     if net.parameterisation == "mup":
-        return _mup_layer(net, place, fan_in, fan_out, adaptive)
+        return _mup_layer(net, position, fan_in, fan_out, adaptive)
     mean_field = net.parameterisation == "mean_field"
     scale = 1 / root
-    if place == "output":
+    if position == "output":
         scale = 1 / ((fan_in if mean_field else root) * net.richness)
     rate = net.richness**2 * (net.width if mean_field else 1)
     if adaptive:  # Adam's steps have a size of their own, so only the width counts
-        rate = 1 / root if mean_field and place == "hidden" else 1.0
+        rate = 1 / root if mean_field and position == "hidden" else 1.0
     return Layer(
         fan_in, fan_out, False, size, net.bias, 0.0, scale, rate, 1.0 if adaptive else rate
     )
 
 
-def _mup_layer(net: MLP, place: str, fan_in: int, fan_out: int, adaptive: bool) -> Layer:
-    """Yang et al. 2021 (arXiv 2203.03466), table 3, with m = width / base_width."""
+def _mup_layer(net: MLP, position: str, fan_in: int, fan_out: int, adaptive: bool) -> Layer:
+    """Return a layer of Yang et al. 2021 (arXiv 2203.03466), table 3, with m = width /
+    base_width."""
     m = net.width / net.base_width
     deviation = net.init_scale / math.sqrt(fan_in)
-    swell = 1.0 if place == "input" else gain(net.activation)
-    if place == "output":
-        swell /= math.sqrt(m)
+    gain_factor = 1.0 if position == "input" else gain(net.activation)
+    if position == "output":
+        gain_factor /= math.sqrt(m)
     rates = {"input": 1.0, "hidden": 1 / m, "output": 1 / m}
     if not adaptive:
         rates = {"input": m, "hidden": 1.0, "output": 1 / m}
-    bias_rate = 1.0 if adaptive or place == "output" else m
+    bias_rate = 1.0 if adaptive or position == "output" else m
     return Layer(
-        fan_in, fan_out, False, deviation * swell, net.bias, 0.0, 1.0, rates[place], bias_rate
+        fan_in,
+        fan_out,
+        False,
+        deviation * gain_factor,
+        net.bias,
+        0.0,
+        1.0,
+        rates[position],
+        bias_rate,
     )
 
 
 def draw_params(
     layers: tuple[Layer, ...], seeds: tuple[int, ...]
-) -> dict[str, Float[np.ndarray, "members ..."]]:
-    """Initial parameters "0.weight" [members, out, in], "0.bias" [members, out], "1.weight" ..."""
+) -> dict[str, Float[np.ndarray, "nets ..."]]:
+    """Draw initial parameters "0.weight" [nets, out, in], "0.bias" [nets, out], "1.weight" ..."""
     out: dict[str, list[np.ndarray]] = {}
     for seed in seeds:
         rng = stream(seed, "weights")
@@ -141,10 +152,11 @@ def _draw(
 
 
 def stacked_forward(
-    layers: tuple[Layer, ...], params: dict[str, Tensor], activation: str, swell: float
+    layers: tuple[Layer, ...], params: dict[str, Tensor], activation: str, gain_factor: float
 ) -> Forward:
-    """The outputs of a stack of MLPs on inputs that it shares [1, rows, ...] or not."""
-    bend = TORCH_BENDS[activation]
+    """Return the outputs of a stack of MLPs as a function of inputs, shared [1, rows, ...] or
+    not."""
+    activate = TORCH_ACTIVATIONS[activation]
 
     def forward(x: Tensor) -> Tensor:
         h = x.flatten(2)
@@ -157,7 +169,7 @@ def stacked_forward(
             bias = params.get(f"{k}.bias")
             h = torch.bmm(h, weight) if bias is None else torch.baddbmm(bias[:, None], h, weight)
             if k + 1 < len(layers):
-                h = bend(h) if swell == 1 else swell * bend(h)
+                h = activate(h) if gain_factor == 1 else gain_factor * activate(h)
         return h
 
     return forward
@@ -165,10 +177,10 @@ def stacked_forward(
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A net of some members: what is trained, how fast, and the outputs.
+    """What the training loop needs of some nets: parameters, learning rates and the forward pass.
 
-    `buffers` are what a checkpoint keeps beside the parameters; `mode` switches what training and
-    measuring do differently; `module` is the torch module where the net is one.
+    `buffers` are what a checkpoint keeps beside the parameters; `mode` switches between training
+    and evaluation; `module` is the torch module if the net is one.
     """
 
     params: dict[str, Tensor]
@@ -180,54 +192,57 @@ class Model:
 
 
 def stacked_model(net: MLP, layers: tuple[Layer, ...], params: dict[str, Tensor]) -> Model:
-    """A stack of MLPs with the given parameters, which are its initial ones."""
+    """Return a stack of MLPs with the given initial parameters."""
     rates: dict[str, float] = {}
     for name in params:
         layer = layers[int(name.split(".")[0])]
         rates[name] = layer.rate if name.endswith("weight") else layer.bias_rate
-    forward = stacked_forward(layers, params, net.activation, swell_of(net))
+    forward = stacked_forward(layers, params, net.activation, activation_gain(net))
     if net.centred:
         start = {name: value.clone() for name, value in params.items()}
-        forward = centred(forward, stacked_forward(layers, start, net.activation, swell_of(net)))
+        forward = centred(
+            forward, stacked_forward(layers, start, net.activation, activation_gain(net))
+        )
     return Model(params, rates, forward)
 
 
-def unstacked(
-    net: MLP, layers: tuple[Layer, ...], params: dict[str, Tensor], member: int
+def unstack(
+    net: MLP, layers: tuple[Layer, ...], params: dict[str, Tensor], index: int
 ) -> nn.Sequential:
-    """One member of a stack as plain layers: every scale is folded into the weights."""
+    """Return one net of a stack as plain layers, with every scale folded into the weights."""
     parts: list[nn.Module] = [nn.Flatten()]
     for k, layer in enumerate(layers):
         full = nn.Linear(layer.fan_in, layer.fan_out, layer.bias)
-        swell = swell_of(net) if k else 1.0  # of the activation before it
-        full.weight = nn.Parameter(swell * layer.scale * params[f"{k}.weight"][member])
+        gain_factor = activation_gain(net) if k else 1.0  # of the activation before it
+        full.weight = nn.Parameter(gain_factor * layer.scale * params[f"{k}.weight"][index])
         if layer.bias:
-            full.bias = nn.Parameter(params[f"{k}.bias"][member].clone())
-        parts += [full, Bend(net.activation)]
+            full.bias = nn.Parameter(params[f"{k}.bias"][index].clone())
+        parts += [full, Activation(net.activation)]
     return nn.Sequential(*parts[:-1])
 
 
-class Bend(nn.Module):
-    """An activation, times the gain."""
+class Activation(nn.Module):
+    """An activation, times its gain."""
 
-    def __init__(self, activation: str, swell: float = 1.0) -> None:
+    def __init__(self, activation: str, gain_factor: float = 1.0) -> None:
         super().__init__()
-        self.bend, self.swell = TORCH_BENDS[activation], swell
+        self.function, self.gain_factor = TORCH_ACTIVATIONS[activation], gain_factor
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.bend(x)
-        return h if self.swell == 1 else self.swell * h
+        h = self.function(x)
+        return h if self.gain_factor == 1 else self.gain_factor * h
 
 
-def swell_of(net: Net) -> float:
-    """What multiplies the activation: the gain where the parameterisation has unit weights."""
+def activation_gain(net: Net) -> float:
+    """Return the factor of the activation: its gain if the parameterisation has unit weights, else
+    1."""
     if isinstance(net, MLP | CNN) and net.parameterisation in ("ntk", "mean_field"):
         return gain(net.activation)
     return 1.0
 
 
 def centred(forward: Forward, at_start: Forward) -> Forward:
-    """The outputs less those at the start."""
+    """Return the outputs minus those at initialisation."""
 
     def difference(x: Tensor) -> Tensor:
         with torch.no_grad():

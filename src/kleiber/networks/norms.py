@@ -32,8 +32,8 @@ from torch import Tensor, nn
 
 from kleiber.errors import listed, nearest
 from kleiber.experiment import NORMS
-from kleiber.networks.paths import path_norm, without_path
-from kleiber.networks.singular import Warm, leading, spectral_norm
+from kleiber.networks.paths import path_norm, unsupported_layer
+from kleiber.networks.singular import Warm, largest_singular, spectral_norm
 from kleiber.networks.weights import (
     Weight,
     effective_parameters,
@@ -56,7 +56,7 @@ def measure_norms(
     unknown: Literal["refuse", "leave"] = "refuse",
     warm: Warm | None = None,
 ) -> Norms:
-    """The logs of a module's norms by name, all that there are or those named.
+    """Return the logs of a module's norms by name, all available ones or those named.
 
     `shape` is that of one input. It is needed by log_operator_product where there are convolutions,
     by log_path, and by log_tail_complexity and log_fc_complexity where a module's own forward
@@ -70,26 +70,33 @@ def measure_norms(
     """
     wanted = set(NORMS if names is None else names)
     for name in sorted(wanted - set(NORMS)):
-        raise ValueError(f"no norm is called {name!r}.{nearest(name, NORMS)} {', '.join(NORMS)}.")
+        raise ValueError(
+            f"There is no norm {name!r}; norms are {', '.join(NORMS)}.{nearest(name, NORMS)}"
+        )
     weights = find_weights(module, unknown, shape)
     ordered = shape is not None or knows_order(module)
     if names is None:
-        wanted -= _not_to_be_had(module, shape, weights) | (set() if ordered else ORDERED)
+        wanted -= _unavailable(module, shape, weights) | (set() if ordered else ORDERED)
     elif not ordered and wanted & ORDERED:
         raise ValueError(
-            f"{listed(sorted(wanted & ORDERED))} depends on the order in which layers run, which "
-            f"the forward pass of {type(module).__name__} decides; give the shape of one input"
+            f"The norm {listed(sorted(wanted & ORDERED))} depends on the order in which layers "
+            "run, which "
+            f"the forward pass of {type(module).__name__} decides; give the shape of one input."
         )
     if not all(torch.isfinite(value).all() for value in module.parameters()):
         return dict.fromkeys((name for name in NORMS if name in wanted), math.nan)
     found: Norms = {}
-    tops: dict[str, float] = {}
+    spectral_norms: dict[str, float] = {}
     if wanted & (SPECTRAL | {"log_21"}):
         base = None if reference is None else find_weights(reference, unknown, shape)
-        tops = {weight.name: spectral_norm(weight.matrix, warm, weight.name) for weight in weights}
-        found |= complexities(weights, tops, base)
+        spectral_norms = {
+            weight.name: spectral_norm(weight.matrix, warm, weight.name) for weight in weights
+        }
+        found |= complexities(weights, spectral_norms, base)
     if "log_operator_product" in wanted:
-        found["log_operator_product"] = operator_product(module, weights, shape, tops, warm)
+        found["log_operator_product"] = operator_product(
+            module, weights, shape, spectral_norms, warm
+        )
     if "log_path" in wanted:
         found["log_path"] = path_norm(module, shape)
     if wanted & {"log_l1", "log_frobenius"}:
@@ -102,51 +109,53 @@ def complexities(
     largest: Mapping[str, float],
     base: tuple[Weight, ...] | None = None,
 ) -> Norms:
-    """What follows from largest singular values, by name, and the lengths of rows and columns."""
-    tops = [log(largest[weight.name]) for weight in weights]
+    """Compute the norms that follow from largest singular values, by name, and from row and column
+    lengths."""
+    spectral_norms = [log(largest[weight.name]) for weight in weights]
     columns = [float(lengths(weight.matrix, 0)) for weight in weights]
     rows = plain = [log(float(lengths(weight.matrix, 1))) for weight in weights]
     if base is not None:
         if [each.matrix.shape for each in base] != [each.matrix.shape for each in weights]:
-            raise ValueError("the reference is a module with other layers than the one measured")
+            raise ValueError("The reference is a module with other layers than the one measured.")
         rows = [
             log(float(lengths(weight.matrix - start.matrix, 1)))
             for weight, start in zip(weights, base, strict=True)
         ]
-    after = [sum(columns[place:]) for place in range(1, len(columns))]
+    after = [sum(columns[position:]) for position in range(1, len(columns))]
     return {
-        "log_spectral_complexity": combine(tops, rows),
-        "log_tail_complexity": combine(tops, [*map(log, after), -math.inf]),
-        "log_fc_complexity": tops[-1] + log(columns[-1]),
-        "log_spectral_product": sum(tops),
+        "log_spectral_complexity": combine(spectral_norms, rows),
+        "log_tail_complexity": combine(spectral_norms, [*map(log, after), -math.inf]),
+        "log_fc_complexity": spectral_norms[-1] + log(columns[-1]),
+        "log_spectral_product": sum(spectral_norms),
         "log_21": log_sum(plain),
     }
 
 
 def lengths(matrix: Tensor, along: Literal[0, 1]) -> Tensor:
-    """The sum of the lengths of the columns (0) or of the rows (1) of a matrix."""
+    """Return the sum of the lengths of the columns (0) or of the rows (1) of a matrix."""
     return torch.linalg.vector_norm(matrix, dim=along, dtype=torch.float64).sum()
 
 
 def log(value: float) -> float:
-    """The logarithm, -inf at 0."""
+    """Return the logarithm, -inf at 0."""
     return math.log(value) if value > 0 else -math.inf
 
 
 def log_sum(logs: list[float]) -> float:
-    """log sum exp, for terms of any size."""
-    most = max(logs)
-    if math.isinf(most):
-        return most
-    return most + math.log(sum(math.exp(each - most) for each in logs))
+    """Return log sum exp, for terms of any size."""
+    maximum = max(logs)
+    if math.isinf(maximum):
+        return maximum
+    return maximum + math.log(sum(math.exp(each - maximum) for each in logs))
 
 
-def combine(tops: list[float], others: list[float]) -> float:
-    """log prod s_i (sum_i (t_i/s_i)^(2/3))^(3/2) from the logs of s and t; s > 0 where t > 0."""
-    if math.isinf(sum(tops)):
+def combine(spectral_norms: list[float], others: list[float]) -> float:
+    """Return log prod s_i (sum_i (t_i/s_i)^(2/3))^(3/2) from the logs of s and t; s > 0 where t >
+    0."""
+    if math.isinf(sum(spectral_norms)):
         return -math.inf
-    ratios = [2 / 3 * (other - top) for top, other in zip(tops, others, strict=True)]
-    return sum(tops) + 1.5 * log_sum(ratios)
+    ratios = [2 / 3 * (other - norm) for norm, other in zip(spectral_norms, others, strict=True)]
+    return sum(spectral_norms) + 1.5 * log_sum(ratios)
 
 
 def operator_product(
@@ -156,27 +165,29 @@ def operator_product(
     known: Mapping[str, float],
     warm: Warm | None = None,
 ) -> float:
-    """log of the product of operator norms, convolutions acting on images of the size they see;
-    `known` are largest singular values of matrices that need not be found again."""
+    """Return the log of the product of operator norms, convolutions acting on images of their input
+    size; `known` are largest singular values that need not be computed again."""
     sizes: Mapping[str, tuple[int, ...]] = {}
     if any(weight.layer is not None for weight in weights):
         if shape is None:
-            raise ValueError("log_operator_product needs the shape of one input of the module")
+            raise ValueError(
+                "The norm log_operator_product needs the shape of one input of the module."
+            )
         sizes = input_sizes(module, shape, weights)
     total = 0.0
     for weight in weights:
         if weight.layer is not None:
-            top = convolution_norm(weight, sizes[weight.name], warm)
+            norm = convolution_norm(weight, sizes[weight.name], warm)
         elif weight.name in known:
-            top = known[weight.name]
+            norm = known[weight.name]
         else:
-            top = spectral_norm(weight.matrix, warm, weight.name)
-        total += log(top)
+            norm = spectral_norm(weight.matrix, warm, weight.name)
+        total += log(norm)
     return total
 
 
 def convolution_norm(weight: Weight, shape: tuple[int, ...], warm: Warm | None = None) -> float:
-    """The largest singular value of a convolution as a map of inputs of that shape.
+    """Return the largest singular value of a convolution as a map of inputs of a given shape.
 
     By power iteration; for circular padding with stride 1 by the Fourier transform of the kernel
     (Sedghi, Gupta & Long 2019, arXiv 1805.10408).
@@ -195,11 +206,12 @@ def convolution_norm(weight: Weight, shape: tuple[int, ...], warm: Warm | None =
         return weight.act_back(x.reshape(-1, *shape), kernel).reshape(-1, count)
 
     name = f"{weight.name} on {shape}"
-    return size * leading(gram, count, kernel.dtype, kernel.device, warm, name)
+    return size * largest_singular(gram, count, kernel.dtype, kernel.device, warm, name)
 
 
 def is_circular(weight: Weight) -> bool:
-    """Whether a convolution commutes with shifts of a periodic image, all channels in one group."""
+    """Return whether a convolution commutes with shifts of a periodic image, all channels in one
+    group."""
     layer = weight.layer
     if layer is None or layer.padding_mode != "circular" or layer.groups != 1:
         return False
@@ -211,53 +223,54 @@ def is_circular(weight: Weight) -> bool:
 
 
 def circular_norm(kernel: Tensor, sides: tuple[int, ...]) -> float:
-    """The operator norm of a circular convolution: the largest over frequencies."""
+    """Return the operator norm of a circular convolution: the largest over frequencies."""
     axes = tuple(range(2, kernel.ndim))
     wide = torch.zeros((*kernel.shape[:2], *sides), dtype=torch.float64)
-    for place in torch.cartesian_prod(*[torch.arange(n) for n in kernel.shape[2:]]).reshape(
+    for position in torch.cartesian_prod(*[torch.arange(n) for n in kernel.shape[2:]]).reshape(
         -1, len(axes)
     ):
-        at = tuple(int(k) % n for k, n in zip(place, sides, strict=True))
-        wide[(..., *at)] += kernel[(..., *place.tolist())].to("cpu", torch.float64)
+        at = tuple(int(k) % n for k, n in zip(position, sides, strict=True))
+        wide[(..., *at)] += kernel[(..., *position.tolist())].to("cpu", torch.float64)
     blocks = torch.fft.fftn(wide, dim=axes).flatten(2).permute(2, 0, 1)
     return float(torch.linalg.matrix_norm(blocks, ord=2).max())
 
 
 def entrywise(module: nn.Module) -> Norms:
-    """l1 and Frobenius norm of all parameters together."""
+    """Return the l1 and Frobenius norms of all parameters together."""
     values = effective_parameters(module)
     one = sum(float(value.abs().sum(dtype=torch.float64)) for value in values)
     two = [float(torch.linalg.vector_norm(value, dtype=torch.float64)) for value in values]
     return {"log_l1": log(one), "log_frobenius": log(math.hypot(*two))}
 
 
-def _not_to_be_had(
+def _unavailable(
     module: nn.Module, shape: tuple[int, ...] | None, weights: tuple[Weight, ...]
 ) -> set[str]:
-    """The norms that the module, or not knowing the shape of its inputs, excludes."""
+    """Return the norms that the module, or an unknown input shape, excludes."""
     without: set[str] = set()
     if shape is None and any(weight.layer is not None for weight in weights):
         without.add("log_operator_product")
-    if shape is None or without_path(module):
+    if shape is None or unsupported_layer(module):
         without.add("log_path")
     return without
 
 
 def log_margin(outputs: Tensor, labels: Tensor, share: float = 0.1) -> float:
-    """log of the margin that all but a share of examples reach: their class over the next best.
+    """Return the log of the margin that all but a share of examples reach: the output of their
+    class minus the largest other.
 
     Outputs [rows, classes], labels [rows]. Raises ValueError where that margin is not positive, as
     for a net that errs on more of them.
     """
     if not 0 <= share < 1:
-        raise ValueError(f"the share of examples below the margin lies in [0, 1), got {share}")
-    own = outputs.gather(1, labels[:, None])[:, 0]
+        raise ValueError(f"The share of examples below the margin must lie in [0, 1), got {share}.")
+    own_output = outputs.gather(1, labels[:, None])[:, 0]
     others = outputs.scatter(1, labels[:, None], -math.inf).amax(1)
-    margin = float(torch.quantile((own - others).double(), share))
+    margin = float(torch.quantile((own_output - others).double(), share))
     if not margin > 0:
         raise ValueError(
-            f"the margin that {1 - share:.0%} of the examples reach is {margin:.3g}; a norm over a "
-            "margin needs a positive one, of a net that has learnt them"
+            f"The margin that {1 - share:.0%} of the examples reach is {margin:.3g}; a norm over a "
+            "margin needs a positive one, of a net that has learned them."
         )
     return math.log(margin)
 

@@ -1,5 +1,5 @@
 # pyright: basic
-"""Largest singular values of linear maps, by a block power iteration that starts where it ended.
+"""Largest singular values of linear maps, by a block power iteration with warm starts.
 
     G = A^T A,  basis [V, G V, ..., G^q V],  Rayleigh-Ritz in it,  V <- its leading vectors
 
@@ -20,24 +20,26 @@ from kleiber.errors import NotConverged
 
 TOLERANCE = 2e-3
 DIRECT = 48  # rows or columns up to which the Gram matrix is diagonalised outright
-KEPT, FRESH, DEPTH, CYCLES = 2, 1, 6, 200
+N_KEPT, N_FRESH, DEPTH, CYCLES = 2, 1, 6, 200
 Gram = Callable[[Tensor], Tensor]  # rows x -> rows (A^T A x), [k, n] -> [k, n]
 Warm = MutableMapping[str, Tensor]  # leading vectors by name, kept from one checkpoint to the next
 
 
 def spectral_norm(matrix: Tensor, warm: Warm | None = None, name: str = "") -> float:
-    """The largest singular value of a matrix [rows, columns]."""
+    """Return the largest singular value of a matrix [rows, columns]."""
     size = float(matrix.abs().max())
     if not size > 0:
         return 0.0
     a = (matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T) / size
     if a.shape[0] <= DIRECT:
-        wide = a.to(torch.float64)
-        return size * math.sqrt(max(0.0, float(torch.linalg.eigvalsh(wide @ wide.T)[-1])))
-    return size * leading(lambda x: (x @ a) @ a.T, a.shape[0], a.dtype, a.device, warm, name)
+        double = a.to(torch.float64)
+        return size * math.sqrt(max(0.0, float(torch.linalg.eigvalsh(double @ double.T)[-1])))
+    return size * largest_singular(
+        lambda x: (x @ a) @ a.T, a.shape[0], a.dtype, a.device, warm, name
+    )
 
 
-def leading(
+def largest_singular(
     gram: Gram,
     size: int,
     dtype: torch.dtype,
@@ -45,12 +47,12 @@ def leading(
     warm: Warm | None = None,
     name: str = "",
 ) -> float:
-    """The root of the largest eigenvalue of a Gram operator on vectors of that size.
+    """Return the root of the largest eigenvalue of a Gram operator on vectors of a given size.
 
     Raises NotConverged with residual and iterations after CYCLES restarts.
     """
     drawn = torch.randn(
-        (FRESH if warm and name in warm else KEPT + FRESH, size),
+        (N_FRESH if warm and name in warm else N_KEPT + N_FRESH, size),
         generator=torch.Generator().manual_seed(size),
         dtype=torch.float64,
     ).to(device=device, dtype=dtype)
@@ -63,11 +65,14 @@ def leading(
                 warm[name] = vectors
             return math.sqrt(theta)
         start = vectors
-    raise NotConverged("a power iteration for a spectral norm did not settle", residual, CYCLES)
+    raise NotConverged(
+        "The power iteration for a spectral norm did not converge.", residual, CYCLES
+    )
 
 
 def _cycle(gram: Gram, start: Tensor) -> tuple[Tensor, float, float]:
-    """The leading Ritz vectors of one Krylov basis, the largest value and its relative residual."""
+    """Return the leading Ritz vectors of one Krylov basis, the largest value and its relative
+    residual."""
     basis = torch.linalg.qr(start.T).Q.T
     image = gram(basis)
     last = image
@@ -78,11 +83,11 @@ def _cycle(gram: Gram, start: Tensor) -> tuple[Tensor, float, float]:
         last = gram(new)
         basis, image = torch.cat([basis, new]), torch.cat([image, last])
     small = (image @ basis.T).to(torch.float64)
-    values, turns = torch.linalg.eigh((small + small.T) / 2)
+    values, rotation = torch.linalg.eigh((small + small.T) / 2)
     theta = float(values[-1])
     if theta <= 0:
-        return basis[:KEPT], 0.0, 0.0
-    top = turns[:, -KEPT:].T.flip(0).to(basis.dtype)
-    vectors = top @ basis
-    residual = float(torch.linalg.vector_norm(top[0] @ image - theta * vectors[0]))
+        return basis[:N_KEPT], 0.0, 0.0
+    coefficients = rotation[:, -N_KEPT:].T.flip(0).to(basis.dtype)
+    vectors = coefficients @ basis
+    residual = float(torch.linalg.vector_norm(coefficients[0] @ image - theta * vectors[0]))
     return vectors, theta, residual / theta

@@ -1,7 +1,7 @@
 """Tasks as arrays: training examples, a dense test set, and the stream of batches of each seed.
 
-Everything is drawn by NumPy from streams keyed by seed and position, so what a member sees depends
-neither on the other members, nor on the number of workers, nor on where a run was resumed.
+Everything is drawn by NumPy from streams keyed by seed and position, so the examples of a net
+depend neither on the other nets, nor on the number of workers, nor on where a run was resumed.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ Examples = tuple[Array, Array]  # inputs, targets
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A task's examples: `train` is None where each step draws fresh ones by `draw`.
+    """A task's examples; `train` is None if each step draws fresh ones with `draw`.
 
-    `prepare` makes numbers of stored inputs (pixels); `augment` alters training inputs.
+    `prepare` turns stored inputs (pixels) into numbers; `augment` alters training inputs.
     """
 
     shape: tuple[int, ...]
@@ -48,7 +48,8 @@ class Data:
 
 
 def make_data(experiment: Experiment) -> Data:
-    """The examples of an Experiment's task; BadExperiment where they are not to be had."""
+    """Return the examples of an Experiment's task; raise BadExperiment if they are not
+    available."""
     match experiment.task:
         case FormulaTask() as task:
             return _formula(task)
@@ -68,7 +69,7 @@ def _sampled(
     test: Array,
     train: Array | None = None,
 ) -> Data:
-    """A function's examples: the given training inputs, or drawn ones, or fresh ones."""
+    """Return a function's examples: on the given training inputs, on drawn ones, or fresh ones."""
 
     def draw(rng: np.random.Generator, count: int) -> Examples:
         x = draw_inputs(rng, count)
@@ -89,7 +90,7 @@ def _sampled(
 
 
 def grid(low: float, high: float, side: int, inputs: int) -> Float[np.ndarray, "points inputs"]:
-    """The midpoints of a grid of `side` cells along each axis."""
+    """Return the midpoints of a grid of `side` cells along each axis."""
     axis = low + (high - low) * (np.arange(side) + 0.5) / side
     return np.stack(np.meshgrid(*[axis] * inputs, indexing="ij"), axis=-1).reshape(-1, inputs)
 
@@ -102,7 +103,8 @@ def _formula(task: FormulaTask) -> Data:
             y = evaluate(expr, {name: x[:, k] for k, name in enumerate(AXES[:inputs])})
         if not np.isfinite(y).all():
             raise BadExperiment(
-                f"{task.formula} is not finite everywhere from {task.low:g} to {task.high:g}"
+                f"The formula {task.formula} is not finite everywhere from {task.low:g} to "
+                f"{task.high:g}."
             )
         return np.broadcast_to(y, len(x))[:, None]
 
@@ -123,15 +125,15 @@ def _teacher(task: TeacherTask) -> Data:
         rng.standard_normal((fan_in, fan_out)) / np.sqrt(fan_in)
         for fan_in, fan_out in pairwise(sizes)
     ]
-    bend = BENDS[task.activation]
+    activate = ACTIVATIONS[task.activation]
 
     def raw(x: Array) -> Array:
         for weight in weights[:-1]:
-            x = bend(x @ weight)
+            x = activate(x @ weight)
         return x @ weights[-1]
 
-    seen = raw(rng.standard_normal((CALIBRATION, task.inputs)))
-    centre, scale = float(seen.mean()), float(seen.std())
+    calibration = raw(rng.standard_normal((CALIBRATION, task.inputs)))
+    centre, scale = float(calibration.mean()), float(calibration.std())
     test = stream(task.data_seed, "test").standard_normal((task.n_test, task.inputs))
     return _sampled(
         task,
@@ -143,8 +145,8 @@ def _teacher(task: TeacherTask) -> Data:
 
 
 def _circle(task: CircleTask) -> Data:
-    points, most = task.points, (task.points - 1) // 2
-    modes = min(task.modes or most, most)
+    points, largest = task.points, (task.points - 1) // 2
+    modes = min(task.modes or largest, largest)
     power = np.zeros(points // 2 + 1)
     power[1 : modes + 1] = np.arange(1, modes + 1) ** -task.decay
     heights = np.fft.irfft(power * points / 2, points)  # sum_k k^-decay cos(2 pi j k / points)
@@ -155,26 +157,30 @@ def _circle(task: CircleTask) -> Data:
         places = np.rint(np.arctan2(x[:, 1], x[:, 0]) * points / (2 * np.pi)).astype(int)
         return heights[places % points, None]
 
-    every = slice(None)
+    test_rows = slice(None)
     if task.n_test is not None:
-        every = np.linspace(0, points, task.n_test, endpoint=False).astype(int)
+        test_rows = np.linspace(0, points, task.n_test, endpoint=False).astype(int)
     return _sampled(
-        task, 2, lambda rng, n: circle[rng.integers(points, size=n)], target, circle[every]
+        task, 2, lambda rng, n: circle[rng.integers(points, size=n)], target, circle[test_rows]
     )
 
 
 def _images(task: ImageTask) -> Data:
     images, shrink = load_images(task.dataset), task.shrink
-    whole = len(images.train_labels)
-    pixels = averaged(images.train_images[:10_000], shrink) / images.top
+    n_train = len(images.train_labels)
+    pixels = average_pixels(images.train_images[:10_000], shrink) / images.top
     centre = pixels.mean((0, 2, 3), keepdims=True)
     scale = pixels.std((0, 2, 3), keepdims=True)
-    if task.n_data is not None and task.n_data > whole:
-        raise BadExperiment(f"{task.dataset} has {whole} training images, not {task.n_data}")
+    if task.n_data is not None and task.n_data > n_train:
+        raise BadExperiment(
+            f"The data set {task.dataset} has {n_train} training images, not {task.n_data}."
+        )
     if task.n_test is not None and task.n_test > len(images.test_labels):
-        most = len(images.test_labels)
-        raise BadExperiment(f"{task.dataset} has {most} test images, not {task.n_test}")
-    held = subset(images, task.n_data or whole, seed=task.data_seed)
+        largest = len(images.test_labels)
+        raise BadExperiment(
+            f"The data set {task.dataset} has {largest} test images, not {task.n_test}."
+        )
+    chosen = subset(images, task.n_data or n_train, seed=task.data_seed)
     classes = len(images.classes)
 
     def answers(labels: Int64[np.ndarray, "images"]) -> Array:
@@ -184,15 +190,15 @@ def _images(task: ImageTask) -> Data:
         return (x / np.float32(images.top) - centre.astype(np.float32)) / scale.astype(np.float32)
 
     def augment(rng: np.random.Generator, x: Array) -> Array:
-        return _shifted(rng, x, task.shift, task.flip)
+        return _shift_and_flip(rng, x, task.shift, task.flip)
 
     return Data(
         pixels.shape[1:],
         classes,
         True,
-        (averaged(held.train_images, shrink), answers(held.train_labels)),
+        (average_pixels(chosen.train_images, shrink), answers(chosen.train_labels)),
         (
-            averaged(images.test_images[: task.n_test], shrink),
+            average_pixels(images.test_images[: task.n_test], shrink),
             answers(images.test_labels[: task.n_test]),
         ),
         prepare=prepare,
@@ -200,8 +206,8 @@ def _images(task: ImageTask) -> Data:
     )
 
 
-def averaged(x: Array, factor: int) -> Array:
-    """Images with squares of `factor` pixels each way averaged."""
+def average_pixels(x: Array, factor: int) -> Array:
+    """Return images in which squares of `factor` x `factor` pixels are averaged."""
     if factor == 1:
         return x
     rows, columns = (side // factor for side in x.shape[2:])
@@ -209,8 +215,8 @@ def averaged(x: Array, factor: int) -> Array:
     return squares.mean((3, 5), dtype=np.float32)
 
 
-def _shifted(rng: np.random.Generator, x: Array, shift: int, flip: bool) -> Array:
-    """Each image moved by up to `shift` pixels (black comes in) and mirrored half of the time."""
+def _shift_and_flip(rng: np.random.Generator, x: Array, shift: int, flip: bool) -> Array:
+    """Shift each image by up to `shift` pixels (padding with black) and mirror half of them."""
     rows, columns = x.shape[-2:]
     padded = np.pad(x, ((0, 0), (0, 0), (shift, shift), (shift, shift)))
     down, right = rng.integers(0, 2 * shift + 1, (2, len(x)))
@@ -226,7 +232,7 @@ def _gelu(z: Array) -> Array:
     return z * ndtr(z)
 
 
-BENDS: dict[str, Callable[[Array], Array]] = {
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": lambda z: np.maximum(z, 0),
     "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
     "silu": lambda z: z / (1 + np.exp(-np.clip(z, -500, None))),
@@ -242,7 +248,7 @@ class Feed:
     """The examples of each step for each seed.
 
     A full batch is one set shared by all seeds. Otherwise every seed has its own endless stream of
-    examples, fresh ones or one shuffle of the training set after the other, cut into batches.
+    examples, fresh ones or repeatedly shuffled training examples, cut into batches.
     """
 
     data: Data
@@ -252,38 +258,42 @@ class Feed:
     fresh: Callable[[int, int], Examples]
 
     def take(self, first: int, steps: int) -> Examples:
-        """Inputs and targets of steps first, first + 1 ...: [seeds, steps x batch, ...]; of a full
+        """Return inputs and targets of the steps from first: [seeds, steps x batch, ...]; of a full
         batch those of one step, [1 or seeds, rows, ...]."""
-        taken = [self._taken(seed, first, steps) for seed in self.seeds[: self.distinct]]
+        taken = [self._take_one(seed, first, steps) for seed in self.seeds[: self.distinct]]
         return np.stack([x for x, _ in taken]), np.stack([y for _, y in taken])
 
     @property
     def distinct(self) -> int:
-        """How many members see examples of their own: one stands for all where all see the same."""
+        """Number of nets with examples of their own: 1 if all nets see the same examples."""
         return 1 if self.batch is None and self.data.augment is None else len(self.seeds)
 
-    def _taken(self, seed: int, first: int, steps: int) -> Examples:
+    def _take_one(self, seed: int, first: int, steps: int) -> Examples:
         if self.batch is None:
             assert self.data.train is not None
-            return self._finished(seed, first, *self.data.train)
+            return self._prepare(seed, first, *self.data.train)
         low, size = first * self.batch, self.batch
         if self.data.augment is None:
-            return self._finished(seed, first, *self._stretch(seed, low, low + steps * size))
+            return self._prepare(
+                seed, first, *self._examples_between(seed, low, low + steps * size)
+            )
         parts = [
-            self._finished(
-                seed, first + k, *self._stretch(seed, low + k * size, low + k * size + size)
+            self._prepare(
+                seed,
+                first + k,
+                *self._examples_between(seed, low + k * size, low + k * size + size),
             )
             for k in range(steps)
         ]
         return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
 
-    def _finished(self, seed: int, step: int, x: Array, y: Array) -> Examples:
+    def _prepare(self, seed: int, step: int, x: Array, y: Array) -> Examples:
         if self.data.augment is not None:
             x = self.data.augment(stream(seed, f"augment {step}"), x)
         return self.data.prepare(x), y
 
-    def _stretch(self, seed: int, low: int, high: int) -> Examples:
-        """Examples low to high of a seed's stream, as stored."""
+    def _examples_between(self, seed: int, low: int, high: int) -> Examples:
+        """Return examples low to high of a seed's stream, as stored."""
         size = BLOCK if self.data.train is None else len(self.data.train[1])
         parts: list[Examples] = []
         while low < high:
@@ -300,7 +310,7 @@ class Feed:
 
 
 def make_feed(data: Data, seeds: tuple[int, ...], batch: int | None) -> Feed:
-    """The stream of batches of some seeds."""
+    """Return the stream of batches of some seeds."""
 
     @lru_cache(maxsize=len(seeds))
     def shuffled(seed: int, epoch: int) -> Any:

@@ -111,7 +111,9 @@ def combine_axes(
         except BadExperiment as error:
             at = ", ".join(f"{name} = {shown(value)}" for name, value in chosen.items())
             at = at if len(at) <= 200 else f"{at[:199]}…"
-            raise BadExperiment(f"{str(error).removesuffix('.')} (at {at})." if at else str(error)) from None
+            raise BadExperiment(
+                f"{str(error).removesuffix('.')} (at {at})." if at else str(error)
+            ) from None
 
 
 def as_list(value: Any) -> list[Any]:
@@ -145,7 +147,10 @@ def set_field(fields: dict[str, Any], name: str, value: Any) -> None:
             fields[step] = {"kind": kind} if (kind := getattr(default, "kind", None)) else {}
         inner: Any = target.setdefault(step, {})
         if not isinstance(inner, dict):
-            raise BadExperiment(f"The field {name!r} does not exist: {step!r} is {shown(inner)}, which has no fields.")
+            raise BadExperiment(
+                f"The field {name!r} does not exist: {step!r} is {shown(inner)}, which has no "
+                "fields."
+            )
         target = cast(Any, inner)
     target[last] = value
 

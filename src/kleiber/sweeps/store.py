@@ -205,7 +205,9 @@ class Folder:
 
     def _file(self, key: str) -> Path:
         if not KEY.fullmatch(key):
-            raise ValueError(f"The key of a run must be letters, digits, - and _, got {shown(key)}.")
+            raise ValueError(
+                f"The key of a run must be letters, digits, - and _, got {shown(key)}."
+            )
         return self.path / f"{key}.parquet"
 
     def _unwritable(self, error: OSError) -> OSError:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from kleiber.errors import BadExperiment
 from kleiber.experiment import CircleTask, Experiment
 from kleiber.networks.loop import train_nets
-from kleiber.networks.members import Members
+from kleiber.networks.net_stack import NetStack
 
 
 def residual(mode: int) -> str:
@@ -45,7 +45,7 @@ def train_with_modes(
     kept = tuple(mode for mode in modes if 1 <= mode <= most)
     rows: list[dict[str, Any]] = []
 
-    def watch(step: int, stack: Members) -> None:
+    def watch(step: int, stack: NetStack) -> None:
         outputs = stack.outputs(stack.feed.data.test[0][None]).astype(np.float64)[..., 0]
         for seed, values in zip(stack.seeds, residuals(outputs, task.decay, kept), strict=True):
             named = dict(zip(map(residual, kept), values.tolist(), strict=True))

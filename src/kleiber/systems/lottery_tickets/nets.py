@@ -18,7 +18,7 @@ from scipy.special import ndtr
 
 from kleiber.errors import BadTable, listed, nearest
 from kleiber.maths.seeds import stream
-from kleiber.networks.task import BENDS, Array
+from kleiber.networks.task import ACTIVATIONS, Array
 
 AGREE = 1e-4  # relative difference between a module and the net read out of it
 
@@ -47,10 +47,10 @@ def make_nets(
     w: ArrayLike, b: ArrayLike, v: ArrayLike, c: ArrayLike = 0.0, *, activation: str = "silu"
 ) -> Nets:
     """Nets from arrays [seeds, width] (or [width], one net) and c [seeds]. Raises BadTable."""
-    if activation not in BENDS:
+    if activation not in ACTIVATIONS:
         raise BadTable(
-            f"no activation is called {activation!r}.{nearest(activation, BENDS)} "
-            f"There are: {listed(list(BENDS), 20)}."
+            f"no activation is called {activation!r}.{nearest(activation, ACTIVATIONS)} "
+            f"There are: {listed(list(ACTIVATIONS), 20)}."
         )
     try:
         parts = [np.atleast_2d(np.asarray(item, float)) for item in (w, b, v)]
@@ -134,7 +134,7 @@ def _open(module: Any, activation: str | None) -> Nets:
         given = torch.tensor(x[:, None], dtype=first.weight.dtype, device=first.weight.device)
         said = module(given).cpu().double().numpy().ravel()
     size = float(np.abs(v) @ np.abs(w) + np.abs(v) @ np.abs(b) + np.abs(c).sum())
-    for name in BENDS if activation is None else [activation]:
+    for name in ACTIVATIONS if activation is None else [activation]:
         nets = make_nets(w, b, v, c, activation=name)
         if np.allclose(outputs(nets, x)[0], said, rtol=0, atol=AGREE * (size + 1e-12)):
             return nets
@@ -146,7 +146,7 @@ def _open(module: Any, activation: str | None) -> Nets:
 
 def features(nets: Nets, x: Points) -> Float[np.ndarray, "seeds width points"]:
     """bend(w x + b) of each neuron."""
-    return BENDS[nets.activation](nets.w[:, :, None] * x + nets.b[:, :, None])
+    return ACTIVATIONS[nets.activation](nets.w[:, :, None] * x + nets.b[:, :, None])
 
 
 def contributions(nets: Nets, x: Points) -> Float[np.ndarray, "seeds width points"]:

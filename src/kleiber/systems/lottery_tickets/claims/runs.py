@@ -82,10 +82,10 @@ class Nets:
 
     def predict(self, x: Float[np.ndarray, "points inputs"]) -> Float[np.ndarray, "seeds points"]:
         """The outputs of every net at some inputs, in float64."""
-        from kleiber.networks.task import BENDS
+        from kleiber.networks.task import ACTIVATIONS
 
         net = cast(Any, self.experiment.net)
-        bend = BENDS[net.activation]
+        bend = ACTIVATIONS[net.activation]
         stride = max(1, BLOCK // (self.width * len(x)))
         parts = [
             self.c[k : k + stride, None]

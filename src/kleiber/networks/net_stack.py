@@ -1,5 +1,5 @@
 # pyright: basic
-"""Members in torch: the training loop of a single net and of a stack, by autograd."""
+"""NetStack: the nets of some seeds, trained together in torch by autograd."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from torch import Tensor
 from kleiber.experiment import MLP, SGD, Experiment, rate_factor
 from kleiber.networks.fused import Fused, fuse, is_fused
 from kleiber.networks.image_nets import image_model
-from kleiber.networks.net import DTYPES, Model, draw_params, plan_layers, stacked_model, unstacked
+from kleiber.networks.net import DTYPES, Model, draw_params, plan_layers, stacked_model, unstack
 from kleiber.networks.task import Data, Feed, make_feed
 
-CHUNK = 1 << 22  # bytes of batches fetched at a time
-BLOCK = 1 << 21  # numbers of one layer in memory while measuring
+FETCH_BYTES = 1 << 22  # bytes of batches fetched at a time
+MEASURE_BLOCK = 1 << 21  # numbers of one layer in memory while measuring
 
 
 @dataclass(eq=False)
-class Members:
-    """The nets of some seeds while they train; `died` has the step at which a loss was not finite.
+class NetStack:
+    """The nets of some seeds while they train; `died` maps a net to the step at which its loss was
+    not finite.
 
-    A dead member goes on taking steps that nobody looks at; it shares no number with the others.
+    A diverged net continues to take steps that are ignored; it shares no number with the others.
     """
 
     experiment: Experiment
@@ -35,7 +36,7 @@ class Members:
     feed: Feed
     device: str
     died: dict[int, int] = field(default_factory=dict)
-    held: dict[str, Any] = field(default_factory=dict)
+    cache: dict[str, Any] = field(default_factory=dict)
     warm: dict[str, Any] = field(default_factory=dict)  # what measuring keeps for the next time
 
     def advance(self, first: int, last: int) -> None:
@@ -51,48 +52,51 @@ class Members:
             set_rate(self.optimiser, self.experiment, step)
             losses = loss_of(self.experiment.task.loss, self.model.forward(x), y)
             self.optimiser.zero_grad()
-            losses.sum().backward()  # members share nothing: each gets its own gradient
+            losses.sum().backward()  # nets share nothing: each gets its own gradient
             self.optimiser.step()
-            self.note_divergence(losses, step)
+            self.record_divergence(losses, step)
 
     def batch(self, step: int, last: int) -> tuple[Tensor, Tensor]:
-        """The examples of one step, [members or 1, rows, ...]; fetched for several at once."""
+        """Return the examples of one step, [nets or 1, rows, ...]; several steps are fetched at
+        once."""
         size = self.experiment.batch
         if size is None and self.feed.data.augment is None:
-            if not self.held:
+            if not self.cache:
                 x, y = self.feed.take(0, 1)
-                self.held = {"x": self.tensor(x), "y": self.tensor(y)}
-            return self.held["x"], self.held["y"]
+                self.cache = {"x": self.tensor(x), "y": self.tensor(y)}
+            return self.cache["x"], self.cache["y"]
         if size is None or self.feed.data.augment is not None:
             x, y = self.feed.take(step, 1)
             return self.tensor(x), self.tensor(y)
-        if not self.held.get("first", step) <= step < self.held.get("end", -1):
+        if not self.cache.get("first", step) <= step < self.cache.get("end", -1):
             each = len(self.seeds) * size * int(np.prod(self.feed.data.shape)) * 8
-            count = max(1, min(CHUNK // each, last - step))
+            count = max(1, min(FETCH_BYTES // each, last - step))
             x, y = self.feed.take(step, count)
-            self.held = {"x": self.tensor(x), "y": self.tensor(y), "first": step}
-            self.held["end"] = step + count
-        low = (step - self.held["first"]) * size
-        return self.held["x"][:, low : low + size], self.held["y"][:, low : low + size]
+            self.cache = {"x": self.tensor(x), "y": self.tensor(y), "first": step}
+            self.cache["end"] = step + count
+        low = (step - self.cache["first"]) * size
+        return self.cache["x"][:, low : low + size], self.cache["y"][:, low : low + size]
 
     def tensor(self, array: Shaped[np.ndarray, "..."]) -> Tensor:
-        """Numbers in the experiment's precision; labels as they are."""
+        """Return numbers in the experiment's precision, and labels as they are."""
         if array.dtype.kind == "i":
             return torch.tensor(array, device=self.device)
         return torch.tensor(array, dtype=DTYPES[self.experiment.dtype], device=self.device)
 
-    def note_divergence(self, losses: Tensor, step: int) -> None:
-        """Record the members whose loss is no longer finite."""
+    def record_divergence(self, losses: Tensor, step: int) -> None:
+        """Record the nets whose loss is no longer finite."""
         finite = torch.isfinite(losses.detach())
         if not finite.all():
-            for member in torch.nonzero(~finite)[:, 0].tolist():
-                self.died.setdefault(member, step)
+            for index in torch.nonzero(~finite)[:, 0].tolist():
+                self.died.setdefault(index, step)
 
-    def outputs(self, x: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "members rows outputs"]:
-        """What each member says of inputs [members or 1, rows, ...]."""
+    def outputs(self, x: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "nets rows outputs"]:
+        """Return the outputs of each net on inputs [nets or 1, rows, ...]."""
         self.model.mode(False, 0)
-        wide = getattr(self.experiment.net, "width", 64) * len(self.seeds)
-        size = max(16, BLOCK // (wide * (1 if isinstance(self.experiment.net, MLP) else 256)))
+        width = getattr(self.experiment.net, "width", 64) * len(self.seeds)
+        size = max(
+            16, MEASURE_BLOCK // (width * (1 if isinstance(self.experiment.net, MLP) else 256))
+        )
         if isinstance(self.optimiser, Fused):
             return self.optimiser.predict(x)
         with torch.no_grad():
@@ -102,23 +106,24 @@ class Members:
             ]
         return torch.cat(parts, dim=1).numpy()
 
-    def params(self) -> dict[str, Shaped[np.ndarray, "members ..."]]:
-        """Parameters by name, the first axis over members."""
+    def params(self) -> dict[str, Shaped[np.ndarray, "nets ..."]]:
+        """Return the parameters by name, with nets as the first axis."""
         values = {name: value.detach().cpu().numpy() for name, value in self.model.params.items()}
         return values if self.model.module is None else {k: v[None] for k, v in values.items()}
 
     def modules(self) -> list[torch.nn.Module]:
-        """Each member as a torch module, an MLP's scales folded into its weights; not centred."""
+        """Return each net as a torch module, an MLP's scales folded into its weights; not
+        centred."""
         if self.model.module is not None:
             return [self.model.module]
         net = self.experiment.net
         assert isinstance(net, MLP)
         params = {name: torch.tensor(value) for name, value in self.params().items()}
         layers = plan_layers(net, int(np.prod(self.feed.data.shape)), self.feed.data.outputs)
-        return [unstacked(net, layers, params, member) for member in range(len(self.seeds))]
+        return [unstack(net, layers, params, index) for index in range(len(self.seeds))]
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """Return everything that the next step depends on."""
         return {
             "params": {name: value.detach() for name, value in self.model.params.items()},
             "buffers": dict(self.model.buffers),
@@ -128,7 +133,7 @@ class Members:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to a state."""
+        """Restore a state."""
         with torch.no_grad():
             for kind, into in (("params", self.model.params), ("buffers", self.model.buffers)):
                 for name, value in into.items():
@@ -139,14 +144,14 @@ class Members:
 
 
 def set_rate(optimiser: torch.optim.Optimizer, spec: Experiment, step: int) -> None:
-    """The schedule's rate of a step in every group of parameters."""
+    """Set the scheduled learning rate of a step in every group of parameters."""
     rate = spec.optimiser.rate * rate_factor(spec.schedule, step / spec.steps)
     for group in optimiser.param_groups:
         group["lr"] = rate * group["factor"]
 
 
 def loss_of(kind: str, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Each member's mean loss over its rows: [members]."""
+    """Return the mean loss of each net over its rows: [nets]."""
     if kind == "cross_entropy":
         chance = torch.log_softmax(outputs, dim=-1)
         index = targets.expand(outputs.shape[:2])[..., None]
@@ -155,15 +160,16 @@ def loss_of(kind: str, outputs: Tensor, targets: Tensor) -> Tensor:
     return 0.5 * square if kind == "half_mse" else square
 
 
-def make_members(
+def make_stack(
     experiment: Experiment,
     data: Data,
     seeds: tuple[int, ...],
     device: str = "cpu",
     *,
     compiled: bool = True,
-) -> Members:
-    """The nets of some seeds at the start; two-layer ones are `compiled` where that is possible."""
+) -> NetStack:
+    """Return the nets of some seeds at initialisation; two-layer ones are `compiled` if
+    possible."""
     net = experiment.net
     feed = make_feed(data, seeds, experiment.batch)
     if isinstance(net, MLP):
@@ -173,7 +179,7 @@ def make_members(
         if compiled and is_fused(experiment, data, device):
             fused = fuse(experiment, layers, drawn)
             model = stacked_model(net, layers, fused.views())
-            return Members(experiment, seeds, model, fused, feed, device)
+            return NetStack(experiment, seeds, model, fused, feed, device)
         dtype = DTYPES[experiment.dtype]
         tensors = {k: torch.tensor(v, dtype=dtype, device=device) for k, v in drawn.items()}
         model = stacked_model(net, layers, tensors)
@@ -183,11 +189,11 @@ def make_members(
         model = image_model(experiment, (channels, rows, columns), data.outputs, seed, device)
     for value in model.params.values():
         value.requires_grad_(True)
-    return Members(experiment, seeds, model, make_optimiser(experiment, model), feed, device)
+    return NetStack(experiment, seeds, model, make_optimiser(experiment, model), feed, device)
 
 
 def make_optimiser(experiment: Experiment, model: Model) -> torch.optim.Optimizer:
-    """Torch's optimiser of a spec, one group for each factor of the rate."""
+    """Return torch's optimiser of a spec, with one group for each factor of the learning rate."""
     groups: dict[float, list[Tensor]] = {}
     for name, value in model.params.items():
         groups.setdefault(model.rates[name], []).append(value)
