@@ -47,9 +47,9 @@ def test_the_slurm_script_of_the_page_is_what_a_queue_needs(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("address", "workers", "message"),
     [
-        ("node1", None, "takes tcp://HOST:PORT or local, got 'node1'"),
-        ("local", 0, "a sweep needs at least one worker, got 0"),
-        ("tcp://127.0.0.1:1", 2, "workers of a running Dask cluster are its own"),
+        ("node1", None, "must be tcp://HOST:PORT or local, got 'node1'"),
+        ("local", 0, "A sweep needs at least one worker, got 0"),
+        ("tcp://127.0.0.1:1", 2, "running Dask cluster has workers of its own"),
     ],
 )
 def test_wrong_addresses_are_refused(address: str, workers: int | None, message: str) -> None:

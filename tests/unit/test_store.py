@@ -600,7 +600,7 @@ def test_a_key_cannot_leave_the_folder(filled: Folder) -> None:
         def model_dump_json(self) -> str:
             return "{}"
 
-    with pytest.raises(ValueError, match="key must be letters"):
+    with pytest.raises(ValueError, match="key of a run must be letters"):
         filled.keep(Bad(), fake_run(RUNS[0]))
 
 

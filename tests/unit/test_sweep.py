@@ -90,7 +90,7 @@ def test_progress_is_told(store: Folder) -> None:
 HOPELESS = {
     "exit": "SystemExit: 0",
     "panic": "PanicException: it panicked",
-    "objects": "TypeError: a run must return a polars table, got one of Python objects",
+    "objects": "TypeError: A run must return a polars table, got one of Python objects.",
     "unkept": "BadTable: The run .* cannot be kept: a column may not be named '_file_'.",
     "nan": "BadTable: The run .* cannot be kept: task.n_data: a finite number is needed, got nan.",
 }
@@ -213,7 +213,7 @@ def test_workers_make_the_same_files(
     specs = [*MIXED, Fake(10, "die"), Fake(11, "print")]
     done = made(store, specs, workers=2)
     assert (done.state.finished, done.state.failed, done.state.lost) == (8, 3, 1)
-    assert done.failures["fake-die-0010"].error == "the worker died 3 times (signal 9)"
+    assert done.failures["fake-die-0010"].error == "The worker died 3 times (signal 9)."
     assert files(store.path) == undisturbed([*MIXED, Fake(11, "print")])
     assert capfd.readouterr().out.count("noise") == 1  # of the undisturbed sweep in this process
 
@@ -221,7 +221,7 @@ def test_workers_make_the_same_files(
 def test_a_run_whose_worker_died_is_tried_again_unasked(
     store: Folder, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kleiber.sweeps.workers.DEATHS", 1)
+    monkeypatch.setattr("kleiber.sweeps.workers.MAX_DEATHS", 1)
     made(store, [Fake(10, "die")], workers=1)
     assert store.failures()["fake-die-0010"].lost
     made(store, [Fake(10, "die")], workers=1)
@@ -397,16 +397,16 @@ def test_specs_are_experiments_fields_files_or_one_alone(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("given", [[1], 3, None, Experiment, [Experiment], [[FIELDS]], [None]])
 def test_what_is_no_spec_is_refused(given: Any) -> None:
-    with pytest.raises(BadExperiment, match=r"^a sweep takes Experiments, .*, got "):
+    with pytest.raises(BadExperiment, match=r"^A sweep takes Experiments, .*, got "):
         read_specs(given)
 
 
 @pytest.mark.parametrize("given", [3, ThreadPoolExecutor])
 def test_what_is_no_executor_is_refused(given: Any) -> None:
-    with pytest.raises(BadExperiment, match=r"^an executor has a method submit.* got "):
+    with pytest.raises(BadExperiment, match=r"^An executor must have a method submit.* got "):
         check_executor(given)
 
 
 def test_a_store_is_a_folder_or_a_store() -> None:
-    with pytest.raises(BadExperiment, match="a store is a folder's path or a Store, got 3"):
+    with pytest.raises(BadExperiment, match="A store must be a folder's path or a Store, got 3"):
         open_store(3)

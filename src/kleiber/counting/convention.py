@@ -1,4 +1,4 @@
-"""What is counted as a parameter and as a floating-point operation: conventions and their names."""
+"""Conventions: what counts as a parameter and as a floating-point operation."""
 
 from __future__ import annotations
 
@@ -82,12 +82,13 @@ exact = Convention(
 
 
 def conventions() -> dict[str, Convention]:
-    """The named conventions."""
+    """Return the named conventions."""
     return {item.name: item for item in (kaplan, last_layer, chinchilla, exact)}
 
 
 def find_convention(given: Convention | str) -> Convention:
-    """A Convention, or a named one; ValueError with the nearest name for an unknown one."""
+    """Return a Convention or a named one; raise ValueError with the nearest name for an unknown
+    one."""
     if isinstance(given, Convention):
         return given
     known = conventions()

@@ -1,4 +1,4 @@
-"""The shape of a decoder transformer, and how a family of shapes follows from the width."""
+"""The shape of a decoder transformer, and families of shapes that follow from the width."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Shape:
 
 
 def read_quantity(name: str, value: Any, *, zero: bool = False) -> Quantity:
-    """A number as Python's own, an array as one of float64, an expression as it is.
+    """Return a number as a Python number, an array as float64, an expression unchanged.
 
     Integer arrays wrap around at 2^63, as counts of FLOPs do not. Raises ValueError unless it is
     finite and positive (or zero, if that is allowed).
@@ -95,7 +95,7 @@ def read_quantity(name: str, value: Any, *, zero: bool = False) -> Quantity:
     if given.dtype.kind == "O" and given.ndim == 0 and not number and value is not None:
         if not hasattr(value, "__mul__"):
             raise ValueError(f"The value of {name} must be a number, got {shown(value)}.")
-        return value  # an expression is checked by nobody
+        return value  # expressions are not checked
     if given.dtype.kind not in "iufO" or value is None:
         raise ValueError(f"The value of {name} must be a number, got {shown(value)}.")
     try:
@@ -113,8 +113,8 @@ def read_quantity(name: str, value: Any, *, zero: bool = False) -> Quantity:
 
 
 def check_sizes(record: Any) -> None:
-    """Read every quantity of a frozen record (``read_quantity``) and compare those that belong
-    together; ValueError for what is out of range."""
+    """Read every quantity of a frozen record (``read_quantity``) and check them together; raise
+    ValueError for those out of range."""
     for field in fields(record):
         value = getattr(record, field.name)
         if field.type == "bool":
@@ -169,7 +169,7 @@ class ShapeRule:
 
 
 def shape_at(rule: ShapeRule, width: Quantity, depth: Quantity = None) -> Shape:
-    """The rule's model of a width; a given depth takes the place of width / aspect."""
+    """Return the rule's model of a width; a given depth replaces width / aspect."""
     rule = check_record("rule", rule, ShapeRule, "a ShapeRule")
     width = read_quantity("width", width)
     heads = width / rule.head_size

@@ -1,4 +1,4 @@
-"""Parameters, FLOPs and bytes of a shape, each part apart."""
+"""Parameters, FLOPs and bytes of a shape, by part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LAYER_NORM, RMS_NORM = 7, 4  # for one unit: [mean, centre,] square, sum, scale,
 
 @dataclass(frozen=True)
 class Terms:
-    """Parameters or FLOPs, each part apart; ``total`` is their sum."""
+    """Parameters or FLOPs by part; ``total`` is their sum."""
 
     embedding: Quantity
     attention_projections: Quantity
@@ -34,7 +34,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class _Sizes:
-    """The sizes of a shape with nothing left out: queries a, keys k, hidden f, matrices m."""
+    """The sizes of a shape with defaults filled in: queries a, keys k, hidden f, matrices m."""
 
     queries: Quantity
     keys: Quantity
@@ -56,7 +56,7 @@ def _sizes(shape: Shape) -> _Sizes:
 
 
 def _share(whole: Quantity, parts: Quantity) -> Quantity:
-    """whole/parts, an integer where both are and it divides."""
+    """Return whole/parts, an integer if both are integers and it divides."""
     if isinstance(whole, int) and isinstance(parts, int) and whole % parts == 0:
         return whole // parts
     return whole / parts
@@ -138,7 +138,8 @@ def count_forward(
 
 
 def _seen(shape: Shape, causal: float | None) -> Quantity:
-    """Scores that are counted for one query, on average over a full context and the layers.
+    """Return the scores that are counted for one query, averaged over a full context and the
+    layers.
 
     Below the causal mask (t + 1)/2, and with a window of s <= t tokens s - s (s - 1)/2t. A share of
     all scores is one of those that a mask without direction leaves: t, and 2 s - s^2/t.
@@ -153,7 +154,7 @@ def _seen(shape: Shape, causal: float | None) -> Quantity:
 
 
 def _smaller(a: Quantity, b: Quantity) -> Quantity:
-    """The smaller of two; of expressions as a formula."""
+    """Return the smaller of two quantities, for expressions as a formula."""
     if all(isinstance(item, int | float) for item in (a, b)):
         return min(a, b)
     if all(isinstance(item, int | float | np.ndarray) for item in (a, b)):
@@ -184,7 +185,7 @@ def count_training(
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that training keeps for the parameters; activations are not in it."""
+    """The bytes that training keeps for the parameters, without activations."""
 
     parameters: Quantity
     gradients: Quantity

@@ -1,4 +1,4 @@
-"""The width at which a family of shapes has so many parameters, in closed form."""
+"""The width at which a family of shapes has a given number of parameters, in closed form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def powers_of_width(
     count: Callable[[Shape], Quantity],
     depth: float | None = None,
 ) -> tuple[float, float, float]:
-    """(c1, c2, c3) with count(model of width w) = c1 w + c2 w^2 + c3 w^3, as every count is.
+    """Return (c1, c2, c3) with count(model of width w) = c1 w + c2 w^2 + c3 w^3.
 
     With a given depth c3 is zero. ValueError for a count that has a part without the width.
     """
@@ -29,14 +29,14 @@ def powers_of_width(
     total = count(shape_at(rule, Polynomial([0.0, 1.0]), depth))
     c0, c1, c2, c3, *_ = (*np.asarray(getattr(total, "coef", [total]), dtype=float), 0, 0, 0)
     if c0 != 0:
-        raise ValueError(f"the count has a part of {c0:g} that does not depend on the width")
+        raise ValueError(f"The count has a part of {c0:g} that does not depend on the width.")
     return float(c1), float(c2), float(c3)
 
 
 def solve_width(
     rule: ShapeRule, n_params: Quantity, convention: Convention | str = exact
 ) -> Quantity:
-    """The width at which the rule's model has ``n_params`` parameters, in closed form.
+    """Return the width at which the rule's model has ``n_params`` parameters, in closed form.
 
     A rule makes N = c1 w + c2 w^2 + c3 w^3. With w = x - s, s = c2/3 c3, this is x^3 + p x = q;
     Cardano's u^3 = q/2 + sqrt(q^2/4 + p^3/27) gives x = u - p/3u, written as

@@ -1,1 +1,1 @@
-"""Data sets: where their public originals are, and how each is read."""
+"""Public data sets: where their originals are, and how each is read."""

@@ -1,4 +1,4 @@
-"""Pickled CIFAR batches, which are read without running anything."""
+"""CIFAR batches: pickles that are read without running any code in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kleiber.errors import BadTable
 
 
 def read_batch(content: bytes, name: str) -> dict[str, Any]:
-    """The dictionary of a pickled batch, with text for names and uint8 arrays.
+    """Return the dictionary of a pickled batch, with text for names and uint8 arrays.
 
     ``name`` is said in messages. Raises BadTable for anything that a batch does not hold.
     """

@@ -1,4 +1,4 @@
-"""CIFAR-10H: how people label the CIFAR-10 test images, and what a network makes of the same."""
+"""CIFAR-10H: labels that people gave to the CIFAR-10 test images, and a network's probabilities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ CLASSES = 10
 
 @dataclass(frozen=True)
 class HumanLabels:
-    """Rows are images in the order of CIFAR-10's test batch.
+    """Counts of human labels and network probabilities; rows are images in the order of CIFAR-10's
+    test batch.
 
     ``counts``: how many people chose each class (Peterson et al. 2019). ``probabilities``: what a
     network that never saw the image gives each class (Northcutt et al. 2021).
@@ -28,7 +29,7 @@ class HumanLabels:
 
 
 def load_cifar10h() -> HumanLabels:
-    """The counts and probabilities of all 10,000 images.
+    """Load the counts and probabilities of all 10,000 images.
 
     Raises FileNotFoundError where a file cannot be had, BadTable where one is not
     what it should be.

@@ -1,4 +1,5 @@
-"""Published curves: ``.npy`` files of one pickled dictionary, read without running anything."""
+"""Published curves: ``.npy`` files of one pickled dictionary, read without running any code in
+them."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from kleiber.errors import BadTable, reason
 
 
 def read_curves(path: Path) -> dict[str, Any]:
-    """The dictionary of numbers and arrays that a ``.npy`` file of one object holds.
+    """Return the dictionary of numbers and arrays in a ``.npy`` file of one object.
 
     Raises BadTable for any other file, OSError for one that cannot be read.
     """

@@ -22,7 +22,7 @@ from kleiber.progress import Progress, check_progress
 
 @dataclass(frozen=True)
 class File:
-    """One file: its place below $KLEIBER_DATA, other places there, and its public original."""
+    """One file: its path below $KLEIBER_DATA, other paths there, and its public original."""
 
     path: str
     url: str
@@ -33,7 +33,7 @@ class File:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set of the registry: kind is images, labels or table; files by their role."""
+    """A data set of the registry: its kind (images, labels or table) and its files by role."""
 
     name: str
     says: str
@@ -44,7 +44,8 @@ class Source:
 
 
 class _Bytes:
-    """Progress in the form that pooch tells of a download: it sets ``total`` and calls the rest."""
+    """An adapter from pooch's progress bar, which sets ``total`` and calls ``update``, to our
+    Progress."""
 
     def __init__(self, progress: Progress, name: str) -> None:
         self.progress, self.name, self.total, self.done = progress, name, 0, 0
@@ -61,7 +62,7 @@ class _Bytes:
 
 @cache
 def catalogue() -> Mapping[str, Source]:
-    """Every data set by name."""
+    """Return every data set by name."""
     text = resources.files("kleiber.data").joinpath("registry.toml").read_text(encoding="utf-8")
     return MappingProxyType(
         {name: _source(name, item) for name, item in tomllib.loads(text).items()}
@@ -90,7 +91,7 @@ def _source(name: str, item: Mapping[str, Any]) -> Source:
 
 
 def find(name: str, *kinds: str) -> Source:
-    """The data set of that name, of one of the kinds where any are given. Raises BadTable."""
+    """Return the data set of a name. Raises BadTable."""
     known = {n: item for n, item in catalogue().items() if not kinds or item.kind in kinds}
     if name not in known:
         what = " or ".join(kinds) if kinds else "data"
@@ -102,7 +103,7 @@ def find(name: str, *kinds: str) -> Source:
 
 
 def fetch(name: str, *, progress: Progress | None = None) -> dict[str, Path]:
-    """Paths of the files of a data set by role, downloaded where they are not at hand.
+    """Return the paths of the files of a data set by role, downloading those that are missing.
 
     Looks in $KLEIBER_DATA first, then among earlier downloads. Raises BadTable for an unknown name
     and FileNotFoundError, which says what to put where, when a file cannot be had. ``progress``
@@ -115,7 +116,7 @@ def fetch(name: str, *, progress: Progress | None = None) -> dict[str, Path]:
 
 
 def local(file: File) -> Path | None:
-    """The file in $KLEIBER_DATA, or None."""
+    """Return the path of the file in $KLEIBER_DATA, or None."""
     folder = os.environ.get("KLEIBER_DATA")
     if not folder:
         return None

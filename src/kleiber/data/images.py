@@ -1,4 +1,4 @@
-"""Labelled images: MNIST, CIFAR-10, CIFAR-100, and small digits that are part of the package.
+"""Labelled images: MNIST, CIFAR-10, CIFAR-100, and small digits that come with the package.
 
 Pixels are as published: whole numbers from 0 to ``top``. Training subsets are nested: the first
 examples of one fixed shuffle.
@@ -31,7 +31,8 @@ KINDS = {8: np.dtype(np.uint8)}  # of IDX files; images and labels are single by
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images; ``classes`` names the labels in order, ``notes`` say what is missing."""
+    """Labelled images; ``classes`` names the labels in order, ``notes`` describe what is
+    missing."""
 
     name: str
     train_images: UInt8[np.ndarray, "train channels rows columns"]
@@ -44,7 +45,7 @@ class Images:
 
 
 def load_images(name: str = "digits") -> Images:
-    """The images of that name: digits (needs no file), mnist, cifar10 or cifar100.
+    """Load the images of a name: digits (needs no file), mnist, cifar10 or cifar100.
 
     Raises BadTable for another name or a damaged file, FileNotFoundError for one not to be had.
     """
@@ -61,7 +62,7 @@ def load_images(name: str = "digits") -> Images:
 
 
 def subset(images: Images, size: int, *, seed: int = 0) -> Images:
-    """The same with ``size`` training examples: the first of a shuffle that the seed fixes.
+    """Return the images with only ``size`` training examples: the first of a shuffle with a seed.
 
     Subsets of one seed are nested: a larger one begins with all of a smaller one.
     """
@@ -75,7 +76,8 @@ def subset(images: Images, size: int, *, seed: int = 0) -> Images:
 
 
 def _digits() -> Images:
-    """The first 1,297 digits to train, the last 500 (of other writers, mostly) to test."""
+    """Return the first 1,297 digits for training, the last 500 (mostly of other writers) for
+    testing."""
     with resources.files("kleiber.data").joinpath("digits.npz").open("rb") as file:
         held = np.load(file, allow_pickle=False)
         pixels, labels = held["images"][:, None], held["labels"].astype(np.int64)
@@ -105,7 +107,8 @@ def _mnist(files: Mapping[str, Path]) -> Images:
 
 
 def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
-    """A gzipped IDX file of single bytes. Raises BadTable when it is damaged or something else."""
+    """Read a gzipped IDX file of single bytes. Raises BadTable if it is damaged or something
+    else."""
     try:
         with gzip.open(path) as file:
             content = file.read()
@@ -122,7 +125,7 @@ def read_idx(path: Path) -> UInt8[np.ndarray, "..."]:
 
 
 def _members(archive: Path, wanted: str) -> dict[str, bytes]:
-    """Contents of the members whose file name matches; nothing is unpacked to disk."""
+    """Return the contents of the members whose file name matches, without unpacking to disk."""
     found: dict[str, bytes] = {}
     try:
         with tarfile.open(archive) as file:
@@ -183,7 +186,7 @@ def _labelled(
     UInt8[np.ndarray, "images channels rows columns"],
     Int64[np.ndarray, "images"],
 ]:
-    """Images and labels of one batch, checked."""
+    """Return the checked images and labels of one batch."""
     pixels, given = batch.get("data"), batch.get(key)
     flat = cast("np.ndarray", pixels) if isinstance(pixels, np.ndarray) else np.zeros(0)
     if flat.shape[1:] != (math.prod(PLANES),):

@@ -1,4 +1,4 @@
-"""Pickles read without running anything that they ask for.
+"""A safe reader of pickles, which runs no code in them.
 
 Only dictionaries, lists, tuples, text, numbers and arrays of numbers come out; bytes are taken for
 Latin-1 text, as in the pickles of Python 2. The few names of NumPy that a pickled array asks for
@@ -50,7 +50,7 @@ BROKEN = (  # what a pickle that is damaged, or no pickle, may lead to
 
 @dataclass
 class _Kind:
-    """What a pickle says of a dtype."""
+    """A pickled dtype."""
 
     code: str
 
@@ -63,7 +63,7 @@ class _Kind:
 
 @dataclass
 class _Array:
-    """What a pickle says of an array, or of a single number."""
+    """A pickled array, or a single number."""
 
     shape: Any = ()
     kind: Any = None
@@ -77,7 +77,7 @@ class _Array:
 
 @dataclass(frozen=True)
 class _Maker:
-    """What stands for an allowed name: made anew each time, so that a pickle can change nothing."""
+    """A stand-in for an allowed name, made anew each time so that a pickle cannot change it."""
 
     makes: str
 
@@ -98,7 +98,7 @@ class _Maker:
 
 
 class _Reader(pickle.Unpickler):
-    """The one class of the standard library that has to be inherited from to be restricted."""
+    """The restricted Unpickler, the only class that must be inherited from the standard library."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         try:
@@ -108,8 +108,8 @@ class _Reader(pickle.Unpickler):
 
 
 def unpickle(content: bytes, name: str, what: str) -> Any:
-    """What a pickle holds, as plain objects and arrays of numbers; a lone array of one object is
-    that object.
+    """Return the contents of a pickle as plain objects and arrays of numbers; a single array of one
+    object becomes that object.
 
     ``name`` and ``what`` it should be are said in messages. Raises BadTable for anything else.
     """
@@ -121,7 +121,8 @@ def unpickle(content: bytes, name: str, what: str) -> Any:
 
 
 def _check_places(content: bytes) -> None:
-    """UnpicklingError where a place in the memo is beyond the file: room would be made for it."""
+    """Raise UnpicklingError for a memo index beyond the file's size, for which memory would be
+    allocated."""
     for opcode, place, _ in pickletools.genops(content):
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(place or 0) > len(content):
             raise pickle.UnpicklingError(f"it keeps something at place {place}")
@@ -129,7 +130,8 @@ def _check_places(content: bytes) -> None:
 
 @dataclass
 class _Plain:
-    """Turns records into what they stand for; ``left`` are the items that it still follows."""
+    """Converts pickled records to plain objects; ``left`` is the number of items that it may still
+    convert."""
 
     left: int
 

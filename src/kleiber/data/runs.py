@@ -15,7 +15,8 @@ UNITS = {"M": 1e6, "B": 1e9}
 
 
 def load_runs(name: str) -> pl.DataFrame:
-    """A table of the registry: chinchilla_epoch, learning_curves_vision, norms, norm_optima, passk.
+    """Load a table of the registry: chinchilla_epoch, learning_curves_vision, norms, norm_optima,
+    passk.
 
     Raises BadTable for another name or a file that is not that table, FileNotFoundError where it
     cannot be had.
@@ -44,7 +45,7 @@ def _with(table: pl.DataFrame, columns: list[str], path: Path) -> pl.DataFrame:
 
 
 def _chinchilla(path: Path) -> pl.DataFrame:
-    """n_params, n_tokens, flops, loss, epoch_kept.
+    """Return n_params, n_tokens, flops, loss, epoch_kept.
 
     In the published file tokens are flops/(6 n_params), and the five runs with the fewest tokens
     per parameter, which Besiroglu et al. leave out, are not marked.
@@ -66,7 +67,8 @@ def _chinchilla(path: Path) -> pl.DataFrame:
 
 
 def _learning_curves(path: Path) -> pl.DataFrame:
-    """domain, task, model, n_data, error, fitted: of each curve, the part to fit and the rest.
+    """Return domain, task, model, n_data, error, fitted: the part of each curve to fit, and the
+    rest.
 
     What the file calls a loss is a fraction of images misjudged.
     """
@@ -83,7 +85,8 @@ def _learning_curves(path: Path) -> pl.DataFrame:
 
 
 def _attempts(path: Path) -> pl.DataFrame:
-    """model, n_params, dataset, problem, attempts, successes: a row for a model's problem."""
+    """Return model, n_params, dataset, problem, attempts, successes: a row for each model and
+    problem."""
     published = {
         "Model": "model",
         "Benchmark": "dataset",
@@ -106,7 +109,7 @@ def _attempts(path: Path) -> pl.DataFrame:
 
 
 def _size(model: str, path: Path) -> float:
-    """The parameters that a name such as "Pythia 6.9B" ends with."""
+    """Return the number of parameters in a name such as "Pythia 6.9B"."""
     word = model.split()[-1]
     try:
         return float(word[:-1]) * UNITS[word[-1]]

@@ -1,4 +1,4 @@
-"""Reductions, table to table: those of the core, named here, and those that systems declare.
+"""Reductions, from table to table: those of the core, named here, and those that systems declare.
 
 Examples
 --------
@@ -34,7 +34,7 @@ CORE: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 
 def __getattr__(name: str) -> Any:
-    """The part of the public contract that is a system's reduction, loaded when asked for."""
+    """Return a public reduction of a system, loaded when it is first used."""
     public = _declared("PUBLIC")
     if name not in public:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -42,7 +42,8 @@ def __getattr__(name: str) -> Any:
 
 
 def places() -> dict[str, tuple[str, str]]:
-    """Give the place of each reduction, by its name on the command line, without loading any.
+    """Return the module and function of each reduction, by its name on the command line, without
+    loading any.
 
     Returns
     -------
@@ -59,7 +60,7 @@ def places() -> dict[str, tuple[str, str]]:
 
 
 def _declared(entry: str) -> dict[str, tuple[str, str]]:
-    """What the systems offer, found without importing one."""
+    """Return the reductions that the systems declare, found without importing one."""
     return importlib.import_module(f"{PACKAGE}.systems").declared(entry)
 
 

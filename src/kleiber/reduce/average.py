@@ -1,4 +1,4 @@
-"""Averages over seeds: a long table to a long table with one row for each group of runs."""
+"""Averages over seeds: from a long table to a table with one row for each group of runs."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def average(
 
 
 def _shares(quantiles: Any) -> list[float]:
-    """Quantiles as a list, which may be empty."""
+    """Return the quantiles as a list, which may be empty."""
     if not isinstance(quantiles, Sequence | np.ndarray):
         raise BadTable(f"The quantiles are a list of shares from 0 to 1, got {shown(quantiles)}.")
     if not len(cast("Sequence[Any]", quantiles)):
@@ -117,7 +117,8 @@ def _shares(quantiles: Any) -> list[float]:
 
 
 def _present(frame: pl.DataFrame, measures: list[str]) -> pl.DataFrame:
-    """The rows with at least one measure, as float64; NaN and infinities are refused."""
+    """Return the rows with at least one measured value as float64; raise BadTable for NaN and
+    infinity."""
     missing = frame.select(pl.all_horizontal(pl.col(measures).is_null())).to_series()
     if missing.any():
         warnings.warn(
@@ -136,7 +137,7 @@ def _present(frame: pl.DataFrame, measures: list[str]) -> pl.DataFrame:
 
 
 def _statistics(name: str, quantiles: Sequence[float]) -> list[pl.Expr]:
-    """Mean, median, standard error and quantiles of one column."""
+    """Return the mean, median, standard error and quantiles of one column."""
     column = pl.col(name)
     return [
         column.mean(),

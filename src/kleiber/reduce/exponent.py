@@ -1,4 +1,4 @@
-"""Local exponents: the slope of a loss in a doubly logarithmic plot, with its error."""
+"""Local exponents: the slope of a loss on log-log axes, with its error."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def exponent(
 
 
 def _refuse_mixed(frame: pl.DataFrame, x: str, keys: list[str]) -> None:
-    """Refuse rows that are told apart by neither x, the groups, nor the seed."""
+    """Raise BadTable for rows that neither x, the groups nor the seed distinguish."""
     same = [x, *keys, *(["seed"] if "seed" in frame.columns else [])]
     if ("seed" in frame.columns or "n_seeds" in frame.columns) and frame.height:
         times = frame.group_by(same).len()["len"].max()
@@ -102,7 +102,8 @@ def _refuse_mixed(frame: pl.DataFrame, x: str, keys: list[str]) -> None:
 
 
 def _points(group: pl.DataFrame, x: str, y: str) -> pl.DataFrame:
-    """One row for each x, ascending: y, its standard error (null if unknown) and its number."""
+    """Return one row for each x, ascending: y, its standard error (null if unknown) and its number
+    of seeds."""
     columns = {"x": numbers(group, x, positive=True), "y": numbers(group, y, positive=True)}
     frame = pl.DataFrame(columns)
     if "n_seeds" in group.columns and f"{y}_stderr" in group.columns:
@@ -114,7 +115,7 @@ def _points(group: pl.DataFrame, x: str, y: str) -> pl.DataFrame:
 
 
 def _slopes(points: pl.DataFrame, x: str, window: int, level: float) -> pl.DataFrame:
-    """The exponent over each window of consecutive points."""
+    """Return the exponent over each window of consecutive points."""
     kinds = [f"{x}_low", f"{x}_high", "exponent", "exponent_stderr"]
     kinds += ["exponent_low", "exponent_high"]
     rows = [
@@ -141,6 +142,6 @@ def _slope(
 def _student(
     shares: Float[np.ndarray, "points"], dof: Float[np.ndarray, "points"], level: float
 ) -> float:
-    """Student's quantile with the degrees of freedom of a sum of variances (Welch 1947)."""
+    """Return Student's quantile with the degrees of freedom of a sum of variances (Welch 1947)."""
     total = float(shares.sum() ** 2 / (shares**2 / dof).sum())
     return float(special.stdtrit(total, 0.5 + level / 2))

@@ -1,1 +1,2 @@
-"""Reports: fits as panels (what to draw: numbers and words only), and panels as figures."""
+"""Reports: panels (the numbers and words of a figure), and figures, grids and pages made of
+them."""

@@ -1,4 +1,4 @@
-"""Axes of a panel: the scale, and labels and numbers in words."""
+"""The axes of a panel: their scales, and their labels and numbers as text."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: its label in words with the unit, and whether it is logarithmic."""
+    """One axis: its label with the unit, and whether it is logarithmic."""
 
     label: str
     log: bool
 
 
 def make_axis(label: str, values: Float[np.ndarray, "values"], *, log: bool) -> Axis:
-    """An axis for these values, logarithmic where all are positive and either ``log`` is wanted or
-    they span more than a decade."""
+    """Return an axis for these values, logarithmic if all are positive and either ``log`` is given
+    or they span more than a decade."""
     low, high = float(values.min(initial=np.inf)), float(values.max(initial=-np.inf))
     return Axis(label, 0 < low <= high and (log or high > DECADE * low))
 
 
 def axis_label(name: str) -> str:
-    """A column in words with its unit; a column kleiber does not know is its own label."""
+    """Return a column's label with its unit; an unknown column is its own label."""
     if name not in COLUMNS:
         return short(name)
     meaning, unit = COLUMNS[name].meaning, unit_of(name)
@@ -40,13 +40,13 @@ def axis_label(name: str) -> str:
 
 
 def unit_of(name: str) -> str:
-    """The unit of a column as it is written on an axis; "" without one."""
+    """Return the unit of a column as an axis shows it, "" if it has none."""
     unit = COLUMNS[name].unit if name in COLUMNS else ""
     return "" if unit in ("1", "label", "as the target") else unit
 
 
 def written(value: float, digits: int = 4) -> str:
-    """A number for people: 1.817, 2143, 4.790×10⁹; 0 for what draws hold in place of a bound."""
+    """Format a number: 1.817, 2143, 4.790×10⁹; 0 for a draw that stands for a bound."""
     if not math.isfinite(value):
         return "unknown" if math.isnan(value) else "∞" if value > 0 else f"{MINUS}∞"
     if abs(value) < 1e-300:
@@ -56,7 +56,7 @@ def written(value: float, digits: int = 4) -> str:
 
 
 def power(value: float) -> str:
-    """A positive tick of at most two digits as 10⁹ or 3×10⁸."""
+    """Format a positive tick of at most two digits as 10⁹ or 3×10⁸."""
     size, _, exponent = f"{value:.1e}".partition("e")
     size = size.removesuffix(".0")
     return _ten(exponent) if size == "1" else f"{size}{TIMES}{_ten(exponent)}"
@@ -67,6 +67,6 @@ def _ten(exponent: str) -> str:
 
 
 def short(name: str) -> str:
-    """A name on one line, cut where a label would overflow."""
+    """Return a name on one line, shortened if a label would overflow."""
     name = " ".join(name.split())
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

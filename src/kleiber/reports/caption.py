@@ -1,4 +1,4 @@
-"""Captions: what is said in words above the panels of a fit and below them."""
+"""Captions: the text above and below the panels of a fit."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from kleiber.reports.panels import FURTHEST, Panels
 
 
 def title(fit: Fit) -> str:
-    """Which law was fitted to what."""
+    """Return which law was fitted to what."""
     name = "Formula" if fit.law.name == "formula" else short(fit.law.name)
     return f"{name} fitted to {short(fit.target)}"
 
 
 def about(fit: Fit) -> str:
-    """What the law says of itself; a formula typed by hand says nothing more."""
+    """Return the description of the law, "" for a formula given by the user."""
     return "" if fit.law.name == "formula" else " ".join(fit.law.doc.split("\n\n")[0].split())
 
 
 def terms(fit: Fit) -> tuple[str, ...]:
-    """The law's terms as mathematics; () where it has no notation short enough to read."""
+    """Return the law's terms in mathematical notation, () if it is too long to read."""
     try:
         written_out = fit.law.formula if fit.law.expr is not None else ""
         return typeset_terms(parse(written_out), fit.law.variables) if written_out else ()
@@ -34,7 +34,7 @@ def terms(fit: Fit) -> tuple[str, ...]:
 
 
 def interval(fit: Fit, name: str) -> str:
-    """A parameter's interval, or why it has none."""
+    """Return a parameter's interval, or why it has none."""
     if name in fit.options.fixed:
         return "fixed"
     low, high = fit.interval(name, fit.level)
@@ -43,13 +43,13 @@ def interval(fit: Fit, name: str) -> str:
 
 
 def ending(fit: Fit) -> str:
-    """How the fit ended, with a warning where nothing may rest on it."""
+    """Return the fit's status, with a warning if the fit is not usable."""
     flag = "" if fit.status is Status.CONVERGED else "Note: " if fit.usable else "NOT USABLE: "
     return f"{flag}{fit.status}: {fit.reason}" if fit.reason else f"{flag}{fit.status}"
 
 
 def facts(panels: Panels) -> str:
-    """On what the fit rests."""
+    """Return the data and the noise model that the fit is based on."""
     fit = panels.fit
     said = [f"{len(panels.shown):,} rows", fit.noise.describe()]
     if fit.n_draws:
@@ -63,7 +63,7 @@ def facts(panels: Panels) -> str:
 
 
 def band(panels: Panels) -> str:
-    """What the band is, or why there is none."""
+    """Return what the band shows, or why there is none."""
     fit = panels.fit
     spare = fit.units - (1 if fit.options.by else len(fit.free))
     if fit.rows and spare <= 0:
@@ -77,7 +77,7 @@ def band(panels: Panels) -> str:
 
 
 def held(panels: Panels) -> str:
-    """At which values the first panel draws the law in the variables that it does not show."""
+    """Return the values of the variables that the first panel does not show."""
     said: list[str] = []
     for name, value in panels.law.held.items():
         how = "in all rows" if name in panels.law.constant else "(the median)"
@@ -87,7 +87,7 @@ def held(panels: Panels) -> str:
 
 
 def notes(panels: Panels) -> tuple[str, ...]:
-    """What a reader has to know beside the header."""
+    """Return the notes that a reader needs beside the header."""
     fit, match, rows = panels.fit, panels.match, len(panels.shown)
     said = "" if fit.misfit is None else fit.misfit.sentence  # it stands in the header
     found = [note for note in fit.notes if note != said]

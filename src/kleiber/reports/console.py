@@ -1,4 +1,4 @@
-"""Lines for people, on a terminal or in a file."""
+"""Printing lines of text to a terminal or a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kleiber.errors import spelt_out
 
 
 def say(console: Console, text: str | Text) -> None:
-    """One line, which the terminal itself may wrap; what could steer the terminal is spelt out."""
+    """Print one line, which the terminal may wrap; control characters are escaped."""
     if isinstance(text, str):
         text = spelt_out(text, "\n\t")
     elif (plain := spelt_out(text.plain, "\n\t")) != text.plain:
@@ -20,6 +20,6 @@ def say(console: Console, text: str | Text) -> None:
 
 
 def say_notes(console: Console, notes: Iterable[str]) -> None:
-    """Each note on a line of its own."""
+    """Print each note on a line of its own."""
     for note in notes:
         say(console, Text("note", style="yellow") + Text(f": {note}"))

@@ -1,6 +1,6 @@
 # pyright: standard
 # (matplotlib's own types are incomplete: most keyword arguments are unknown to a strict checker)
-"""The figure of a fit: the law and how its fit ended in words, three panels, and notes below."""
+"""The figure of a fit: a header with the law and its status, three panels, and notes below."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GAP = Line((), 3.0)
 
 
 def draw_fit(panels: Panels, path: str | os.PathLike[str]) -> None:
-    """Draw the panels into a .svg, .png or .pdf file, which appears whole or not at all.
+    """Draw the panels into a .svg, .png or .pdf file, written whole or not at all.
 
     The same panels give the same bytes. Raises ValueError for another suffix, ImportError when
     matplotlib is missing, OSError when the file cannot be written.
@@ -41,7 +41,7 @@ def draw_fit(panels: Panels, path: str | os.PathLike[str]) -> None:
 
 
 def compose(panels: Panels) -> Figure:
-    """The figure of the panels, not yet written anywhere. Raises ImportError without matplotlib."""
+    """Return the figure of the panels without writing it. Raises ImportError without matplotlib."""
     with sheet.styled():
         figure = sheet.blank(_header(panels), _notes(panels), BODY)
         places: Any = [["law", "residuals"], ["law", "match"]]
@@ -53,7 +53,8 @@ def compose(panels: Panels) -> Figure:
 
 
 def _header(panels: Panels) -> list[Line]:
-    """The law, its fitted numbers, how the fit ended, and on what it rests."""
+    """Return the lines above the panels: the law, its parameters, the fit's status, and the
+    data."""
     fit = panels.fit
     converged, missed = fit.status is Status.CONVERGED, fit.misfit is not None and fit.misfit.alarm
     colour = RED if not fit.usable else GREEN if converged and not missed else AMBER
@@ -72,7 +73,8 @@ def _header(panels: Panels) -> list[Line]:
 
 
 def _law_lines(fit: Fit) -> list[Line]:
-    """The law in mathematical notation, broken between terms; none if two lines do not hold it."""
+    """Return the law in mathematical notation, broken between terms; empty if it needs more than
+    two lines."""
     terms = caption.terms(fit)
     lines = [rf"{typeset_name(fit.target, [fit.target])}\;=\;"]
     for k, term in enumerate(terms):
@@ -86,7 +88,7 @@ def _law_lines(fit: Fit) -> list[Line]:
 
 
 def _parameter_lines(fit: Fit) -> list[Line]:
-    """The fitted numbers in columns, intervals below the values."""
+    """Return the parameters in columns, with intervals below the values."""
     cells: list[tuple[str, str]] = []
     for name, value in fit.params.items():
         symbol = f"${typeset_name(name)}$"
@@ -116,7 +118,7 @@ def _notes(panels: Panels) -> list[Line]:
 
 
 def _draw_law(axes: Axes, panels: Panels) -> None:
-    """The runs, and the law with its band at each value of the second variable."""
+    """Draw the runs, and the law with its band at each value of the second variable."""
     law, colour, settled = panels.law, panels.colour, panels.fit.usable
     sheet.dress(axes, law.x, law.y, "Data and fitted law", legend=True)
     words = [law.x.label, *textwrap.wrap(caption.held(panels), 80)]
@@ -147,7 +149,7 @@ def _draw_law(axes: Axes, panels: Panels) -> None:
 
 
 def _draw_bar(axes: Axes, dots: Any, colour: Colour, marks: list[Any]) -> None:
-    """What the colours stand for; where the law is drawn is marked."""
+    """Draw the colour bar, with marks at the values where the law is drawn."""
     from matplotlib.cm import ScalarMappable
 
     shown = ScalarMappable(_norm(colour), sheet.ramp_colours())
@@ -176,7 +178,7 @@ def _draw_residuals(axes: Axes, panels: Panels, shown: ResidualPanel) -> None:
 
 
 def _draw_match(axes: Axes, panels: Panels, shown: MatchPanel) -> None:
-    """Predicted against measured, with the line where they are equal."""
+    """Draw predicted against measured values, with the line of equality."""
     sheet.dress(axes, shown.x, shown.y, "Predicted against measured", upright=28, legend=True)
     _scatter(axes, panels, shown.measured, shown.predicted, panels.drawn)
     sheet.freeze(axes, [shown.low, shown.high])
@@ -203,7 +205,7 @@ def _scatter(
     y: Float[np.ndarray, "points"],
     rows: Int[np.ndarray, "points"],
 ) -> Any:
-    """The runs as points, coloured by the second variable where there is one."""
+    """Draw the runs as points, coloured by the second variable if there is one."""
     shown = panels.shown[rows]
     count = int(shown.sum())
     size = 26.0 if count <= 80 else 15.0 if count <= RASTER else 5.0

@@ -1,4 +1,4 @@
-"""Fits, plans, curves and tables as grids for a terminal, in which no number is ever cut.
+"""Fits, plans, curves and tables as grids for a terminal, with numbers never truncated.
 
 A grid of numbers that is wider than the terminal runs past its edge; only words are wrapped. Text
 from tables and files is shown as it stands: nothing in it is read as markup.
@@ -30,7 +30,7 @@ UNLIMITED = 100_000  # characters of a line
 
 
 def show_fit(console: Console, made: Fit) -> None:
-    """The law, its parameters with intervals, and how the fit ended."""
+    """Print the law, its parameters with intervals, and the fit's status."""
     law = Text(f"  {made.target} = {made.law.formula}")
     say(console, Text(made.law.name, style="bold") + law)
     grid = _grid("parameter", "value", _interval_title(made.level), "std. error")
@@ -59,8 +59,8 @@ def show_fit(console: Console, made: Fit) -> None:
 
 
 def show_plan(console: Console, made: Plan) -> None:
-    """The allocation, what it is predicted to reach, and how far beyond the measured that is; with
-    attempts, first what to do in words, and last what one more unit brings."""
+    """Print the allocation, its prediction and its extrapolation; with attempts, first the advice
+    and last the marginal values."""
     if made.advice:
         say(console, Text(made.advice, style="bold"))
     head = Text(f"budget {figure(made.budget)} {made.cost.unit}", style="bold")
@@ -91,7 +91,7 @@ def show_plan(console: Console, made: Plan) -> None:
 
 
 def _on_attempts(made: Plan) -> Iterator[tuple[str, Estimate]]:
-    """What only a plan with attempts says."""
+    """Return the lines that only a plan with attempts has."""
     if made.advice:
         yield "pass rate", made.pass_rate
         yield "share of training", made.training_share
@@ -100,7 +100,7 @@ def _on_attempts(made: Plan) -> Iterator[tuple[str, Estimate]]:
 
 
 def _ratio_ends(made: Plan) -> str:
-    """The interval of the tokens per parameter, or why it has none."""
+    """Return the interval of the tokens per parameter, or why it has none."""
     if made.tokens_per_param_interval is not None:
         return span(*made.tokens_per_param_interval)
     if math.isnan(made.predicted.low):
@@ -110,12 +110,13 @@ def _ratio_ends(made: Plan) -> str:
 
 
 def _times(factor: float | None, of: str = "") -> str:
-    """A multiple, of something that may be named."""
+    """Format a factor, with the name of its reference if there is one."""
     return "unknown" if factor is None else f"{factor:.3g} times {of}".rstrip()
 
 
 def show_curve(console: Console, curve: pl.DataFrame, level: float) -> None:
-    """A compute-optimal curve: a line for each budget, or in a narrow terminal for each value."""
+    """Print a compute-optimal curve: a row for each budget, or in a narrow terminal a row for each
+    value."""
     names = [name for name in curve.columns if f"{name}_low" in curve.columns]
     say(console, Text("compute-optimal curve", style="bold"))
     rows = curve.to_dicts()
@@ -136,12 +137,12 @@ def show_curve(console: Console, curve: pl.DataFrame, level: float) -> None:
 
 
 def _estimates(row: Mapping[str, Any], names: Iterable[str]) -> list[Estimate]:
-    """The value and interval of each name in one row of a curve."""
+    """Return the value and interval of each name in one row of a curve."""
     return [Estimate(row[n], math.nan, row[f"{n}_low"], row[f"{n}_high"]) for n in names]
 
 
 def show_comparison(console: Console, made: Comparison) -> None:
-    """Laws from least to most extrapolation error, and whether they can be told apart."""
+    """Print laws from least to most extrapolation error, and whether they can be distinguished."""
     say(console, Text(made.verdict, style="bold"))
     title = _interval_title(made.level)
     grid = _grid("law", "parameters", "error", title, "behind the best", title, "AICc", "")
@@ -165,7 +166,7 @@ def show_comparison(console: Console, made: Comparison) -> None:
 
 
 def show_frame(console: Console, frame: pl.DataFrame, title: str) -> None:
-    """The first rows of a table."""
+    """Print the first rows of a table."""
     say(console, Text(title, style="bold"))
     grid = _grid(*frame.columns[:LONGEST])
     for row in frame[:, :LONGEST].head(LONGEST).iter_rows():
@@ -178,7 +179,7 @@ def show_frame(console: Console, frame: pl.DataFrame, title: str) -> None:
 
 
 def show_list(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
-    """Records of text, wrapped to the terminal."""
+    """Print records of text, wrapped to the terminal."""
     grid = Table(show_lines=any("\n" in text for row in rows for text in row.values()))
     for name in rows[0]:
         grid.add_column(name, overflow="fold")
@@ -188,7 +189,7 @@ def show_list(console: Console, rows: Sequence[Mapping[str, str]]) -> None:
 
 
 def figure(value: float | None, digits: int = 4) -> str:
-    """A number in a few digits, 1.2e23 rather than 1.2e+23."""
+    """Format a value in a few digits, 1.2e23 rather than 1.2e+23."""
     if value is None or math.isnan(value):
         return "unknown"
     mantissa, e, exponent = f"{value:.{digits}g}".partition("e")
@@ -196,7 +197,7 @@ def figure(value: float | None, digits: int = 4) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """An interval as [low, high]."""
+    """Format an interval as [low, high]."""
     return "unknown" if math.isnan(low) and math.isnan(high) else f"[{figure(low)}, {figure(high)}]"
 
 
@@ -205,14 +206,15 @@ def _interval_title(level: float) -> str:
 
 
 def _word(value: Any) -> str:
-    """A value that is no float: whole where it is a number, else cut and without controls."""
+    """Format a value that is not a float: a whole number in full, text shortened and without
+    control characters."""
     text = "" if value is None else str(value)
     whole = isinstance(value, int) or (text.isprintable() and len(text) <= LONGEST)
     return text if whole else shown(text, LONGEST)
 
 
 def _grid(*titles: str) -> Table:
-    """An empty grid of cells that are never wrapped."""
+    """Return an empty grid of cells that are never wrapped."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for title in titles:
         grid.add_column(Text(spelt_out(title)), no_wrap=True)
@@ -220,16 +222,16 @@ def _grid(*titles: str) -> Table:
 
 
 def _add(grid: Table, *cells: str) -> None:
-    """A row of cells, in which nothing is markup."""
+    """Add a row of cells without markup."""
     grid.add_row(*(Text(spelt_out(cell, "\n\t")) for cell in cells))
 
 
 def width_of(console: Console, grid: Table) -> int:
-    """How many characters wide the grid is when nothing in it is cut."""
+    """Return the width of the grid in characters, with nothing truncated."""
     return Measurement.get(console, console.options.update(max_width=UNLIMITED), grid).maximum
 
 
 def show(console: Console, grid: Table) -> None:
-    """Print a grid whole, past the terminal's edge if need be."""
+    """Print a grid whole, beyond the terminal's edge if necessary."""
     grid.width = width_of(console, grid)
     console.print(grid, crop=False, soft_wrap=True)

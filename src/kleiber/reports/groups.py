@@ -1,4 +1,4 @@
-"""One law's fits to the groups of a table, as a grid for a terminal."""
+"""The fits of one law to the groups of a table, as a grid for a terminal."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ WIDE = 4  # parameters with intervals that a line takes
 
 
 def show_groups(console: Console, made: GroupFits) -> None:
-    """A line for each group, or for each parameter of each where there are many parameters; then
-    why groups are not converged, and what is to be minded."""
+    """Print a row for each group (or for each parameter of each group if there are many
+    parameters), then why groups did not converge, and the notes."""
     law = made.law
     wide = len(law.params) <= WIDE
     lines = [line for item in made.fits for line in (_wide if wide else _long)(made, item)]
@@ -31,13 +31,13 @@ def show_groups(console: Console, made: GroupFits) -> None:
 
 
 def _wide(made: GroupFits, item: GroupFit) -> Iterator[dict[str, str]]:
-    """A group's line."""
+    """Return a group's row."""
     values = {name: _estimate(item, name) for name in made.law.params}
     yield {made.group: str(item.value), "rows": str(item.rows), **values, "status": item.status}
 
 
 def _long(made: GroupFits, item: GroupFit) -> Iterator[dict[str, str]]:
-    """A group's lines, the first with its value and status."""
+    """Return a group's rows, the first with its value and status."""
     for k, name in enumerate(made.law.params):
         head = ("", "", "") if k else (str(item.value), str(item.rows), item.status)
         yield {
@@ -50,7 +50,7 @@ def _long(made: GroupFits, item: GroupFit) -> Iterator[dict[str, str]]:
 
 
 def _estimate(item: GroupFit, name: str) -> str:
-    """A parameter with its interval."""
+    """Return a parameter with its interval."""
     if item.fit is None:
         return ""
     low, high = item.fit.interval(name, item.fit.level)

@@ -1,4 +1,4 @@
-"""What there is to choose from, as records of text: laws, theories, columns, costs ..."""
+"""The available laws, theories, columns, costs, reductions and data sets, as records of text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kleiber.theory import catalogue as theories
 
 
 def list_laws() -> list[dict[str, str]]:
-    """Every law of the catalogue with formula, domains and citation."""
+    """Return every law of the catalogue with its formula, domains and citation."""
     return [
         {
             "name": law.name,
@@ -34,7 +34,7 @@ def _domain(name: str, domain: Domain) -> str:
 
 
 def list_theories() -> list[dict[str, str]]:
-    """Every theory with its parameters and their defaults."""
+    """Return every theory with its parameters and their defaults."""
     return [
         {
             "name": name,
@@ -54,7 +54,7 @@ def _first_line(item: object) -> str:
 
 
 def list_reductions() -> list[dict[str, str]]:
-    """Every reduction that `kleiber reduce` offers, with its options."""
+    """Return every reduction of `kleiber reduce` with its options."""
     return [
         {
             "name": name,
@@ -75,14 +75,14 @@ def _option(item: inspect.Parameter) -> str:
 
 
 def list_columns() -> list[dict[str, str]]:
-    """Every known column with its unit."""
+    """Return every known column with its unit."""
     return [
         {"name": item.name, "unit": item.unit, "meaning": item.meaning} for item in COLUMNS.values()
     ]
 
 
 def list_costs() -> list[dict[str, str]]:
-    """Every named cost with its convention."""
+    """Return every named cost with its convention."""
     named = [
         {"name": item.name, "formula": item.formula, "unit": item.unit, "counts": item.convention}
         for item in costs().values()
@@ -95,7 +95,7 @@ def list_costs() -> list[dict[str, str]]:
 
 
 def list_data() -> list[dict[str, str]]:
-    """Every data set with its licence and citation."""
+    """Return every data set with its licence and citation."""
     return [
         {
             "name": item.name,

@@ -1,4 +1,4 @@
-"""A formula as TeX mathematics, term by term, for whatever draws text."""
+"""Formulas as TeX mathematics, term by term."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEEPEST = 40  # nodes on the way down to a leaf
 
 
 def typeset_terms(expr: Expr, columns: Collection[str]) -> tuple[str, ...]:
-    """The terms of a sum, each with its sign, so that lines can be broken between them.
+    """Return the terms of a sum, each with its sign, so that lines can be broken between them.
 
     Names in ``columns`` stay upright; Greek names and subscripts become what they name. Returns
     () for a formula with no usual notation (a step) or too long or deep to read.
@@ -43,7 +43,7 @@ def _terms(node: Expr, sign: str, columns: Collection[str], depth: int = 0) -> l
 
 
 def _text(node: Expr, columns: Collection[str], depth: int) -> str:
-    """One node and all below it."""
+    """Return a node and everything below it as TeX."""
     if depth > DEEPEST:
         raise ValueError("too deep")
     depth += 1
@@ -80,8 +80,8 @@ def _text(node: Expr, columns: Collection[str], depth: int) -> str:
 def _bracketed(
     node: Expr, weakest: int, columns: Collection[str], depth: int, *, first: bool = False
 ) -> str:
-    """The node's text, in brackets unless it binds more tightly than ``weakest``; only the
-    ``first`` factor of a product keeps a minus sign without."""
+    """Return a node as TeX, in brackets unless it binds more tightly than ``weakest``; only the
+    ``first`` factor of a product keeps a minus sign without brackets."""
     text = _text(node, columns, depth)
     power_of_ten = node.op == "number" and r"\times" in text and weakest > 1
     loose = node.op != "neg" and TIGHT.get(node.op, 9) <= weakest
@@ -89,7 +89,7 @@ def _bracketed(
 
 
 def typeset_name(name: str, columns: Collection[str] = ()) -> str:
-    """A column upright; a parameter with its Greek letter and subscript."""
+    """Return a column in upright letters, a parameter with its Greek letter and subscript."""
     head, _, tail = name.partition("_")
     if not tail and (found := re.fullmatch(r"([A-Za-z]+)(\d+)", name)):
         head, tail = found.groups()

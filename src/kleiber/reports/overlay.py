@@ -1,4 +1,4 @@
-"""What theory predicts as curves, and what simulations or measurements gave as points beside them.
+"""Predictions of a theory as curves, with simulated or measured values as points beside them.
 
 Panels are frozen records of numbers and words; no drawing library is imported here.
 """
@@ -24,7 +24,7 @@ CENTRES = ("mean", "median")
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """One curve, or one row of points with the ends of their error bars (NaN where none is)."""
+    """One curve, or one series of points with the ends of their error bars (NaN without one)."""
 
     x: Float[np.ndarray, "points"]
     y: Float[np.ndarray, "points"]
@@ -35,7 +35,7 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class Pane:
-    """One predicted column against x: curves of the theory and points beside them."""
+    """One predicted column against x: curves of the theory, and points beside them."""
 
     title: str
     x: Axis
@@ -46,7 +46,7 @@ class Pane:
 
 @dataclass(frozen=True, eq=False)
 class Overlay:
-    """All panes, one a column, and the words above and below them."""
+    """All panes, one for each column, and the text above and below them."""
 
     title: str
     about: str
@@ -66,7 +66,7 @@ def overlay(
     title: str = "theory and simulation",
     about: str = "",
 ) -> Overlay:
-    """Panels of the columns that both tables predict (of ``columns``, if given) against ``x``.
+    """Return panes of the columns that both tables have (of ``columns``, if given) against ``x``.
 
     Rows of ``measured`` with the same x and the same ``by`` are seeds of one point: their mean with
     two standard errors, or with ``centre="median"`` their median with the 95% interval that order
@@ -88,7 +88,8 @@ def overlay(
 
 
 def shared_columns(frames: Sequence[pl.DataFrame], keys: Sequence[str]) -> list[str]:
-    """Columns of numbers that all frames have and that vary, in the order of the first."""
+    """Return the numeric columns that all frames have and that vary, in the order of the first
+    frame."""
     first = frames[0]
     return [
         name
@@ -100,7 +101,7 @@ def shared_columns(frames: Sequence[pl.DataFrame], keys: Sequence[str]) -> list[
 
 
 def _groups(frames: Sequence[pl.DataFrame], by: str | None) -> list[tuple[float, float]]:
-    """Values of the grouping column (spread over all, where there are many) and their shades."""
+    """Return values of the grouping column (a selection if there are many) and their shades."""
     if by is None:
         return [(math.nan, 0.3)]
     values = np.unique(np.concatenate([numbers(frame, by) for frame in frames[-1:]]))
@@ -147,7 +148,7 @@ def _pane(
 
 
 def _part(frame: pl.DataFrame, name: str, by: str | None, value: float) -> pl.DataFrame:
-    """The rows of one group in which the column has a finite value."""
+    """Return the rows of one group in which the column has a finite value."""
     kept = frame.filter(pl.col(name).cast(pl.Float64).is_finite())
     return kept if by is None else kept.filter(pl.col(by) == value)
 
@@ -157,7 +158,7 @@ def _joined(parts: Sequence[Float[np.ndarray, "_"]]) -> Float[np.ndarray, "all"]
 
 
 def _summary(part: pl.DataFrame, name: str, x: str, centre: str, shade: float) -> Trace:
-    """The centre of the seeds at each x, with its error bar."""
+    """Return the centre of the seeds at each x, with its error bar."""
     at, y = numbers(part, x), numbers(part, name)
     places = np.unique(at)
     rows = [_centre(y[at == place], centre) for place in places]
@@ -166,7 +167,8 @@ def _summary(part: pl.DataFrame, name: str, x: str, centre: str, shade: float) -
 
 
 def _centre(values: Float[np.ndarray, "seeds"], centre: str) -> tuple[float, float, float]:
-    """Mean ± 2 standard errors, or the median with its interval from order statistics."""
+    """Return the mean ± 2 standard errors, or the median with its interval from order
+    statistics."""
     count = len(values)
     if count < 2:
         return float(values[0]), math.nan, math.nan
@@ -186,7 +188,7 @@ def _notes(
     keys: Sequence[str],
     centre: str,
 ) -> tuple[str, ...]:
-    """What lines and points are."""
+    """Explain what lines and points show."""
     if measured is None:
         return ("lines are the theory",)
     each = measured.group_by(keys).len()["len"]

@@ -23,7 +23,7 @@ POINT: dict[str, Any] = {"marker": "o", "mec": "white", "mew": 0.7, "ms": 5.0}
 
 
 def draw_overlay(panels: Overlay, path: str | os.PathLike[str]) -> None:
-    """Draw the panels into a .svg, .png or .pdf file, which appears whole or not at all.
+    """Draw the panes into a .svg, .png or .pdf file, written whole or not at all.
 
     The same panels give the same bytes. Raises ValueError for another suffix, ImportError when
     matplotlib is missing, OSError when the file cannot be written.
@@ -33,7 +33,7 @@ def draw_overlay(panels: Overlay, path: str | os.PathLike[str]) -> None:
 
 
 def compose_overlay(panels: Overlay) -> Figure:
-    """The figure of the panels, not yet written anywhere."""
+    """Return the figure of the panes without writing it."""
     columns = 1 if len(panels.panes) == 1 else 2
     rows = math.ceil(len(panels.panes) / columns)
     head = [*lines_of(panels.title, 15.0, INK, bold=True), *lines_of(panels.about), Line((), 12.0)]
@@ -66,7 +66,7 @@ def _draw_pane(axes: Axes, pane: Pane) -> None:
 
 
 def _draw_groups(figure: Figure, panels: Overlay, at: float) -> None:
-    """What the colours are, on one line above the panes."""
+    """Draw the legend of the colours, on one line above the panes."""
     from matplotlib.lines import Line2D
 
     curves, points = (

@@ -1,4 +1,4 @@
-"""Panels: what the figure of a fit shows, as frozen records of numbers.
+"""Panels: the contents of a fit's figure, as frozen records of numbers.
 
 No drawing library is imported here, and nothing is said about ranges, ticks or colours: whatever
 draws the panels decides those. Rows keep the order of the table.
@@ -31,7 +31,7 @@ FURTHEST = 100  # rows with the largest residuals that are always among them
 
 @dataclass(frozen=True, eq=False)
 class Colour:
-    """What the points' colour stands for: an axis of its own, and its value in every row."""
+    """The variable that the points' colour shows: its axis, and its value in every row."""
 
     axis: Axis
     values: Float[np.ndarray, "rows"]
@@ -39,7 +39,8 @@ class Colour:
 
 @dataclass(frozen=True, eq=False)
 class PanelCurve:
-    """The law along x, the second variable held at ``at``; no ends where there is no band."""
+    """The law along x with the second variable fixed ``at`` a value; without a band it has no
+    ends."""
 
     x: Float[np.ndarray, "points"]
     y: Float[np.ndarray, "points"]
@@ -50,8 +51,8 @@ class PanelCurve:
 
 @dataclass(frozen=True, eq=False)
 class LawPanel:
-    """Data and law against the law's first variable; ``held`` are values of those not shown, of
-    which ``constant`` are the same in every row and the others medians."""
+    """Data and law against the law's first variable; ``held`` are the values of variables that are
+    not shown: those in ``constant`` are equal in every row, the others are medians."""
 
     x: Axis
     y: Axis
@@ -64,7 +65,8 @@ class LawPanel:
 
 @dataclass(frozen=True, eq=False)
 class ResidualPanel:
-    """Residuals, on the noise model's scale, against predictions; ``width`` is Huber's."""
+    """Residuals, on the noise model's scale, against predictions; ``width`` is the scale of the
+    Huber loss."""
 
     x: Axis
     y: Axis
@@ -75,8 +77,9 @@ class ResidualPanel:
 
 @dataclass(frozen=True, eq=False)
 class MatchPanel:
-    """Predicted against measured; ``low`` to ``high``, of the rows ``barred``, is the interval of
-    one further run, which ``inside`` of those rows' own measurements lie in."""
+    """Predicted against measured values; ``low`` to ``high``, of the rows ``barred``, is the
+    prediction interval of a new run, and ``inside`` is how many of their measurements it
+    contains."""
 
     x: Axis
     y: Axis
@@ -90,7 +93,7 @@ class MatchPanel:
 
 @dataclass(frozen=True, eq=False)
 class Panels:
-    """A fit and all that its figure shows.
+    """A fit and the contents of its figure.
 
     ``drawn`` are the rows of the table for which the law has a value, the rows of the panels
     ``residuals`` and ``match``; ``shown`` says which rows are worth a point each, all unless they
@@ -108,7 +111,7 @@ class Panels:
 
 
 def fit_panels(fit: Fit, table: Any) -> Panels:
-    """The panels of a fit: data, law and band; residuals; predicted against measured.
+    """Return the panels of a fit: data, law and band; residuals; predicted against measured.
 
     ``table`` has the law's variables and the target, normally the table that was fitted. Raises
     BadTable when it lacks a column or has unusable values.
@@ -140,7 +143,7 @@ def fit_panels(fit: Fit, table: Any) -> Panels:
 def _law_panel(
     fit: Fit, columns: Mapping[str, np.ndarray], y: np.ndarray
 ) -> tuple[LawPanel, Colour | None]:
-    """The first panel, and the colours that show the second variable."""
+    """Return the first panel, and the colours that show the second variable."""
     constant = frozenset(name for name, values in columns.items() if np.ptp(values) == 0)
     along, *others = sorted(columns, key=constant.__contains__)
     by = others[0] if others and others[0] not in constant else None
@@ -160,7 +163,7 @@ def _law_panel(
 
 
 def representative(values: Float[np.ndarray, "rows"]) -> list[float]:
-    """All values when they are few, else five measured ones: quantiles from 5% to 95%."""
+    """Return all values if they are few, else five measured ones: quantiles from 5% to 95%."""
     distinct = np.unique(values)
     if len(distinct) > len(QUANTILES):
         distinct = np.unique(np.quantile(values, QUANTILES, method="nearest"))
@@ -168,7 +171,7 @@ def representative(values: Float[np.ndarray, "rows"]) -> list[float]:
 
 
 def _curve(fit: Fit, along: str, columns: Mapping[str, Any], at: float | None) -> PanelCurve:
-    """The law on a grid; without draws no band (one from the covariance would be another thing)."""
+    """Return the law on a grid, with a band if the fit has draws."""
     points = pl.DataFrame({n: np.broadcast_to(v, (GRID,)).copy() for n, v in columns.items()})
     x = points[along].to_numpy()
     if not fit.n_draws:
@@ -183,7 +186,8 @@ def _curve(fit: Fit, along: str, columns: Mapping[str, Any], at: float | None) -
 def worth_drawing(
     y: Float[np.ndarray, "rows"], residual: Float[np.ndarray, "rows"]
 ) -> Bool[np.ndarray, "rows"]:
-    """All rows; of very many the largest residuals, and others spread evenly in order of y."""
+    """Return the rows to draw: all, or of very many those with the largest residuals and others
+    spread evenly in y."""
     chosen = np.full(len(y), len(y) <= POINTS)
     if len(y) > POINTS:
         chosen[np.argsort(y, kind="stable")[_evenly(len(y), POINTS - FURTHEST)]] = True
@@ -193,7 +197,7 @@ def worth_drawing(
 
 
 def _evenly(count: int, most: int) -> Int[np.ndarray, "chosen"]:
-    """At most so many of the places 0 to count - 1, the ends among them."""
+    """Return evenly spaced indices from 0 to count - 1, ends included."""
     return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
 
 
@@ -229,7 +233,7 @@ def _value_axis(fit: Fit, word: str, values: np.ndarray) -> Axis:
 
 
 def _log(fit: Fit) -> bool:
-    """Whether residuals, and so the axes, are on a log scale."""
+    """Return whether residuals, and so the axes, are on a log scale."""
     return fit.noise.scale == "log"
 
 

@@ -15,7 +15,7 @@ from kleiber.table import as_frame
 
 
 def show_prediction(console: Console, made: Prediction) -> None:
-    """Each row with its prediction, both intervals, and how far it lies from the measured runs."""
+    """Print each row with its prediction, both intervals, and its extrapolation."""
     table = as_frame(made.table)
     rows = [_words(made, row) for row in table.head(LONGEST).to_dicts()]
     show_frame(console, pl.DataFrame(rows), f"{made.law}  {made.target}")
@@ -28,7 +28,7 @@ def show_prediction(console: Console, made: Prediction) -> None:
 
 
 def _words(made: Prediction, row: Mapping[str, Any]) -> dict[str, str]:
-    """One row as it is shown."""
+    """Return one row as text."""
     words = {name: figure(float(row[name]), 6) for name in made.variables}
     words[f"predicted {made.target}"] = figure(row["predicted"], 6)
     words[f"{100 * made.level:.6g}% interval"] = span(row["low"], row["high"])

@@ -1,6 +1,6 @@
 # pyright: standard
 # (matplotlib's own types are incomplete: most keyword arguments are unknown to a strict checker)
-"""Sheets: a figure with words above and below its panels, laid out by matplotlib, and its file.
+"""Sheets: a matplotlib figure with text above and below its panels, and its file.
 
 matplotlib is imported only when something is drawn. Colours are Okabe and Ito's and viridis, which
 colour-blind readers can tell apart.
@@ -37,7 +37,7 @@ STYLE = Path(__file__).with_name("kleiber.mplstyle")
 
 @dataclass(frozen=True)
 class Line:
-    """One line of words; ``cells`` are its texts and their places in inches from the left."""
+    """One line of text; ``cells`` are its texts and their positions in inches from the left."""
 
     cells: tuple[tuple[float, str], ...]
     size: float = 9.0
@@ -46,12 +46,13 @@ class Line:
 
     @property
     def height(self) -> float:
-        """Inches that the line takes."""
+        """Height of the line in inches."""
         return 0.0235 * self.size
 
 
 def check_drawing(path: str | os.PathLike[str]) -> str:
-    """The suffix of ``path``, after checking that it is one we draw and that matplotlib is here.
+    """Return the suffix of ``path``; raise an error if it is not supported or matplotlib is
+    missing.
 
     Call it before a long fit whose figure is wanted. Raises ValueError or ImportError.
     """
@@ -67,7 +68,7 @@ def check_drawing(path: str | os.PathLike[str]) -> str:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], title: str) -> None:
-    """Write a figure into the file, the same bytes every time, whole or not at all."""
+    """Write a figure into a file, with the same bytes every time, whole or not at all."""
     kind = check_drawing(path)
     metadata: dict[str, Any] = {"Title": f"kleiber: {title}"}
     metadata |= {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(kind, {})
@@ -77,7 +78,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], title: str) -> Non
 
 @contextlib.contextmanager
 def styled() -> Generator[None]:
-    """matplotlib's defaults and ours on them, whatever the user has set, until the block ends.
+    """Use matplotlib's defaults and our changes to them, whatever the user has set, within the
+    block.
 
     Raises ImportError, saying what to install, where matplotlib is missing.
     """
@@ -94,7 +96,7 @@ def styled() -> Generator[None]:
 
 
 def blank(above: Sequence[Line], below: Sequence[Line], body: float) -> Figure:
-    """A figure with these lines, and ``body`` inches between them for matplotlib to lay out."""
+    """Return a figure with these lines, and ``body`` inches between them for the panels."""
     from matplotlib.figure import Figure
 
     top, bottom = (sum(line.height for line in lines) for lines in (above, below))
@@ -116,7 +118,8 @@ def blank(above: Sequence[Line], below: Sequence[Line], body: float) -> Figure:
 
 
 def settle(figure: Figure) -> Figure:
-    """Lay the figure out once for all: the solver's last digits differ from run to run."""
+    """Compute the layout of the figure once, since the solver's last digits differ from run to
+    run."""
     layout: Any = figure.get_layout_engine()
     layout.execute(figure)
     figure.set_layout_engine("none")
@@ -130,7 +133,7 @@ def settle(figure: Figure) -> Figure:
 def lines_of(
     text: str, size: float = 9.0, colour: str = FAINT, most: int = 4, *, bold: bool = False
 ) -> list[Line]:
-    """Plain text broken into at most so many lines that fit the figure."""
+    """Break plain text into a limited number of lines that fit the figure."""
     count = int(144 * ROOM / size)
     while True:
         broken = textwrap.wrap(text, count, max_lines=most, placeholder=" …")
@@ -141,7 +144,7 @@ def lines_of(
 
 
 def text_width(text: str, size: float, bold: bool = False) -> float:
-    """Width of a line in inches; infinite for mathematics that cannot be set."""
+    """Return the width of a line in inches, infinite for mathematics that cannot be rendered."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
@@ -154,14 +157,15 @@ def text_width(text: str, size: float, bold: bool = False) -> float:
 
 
 def plain(text: str) -> str:
-    """Text that is not to be read as mathematics."""
+    """Escape text so that it is not read as mathematics."""
     return text.replace("$", r"\$")
 
 
 def dress(
     axes: Axes, x: Axis, y: Axis, title: str, *, upright: int = 70, legend: bool = False
 ) -> None:
-    """Scales, labels (of so many characters a line at the left) and title; room for a legend."""
+    """Set the scales, labels (limited in length at the left) and title of axes, with room for a
+    legend."""
     axes.set(xscale="log" if x.log else "linear", yscale="log" if y.log else "linear")
     axes.set_title(plain(title), pad=22 if legend else 8)
     axes.set_xlabel(plain(x.label))
@@ -171,7 +175,8 @@ def dress(
 
 
 def tick(*axes: Any) -> None:
-    """matplotlib's round ticks, few enough to be read; finer ones on a log axis of few decades.
+    """Place matplotlib's round ticks, few enough to be read, and finer ones on a log axis of few
+    decades.
 
     What it takes out of linear ones (a power of ten, an offset) joins the axis' label.
     """
@@ -203,7 +208,8 @@ def tick(*axes: Any) -> None:
 
 
 def freeze(axes: Axes, further: Sequence[Any] = ()) -> None:
-    """Keep the range of the points, and up to half of its height more for what else is drawn."""
+    """Fix the range to that of the points, plus at most half of its height for what else is
+    drawn."""
     scale = axes.yaxis.get_transform()
     low, high = scale.transform(axes.get_ylim())
     others = np.concatenate([np.empty(0), *further])
@@ -216,7 +222,7 @@ def freeze(axes: Axes, further: Sequence[Any] = ()) -> None:
 
 
 def add_legend(axes: Axes, handles: Sequence[Any], names: Sequence[str]) -> None:
-    """A legend on one line above the panel."""
+    """Add a legend on one line above the panel."""
     axes.legend(
         handles, names, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(names),
         borderaxespad=0.7,
@@ -224,7 +230,7 @@ def add_legend(axes: Axes, handles: Sequence[Any], names: Sequence[str]) -> None
 
 
 def ramp_colours() -> Any:
-    """viridis without its palest end, which would vanish on white."""
+    """Return viridis without its palest end, which is invisible on white."""
     import matplotlib
     from matplotlib.colors import ListedColormap
 

@@ -1,4 +1,4 @@
-"""Verdicts for people: a grid for the terminal, lines on those that need words, and a page."""
+"""Verdicts as a grid for the terminal, explanations of those that fail, and a page."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
 
 
 def bound(item: Claim | Verdict) -> str:
-    """What is expected, in words: 2.5 ± 0.1, at least 0.3, 1 exactly."""
+    """Return the expected value as text: 2.5 ± 0.1, at least 0.3, 1 exactly."""
     margin = f" ± {figure(item.within, 3)}" if item.within else ""
     if item.side == "both":
         return figure(item.expected, 6) + (margin or " exactly")
@@ -44,7 +44,8 @@ def bound(item: Claim | Verdict) -> str:
 
 
 def number(verdict: Verdict) -> str:
-    """What was obtained, with its standard error, to as many digits as that one gives."""
+    """Return the obtained value with its standard error, in as many digits as that error
+    justifies."""
     value, error = verdict.obtained, verdict.stderr
     if not math.isfinite(value):
         return "nothing"
@@ -55,12 +56,12 @@ def number(verdict: Verdict) -> str:
 
 
 def judgement(verdict: Verdict) -> str:
-    """The verdict, and what was known where that differs."""
+    """Return the verdict, and the known verdict if it differs."""
     return verdict.verdict if verdict.as_known else f"{verdict.verdict} (known: {verdict.known})"
 
 
 def tally(verdicts: Sequence[Verdict]) -> str:
-    """How many verdicts of each kind, and how many are not as known."""
+    """Return the number of verdicts of each kind, and how many differ from what is known."""
     counts = Counter(item.verdict for item in verdicts)
     kinds = ", ".join(f"{count} {name}" for name, count in counts.items())
     differ = sum(not item.as_known for item in verdicts)
@@ -68,7 +69,8 @@ def tally(verdicts: Sequence[Verdict]) -> str:
 
 
 def verdict_grid(verdicts: Iterable[Verdict], running: str = "") -> Table:
-    """A grid of verdicts in which claims wrap and numbers do not; last the one being computed."""
+    """Return a grid of verdicts in which claims wrap and numbers do not, with the running one
+    last."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for k, title in enumerate(TITLES):
         grid.add_column(title, no_wrap=k > 0, overflow="fold", ratio=1 if k == 0 else None)
@@ -87,7 +89,7 @@ def _claim(item: Claim | Verdict) -> str:
 
 
 def show_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
-    """The grid of each paper, why some do not hold, and the tally."""
+    """Print the grid of each paper, why some claims fail, and the tally."""
     for paper in dict.fromkeys(item.paper for item in verdicts):
         mine = [item for item in verdicts if item.paper == paper]
         say(console, Text(paper, style="bold"))
@@ -100,7 +102,7 @@ def show_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
 
 
 def verdicts_page(verdicts: Sequence[Verdict], scale: str, seed: int) -> str:
-    """A self-contained HTML page with one table a paper."""
+    """Return a self-contained HTML page with one table for each paper."""
     papers = list(dict.fromkeys(item.paper for item in verdicts))
     tables = "\n".join(
         f"<h2>{html.escape(paper)}</h2>\n{_table([v for v in verdicts if v.paper == paper])}"
