@@ -13,10 +13,10 @@ from kleiber.columns import COLUMNS
 from kleiber.reports.axes import (
     Axis,
     axis_label,
+    format_number,
     make_axis,
-    short,
+    shorten_name,
     unit_of,
-    written,
 )
 
 
@@ -53,12 +53,12 @@ def test_scale(values: list[float], wanted: bool, log: bool) -> None:
     ],
 )
 def test_numbers_in_words(value: float, text: str) -> None:
-    assert written(value) == text
+    assert format_number(value) == text
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e200, max_value=1e200))
 def test_numbers_keep_four_digits(value: float) -> None:
-    text = written(value).translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+    text = format_number(value).translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
     plain = text.replace("\N{MINUS SIGN}", "-").replace("\N{MULTIPLICATION SIGN}10", "e")
     assert float(plain) == pytest.approx(value, rel=5.001e-4, abs=1e-300)
 
@@ -73,5 +73,5 @@ def test_labels_say_what_a_column_is(name: str) -> None:
 def test_labels_of_strange_names() -> None:
     assert axis_label("anything") == "anything"
     assert unit_of("anything") == ""
-    assert short("two\nlines") == "two lines"
-    assert len(short("x" * 500)) == 32
+    assert shorten_name("two\nlines") == "two lines"
+    assert len(shorten_name("x" * 500)) == 32

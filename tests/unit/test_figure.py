@@ -19,7 +19,7 @@ from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
 from kleiber.fitting.judge.status import Status
 from kleiber.reports import caption
-from kleiber.reports.axes import written
+from kleiber.reports.axes import format_number
 from kleiber.reports.figure import compose, draw_fit
 from kleiber.reports.overlay import overlay
 from kleiber.reports.overlay_figure import compose_overlay, draw_overlay
@@ -282,7 +282,7 @@ def test_theory_and_simulation(panes: int, by: bool, tmp_path: Path) -> None:
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert names == (
-        ["k = 1", "k = 12.5", f"k = {written(3e6, 3)}"] if by else ["theory and simulation"]
+        ["k = 1", "k = 12.5", f"k = {format_number(3e6, 3)}"] if by else ["theory and simulation"]
     )
     for name in ("first.svg", "second.svg"):
         draw_overlay(theory(panes, by=by), tmp_path / name)
@@ -332,10 +332,10 @@ def test_tick_labels(low: float, high: float, log: bool, labels: list[str]) -> N
 def test_kinds_of_files(name: str, begins: bytes, tmp_path: Path) -> None:
     panels = curve(0)
     draw_fit(panels, tmp_path / name)
-    written = (tmp_path / name).read_bytes()
-    assert written.startswith(begins)
+    format_number = (tmp_path / name).read_bytes()
+    assert format_number.startswith(begins)
     draw_fit(panels, tmp_path / name)
-    assert (tmp_path / name).read_bytes() == written
+    assert (tmp_path / name).read_bytes() == format_number
 
 
 @pytest.mark.parametrize("rows", [500, 501, 1200])
@@ -351,7 +351,7 @@ def test_the_reconstruction_of_chinchilla(data_path: Callable[[str], Path], tmp_
         where="epoch_kept = true",
     )
     panels = fit_panels(fit("chinchilla", table, draws=50), table)
-    assert [written(value) for value in panels.fit.params.values()] == [
+    assert [format_number(value) for value in panels.fit.params.values()] == [
         "1.817",
         "477.8",
         "2143",
@@ -368,7 +368,7 @@ def test_the_header_shows_numbers_and_status() -> None:
     assert "chinchilla fitted to loss" in texts
     assert any(r"\mathrm{n\_params}^{-\alpha}" in text for text in texts)
     for name, value in panels.fit.params.items():
-        assert any(text.endswith(f" = {written(value)}") for text in texts)
+        assert any(text.endswith(f" = {format_number(value)}") for text in texts)
         assert caption.interval(panels.fit, name) in texts
     assert "converged: every parameter is determined by the table" in texts
     assert caption.facts(panels) in texts

@@ -257,7 +257,7 @@ def test_no_pointwise_convolution_has_a_stride() -> None:
 @pytest.mark.parametrize(
     ("net", "sentence"),
     [
-        ({"kind": "cnn", "channels": [4] * 4, "padding": False}, "nothing is left of 8x8 images"),
+        ({"kind": "cnn", "channels": [4] * 4, "padding": False}, "Nothing is left of 8x8 images"),
         ({"kind": "vit", "patch": 3}, "patch 3 does not divide 8x8 images"),
     ],
 )

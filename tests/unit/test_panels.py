@@ -19,7 +19,7 @@ from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, load
 from kleiber.reports import caption
-from kleiber.reports.axes import written
+from kleiber.reports.axes import format_number
 from kleiber.reports.panels import BARS, FURTHEST, POINTS, QUANTILES, Panels, fit_panels
 
 Case = tuple[Fit, pl.DataFrame]
@@ -255,7 +255,7 @@ def test_a_bound_that_was_hit() -> None:
     panels = fit_panels(made, table)
     assert caption.ending(made).startswith("Note: bound_hit: ")
     name, value = next(iter(made.params.items()))
-    assert written(value) == "0"
+    assert format_number(value) == "0"
     assert caption.interval(made, name).startswith("0 to ")
     assert panels.law.curves[0].low is not None
 

@@ -103,8 +103,8 @@ def read_quantity(name: str, value: Any, *, zero: bool = False) -> Quantity:
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"The value of {name} must hold numbers, got {shown(value)}.") from error
     if not bool(np.all(np.isfinite(array) & ((array >= 0) if zero else (array > 0)))):
-        least = "zero or more" if zero else "positive"
-        raise ValueError(f"The value of {name} must be {least} and finite, got {shown(value)}.")
+        minimum = "zero or more" if zero else "positive"
+        raise ValueError(f"The value of {name} must be {minimum} and finite, got {shown(value)}.")
     if not array.size:
         raise ValueError(f"The value of {name} must be a number, got an empty list.")
     if array.ndim:

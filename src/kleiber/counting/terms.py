@@ -102,9 +102,9 @@ def count_forward(
 ) -> Terms:
     """FLOPs of the forward pass over ``n_tokens`` tokens in full contexts.
 
-    Per token: 4 w (a + k) l for the projections, (4 a + 3 heads) l times the scores that are
-    counted (``_seen``) for scores and softmax, 2 m w f e l for the feed-forward layers, 2 w E l for
-    routers, 2 w v for the last layer (tied or not). Rotary positions, dropout, the loss, a router's
+    Per token: 4 w (a + k) l for the projections, (4 a + 3 heads) l times the
+    counted scores (``_counted_scores``) for scores and softmax, 2 m w f e l for the
+    feed-forward layers, 2 w E l for routers, 2 w v for the last layer (tied or not). Rotary positions, dropout, the loss, a router's
     softmax and its choice are counted nowhere.
     """
     shape = check_record("shape", shape, Shape, "a Shape")
@@ -129,7 +129,7 @@ def count_forward(
     return Terms(
         embedding=n_tokens * (lookup + (small * w if shape.learned_positions else 0)),
         attention_projections=n_tokens * layers * attention,
-        attention_scores=n_tokens * layers * score * _seen(shape, rule.causal),
+        attention_scores=n_tokens * layers * score * _counted_scores(shape, rule.causal),
         feed_forward=n_tokens * layers * (feed + small * w),
         norms=n_tokens * norm * ((2 * layers + 1) * w + heads),
         unembedding=n_tokens * 2 * w * shape.vocabulary if rule.last_layer_flops else 0,
@@ -137,7 +137,7 @@ def count_forward(
     )
 
 
-def _seen(shape: Shape, causal: float | None) -> Quantity:
+def _counted_scores(shape: Shape, causal: float | None) -> Quantity:
     """Return the scores that are counted for one query, averaged over a full context and the
     layers.
 

@@ -66,10 +66,12 @@ def subset(images: Images, size: int, *, seed: int = 0) -> Images:
 
     Subsets of one seed are nested: a larger one begins with all of a smaller one.
     """
-    most = len(images.train_labels)
-    if isinstance(size, bool) or int(size) != size or not 1 <= size <= most:
-        raise BadTable(f"{images.name} has 1 to {most} training images to choose, got {size!r}.")
-    rows = stream(seed, f"subset of {images.name}").permutation(most)[: int(size)]
+    available = len(images.train_labels)
+    if isinstance(size, bool) or int(size) != size or not 1 <= size <= available:
+        raise BadTable(
+            f"{images.name} has 1 to {available} training images to choose, got {size!r}."
+        )
+    rows = stream(seed, f"subset of {images.name}").permutation(available)[: int(size)]
     return replace(
         images, train_images=images.train_images[rows], train_labels=images.train_labels[rows]
     )

@@ -79,10 +79,10 @@ class _Array:
 class _Maker:
     """A stand-in for an allowed name, made anew each time so that a pickle cannot change it."""
 
-    makes: str
+    factory: str
 
     def __call__(self, *given: Any) -> Any:
-        match self.makes, given:
+        match self.factory, given:
             case "bytes", (str() as text, "latin1" | b"latin1"):
                 return text.encode("latin1")
             case "dtype", (code, *_):
@@ -94,7 +94,7 @@ class _Maker:
             case "whole", (raw, kind, shape, order) | (raw, kind, shape, order, None):
                 return _Array(tuple(shape), kind, _text(order) == "F", bytes(raw))
             case _:
-                raise pickle.UnpicklingError(f"it calls for {self.makes} in an unknown way")
+                raise pickle.UnpicklingError(f"it calls for {self.factory} in an unknown way")
 
 
 class _Reader(pickle.Unpickler):
@@ -114,13 +114,13 @@ def unpickle(content: bytes, name: str, what: str) -> Any:
     ``name`` and ``what`` it should be are said in messages. Raises BadTable for anything else.
     """
     try:
-        _check_places(content)
+        _check_memo_indices(content)
         return _Plain(len(content)).of(_Reader(io.BytesIO(content), encoding="bytes").load())
     except BROKEN as error:
         raise BadTable(f"{name} is not {what}: {reason(error)}.") from None
 
 
-def _check_places(content: bytes) -> None:
+def _check_memo_indices(content: bytes) -> None:
     """Raise UnpicklingError for a memo index beyond the file's size, for which memory would be
     allocated."""
     for opcode, place, _ in pickletools.genops(content):
@@ -130,18 +130,18 @@ def _check_places(content: bytes) -> None:
 
 @dataclass
 class _Plain:
-    """Converts pickled records to plain objects; ``left`` is the number of items that it may still
-    convert."""
+    """Converts pickled records to plain objects; ``items_left`` limits the items that it still
+    converts."""
 
-    left: int
+    items_left: int
 
     def of(self, item: Any) -> Any:
-        self.left -= 1
-        if self.left < 0:  # parts that refer to one another multiply
+        self.items_left -= 1
+        if self.items_left < 0:  # parts that refer to one another multiply
             raise pickle.UnpicklingError("it holds more items than bytes")
         match item:
             case _Array():
-                return self._built(item)
+                return self._build(item)
             case dict():
                 pairs = cast("dict[Any, Any]", item).items()
                 return {self.of(key): self.of(value) for key, value in pairs}
@@ -156,7 +156,7 @@ class _Plain:
             case _:
                 raise pickle.UnpicklingError("it holds something that is neither number nor text")
 
-    def _built(self, item: _Array) -> Any:
+    def _build(self, item: _Array) -> Any:
         code = getattr(item.kind, "code", "")
         shape = cast("tuple[int, ...]", item.shape)
         whole = isinstance(item.shape, tuple) and all(type(n) is int and n >= 0 for n in shape)

@@ -23,30 +23,30 @@ CHUNK = 1 << 14  # examples prepared at a time
 def measure(stack: NetStack, data: Data, step: int, seconds: float) -> list[dict[str, Any]]:
     """Return one row for each net that has not diverged; a net with a measure that is not finite
     has diverged."""
-    names = stack.experiment.measures
+    wanted = stack.experiment.measures
     found: dict[str, Float[np.ndarray, "nets"]] = {}
-    if names := {"loss", "error"} & set(names):
+    if names := {"loss", "error"} & set(wanted):
         found |= evaluate_stack(stack, data, data.test, names)
-    if names := {"train_loss", "train_error"} & set(names):
+    if names := {"train_loss", "train_error"} & set(wanted):
         short = {name.removeprefix("train_") for name in names}
         judged = evaluate_stack(stack, data, data.train, short, step)
         found |= {f"train_{name}": values for name, values in judged.items()}
-    if "error_augmented" in names:
+    if "error_augmented" in wanted:
         moved = augment_test(data, stack.experiment, step)
         found["error_augmented"] = evaluate_stack(stack, data, moved, {"error"})["error"]
-    if "weight_norm" in names:
+    if "weight_norm" in wanted:
         found["weight_norm"] = weight_norm(stack)
-    if names := {name for name in NORMS if name in names}:
+    if names := {name for name in NORMS if name in wanted}:
         found |= log_norms(stack, names)
-    if "seconds" in names:
+    if "seconds" in wanted:
         found["seconds"] = np.full(len(stack.seeds), seconds)
-    values = np.stack([found[name] for name in names], axis=1)
+    values = np.stack([found[name] for name in wanted], axis=1)
     rows: list[dict[str, Any]] = []
     for index, seed in enumerate(stack.seeds):
         if index not in stack.died and not np.isfinite(values[index]).all():
             stack.died[index] = step
         if index not in stack.died:
-            measures = dict(zip(names, values[index].tolist(), strict=True))
+            measures = dict(zip(wanted, values[index].tolist(), strict=True))
             rows.append({"seed": seed, "step": step, **measures, "diverged": False})
     return rows
 

@@ -117,10 +117,10 @@ def _option(name: str, node: ast.AST, text: str) -> Option:
             return _finite(name, value)
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
             return -_finite(name, value)
-        case ast.Name(id="true" | "false" as name):
-            return name == "true"
-        case ast.Name(id=name):
-            return _unescape_name(name)
+        case ast.Name(id="true" | "false" as word):
+            return word == "true"
+        case ast.Name(id=word):
+            return _unescape_name(word)
         case _ if _is_call(node):
             return _call(node, text)
         case ast.BinOp():  # a formula, where a cost is wanted

@@ -73,7 +73,7 @@ def exponent(
     if window < 2:
         raise BadTable(f"A slope needs a window of at least 2 values of {x}, got {window}.")
     frame = frame.filter(pl.col(y).is_not_null())
-    _refuse_mixed(frame, x, keys)
+    _check_mixed_rows(frame, x, keys)
     groups = frame.partition_by(keys, maintain_order=True) if keys else [frame]
     parts = [
         group.select(keys)
@@ -89,7 +89,7 @@ def exponent(
     return made
 
 
-def _refuse_mixed(frame: pl.DataFrame, x: str, keys: list[str]) -> None:
+def _check_mixed_rows(frame: pl.DataFrame, x: str, keys: list[str]) -> None:
     """Raise BadTable for rows that neither x, the groups nor the seed distinguish."""
     same = [x, *keys, *(["seed"] if "seed" in frame.columns else [])]
     if ("seed" in frame.columns or "n_seeds" in frame.columns) and frame.height:

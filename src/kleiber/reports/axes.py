@@ -34,7 +34,7 @@ def make_axis(label: str, values: Float[np.ndarray, "values"], *, log: bool) -> 
 def axis_label(name: str) -> str:
     """Return a column's label with its unit; an unknown column is its own label."""
     if name not in COLUMNS:
-        return short(name)
+        return shorten_name(name)
     meaning, unit = COLUMNS[name].meaning, unit_of(name)
     return f"{name}: {meaning}{f' ({unit})' if unit else ''}"
 
@@ -45,7 +45,7 @@ def unit_of(name: str) -> str:
     return "" if unit in ("1", "label", "as the target") else unit
 
 
-def written(value: float, digits: int = 4) -> str:
+def format_number(value: float, digits: int = 4) -> str:
     """Format a number: 1.817, 2143, 4.790×10⁹; 0 for a draw that stands for a bound."""
     if not math.isfinite(value):
         return "unknown" if math.isnan(value) else "∞" if value > 0 else f"{MINUS}∞"
@@ -55,7 +55,7 @@ def written(value: float, digits: int = 4) -> str:
     return size.replace("-", MINUS) + (f"{TIMES}{_ten(exponent)}" if e else "")
 
 
-def power(value: float) -> str:
+def format_tick(value: float) -> str:
     """Format a positive tick of at most two digits as 10⁹ or 3×10⁸."""
     size, _, exponent = f"{value:.1e}".partition("e")
     size = size.removesuffix(".0")
@@ -66,7 +66,7 @@ def _ten(exponent: str) -> str:
     return f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
 
 
-def short(name: str) -> str:
+def shorten_name(name: str) -> str:
     """Return a name on one line, shortened if a label would overflow."""
     name = " ".join(name.split())
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"

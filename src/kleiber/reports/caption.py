@@ -8,15 +8,15 @@ from kleiber.errors import BadFormula
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit
 from kleiber.formula import parse
-from kleiber.reports.axes import short, unit_of, written
+from kleiber.reports.axes import format_number, shorten_name, unit_of
 from kleiber.reports.notation import typeset_terms
 from kleiber.reports.panels import FURTHEST, Panels
 
 
 def title(fit: Fit) -> str:
     """Return which law was fitted to what."""
-    name = "Formula" if fit.law.name == "formula" else short(fit.law.name)
-    return f"{name} fitted to {short(fit.target)}"
+    name = "Formula" if fit.law.name == "formula" else shorten_name(fit.law.name)
+    return f"{name} fitted to {shorten_name(fit.target)}"
 
 
 def about(fit: Fit) -> str:
@@ -38,7 +38,11 @@ def interval(fit: Fit, name: str) -> str:
     if name in fit.options.fixed:
         return "fixed"
     low, high = fit.interval(name, fit.level)
-    ends = "no interval" if math.isnan(low + high) else f"{written(low)} to {written(high)}"
+    ends = (
+        "no interval"
+        if math.isnan(low + high)
+        else f"{format_number(low)} to {format_number(high)}"
+    )
     return f"{ends}, tied" if name in fit.options.tied else ends
 
 
@@ -51,15 +55,15 @@ def ending(fit: Fit) -> str:
 def facts(panels: Panels) -> str:
     """Return the data and the noise model that the fit is based on."""
     fit = panels.fit
-    said = [f"{len(panels.shown):,} rows", fit.noise.describe()]
+    parts = [f"{len(panels.shown):,} rows", fit.noise.describe()]
     if fit.n_draws:
-        what = f"groups of {short(fit.options.by)!r}" if fit.options.by else "rows"
-        said.append(
+        what = f"groups of {shorten_name(fit.options.by)!r}" if fit.options.by else "rows"
+        parts.append(
             f"intervals at {100 * fit.level:g}% from {fit.n_draws:,} refits to resampled {what}"
         )
     elif fit.covariance is not None:
-        said.append(f"intervals at {100 * fit.level:g}% from the covariance alone")
-    return "; ".join(said)
+        parts.append(f"intervals at {100 * fit.level:g}% from the covariance alone")
+    return "; ".join(parts)
 
 
 def band(panels: Panels) -> str:
@@ -78,19 +82,19 @@ def band(panels: Panels) -> str:
 
 def held(panels: Panels) -> str:
     """Return the values of the variables that the first panel does not show."""
-    said: list[str] = []
+    parts: list[str] = []
     for name, value in panels.law.held.items():
         how = "in all rows" if name in panels.law.constant else "(the median)"
         unit = f" {unit_of(name)}" if unit_of(name) else ""
-        said.append(f"{short(name)} = {written(value)}{unit} {how}")
-    return f"law drawn at {', '.join(said)}" if said else ""
+        parts.append(f"{shorten_name(name)} = {format_number(value)}{unit} {how}")
+    return f"law drawn at {', '.join(parts)}" if parts else ""
 
 
 def notes(panels: Panels) -> tuple[str, ...]:
     """Return the notes that a reader needs beside the header."""
     fit, match, rows = panels.fit, panels.match, len(panels.shown)
-    said = "" if fit.misfit is None else fit.misfit.sentence  # it stands in the header
-    found = [note for note in fit.notes if note != said]
+    parts = "" if fit.misfit is None else fit.misfit.sentence  # it stands in the header
+    found = [note for note in fit.notes if note != parts]
     if len(panels.drawn) < rows:
         found.append(
             f"{rows - len(panels.drawn):,} of {rows:,} rows are missing from the panels at the "
@@ -99,7 +103,7 @@ def notes(panels: Panels) -> tuple[str, ...]:
     if not panels.shown.all():
         found.append(
             f"{panels.shown.sum():,} of {rows:,} runs are drawn: the {FURTHEST} with the largest "
-            f"residuals, and others evenly by {short(fit.target)}; the fit uses all"
+            f"residuals, and others evenly by {shorten_name(fit.target)}; the fit uses all"
         )
     if 0 < len(match.barred) < len(match.measured):
         found.append(

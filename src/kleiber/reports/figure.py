@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit
 from kleiber.reports import caption, sheet
-from kleiber.reports.axes import written
+from kleiber.reports.axes import format_number
 from kleiber.reports.notation import typeset_name
 from kleiber.reports.panels import Colour, MatchPanel, Panels, ResidualPanel
 from kleiber.reports.sheet import AMBER, FAINT, GREEN, INK, RED, ROOM, Line, lines_of, plain
@@ -49,7 +49,7 @@ def compose(panels: Panels) -> Figure:
         _draw_law(axes["law"], panels)
         _draw_residuals(axes["residuals"], panels, panels.residuals)
         _draw_match(axes["match"], panels, panels.match)
-        return sheet.settle(figure)
+        return sheet.freeze_layout(figure)
 
 
 def _header(panels: Panels) -> list[Line]:
@@ -61,14 +61,14 @@ def _header(panels: Panels) -> list[Line]:
     sentence = "" if fit.misfit is None else fit.misfit.sentence
     return [
         *lines_of(caption.title(fit), 15.0, INK, bold=True),
-        *lines_of(caption.about(fit), most=2),
+        *lines_of(caption.about(fit), max_lines=2),
         GAP,
         *(_law_lines(fit) or lines_of("(its formula has no short notation)")),
         GAP,
         *_parameter_lines(fit),
         *lines_of(caption.ending(fit), 10.0, colour, bold=not converged),
         *lines_of(sentence, 10.0, RED if missed else FAINT, bold=missed),
-        *lines_of(caption.facts(panels), most=2),
+        *lines_of(caption.facts(panels), max_lines=2),
     ]
 
 
@@ -93,7 +93,7 @@ def _parameter_lines(fit: Fit) -> list[Line]:
     for name, value in fit.params.items():
         symbol = f"${typeset_name(name)}$"
         symbol = symbol if math.isfinite(sheet.text_width(symbol, 11.0)) else plain(name)
-        cells.append((f"{symbol} = {written(value)}", caption.interval(fit, name)))
+        cells.append((f"{symbol} = {format_number(value)}", caption.interval(fit, name)))
     widest = max(max(sheet.text_width(a, 11.0), sheet.text_width(b, 8.5)) for a, b in cells) + 0.3
     count = max(1, int(ROOM / widest))
     step = max(widest, 1.6) if len(cells) * 1.6 <= ROOM else widest
@@ -114,18 +114,18 @@ def _notes(panels: Panels) -> list[Line]:
     if panels.shown.sum() > RASTER:
         notes = (*notes, "in .svg and .pdf files the points are a picture")
     said = [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in notes]
-    return [line for note in said for line in lines_of(note, 8.5, most=3)]
+    return [line for note in said for line in lines_of(note, 8.5, max_lines=3)]
 
 
 def _draw_law(axes: Axes, panels: Panels) -> None:
     """Draw the runs, and the law with its band at each value of the second variable."""
     law, colour, settled = panels.law, panels.colour, panels.fit.usable
-    sheet.dress(axes, law.x, law.y, "Data and fitted law", legend=True)
+    sheet.label_axes(axes, law.x, law.y, "Data and fitted law", legend=True)
     words = [law.x.label, *textwrap.wrap(caption.held(panels), 80)]
     axes.set_xlabel(plain("\n".join(words)), linespacing=1.5)
     dots = _scatter(axes, panels, law.data_x, law.data_y, np.arange(len(law.data_x)))
     curves = law.curves
-    sheet.freeze(axes, [y for c in curves for y in (c.y, c.low, c.high) if y is not None])
+    sheet.limit_range(axes, [y for c in curves for y in (c.y, c.low, c.high) if y is not None])
     lines, bands = [], []
     for curve in curves:
         shade = BLUE if colour is None else sheet.ramp_colours()(_norm(colour)(curve.at))
@@ -162,11 +162,13 @@ def _draw_bar(axes: Axes, dots: Any, colour: Colour, marks: list[Any]) -> None:
 
 
 def _draw_residuals(axes: Axes, panels: Panels, shown: ResidualPanel) -> None:
-    sheet.dress(axes, shown.x, shown.y, "Residuals", upright=28, legend=shown.width is not None)
+    sheet.label_axes(
+        axes, shown.x, shown.y, "Residuals", upright=28, legend=shown.width is not None
+    )
     _scatter(axes, panels, shown.predicted, shown.residual, panels.drawn)
     size = 1.1 * float(np.abs(shown.residual).max(initial=0.0)) or 1.0
     axes.set_ylim(-size, size)
-    sheet.freeze(axes)
+    sheet.limit_range(axes)
     axes.axhline(0, color=FAINT, lw=0.9, zorder=1)
     if shown.width is not None:
         look: dict[str, Any] = {"color": RED, "lw": 1.1, "ls": (0, (4, 2)), "zorder": 4}
@@ -179,9 +181,9 @@ def _draw_residuals(axes: Axes, panels: Panels, shown: ResidualPanel) -> None:
 
 def _draw_match(axes: Axes, panels: Panels, shown: MatchPanel) -> None:
     """Draw predicted against measured values, with the line of equality."""
-    sheet.dress(axes, shown.x, shown.y, "Predicted against measured", upright=28, legend=True)
+    sheet.label_axes(axes, shown.x, shown.y, "Predicted against measured", upright=28, legend=True)
     _scatter(axes, panels, shown.measured, shown.predicted, panels.drawn)
-    sheet.freeze(axes, [shown.low, shown.high])
+    sheet.limit_range(axes, [shown.low, shown.high])
     (x_low, x_high), (y_low, y_high) = axes.get_xlim(), axes.get_ylim()
     both = [max(x_low, y_low), min(x_high, y_high)]
     (equal,) = axes.plot(both, both, color=FAINT, lw=0.9, zorder=2.5)  # below the points

@@ -37,7 +37,7 @@ def _terms(node: Expr, sign: str, columns: Collection[str], depth: int = 0) -> l
         first = _terms(left, sign, columns, depth + 1)
         if node.op == "add":
             return first + _terms(right, "+", columns, depth + 1)
-        return [*first, f"-{_bracketed(right, 1, columns, depth)}"]
+        return [*first, f"-{_with_brackets(right, 1, columns, depth)}"]
     text = _text(node, columns, depth)
     return [text if text.startswith("-") else sign + text]
 
@@ -57,18 +57,18 @@ def _text(node: Expr, columns: Collection[str], depth: int) -> str:
             plus = "" if after.startswith("-") else "+"
             return f"{_text(left, columns, depth)}{plus}{after}"
         case "sub", (left, right):
-            return f"{_text(left, columns, depth)}-{_bracketed(right, 1, columns, depth)}"
+            return f"{_text(left, columns, depth)}-{_with_brackets(right, 1, columns, depth)}"
         case "mul", (left, right):
-            before = _bracketed(left, 1, columns, depth, first=True)
-            after = _bracketed(right, 1, columns, depth)
+            before = _with_brackets(left, 1, columns, depth, first=True)
+            after = _with_brackets(right, 1, columns, depth)
             return before + (r"\cdot " if after[0] in "0123456789" else r"\,") + after
         case "div", (left, right):
-            above = _bracketed(left, 1, columns, depth, first=True)
-            return f"{above}/{_bracketed(right, 2, columns, depth)}"
+            above = _with_brackets(left, 1, columns, depth, first=True)
+            return f"{above}/{_with_brackets(right, 2, columns, depth)}"
         case "neg", (inner,):
-            return f"-{_bracketed(inner, 1, columns, depth)}"
+            return f"-{_with_brackets(inner, 1, columns, depth)}"
         case "pow", (base, power):
-            return f"{_bracketed(base, 4, columns, depth)}^{{{_text(power, columns, depth)}}}"
+            return f"{_with_brackets(base, 4, columns, depth)}^{{{_text(power, columns, depth)}}}"
         case "sqrt", (inner,):
             return rf"\sqrt{{{_text(inner, columns, depth)}}}"
         case name, (inner,) if name in NAMES:
@@ -77,7 +77,7 @@ def _text(node: Expr, columns: Collection[str], depth: int) -> str:
             raise ValueError(f"no notation for {node.op}")
 
 
-def _bracketed(
+def _with_brackets(
     node: Expr, weakest: int, columns: Collection[str], depth: int, *, first: bool = False
 ) -> str:
     """Return a node as TeX, in brackets unless it binds more tightly than ``weakest``; only the
@@ -94,15 +94,15 @@ def typeset_name(name: str, columns: Collection[str] = ()) -> str:
     if not tail and (found := re.fullmatch(r"([A-Za-z]+)(\d+)", name)):
         head, tail = found.groups()
     if name in columns or not head or (len(head) > 1 and head not in GREEK):
-        return rf"\mathrm{{{_escaped(name)}}}"
+        return rf"\mathrm{{{_escape(name)}}}"
     letter = f"\\{head}" if head in GREEK else head
     if not tail:
         return letter
-    below = f"\\{tail}" if tail in GREEK else rf"\mathrm{{{_escaped(tail)}}}"
+    below = f"\\{tail}" if tail in GREEK else rf"\mathrm{{{_escape(tail)}}}"
     return f"{letter}_{{{below}}}"
 
 
-def _escaped(name: str) -> str:
+def _escape(name: str) -> str:
     return "".join(rf"\{c}" if c in "_$%#&{}" else c for c in name)
 
 

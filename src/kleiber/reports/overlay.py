@@ -14,7 +14,7 @@ import polars as pl
 from jaxtyping import Float
 
 from kleiber.errors import BadTable, listed
-from kleiber.reports.axes import Axis, axis_label, make_axis, short, written
+from kleiber.reports.axes import Axis, axis_label, format_number, make_axis, shorten_name
 from kleiber.table import numbers, require
 
 MOST_PANES, MOST_GROUPS = 6, 7
@@ -111,8 +111,8 @@ def _groups(frames: Sequence[pl.DataFrame], by: str | None) -> list[tuple[float,
 
 
 def _group_name(by: str, value: float) -> str:
-    plainly = f"{value:g}"
-    return f"{short(by)} = {written(value, 3) if 'e' in plainly else plainly}"
+    plain_text = f"{value:g}"
+    return f"{shorten_name(by)} = {format_number(value, 3) if 'e' in plain_text else plain_text}"
 
 
 def _pane(
@@ -136,10 +136,10 @@ def _pane(
     traces = [*curves, *points]
     return Pane(
         name,
-        make_axis(axis_label(x), _joined([t.x for t in traces]), log=True),
+        make_axis(axis_label(x), _join_parts([t.x for t in traces]), log=True),
         make_axis(
             axis_label(name).removesuffix(" (nats)"),  # a theory has its own unit
-            _joined([t.y for t in traces]),
+            _join_parts([t.y for t in traces]),
             log=False,
         ),
         tuple(curves),
@@ -153,7 +153,7 @@ def _part(frame: pl.DataFrame, name: str, by: str | None, value: float) -> pl.Da
     return kept if by is None else kept.filter(pl.col(by) == value)
 
 
-def _joined(parts: Sequence[Float[np.ndarray, "_"]]) -> Float[np.ndarray, "all"]:
+def _join_parts(parts: Sequence[Float[np.ndarray, "_"]]) -> Float[np.ndarray, "all"]:
     return np.concatenate([*parts, np.empty(0)])
 
 

@@ -48,17 +48,17 @@ def compose_overlay(panels: Overlay) -> Figure:
             _draw_pane(axes, pane)
         for axes in grid[len(panels.panes) :]:
             axes.remove()
-        return sheet.settle(figure)
+        return sheet.freeze_layout(figure)
 
 
 def _draw_pane(axes: Axes, pane: Pane) -> None:
-    sheet.dress(axes, pane.x, pane.y, pane.title, upright=46)
+    sheet.label_axes(axes, pane.x, pane.y, pane.title, upright=46)
     for trace in pane.curves:
         axes.plot(trace.x, trace.y, "-", color=sheet.ramp_colours()(trace.shade), lw=1.7, zorder=3)
     for trace in pane.points:
         colour = sheet.ramp_colours()(trace.shade)
         axes.plot(trace.x, trace.y, "", color=colour, lw=0, zorder=5, clip_on=False, **POINT)
-    sheet.freeze(axes, [end for trace in pane.points for end in (trace.low, trace.high)])
+    sheet.limit_range(axes, [end for trace in pane.points for end in (trace.low, trace.high)])
     for trace in pane.points:
         low, high = (np.clip(ends, *axes.get_ylim()) for ends in (trace.low, trace.high))
         axes.vlines(trace.x, low, high, color=sheet.ramp_colours()(trace.shade), lw=1.2, zorder=4)

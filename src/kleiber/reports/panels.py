@@ -19,7 +19,7 @@ from kleiber.errors import BadTable
 from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.record import Fit
 from kleiber.measurements import take_columns
-from kleiber.reports.axes import MINUS, Axis, axis_label, make_axis, short, unit_of
+from kleiber.reports.axes import MINUS, Axis, axis_label, make_axis, shorten_name, unit_of
 from kleiber.table import digest, numbers
 
 GRID = 121  # points of a curve
@@ -131,7 +131,7 @@ def fit_panels(fit: Fit, table: Any) -> Panels:
     return Panels(
         fit=fit,
         drawn=drawn,
-        shown=worth_drawing(y, residual),
+        shown=rows_to_draw(y, residual),
         same=not changed or _same(residual, fit.residuals),
         colour=colour,
         law=law,
@@ -183,22 +183,22 @@ def _curve(fit: Fit, along: str, columns: Mapping[str, Any], at: float | None) -
     return PanelCurve(x, y, low if known else None, high if known else None, at)
 
 
-def worth_drawing(
+def rows_to_draw(
     y: Float[np.ndarray, "rows"], residual: Float[np.ndarray, "rows"]
 ) -> Bool[np.ndarray, "rows"]:
     """Return the rows to draw: all, or of very many those with the largest residuals and others
     spread evenly in y."""
     chosen = np.full(len(y), len(y) <= POINTS)
     if len(y) > POINTS:
-        chosen[np.argsort(y, kind="stable")[_evenly(len(y), POINTS - FURTHEST)]] = True
+        chosen[np.argsort(y, kind="stable")[_even_indices(len(y), POINTS - FURTHEST)]] = True
         size = np.where(np.isfinite(residual), np.abs(residual), -1.0)
         chosen[np.argsort(-size, kind="stable")[:FURTHEST]] = True
     return chosen
 
 
-def _evenly(count: int, most: int) -> Int[np.ndarray, "chosen"]:
+def _even_indices(count: int, max_count: int) -> Int[np.ndarray, "chosen"]:
     """Return evenly spaced indices from 0 to count - 1, ends included."""
-    return np.linspace(0, count - 1, min(most, count)).round().astype(np.int64)
+    return np.linspace(0, count - 1, min(max_count, count)).round().astype(np.int64)
 
 
 def _residual_panel(fit: Fit, value: np.ndarray, residual: np.ndarray) -> ResidualPanel:
@@ -215,7 +215,7 @@ def _match_panel(
     known = fit.components is not None or fit.options.by is None
     if fit.n_draws and len(fit.residuals) and len(measured) and known:
         order = np.argsort(predicted, kind="stable")
-        barred = np.sort(order[_evenly(len(order), BARS)])
+        barred = np.sort(order[_even_indices(len(order), BARS)])
         found = fit.predict(frame[barred.tolist()], fit.level, new_run=True)
         low, high = found["low"].to_numpy(), found["high"].to_numpy()
         finite = np.isfinite(low) & np.isfinite(high)
@@ -228,7 +228,7 @@ def _match_panel(
 
 def _value_axis(fit: Fit, word: str, values: np.ndarray) -> Axis:
     unit = f" ({unit_of(fit.target)})" if unit_of(fit.target) else ""
-    name = fit.target.replace("_", " ") if fit.target in COLUMNS else short(fit.target)
+    name = fit.target.replace("_", " ") if fit.target in COLUMNS else shorten_name(fit.target)
     return make_axis(f"{word} {name}{unit}", values, log=_log(fit))
 
 

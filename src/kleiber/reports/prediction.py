@@ -17,7 +17,7 @@ from kleiber.table import as_frame
 def show_prediction(console: Console, made: Prediction) -> None:
     """Print each row with its prediction, both intervals, and its extrapolation."""
     table = as_frame(made.table)
-    rows = [_words(made, row) for row in table.head(LONGEST).to_dicts()]
+    rows = [_row_text(made, row) for row in table.head(LONGEST).to_dicts()]
     show_frame(console, pl.DataFrame(rows), f"{made.law}  {made.target}")
     if len(table) > LONGEST:
         say(console, f"... {len(table) - LONGEST} more rows")
@@ -27,7 +27,7 @@ def show_prediction(console: Console, made: Prediction) -> None:
     say_notes(console, made.notes)
 
 
-def _words(made: Prediction, row: Mapping[str, Any]) -> dict[str, str]:
+def _row_text(made: Prediction, row: Mapping[str, Any]) -> dict[str, str]:
     """Return one row as text."""
     words = {name: figure(float(row[name]), 6) for name in made.variables}
     words[f"predicted {made.target}"] = figure(row["predicted"], 6)

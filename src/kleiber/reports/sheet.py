@@ -20,7 +20,7 @@ import numpy as np
 
 from kleiber.errors import nearest
 from kleiber.files import land
-from kleiber.reports.axes import Axis, power
+from kleiber.reports.axes import Axis, format_tick
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -117,7 +117,7 @@ def blank(above: Sequence[Line], below: Sequence[Line], body: float) -> Figure:
     return figure
 
 
-def settle(figure: Figure) -> Figure:
+def freeze_layout(figure: Figure) -> Figure:
     """Compute the layout of the figure once, since the solver's last digits differ from run to
     run."""
     layout: Any = figure.get_layout_engine()
@@ -131,12 +131,12 @@ def settle(figure: Figure) -> Figure:
 
 
 def lines_of(
-    text: str, size: float = 9.0, colour: str = FAINT, most: int = 4, *, bold: bool = False
+    text: str, size: float = 9.0, colour: str = FAINT, max_lines: int = 4, *, bold: bool = False
 ) -> list[Line]:
     """Break plain text into a limited number of lines that fit the figure."""
     count = int(144 * ROOM / size)
     while True:
-        broken = textwrap.wrap(text, count, max_lines=most, placeholder=" …")
+        broken = textwrap.wrap(text, count, max_lines=max_lines, placeholder=" …")
         lines = [plain(each) for each in broken]  # after breaking: an escape must stay whole
         if count < 20 or all(text_width(each, size, bold) <= ROOM for each in lines):
             return [Line(((0.0, each),), size, colour, bold) for each in lines]
@@ -161,7 +161,7 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def dress(
+def label_axes(
     axes: Axes, x: Axis, y: Axis, title: str, *, upright: int = 70, legend: bool = False
 ) -> None:
     """Set the scales, labels (limited in length at the left) and title of axes, with room for a
@@ -193,10 +193,10 @@ def tick(*axes: Any) -> None:
                 steps = STEPS[enough.index(True)]
                 axis.set_major_locator(ticker.LogLocator(subs=steps))
                 plainly = 1e-3 <= low and high < 1e5
-                axis.set_major_formatter("{x:g}" if plainly else lambda x, _: power(x))
+                axis.set_major_formatter("{x:g}" if plainly else lambda x, _: format_tick(x))
                 continue
-        most = 6 if axis.axis_name == "x" else 8
-        axis.set_major_locator(ticker.MaxNLocator(most, steps=[1, 2, 2.5, 5, 10]))
+        max_lines = 6 if axis.axis_name == "x" else 8
+        axis.set_major_locator(ticker.MaxNLocator(max_lines, steps=[1, 2, 2.5, 5, 10]))
         form = ticker.ScalarFormatter(useMathText=True)
         form.set_powerlimits((-4, 5))
         axis.set_major_formatter(form)
@@ -207,7 +207,7 @@ def tick(*axes: Any) -> None:
         form.set_useMathText(False)
 
 
-def freeze(axes: Axes, further: Sequence[Any] = ()) -> None:
+def limit_range(axes: Axes, further: Sequence[Any] = ()) -> None:
     """Fix the range to that of the points, plus at most half of its height for what else is
     drawn."""
     scale = axes.yaxis.get_transform()
