@@ -403,7 +403,7 @@ def test_variables_that_are_held_are_named_in_the_panel() -> None:
 def test_thinning_is_stated() -> None:
     text = " ".join(text.get_text() for text in words(compose(chinchilla(2000, 0))))
     assert re.search(r"1,1\d\d of 2,000 runs are drawn", text)
-    assert "In .svg and .pdf files the points are a picture." in text
+    assert "In .svg and .pdf files the points are a bitmap." in text
     few = [text.get_text() for text in words(compose(chinchilla(60, 0)))]
     assert not any("a picture" in text for text in few)
 

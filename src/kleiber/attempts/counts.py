@@ -249,7 +249,9 @@ def _ends(
 ) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
     """Return percentiles of the mean failure, widened for few problems (Hesterberg 2015, section
     5)."""
-    spare = max(problems - 1, 1)
-    t = special.stdtrit(spare, 0.5 + level / 2) * np.sqrt(problems / spare)
+    degrees_of_freedom = max(problems - 1, 1)
+    t = special.stdtrit(degrees_of_freedom, 0.5 + level / 2) * np.sqrt(
+        problems / degrees_of_freedom
+    )
     ends = np.quantile(drawn, special.ndtr([-t, t]), axis=0, method="hazen")
     return np.asarray(ends[0]), np.asarray(ends[1])

@@ -107,9 +107,9 @@ def share_interval(
     z = float(special.ndtri(0.5 + level / 2))
     x = np.where(mean > 0.5, 1 - each, each)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        most = problems * np.maximum(x.sum(0) ** 2 / (x**2).sum(0) / 2, 1.0) ** 2
+        max_trials = problems * np.maximum(x.sum(0) ** 2 / (x**2).sum(0) / 2, 1.0) ** 2
         trials = mean * (1 - mean) / (each.var(0, ddof=1) / problems) * (z / t) ** 2
-    trials = np.where((mean <= 0) | (mean >= 1), problems, np.fmin(trials, most))
+    trials = np.where((mean <= 0) | (mean >= 1), problems, np.fmin(trials, max_trials))
     hits, tail = trials * mean, (1 - level) / 2
     low, high = (
         np.asarray(special.betaincinv(np.maximum(a, 1e-12), np.maximum(b, 1e-12), share), float)

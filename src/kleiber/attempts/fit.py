@@ -182,12 +182,12 @@ def _mark_stopped(counts: Counts, stopped: bool | None) -> Counts:
 
 def _check_problems(law: Family, batch: Batch, counts: Counts) -> None:
     """Raise BadTable if no group has more problems than the family has parameters."""
-    most = int(batch.problems.max())
-    if most > len(law.params):
+    largest = int(batch.problems.max())
+    if largest > len(law.params):
         return
     raise BadTable(
         f"{law.name} has {len(law.params)} parameters, so it needs more problems than that; "
-        f"the table has {most} in a group. {' '.join(note_many_attempts(counts))}".strip()
+        f"the table has {largest} in a group. {' '.join(note_many_attempts(counts))}".strip()
     )
 
 

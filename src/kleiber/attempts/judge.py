@@ -122,8 +122,8 @@ def _explain_few_attempts(law: Family, counts: Counts, g: int) -> str:
     sufficient = int((attempts >= params).sum())
     if sufficient > params:
         return ""
-    most = int(attempts.max())
-    if most == 1:
+    max_attempts = int(attempts.max())
+    if max_attempts == 1:
         return (
             "One attempt a problem identifies pass@1 alone, which is the share of problems solved: "
             "any law of how p varies over problems fits it. Make more attempts at each problem."

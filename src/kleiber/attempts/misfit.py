@@ -121,8 +121,8 @@ def chi_squared_of_successes(
     observed = _observed(n, c, m)
     bins = [np.add.reduceat(shares, edges) for shares in (observed, expected)]
     statistic = float(len(n) * ((bins[0] - bins[1]) ** 2 / bins[1]).sum())
-    freedom = len(edges) - 1
-    return statistic, freedom, float(special.chdtrc(freedom, statistic))
+    degrees_of_freedom = len(edges) - 1
+    return statistic, degrees_of_freedom, float(special.chdtrc(degrees_of_freedom, statistic))
 
 
 def _expected(make: Make, u: Point, m: float) -> Float[np.ndarray, "successes"]:

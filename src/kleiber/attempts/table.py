@@ -305,10 +305,10 @@ def looks_stopped(counts: Counts, rows: Int[np.ndarray, "some"] | slice = slice(
 
 def note_many_attempts(counts: Counts) -> tuple[str, ...]:
     """Return a note on a single problem with many attempts, which is usually a mistake."""
-    rows, most = len(counts.group), float(counts.attempts.max())
-    if rows > 1 or most <= MANY_ATTEMPTS:
+    rows, attempts = len(counts.group), float(counts.attempts.max())
+    if rows > 1 or attempts <= MANY_ATTEMPTS:
         return ()
     return (
-        f"There are {most:g} attempts at one problem: if they are as many problems with an attempt "
-        "each, give each a row of its own.",
+        f"There are {attempts:g} attempts at one problem: if they are as many problems with an "
+        "attempt each, give each a row of its own.",
     )

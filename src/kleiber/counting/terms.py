@@ -104,8 +104,8 @@ def count_forward(
 
     Per token: 4 w (a + k) l for the projections, (4 a + 3 heads) l times the
     counted scores (``_counted_scores``) for scores and softmax, 2 m w f e l for the
-    feed-forward layers, 2 w E l for routers, 2 w v for the last layer (tied or not). Rotary positions, dropout, the loss, a router's
-    softmax and its choice are counted nowhere.
+    feed-forward layers, 2 w E l for routers, 2 w v for the last layer (tied or not). Rotary
+    positions, dropout, the loss, a router's softmax and its choice are not counted.
     """
     shape = check_record("shape", shape, Shape, "a Shape")
     rule, size = find_convention(convention), _sizes(shape)

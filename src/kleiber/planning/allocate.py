@@ -59,7 +59,7 @@ FAILURE_GRID = {
     1: 401,
     2: 31,
 }  # first grid of failure along each axis, by number of axes; else COARSE
-NARROWED_GRID = {1: 21, 2: 9}  # and those after it
+NARROWED_GRID = {1: 21, 2: 9}  # and the grids after it
 ROUGH_TOLERANCE = 1e-7  # of the last variable's logarithm during a grid search
 WIDTH_TOLERANCE = 1e-9  # of an axis: half its width at which narrowing ends
 

@@ -76,7 +76,7 @@ def _inequality_as_cost(
         return cost, check_budget(limit, f"what {cost.name} may come to")
     if lower_value is not None:
         upper = find_cost(larger, columns)
-        lower_value = check_budget(lower_value, f"the least of {upper.name}")
+        lower_value = check_budget(lower_value, f"the lower limit of {upper.name}")
         return Cost(name, str(number(lower_value) / upper.expr), "1", upper.convention), 1.0
     lower, upper = find_cost(smaller, columns), find_cost(larger, columns)
     convention = "; ".join(filter(None, (lower.convention, upper.convention)))

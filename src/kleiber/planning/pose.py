@@ -223,8 +223,8 @@ def _check_price(attempts: Attempts, limits: Mapping[str, Ends], asked: Settings
     largest = {name: LARGEST if ends[1] is None else ends[1] for name, ends in limits.items()}
     values = {**dict.fromkeys(asked.choices or {}, LARGEST), **largest, **(asked.given or {})}
     with np.errstate(over="ignore"):
-        most = calculate(attempts.attempt.expr, values)
-    if most <= 0:
+        highest_cost = calculate(attempts.attempt.expr, values)
+    if highest_cost <= 0:
         raise BadPlan(
             f"An attempt must cost more than nothing, got a cost of {attempts.attempt.name}."
         )

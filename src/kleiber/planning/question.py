@@ -25,9 +25,7 @@ from kleiber.planning.problem import (
     smallest_within_budget,
 )
 
-SAMPLED_RANGE = (
-    80.0  # logarithms of a variable, from its least, over which a cost's slopes are sampled
-)
+SAMPLED_RANGE = 80.0  # of a variable's logarithm, over which the derivatives of costs are sampled
 
 
 def ask(
@@ -172,20 +170,20 @@ def _narrow_limits(question: Question, limits: Mapping[str, Ends]) -> Question:
             box[used[0]] = (max(box[used[0]][0], low), box[used[0]][1])
     question = replace(question, limits=box)
     budgeted = [question.costs[k] for k in question.budgeted if not question.falls(k)]
-    least = {name: question.limits[name][0] for name in question.variables}
+    lowest = {name: question.limits[name][0] for name in question.variables}
     for cost, budget in budgeted:
-        if cost_at(question, cost, least) > budget * (1 + 1e-12):
-            raise BadPlan(_describe_small_budget(question, cost, budget, least))
+        if cost_at(question, cost, lowest) > budget * (1 + 1e-12):
+            raise BadPlan(_describe_small_budget(question, cost, budget, lowest))
     narrowed: dict[str, tuple[float, float]] = {}
     for name in question.variables:
         low, high = question.limits[name]
         upper_limits = [
-            float(largest_within_budget(question, each, dict(least), name)) for each in budgeted
+            float(largest_within_budget(question, each, dict(lowest), name)) for each in budgeted
         ]
         upper = min((low if np.isnan(each) else each for each in upper_limits), default=high)
         open_ended = name not in limits and name not in question.choices
         if question.target is None and open_ended and upper >= np.log(LARGEST) - 1:
-            raise BadPlan(_describe_unlimited(question, least, name))
+            raise BadPlan(_describe_unlimited(question, lowest, name))
         narrowed[name] = (low, min(high, upper))
     return replace(question, limits=narrowed)
 
@@ -197,7 +195,7 @@ def at_budget(question: Question, budget: float) -> Question:
     return _narrow_limits(asked, dict.fromkeys(asked.variables, (None, None)))
 
 
-def _describe_small_budget(question: Question, cost: Cost, budget: float, least: Logs) -> str:
+def _describe_small_budget(question: Question, cost: Cost, budget: float, lowest: Logs) -> str:
     """Describe a budget that is smaller than the cost of the smallest run."""
     if question.attempts is not None and cost is question.cost:
         k = question.given["k"] if "k" in question.given else np.exp(question.box["k"][0])
@@ -205,16 +203,16 @@ def _describe_small_budget(question: Question, cost: Cost, budget: float, least:
             f"The budget {budget:g} does not pay for the least training and {k:g} attempts at each "
             "query."
         )
-    what = ", ".join(f"{name} {np.exp(value):.3g}" for name, value in least.items())
+    what = ", ".join(f"{name} {np.exp(value):.3g}" for name, value in lowest.items())
     if cost is question.cost:
         return f"The budget {budget:g} does not pay for the smallest run ({what})."
     return f"What {cost.name} may come to, {budget:g}, does not pay for the smallest run ({what})."
 
 
-def _describe_unlimited(question: Question, least: Logs, name: str) -> str:
+def _describe_unlimited(question: Question, lowest: Logs, name: str) -> str:
     """Explain why the budget does not limit a variable."""
-    far = least | {name: np.log(LARGEST)}
+    far = lowest | {name: np.log(LARGEST)}
     cost = question.cost
-    if cost_at(question, cost, far) > cost_at(question, cost, least):
+    if cost_at(question, cost, far) > cost_at(question, cost, lowest):
         return f"The budget {question.budget:g} pays for more than any run: {name} {LARGEST:g}."
     return f"The cost {cost.name!r} does not rise with {name}, so a budget does not limit it."

@@ -69,8 +69,8 @@ def facts(panels: Panels) -> str:
 def band(panels: Panels) -> str:
     """Return what the band shows, or why there is none."""
     fit = panels.fit
-    spare = fit.units - (1 if fit.options.by else len(fit.free))
-    if fit.rows and spare <= 0:
+    degrees_of_freedom = fit.units - (1 if fit.options.by else len(fit.free))
+    if fit.rows and degrees_of_freedom <= 0:
         what = "group" if fit.options.by else "row"
         return f"no band: {fit.units} {what}{'s' * (fit.units != 1)} cannot show how far runs vary"
     if not fit.n_draws:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, POINT, BAR = "#0072B2", "#4D4D4D", "#7FB2D6"
-RASTER = 500  # more points than this become a picture inside the file
+RASTER = 500  # more points than this become a bitmap inside the file
 BODY = 6.4  # inches: the height of the panels
 GAP = Line((), 3.0)
 
@@ -112,7 +112,7 @@ def _notes(panels: Panels) -> list[Line]:
     if band.startswith("no band"):
         notes = (band, *notes)
     if panels.shown.sum() > RASTER:
-        notes = (*notes, "in .svg and .pdf files the points are a picture")
+        notes = (*notes, "In .svg and .pdf files the points are a bitmap.")
     said = [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in notes]
     return [line for note in said for line in lines_of(note, 8.5, max_lines=3)]
 

@@ -129,8 +129,8 @@ def _pane(
     for value, shade in groups:
         if theory is not None and (part := _part(theory, name, by, value)).height:
             part = part.unique(x, keep="first").sort(x)
-            bare = np.full(part.height, np.nan)
-            curves.append(Trace(numbers(part, x), numbers(part, name), bare, bare, shade))
+            no_values = np.full(part.height, np.nan)
+            curves.append(Trace(numbers(part, x), numbers(part, name), no_values, no_values, shade))
         if measured is not None and (part := _part(measured, name, by, value)).height:
             points.append(_summary(part, name, x, centre, shade))
     traces = [*curves, *points]
@@ -192,8 +192,8 @@ def _notes(
     if measured is None:
         return ("lines are the theory",)
     each = measured.group_by(keys).len()["len"]
-    least, most = int(np.min(each.to_numpy())), int(np.max(each.to_numpy()))
-    count = f"{most}" if least == most else f"{least} to {most}"
+    minimum, maximum = int(np.min(each.to_numpy())), int(np.max(each.to_numpy()))
+    count = f"{maximum}" if minimum == maximum else f"{minimum} to {maximum}"
     bars = "two standard errors" if centre == "mean" else "95% intervals from order statistics"
     points = f"points are {centre}s over {count} seeds, their bars {bars}"
     return (points,) if theory is None else ("lines are the theory", points)
