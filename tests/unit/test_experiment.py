@@ -111,7 +111,7 @@ def test_everything_that_matters_changes_the_key() -> None:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown field": ({"nett": 3}, "no field 'nett'.* Did you mean 'net'"),
+    "unknown field": ({"nett": 3}, "No field 'nett'.* Did you mean 'net'"),
     "unknown field of a part": (
         {"net": {"kind": "mlp", "widht": 8}}, "net: no field 'widht'.* Did you mean 'width'"),
     "unknown kind": (
@@ -127,9 +127,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "truth for a number": ({"net": {"kind": "mlp", "width": True}}, "width: it must be a number"),
     "fraction": ({"steps": 1.5}, "steps: .*integer.*got 1.5"),
     "not finite": ({"optimiser": {"kind": "sgd", "rate": float("inf")}}, "optimiser.rate: .*inf"),
-    "seed twice": ({"seeds": [1, 1]}, "a seed is given twice"),
+    "seed twice": ({"seeds": [1, 1]}, "A seed is given twice"),
     "no seeds": ({"seeds": 0}, "at least one seed"),
-    "falling checkpoints": ({"checkpoints": [3, 2]}, "checkpoints must increase"),
+    "falling checkpoints": ({"checkpoints": [3, 2]}, "Checkpoints must increase"),
     "late checkpoint": ({"checkpoints": [3, 2000]}, "from 0 to the 1000 steps"),
     "checkpoints as text": ({"checkpoints": "many"}, "^checkpoints: "),
     "unknown measure": ({"measures": ["los"]}, "measures.0: 'los' .* Did you mean 'loss'"),
@@ -139,7 +139,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"task": {**TASK, "formula": "x+y", "n_data": 60}}, "2 dimensions .* 60; 64 is near"),
     "empty box": ({"task": {**TASK, "low": 2}}, "low 2.0 must lie below high 2.0"),
     "no batch": ({"task": {"kind": "formula"}}, "draws fresh examples; give batch"),
-    "batch too large": ({"batch": 100}, "batch 100 is more than the 64 examples"),
+    "batch too large": ({"batch": 100}, "Batch 100 is more than the 64 examples"),
     "CNN on a function": ({"net": {"kind": "cnn"}}, "'cnn' needs a task of images"),
     "error of a function": ({"measures": ["error"]}, "'error' needs a task of images"),
     "richness unread": (
@@ -163,7 +163,7 @@ def test_wrong_specs_are_refused(case: str) -> None:
 
 def test_files_that_are_no_spec(tmp_path: Path) -> None:
     path = tmp_path / "spec.toml"
-    with pytest.raises(BadExperiment, match=r"cannot read .*No such file"):
+    with pytest.raises(BadExperiment, match=r"Cannot read .*No such file"):
         read_experiment(path)
     path.write_text("steps = ")
     with pytest.raises(BadExperiment, match="is not TOML"):

@@ -78,7 +78,7 @@ def test_the_base_is_not_altered() -> None:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"grid": {"net.widht": [4]}}, "net: no field 'widht'.*mean 'width'.*at net.widht = 4"),
-    ({"grid": {"optimizer.rate": [4]}}, "no field 'optimizer'.*mean 'optimiser'"),
+    ({"grid": {"optimizer.rate": [4]}}, "No field 'optimizer'.*mean 'optimiser'"),
     ({"grid": {"optimiser.momentum": [0.9]}}, "optimiser: no field 'momentum'"),
     ({"grid": {"net.width": [4, 0]}}, "net.width: .*at net.width = 0"),
     ({"grid": {"net.width": 8}}, "axis 'net.width' needs a list of values, got 8"),
@@ -115,7 +115,7 @@ def test_a_missing_base_is_refused() -> None:
 
 def test_files_are_read_and_named_in_errors(tmp_path: Path) -> None:
     file = tmp_path / "sweep.toml"
-    with pytest.raises(BadExperiment, match=r"cannot read '.*sweep.toml': No such file"):
+    with pytest.raises(BadExperiment, match=r"Cannot read '.*sweep.toml': No such file"):
         read_sweep(file)
     file.write_text("[base\n")
     with pytest.raises(BadExperiment, match=r"sweep.toml' is not TOML: "):

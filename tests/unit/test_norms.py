@@ -262,7 +262,7 @@ def test_what_enters_is_said() -> None:
     module, _ = drawn("vit")
     assert {name.rpartition(".")[2] for name in left_out(module)} == {"weight", "bias", "place"}
     module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Bilinear(4, 4, 2))
-    with pytest.raises(ValueError, match=r"2\.weight \(Bilinear\): no matrix norm"):
+    with pytest.raises(ValueError, match=r"No matrix norm is known for the weights 2\.weight \(Bilinear\)"):
         measure_norms(module)
     found = measure_norms(module, unknown="leave")
     assert len(find_weights(module, "leave")) == 1
@@ -307,7 +307,7 @@ def test_path_norm_sums_over_paths() -> None:
         net[-1].weight *= 2.0
     assert measure_norms(net, shape=shape)["log_path"] == pytest.approx(before + math.log(2.0))
     assert "log_path" not in measure_norms(drawn("vit")[0], shape=(1, 8, 8))
-    with pytest.raises(ValueError, match=r"Patches is none"):
+    with pytest.raises(ValueError, match=r"rectifiers, got Patches"):
         measure_norms(drawn("vit")[0], shape=(1, 8, 8), names=["log_path"])
 
 
@@ -480,7 +480,7 @@ def test_a_layer_counts_as_often_as_it_runs() -> None:
         measure_norms(apart, shape=(6,))["log_path"], abs=1e-9
     )
     module = Recurrent()
-    with pytest.raises(ValueError, match=r"aside: not called as a layer for an input of shape"):
+    with pytest.raises(ValueError, match=r"layer of aside is not called for an input of shape"):
         measure_norms(module, shape=(2, 16, 16))
     weights = find_weights(module, "leave", (2, 16, 16))
     assert [weight.name for weight in weights] == ["conv", "conv (call 2)", "conv (call 3)"]
@@ -561,7 +561,7 @@ def test_class_tokens_and_positions_are_no_matrices() -> None:
         module.eval()
     assert {"class_token", "pos_embedding"} <= set(left_out(module))
     module.mixing = nn.Parameter(torch.randn(8, 8))
-    with pytest.raises(ValueError, match=r"mixing \(TokenViT\): no matrix norm"):
+    with pytest.raises(ValueError, match=r"No matrix norm is known for the weights mixing \(TokenViT\)"):
         measure_norms(module, shape=(1, 8, 8))
 
 
