@@ -14,6 +14,7 @@ conditioned on each choice; no run is chosen twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -31,6 +32,7 @@ from kleiber.table import as_frame, numbers
 
 GRID = 24  # candidates along each variable when none are given
 REACH = 4.0  # largest candidate over the largest measured value
+CELLS = 2 * 10**6  # predictions that are held at a time
 MIN_DRAWS = 50  # needed to estimate covariances
 
 
@@ -120,7 +122,10 @@ def next_run(
     table = _candidates(fit, candidates, limits)
     prices = _prices(table, priced, given)
     draws_of_quantity = _quantity(fit, quantity)
-    predictions = _predictions(fit, table)
+    predictions = partial(_centered_predictions, fit, table)
+    if fit.n_draws * len(table) <= CELLS:
+        kept = predictions(slice(None))
+        predictions = partial(_columns_of, kept)
     chosen, shares = _choose(
         draws_of_quantity, predictions, prices, limit, runs, _noise_variance(fit), per_cost
     )
@@ -275,24 +280,39 @@ def _noise_variance(fit: Fit) -> float:
     return max(square, 1e-24) * fit.rows / max(fit.rows - len(fit.free), 1)
 
 
+def _centered_predictions(
+    fit: Fit, table: pl.DataFrame, part: slice
+) -> Float[np.ndarray, "draws candidates"]:
+    """Predict a part of the candidates on every draw and subtract their medians."""
+    return _center_draws(_predictions(fit, table[part]))
+
+
+def _columns_of(values: Float[np.ndarray, "draws all"], part: slice) -> np.ndarray:
+    """Return a part of the columns."""
+    return values[:, part]
+
+
 def _choose(
     draws_of_quantity: np.ndarray,
-    predictions: np.ndarray,
+    predictions: Callable[[slice], Float[np.ndarray, "draws candidates"]],
     prices: np.ndarray,
     budget: float,
     runs: int,
     noise: float,
     per_cost: bool,
 ) -> tuple[list[int], list[float]]:
-    """Choose different runs greedily, conditioning the draws on each run chosen."""
-    q, g = _center_draws(draws_of_quantity[:, None])[:, 0], _center_draws(predictions)
+    """Choose different runs greedily, conditioning the draws on each run chosen.
+
+    The predictions are asked for part by part, so that all of them need not fit in memory.
+    """
+    q = _center_draws(draws_of_quantity[:, None])[:, 0]
     variance = start = float(q @ q) / len(q)
     chosen: list[int] = []
     shares: list[float] = []
+    measured: list[tuple[np.ndarray, float]] = []  # predictions of the chosen, and their weights
     remaining_budget = budget
     for _ in range(int(runs)):
-        variances = np.einsum("dc,dc->c", g, g) / len(q)
-        covariances = q @ g / len(q)
+        variances, covariances = _moments(predictions, q, measured, len(prices))
         remaining_variance = np.maximum(
             variance - covariances**2 / (variances + noise), 1e-12 * start
         )
@@ -309,20 +329,47 @@ def _choose(
         remaining_budget -= float(prices[best])
         # condition draws on the measurement: regress its part out, shrunk by its noise
         weight = (1 - np.sqrt(noise / (variances[best] + noise))) / max(variances[best], 1e-300)
-        column = g[:, best].copy()
+        column = _conditioned(predictions(slice(best, best + 1)), measured)[:, 0]
+        measured.append((column, weight / len(q)))
         q = q - column * (weight * (column @ q) / len(q))
-        g = g - np.outer(column, weight * (column @ g) / len(q))
         variance = float(q @ q) / len(q)
         shares.append(float(np.sqrt(variance / start)))
     return chosen, shares
+
+
+def _conditioned(
+    values: Float[np.ndarray, "draws candidates"], measured: Sequence[tuple[np.ndarray, float]]
+) -> Float[np.ndarray, "draws candidates"]:
+    """Condition predictions on the runs that are taken as measured."""
+    for column, weight in measured:
+        values = values - np.outer(column, weight * (column @ values))
+    return values
+
+
+def _moments(
+    predictions: Callable[[slice], Float[np.ndarray, "draws candidates"]],
+    q: Float[np.ndarray, "draws"],
+    measured: Sequence[tuple[np.ndarray, float]],
+    candidates: int,
+) -> tuple[Float[np.ndarray, "candidates"], Float[np.ndarray, "candidates"]]:
+    """Return the variance of each candidate's predictions and their covariance with q."""
+    found = np.empty((2, candidates))
+    size = max(1, CELLS // len(q))
+    for at in range(0, candidates, size):
+        values = _conditioned(predictions(slice(at, at + size)), measured)
+        found[0, at : at + size] = np.einsum("dc,dc->c", values, values) / len(q)
+        found[1, at : at + size] = q @ values / len(q)
+    return found[0], found[1]
 
 
 def _center_draws(values: np.ndarray) -> np.ndarray:
     """Subtract the median of the draws and clip outliers at five robust deviations (not if most
     draws are equal, as at a bound); NaN becomes zero."""
     known = np.where(np.isnan(values).all(axis=0), 0.0, values)
+    median: Callable[..., np.ndarray] = np.nanmedian if np.isnan(known).any() else np.median
     with np.errstate(invalid="ignore"):
-        deviations = known - np.nanmedian(known, axis=0)
-        size = 1.4826 * np.nanmedian(np.abs(deviations), axis=0)
+        deviations: np.ndarray = known - median(known, axis=0)
+        median = np.nanmedian if np.isnan(deviations).any() else np.median
+        size: np.ndarray = 1.4826 * median(np.abs(deviations), axis=0)
     largest = np.where(size > 0, 5 * size, np.inf)
     return np.nan_to_num(np.clip(deviations, -largest, largest), posinf=0.0, neginf=0.0)
