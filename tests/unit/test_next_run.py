@@ -400,3 +400,14 @@ def test_an_unusable_fit_is_refused(scaling: Fit) -> None:
 def test_an_empty_table_of_candidates_is_refused(scaling: Fit) -> None:
     with pytest.raises(BadTable, match="The table of candidates has no rows"):
         next_run(scaling, TARGET, 1e21, candidates={"n_params": [], "n_tokens": []})
+
+
+def test_candidates_in_parts_are_chosen_as_all_at_once(
+    scaling: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = next_run(scaling, TARGET, 1e24, runs=7)
+    monkeypatch.setattr("kleiber.planning.next_run.KEPT", 0)
+    monkeypatch.setattr("kleiber.planning.next_run.CELLS", 10 * scaling.n_draws)
+    in_parts = next_run(scaling, TARGET, 1e24, runs=7)
+    assert in_parts.drop("remaining").equals(at_once.drop("remaining"))
+    np.testing.assert_allclose(in_parts["remaining"], at_once["remaining"], rtol=1e-9)

@@ -32,7 +32,8 @@ from kleiber.table import as_frame, numbers
 
 GRID = 24  # candidates along each variable when none are given
 REACH = 4.0  # largest candidate over the largest measured value
-CELLS = 2 * 10**6  # predictions that are held at a time
+CELLS = 2 * 10**6  # predictions that are made at a time
+KEPT = 16 * 10**6  # predictions that are kept, where all of them are no more than this
 MIN_DRAWS = 50  # needed to estimate covariances
 
 
@@ -123,9 +124,6 @@ def next_run(
     prices = _prices(table, priced, given)
     draws_of_quantity = _quantity(fit, quantity)
     predictions = partial(_centered_predictions, fit, table)
-    if fit.n_draws * len(table) <= CELLS:
-        kept = predictions(slice(None))
-        predictions = partial(_columns_of, kept)
     chosen, shares = _choose(
         draws_of_quantity, predictions, prices, limit, runs, _noise_variance(fit), per_cost
     )
@@ -287,11 +285,6 @@ def _centered_predictions(
     return _center_draws(_predictions(fit, table[part]))
 
 
-def _columns_of(values: Float[np.ndarray, "draws all"], part: slice) -> np.ndarray:
-    """Return a part of the columns."""
-    return values[:, part]
-
-
 def _choose(
     draws_of_quantity: np.ndarray,
     predictions: Callable[[slice], Float[np.ndarray, "draws candidates"]],
@@ -303,16 +296,19 @@ def _choose(
 ) -> tuple[list[int], list[float]]:
     """Choose different runs greedily, conditioning the draws on each run chosen.
 
-    The predictions are asked for part by part, so that all of them need not fit in memory.
+    Many predictions are made anew in parts, so that all of them need not fit in memory.
     """
     q = _center_draws(draws_of_quantity[:, None])[:, 0]
     variance = start = float(q @ q) / len(q)
     chosen: list[int] = []
     shares: list[float] = []
     measured: list[tuple[np.ndarray, float]] = []  # predictions of the chosen, and their weights
+    kept = predictions(slice(None)) if len(q) * len(prices) <= KEPT else None
     remaining_budget = budget
     for _ in range(int(runs)):
-        variances, covariances = _moments(predictions, q, measured, len(prices))
+        variances, covariances = _moments(
+            predictions if kept is None else partial(_part_of, kept), q, measured, len(prices)
+        )
         remaining_variance = np.maximum(
             variance - covariances**2 / (variances + noise), 1e-12 * start
         )
@@ -329,12 +325,23 @@ def _choose(
         remaining_budget -= float(prices[best])
         # condition draws on the measurement: regress its part out, shrunk by its noise
         weight = (1 - np.sqrt(noise / (variances[best] + noise))) / max(variances[best], 1e-300)
-        column = _conditioned(predictions(slice(best, best + 1)), measured)[:, 0]
-        measured.append((column, weight / len(q)))
+        if kept is None:
+            column = _conditioned(predictions(slice(best, best + 1)), measured)[:, 0]
+            measured.append((column, weight / len(q)))
+        else:
+            column = kept[:, best].copy()
+            kept -= np.outer(column, weight / len(q) * (column @ kept))
         q = q - column * (weight * (column @ q) / len(q))
         variance = float(q @ q) / len(q)
         shares.append(float(np.sqrt(variance / start)))
     return chosen, shares
+
+
+def _part_of(
+    values: Float[np.ndarray, "draws all"], part: slice
+) -> Float[np.ndarray, "draws candidates"]:
+    """Return a part of the candidates' predictions."""
+    return values[:, part]
 
 
 def _conditioned(
