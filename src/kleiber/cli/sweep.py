@@ -47,8 +47,8 @@ def sweep_command(
     """Train every run of a sweep that the store lacks; give the same command again to go on."""
     from kleiber.experiment.memory import check_memory  # here: Experiments take a tenth of a second
     from kleiber.sweeps.cluster import dask_executor
-    from kleiber.sweeps.inputs import check_own
     from kleiber.sweeps.grid import read_sweep
+    from kleiber.sweeps.inputs import check_own
     from kleiber.sweeps.run import run_sweep
     from kleiber.sweeps.store import Folder
 
@@ -102,7 +102,7 @@ def describe_sweep(done: SweepResult, store: Path) -> dict[str, Any]:
 
 def _report(console: Console, done: SweepResult, store: Path) -> None:
     """The counts, and the first failures."""
-    from kleiber.sweeps.state import describe_state, format_seconds
+    from kleiber.sweeps.state import format_seconds
 
     state = done.state
     say(console, f"{counts(state)}, {format_seconds(state.seconds)}: {store}")
