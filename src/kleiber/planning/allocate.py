@@ -3,8 +3,8 @@
 Two questions share one search. Under a budget the law is minimised, and the last variable takes the
 largest value that every cost allows. For a target the first cost is minimised, and the last
 variable takes the smallest value that brings the law to the target. A law of two variables is then
-a search along one line in log space: a grid finds the best cell, and bisection on the sign of the
-total derivative dO/dlog x = O_x - O_y G_x/G_y refines it (subscripts are log derivatives, O is the
+a search along one line in log space: a grid finds the best cell, and the zero of the total
+derivative dO/dlog x = O_x - O_y G_x/G_y refines it (subscripts are log derivatives, O is the
 objective, G the constraint that binds). With more variables the grid itself is narrowed around its
 best point, and Newton's method on the total derivatives refines that point. If the feasible region
 may be narrow (a target under several constraints), the search goes, as long as it has seen no
@@ -46,6 +46,7 @@ from kleiber.planning.remainder import (
     EXCESS_TOLERANCE,
     LOG_TOLERANCE,
     log_excess,
+    narrow_brackets,
     objective,
     solve_last,
     solve_last_unchecked,
@@ -55,13 +56,12 @@ GRID = 129
 COARSE = 9  # grid points along each axis if there are several
 ROUNDS = 40  # of narrowing the grid
 NEWTON = 8  # steps from the best grid point
-FAILURE_GRID = {
-    1: 401,
-    2: 31,
-}  # first grid of failure along each axis, by number of axes; else COARSE
+# Points of the first grid of failure along each axis, by the number of axes; else COARSE
+FAILURE_GRID = {1: 401, 2: 31}
 NARROWED_GRID = {1: 21, 2: 9}  # and the grids after it
 ROUGH_TOLERANCE = 1e-7  # of the last variable's logarithm during a grid search
 WIDTH_TOLERANCE = 1e-9  # of an axis: half its width at which narrowing ends
+ZERO_TOLERANCE = 1e-14  # of the logarithm at which the derivative vanishes
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,8 @@ class Search:
 def allocate(
     question: Question, params: Mapping[str, Float[np.ndarray, "draws"]]
 ) -> dict[str, Float[np.ndarray, "draws"]]:
-    """Find the best allocation for each parameter vector, with its ``predicted`` loss and ``spent``
-    cost.
-
-    NaN where no allocation meets every constraint with a finite value.
-    """
+    """Find the best allocation for each parameter vector, its ``predicted`` loss and ``spent`` cost
+    (NaN where no allocation meets every constraint with a finite value)."""
     count = len(next(iter(params.values())))
     logs = (
         _allocate_for_law(question, params)
@@ -106,7 +103,7 @@ def _allocate_for_law(question: Question, params: Mapping[str, np.ndarray]) -> L
     logs = _grid_search(Search(question, tuple(first), last), params)
     free = [name for name in first if name not in question.choices]
     if len(first) == 1 and free:
-        closed = _bisect_derivative(question, params, first[0], last, logs[first[0]])
+        closed = _solve_derivative(question, params, first[0], last, logs[first[0]])
         return (
             _keep_better(question, params, logs, closed) if _has_narrow_region(question) else closed
         )
@@ -292,23 +289,26 @@ def _grid_axis(
     return np.clip(points, low, high)
 
 
-def _bisect_derivative(
+def _solve_derivative(
     question: Question, params: Params, first: str, last: str, near: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Bisect the total derivative along the binding constraint inside the neighbouring cells."""
+    """Find in the neighbouring cells where the derivative along the constraint changes sign."""
     low, high = question.limits[first]
     cell = (high - low) / (GRID - 1)
     left, right = np.maximum(near - cell, low), np.minimum(near + cell, high)
+
+    def fall(z: np.ndarray) -> np.ndarray:
+        return -_total_derivative(question, params, first, last, {first: z})
+
     # where the objective is flat to rounding, the best grid point says little: look everywhere
-    ends = [_total_derivative(question, params, first, last, {first: z}) for z in (left, right)]
-    unbracketed = (left > low) & (right < high) & ~((ends[0] < 0) & (ends[1] > 0))
+    unbracketed = (left > low) & (right < high) & ~((fall(left) > 0) & (fall(right) < 0))
     left, right = np.where(unbracketed, low, left), np.where(unbracketed, high, right)
-    for _ in range(60):
-        middle = 0.5 * (left + right)
-        falling = _total_derivative(question, params, first, last, {first: middle}) < 0
-        left, right = np.where(falling, middle, left), np.where(falling, right, middle)
-    middle = 0.5 * (left + right)
-    return {first: middle, last: solve_last(question, params, {first: middle}, last)[0]}
+    ends = fall(left), fall(right)
+    with np.errstate(all="ignore"):
+        at, falls = narrow_brackets(fall, (left, ends[0]), (right, ends[1]), ZERO_TOLERANCE)
+    best = np.where(np.abs(falls[0]) < np.abs(falls[1]), *at)
+    best = np.where(ends[0] > 0, np.where(ends[1] > 0, right, best), left)
+    return {first: best, last: solve_last(question, params, {first: best}, last)[0]}
 
 
 def _refine_by_newton(

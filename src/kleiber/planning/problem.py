@@ -138,7 +138,7 @@ def largest_within_budget(
     """Return the log of the largest ``name`` that a budget allows, the others at ``logs`` (NaN if
     none)."""
     cost, budget = priced
-    if question.attempts is not None and _is_affine(cost, name):
+    if _is_affine(cost, name):
         return _largest_in_closed_form(question, priced, logs, name)
     z = find_crossing(
         partial(_log_cost, question, cost, logs, name),

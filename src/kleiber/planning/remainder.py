@@ -63,12 +63,12 @@ def _bisect(
     with np.errstate(all="ignore"):
         low, high = (np.full(shape, end) for end in question.limits[name])
         first, last = miss(low), miss(high)
-        x, f = _narrow_brackets(miss, (low, first), (high, last), tolerance)
+        x, f = narrow_brackets(miss, (low, first), (high, last), tolerance)
     z = np.where(f[0] <= 0, x[0], x[1])
     return np.where(first <= 0, low, np.where(last <= 0, z, np.nan))
 
 
-def _narrow_brackets(
+def narrow_brackets(
     function: Callable[[Array], Array],
     low: tuple[Array, Array],
     high: tuple[Array, Array],
