@@ -150,6 +150,18 @@ def test_papers_are_found_by_walking_the_package() -> None:
         assert len({(c.where, c.says) for c in paper.claims}) == len(paper.claims)
 
 
+# Sentences may begin with a symbol or a name that the paper writes with a small letter.
+SYMBOL = re.compile(r"(beta_eff|gamma(_[1-2]|_measured)?|nu|sigma|norm_opt|error_opt)\b")
+
+
+@pytest.mark.parametrize("name", catalogue())
+def test_claims_and_their_reasons_are_sentences(name: str) -> None:
+    for claim in catalogue()[name].claims:
+        for sentence in filter(None, (claim.says, claim.why)):
+            assert sentence.endswith("."), sentence
+            assert not sentence[0].islower() or SYMBOL.match(sentence), sentence
+
+
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -51,51 +51,53 @@ def best(
 COMPUTE = (
     solved_claim(
         "compute-optimal, hard and lazy",
-        "the best loss at compute C = N t falls as C^(-alpha beta/(alpha + 1)): 1/3 for alpha = 2, "
-        "beta = 0.5",
+        "The best loss at compute C = N t falls as C^(-alpha beta/(alpha + 1)): the exponent is "
+        "1/3 for alpha = 2, beta = 0.5.",
         1 / 3,
         0.01,
         best("loss", 2.0, 0.5, 0.0),
     ),
     solved_claim(
         "compute-optimal, hard and lazy",
-        "at a width N ~ C^(1/(alpha + 1)): 1/3",
+        "The best width grows as N ~ C^(1/(alpha + 1)): the exponent is 1/3.",
         1 / 3,
         0.01,
         best("width", 2.0, 0.5, 0.0),
     ),
     solved_claim(
         "compute-optimal, hard and rich",
-        "and as C^(-2 alpha beta/(alpha (1 + beta) + 2)) with feature learning: 0.4",
+        "With feature learning the best loss falls as C^(-2 alpha beta/(alpha (1 + beta) + 2)): "
+        "the exponent is 0.4.",
         0.4,
         0.012,
         best("loss", 2.0, 0.5, 1.0),
     ),
     solved_claim(
         "compute-optimal, hard and rich",
-        "which moves compute from time to width: N ~ C^(2/(alpha (1 + beta) + 2)), 0.4",
+        "Feature learning moves compute from time to width: the best width grows as N ~ "
+        "C^(2/(alpha (1 + beta) + 2)), an exponent of 0.4.",
         0.4,
         0.012,
         best("width", 2.0, 0.5, 1.0),
     ),
     solved_claim(
         "compute-optimal, easy",
-        "feature learning leaves the best exponent of easy tasks, alpha beta/(alpha beta + 1): "
-        "0.722 for alpha = 2, beta = 1.3, richness 1",
+        "Feature learning does not change the best exponent of easy tasks, alpha beta/(alpha "
+        "beta + 1): it is 0.722 for alpha = 2, beta = 1.3, richness 1.",
         2.6 / 3.6,
         0.022,
         best("loss", 2.0, 1.3, 1.0),
     ),
     solved_claim(
         "compute-optimal, easy",
-        "the same without: 0.722",
+        "Without feature learning the best exponent of the same easy task is 0.722 as well.",
         2.6 / 3.6,
         0.022,
         best("loss", 2.0, 1.3, 0.0),
     ),
     solved_claim(
         "compute-optimal, hard and lazy",
-        "alpha beta/(alpha + 1) = 0.167 for alpha = 2, beta = 0.25",
+        "The best loss has the exponent alpha beta/(alpha + 1) = 0.167 for alpha = 2, beta = 0.25.",
         1 / 6,
         0.005,
         best("loss", 2.0, 0.25, 0.0),
@@ -103,7 +105,8 @@ COMPUTE = (
     ),
     solved_claim(
         "compute-optimal, hard and rich",
-        "2 alpha beta/(alpha (1 + beta) + 2) = 0.222 for alpha = 2, beta = 0.25",
+        "The best loss has the exponent 2 alpha beta/(alpha (1 + beta) + 2) = 0.222 for alpha = "
+        "2, beta = 0.25.",
         2 / 9,
         0.0067,
         best("loss", 2.0, 0.25, 1.0),
@@ -111,8 +114,8 @@ COMPUTE = (
     ),
     solved_claim(
         "compute-optimal, super-easy",
-        "with the noise of batches the best exponent is 1 - 1/(2 alpha): 0.667 for alpha = 1.5, "
-        "beta = 2.5, eta/B = 0.3",
+        "With the noise of batches the best loss has the exponent 1 - 1/(2 alpha): 0.667 for "
+        "alpha = 1.5, beta = 2.5, eta/B = 0.3.",
         2 / 3,
         0.02,
         best("loss", 1.5, 2.5, 0.0, noisy=True),
@@ -120,7 +123,7 @@ COMPUTE = (
     ),
     solved_claim(
         "compute-optimal, super-easy",
-        "at N ~ C^(1/2)",
+        "The best width then grows as N ~ C^(1/2).",
         0.5,
         0.02,
         best("width", 1.5, 2.5, 0.0, noisy=True),
@@ -128,19 +131,20 @@ COMPUTE = (
     ),
     solved_claim(
         "phases",
-        "super-easy tasks begin at beta = 2: for alpha = 1.5, beta = 1.7 the best exponent is "
-        "still alpha beta/(alpha beta + 1) = 0.718",
+        "Super-easy tasks begin at beta = 2: for alpha = 1.5, beta = 1.7 the best exponent is "
+        "still alpha beta/(alpha beta + 1) = 0.718.",
         2.55 / 3.55,
         0.02,
         best("loss", 1.5, 1.7, 0.0, noisy=True),
         known="fails",
-        why="the noise of batches, t^-(2 - 1/alpha), outlasts t^-beta from beta = 2 - 1/alpha on.",
+        why="The noise of batches, t^-(2 - 1/alpha), falls more slowly than t^-beta from beta = "
+        "2 - 1/alpha on.",
         scale="laptop",
     ),
     solved_claim(
         "phases, corrected",
-        "super-easy tasks begin at beta = 2 - 1/alpha: for beta = 1.7 the best exponent is "
-        "1 - 1/(2 alpha) = 0.667",
+        "Super-easy tasks begin at beta = 2 - 1/alpha: for beta = 1.7 the best exponent is 1 - "
+        "1/(2 alpha) = 0.667.",
         2 / 3,
         0.02,
         best("loss", 1.5, 1.7, 0.0, noisy=True),

@@ -117,30 +117,33 @@ def slowed(batch_size: float, richness: float) -> Compute:
 STATEMENTS = (
     Claim(
         "mean-field theory",
-        "the mean-field theory predicts the test loss of one pass: simulated over predicted, less "
-        "1 (N = B = 128, richness 0.5, 119 steps)",
+        "The mean-field theory predicts the test loss of one pass: the simulated loss differs "
+        "from it by a relative 0 (N = B = 128, richness 0.5, 119 steps).",
         expected=0.0,
         within=0.05,
         compute=deviation(ONE_PASS, "loss"),
     ),
     Claim(
         "appendix D, mean-field theory",
-        "and of a fixed data set: test loss (N = D = 128, richness 0.5)",
+        "The mean-field theory predicts the test loss on a fixed data set: the relative "
+        "difference is 0 (N = D = 128, richness 0.5).",
         expected=0.0,
         within=0.05,
         compute=deviation(FIXED, "loss"),
     ),
     Claim(
         "appendix D, mean-field theory",
-        "and its training loss",
+        "The mean-field theory predicts the training loss on a fixed data set: the relative "
+        "difference is 0.",
         expected=0.0,
         within=0.05,
         compute=deviation(FIXED, "train_loss"),
     ),
     Claim(
         "mean-field theory",
-        "for small steps it is the dynamics of a kernel that grows and has one spike, on the "
-        "spectrum that the width leaves: largest relative difference, lazy",
+        "For small steps the mean-field theory is the dynamics of a kernel that grows and has "
+        "one spike, on the spectrum that remains at finite width: the largest relative "
+        "difference is 0 for lazy training.",
         expected=0.0,
         within=0.002,
         compute=one_answer(0.0),
@@ -148,7 +151,7 @@ STATEMENTS = (
     ),
     Claim(
         "mean-field theory",
-        "the same, richness 0.5 (N = 64)",
+        "The same largest relative difference is 0 at richness 0.5 (N = 64).",
         expected=0.0,
         within=0.002,
         compute=one_answer(0.5),
@@ -156,16 +159,17 @@ STATEMENTS = (
     ),
     Claim(
         "section 2, the projected model",
-        "steps of projected gradient descent differ from gradient flow by an amount of the first "
-        "order in the step: error at a step 4 times larger, both against one 16 times smaller, "
-        "which for first order is 5 times as large",
+        "Steps of projected gradient descent differ from gradient flow to first order in the "
+        "step: measured against a step 16 times smaller, the error of a step 4 times larger is 5 "
+        "times as large.",
         expected=5.0,
         within=0.5,
         compute=order_of_the_step,
     ),
     Claim(
         "section 3, model bottleneck",
-        "richness leaves the floor of the width as it is: rich over lazy end, largest deviation",
+        "Richness does not change the floor that the width sets: the rich and the lazy loss at "
+        "the end of training differ by a relative 0.",
         expected=0.0,
         within=1e-6,
         compute=same_end(np.inf, 6),
@@ -173,7 +177,8 @@ STATEMENTS = (
     ),
     Claim(
         "appendix D, data bottleneck",
-        "and that of the data, with label noise",
+        "Richness does not change the floor that the data set, with label noise: the same "
+        "relative difference is 0.",
         expected=0.0,
         within=1e-6,
         compute=same_end(12, 40),
@@ -181,26 +186,29 @@ STATEMENTS = (
     ),
     Claim(
         "section 3, bottleneck law, equation 9",
-        "batches add a term to the loss of a rich hard task and leave the exponent of time: that "
-        "with batches of 1 less that without (source 0.25, step 0.02, richness 4, time 3 to 30)",
+        "Batches add a term to the loss of a rich hard task and do not change its exponent in "
+        "time: the exponents with batches of 1 and without batches differ by 0 (source 0.25, "
+        "step 0.02, richness 4, time 3 to 30).",
         expected=0.0,
         within=0.1,
         compute=slowed(1, 4.0),
         known="fails",
-        why="the noise of batches grows with the kernel, and where (step_size/B) a(t) sum lam/2 "
-        "nears 1 it is as large as the loss that it feeds on: learning slows down and then stops. "
-        "A bottleneck law as a sum of terms does not know this.",
+        why="The noise of batches grows with the kernel, and once (step_size/B) a(t) sum lam/2 "
+        "approaches 1 it is as large as the loss that causes it: learning slows down and then "
+        "stops. A sum of bottleneck terms does not describe this.",
     ),
     Claim(
         "section 3, bottleneck law, equation 9, corrected",
-        "that holds while (step_size/B) a(t) sum lam/2 is small: the same with batches of 16",
+        "The exponent in time is unchanged as long as (step_size/B) a(t) sum lam/2 is small: the "
+        "exponents with batches of 16 and without batches differ by 0.",
         expected=0.0,
         within=0.1,
         compute=slowed(16, 4.0),
     ),
     Claim(
         "section 3, bottleneck law, equation 8",
-        "lazily batches leave the exponent of a hard task as it is, at batches of 1 too",
+        "In lazy training batches do not change the exponent of a hard task: the exponents with "
+        "batches of 1 and without batches differ by 0.",
         expected=0.0,
         within=0.05,
         compute=slowed(1, 0.0),

@@ -158,7 +158,7 @@ def told(dataset: str, name: str) -> Compute:
 STATEMENTS = (
     Claim(
         "CNN on MNIST",
-        "the kernel before training says that the task is hard: its source beta",
+        "According to the kernel before training the task is hard: its source beta is at most 1.",
         expected=1.0,
         within=0.0,
         side="at_most",
@@ -168,8 +168,8 @@ STATEMENTS = (
     ),
     Claim(
         "CNN on MNIST",
-        "lazy nets (gamma0 = 0.001) learn as their kernel forecasts: the exponent in training less "
-        "that of the spectrum, 0.23",
+        "Lazy nets (gamma0 = 0.001) learn as their kernel forecasts: the exponent in training "
+        "equals that of the spectrum, 0.23, so their difference is 0.",
         expected=0.0,
         within=0.08,
         compute=excess("mnist", LAZY),
@@ -178,8 +178,8 @@ STATEMENTS = (
     ),
     Claim(
         "CNN on MNIST",
-        "rich nets (gamma0 = 4) learn faster than lazy ones from the same weights: the difference "
-        "of exponents",
+        "Rich nets (gamma0 = 4) learn faster than lazy ones from the same weights: their "
+        "exponent is larger by at least 0.02.",
         expected=0.02,
         within=0.0,
         side="at_least",
@@ -189,7 +189,8 @@ STATEMENTS = (
     ),
     Claim(
         "CNN on MNIST",
-        "and as forecast, 2 beta/(1 + beta): the exponent in training less 0.375",
+        "Rich nets learn as forecast, 2 beta/(1 + beta): the exponent in training equals 0.375, "
+        "so their difference is 0.",
         expected=0.0,
         within=0.08,
         compute=excess("mnist", RICH),
@@ -198,25 +199,27 @@ STATEMENTS = (
     ),
     Claim(
         "CNN on CIFAR-10",
-        "lazy nets learn as their kernel forecasts: the exponent in training less that of the "
-        "spectrum, 0.03",
+        "Lazy nets learn as their kernel forecasts: the exponent in training equals that of the "
+        "spectrum, 0.03, so their difference is 0.",
         expected=0.0,
         within=0.05,
         compute=excess("cifar10", LAZY),
         scale="laptop",
         known="inconclusive",
-        why="two seeds, whose exponents are 0.024 and 0.034; a third one diverged at this rate.",
+        why="There are two seeds, with exponents 0.024 and 0.034; a third one diverged at this "
+        "rate.",
         needs=("cifar10",),
     ),
     Claim(
         "CNN on CIFAR-10",
-        "rich nets (gamma0 = 4) learn as forecast: the exponent in training less 0.06",
+        "Rich nets (gamma0 = 4) learn as forecast: the exponent in training equals 0.06, so "
+        "their difference is 0.",
         expected=0.0,
         within=0.05,
         compute=excess("cifar10", RICH),
         scale="laptop",
         known="inconclusive",
-        why="two seeds, whose exponents are 0.036 and 0.047.",
+        why="There are two seeds, with exponents 0.036 and 0.047.",
         needs=("cifar10",),
     ),
 )

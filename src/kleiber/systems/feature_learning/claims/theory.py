@@ -155,7 +155,7 @@ TIME = (
     *(
         solved_claim(
             "figure 1a, time",
-            f"lazy training falls as t^-beta: the exponent is beta = {beta}",
+            f"The loss of lazy training falls as t^-beta: the exponent is beta = {beta}.",
             beta,
             0.01,
             falls(beta, 0.0),
@@ -165,8 +165,8 @@ TIME = (
     *(
         solved_claim(
             "figure 1a, time",
-            "rich training of hard tasks falls as t^(-2 beta/(1 + beta)): "
-            f"{2 * beta / (1 + beta):.3f} for beta = {beta}, richness 1",
+            "The loss of rich training on hard tasks falls as t^(-2 beta/(1 + beta)): the "
+            f"exponent is {2 * beta / (1 + beta):.3f} for beta = {beta}, richness 1.",
             2 * beta / (1 + beta),
             0.01,
             falls(beta, 1.0),
@@ -175,68 +175,73 @@ TIME = (
     ),
     solved_claim(
         "figure 1a, time",
-        "feature learning leaves the exponent of easy tasks: beta = 1.5, richness 1",
+        "Feature learning does not change the exponent of easy tasks: it is 1.5 for beta = 1.5, "
+        "richness 1.",
         1.5,
         0.01,
         falls(1.5, 1.0),
     ),
     solved_claim(
         "abstract",
-        "feature learning nearly doubles the exponent of very hard tasks: 2/(1 + beta) = 1.818 "
-        "times for beta = 0.1",
+        "Feature learning nearly doubles the exponent of very hard tasks: it is 2/(1 + beta) = "
+        "1.818 times as large for beta = 0.1.",
         2 / 1.1,
         0.02,
         doubling,
     ),
     solved_claim(
         "kernel evolution",
-        "the kernel of a rich hard task grows as t^((1 - beta)/(1 + beta)): 1/3 for beta = 0.5",
+        "The kernel of a rich hard task grows as t^((1 - beta)/(1 + beta)): the exponent is 1/3 "
+        "for beta = 0.5.",
         1 / 3,
         0.01,
         grows(0.5),
     ),
     solved_claim(
         "kernel evolution",
-        "and stops growing for easy tasks: exponent 0 for beta = 1.5",
+        "The kernel stops growing for easy tasks: the exponent is 0 for beta = 1.5.",
         0.0,
         0.005,
         grows(1.5),
     ),
     solved_claim(
         "small richness",
-        "exponents change gradually with a small richness, as the rich law sets in at a time that "
-        "goes as richness^(-1/(1 - beta)): exponent 2 for beta = 0.5",
+        "With a small richness the exponents change gradually, because the rich law sets in at a "
+        "time proportional to richness^(-1/(1 - beta)): the exponent is 2 for beta = 0.5.",
         2.0,
         0.02,
         crossing,
     ),
     solved_claim(
         "small richness",
-        "any richness gives the rich exponent in practice: 0.947 for beta = 0.9, richness 0.01, t "
-        "from 1e6 to 1e9",
+        "Any richness gives the rich exponent in practice: it is 0.947 for beta = 0.9, richness "
+        "0.01 and t from 1e6 to 1e9.",
         2 * 0.9 / 1.9,
         0.01,
         falls(0.9, 0.01),
         known="fails",
-        why="the rich law of beta = 0.9 sets in at richness^-10 times a constant, t = 1e12 here.",
+        why="For beta = 0.9 the rich law sets in at richness^-10 times a constant, which is t = "
+        "1e12 here.",
     ),
     solved_claim(
         "extension to depth",
-        "L weight layers give L beta/(1 + (L - 1) beta): 0.75 for three, beta = 0.5, richness 1",
+        "L layers of weights give the exponent L beta/(1 + (L - 1) beta): 0.75 for three layers, "
+        "beta = 0.5, richness 1.",
         0.75,
         0.01,
         falls(0.5, 1.0, depth=3),
     ),
     solved_claim(
         "extension to depth",
-        "and 0.8 for four, richness 10",
+        "Four layers of weights give the exponent 0.8 for beta = 0.5, richness 10.",
         0.8,
         0.01,
         falls(0.5, 10.0, depth=4),
     ),
     solved_claim(
         "our closed form",
-        "the rich loss of beta = 0.5 over K tau^-beta with its constants is 1 at t = 1e8",
+        "The rich loss is K tau^-beta with its constants: the ratio of the two is 1 at t = 1e8 "
+        "for beta = 0.5.",
         1.0,
         0.005,
         prefactor,
@@ -245,32 +250,33 @@ TIME = (
 FLOOR_CLAIMS = (
     solved_claim(
         "bottleneck of width",
-        "the loss saturates at N^(-alpha min(2, beta)): 0.75 for alpha = 1.5, beta = 0.5",
+        "The loss saturates at N^(-alpha min(2, beta)): the exponent is 0.75 for alpha = 1.5, "
+        "beta = 0.5.",
         0.75,
         0.02,
         floor_exponent(0.5, "width"),
     ),
     solved_claim(
         "bottleneck of width",
-        "the loss saturates at N^(-alpha min(2, beta)): 2.25 for beta = 1.5",
+        "The loss saturates at N^(-alpha min(2, beta)): the exponent is 2.25 for beta = 1.5.",
         2.25,
         0.02,
         floor_exponent(1.5, "width"),
         known="fails",
-        why="that is the loss of the mean predictor over draws of A(0); one draw adds a variance "
-        "of order N^-alpha, so that the floor is N^(-alpha min(1, beta)).",
+        why="That is the loss of the mean predictor over draws of A(0); a single draw adds a "
+        "variance of order N^-alpha, so the floor is N^(-alpha min(1, beta)).",
     ),
     solved_claim(
         "bottleneck of width, corrected",
-        "the loss saturates at N^(-alpha min(1, beta)): 1.5 for beta = 1.5",
+        "The loss saturates at N^(-alpha min(1, beta)): the exponent is 1.5 for beta = 1.5.",
         1.5,
         0.02,
         floor_exponent(1.5, "width"),
     ),
     solved_claim(
         "bottleneck of width, corrected",
-        "averaged over draws of A(0), the predictor saturates at N^(-alpha min(2, beta)): 2.25 for "
-        "beta = 1.5",
+        "The predictor that is averaged over draws of A(0) saturates at N^(-alpha min(2, beta)): "
+        "the exponent is 2.25 for beta = 1.5.",
         2.25,
         0.03,
         bias_exponent,
@@ -278,8 +284,8 @@ FLOOR_CLAIMS = (
     *(
         solved_claim(
             "bottleneck of data",
-            f"the loss saturates at D^(-alpha min(2, beta)): {1.5 * min(2, beta):g} "
-            f"for beta = {beta}",
+            "The loss saturates at D^(-alpha min(2, beta)): the exponent is "
+            f"{1.5 * min(2, beta):g} for beta = {beta}.",
             1.5 * min(2, beta),
             0.02,
             floor_exponent(beta, "n_data"),
@@ -289,8 +295,8 @@ FLOOR_CLAIMS = (
     *(
         solved_claim(
             f"bottleneck of {name}",
-            "feature learning changes speed, never the floor: loss at t = 1e12 with richness 3 "
-            f"over that without, {size} 200",
+            "Feature learning changes the speed and never the floor: the ratio of the loss at t "
+            f"= 1e12 with richness 3 to that without is 1 for {size} 200.",
             1.0,
             1e-5,
             same_end(size),
@@ -299,25 +305,30 @@ FLOOR_CLAIMS = (
     ),
     solved_claim(
         "transient of width",
-        "before its floor, width adds (1/N) t^-(1 - 1/alpha): in t, 0.5 for alpha = 2, beta = 2.5",
+        "Before its floor, finite width adds (1/N) t^-(1 - 1/alpha): the exponent in t is 0.5 "
+        "for alpha = 2, beta = 2.5.",
         0.5,
         0.02,
         falls(2.5, 0.0, capacity=2.0, width=1e8, window=(1e4, 1e7), column="width_part"),
     ),
-    solved_claim("transient of width", "and 1 in N", 1.0, 0.02, width_power),
+    solved_claim(
+        "transient of width", "The exponent of this term in N is 1.", 1.0, 0.02, width_power
+    ),
     solved_claim(
         "transient of width",
-        "the same (1/N) t^-(1 - 1/alpha) for hard tasks: 1/3 for alpha = 1.5, beta = 0.5, lazy",
+        "For hard tasks finite width adds the same (1/N) t^-(1 - 1/alpha): the exponent in t is "
+        "1/3 for alpha = 1.5, beta = 0.5, lazy.",
         1 / 3,
         0.03,
         falls(0.5, 0.0, width=1e8, window=(1e4, 1e7), column="width_part"),
         known="fails",
-        why="the target's norm among what is learned grows as t^(1 - beta), and (1/N) "
-        "t^(-(beta - 1/alpha)) grows with t until it meets the floor.",
+        why="The norm of the part of the target that has been learned grows as t^(1 - beta), and "
+        "(1/N) t^(-(beta - 1/alpha)) grows with t until it meets the floor.",
     ),
     solved_claim(
         "transient of width, corrected",
-        "for hard tasks width adds (1/N) t^(-(beta - 1/alpha)): -1/6 for alpha = 1.5, beta = 0.5",
+        "For hard tasks finite width adds (1/N) t^(-(beta - 1/alpha)): the exponent in t is -1/6 "
+        "for alpha = 1.5, beta = 0.5.",
         -1 / 6,
         0.03,
         falls(0.5, 0.0, width=1e8, window=(1e4, 1e7), column="width_part"),
@@ -327,7 +338,8 @@ BATCH = (
     *(
         solved_claim(
             "bottleneck of batches",
-            f"the noise of fresh batches adds (eta/B) t^-(2 - 1/alpha): 4/3 for beta = 2.5, {kind}",
+            "The noise of fresh batches adds (eta/B) t^-(2 - 1/alpha): the exponent is 4/3 for "
+            f"beta = 2.5, {kind}.",
             4 / 3,
             0.01,
             falls(2.5, gamma, window=(1e5, 1e7), column="batch_part", batch_size=1, step_size=0.02),
@@ -336,35 +348,38 @@ BATCH = (
     ),
     solved_claim(
         "bottleneck of batches",
-        "or (eta/B) t^-(1 - 1/alpha), as some quote it: 1/3 for beta = 2.5",
+        "The noise of fresh batches adds (eta/B) t^-(1 - 1/alpha), as some quote it: the "
+        "exponent is 1/3 for beta = 2.5.",
         1 / 3,
         0.01,
         falls(2.5, 0.0, window=(1e5, 1e7), column="batch_part", batch_size=1, step_size=0.02),
         known="fails",
-        why="1 - 1/alpha is that of the noise in the weights; the loss weighs it "
+        why="1 - 1/alpha is the exponent of the noise in the weights; the loss weighs this noise "
         "with lam once more.",
     ),
     solved_claim(
         "bottleneck of batches, corrected",
-        "for hard lazy tasks noise multiplies the loss by 1/(1 - (eta/2B) sum lam): 1.0268",
+        "For hard lazy tasks the noise multiplies the loss by 1/(1 - (eta/2B) sum lam) = 1.0268.",
         1.0268,
         0.0005,
         noisy_ratio,
     ),
     solved_claim(
         "bottleneck of batches",
-        "rich hard tasks with fresh batches keep falling as t^(-2 beta/(1 + beta)): 0.667 for "
-        "beta = 0.5, eta/B = 0.02, richness 1",
+        "With fresh batches the loss of rich hard tasks keeps falling as t^(-2 beta/(1 + beta)): "
+        "the exponent is 0.667 for beta = 0.5, eta/B = 0.02, richness 1.",
         2 / 3,
         0.02,
         falls(0.5, 1.0, batch_size=1, step_size=0.02),
         known="fails",
-        why="the noise grows with the kernel: when (eta/2B) a sum lam nears 1 growth and loss "
-        "stop; the rate must fall as 1/a, or the batch rise.",
+        why="The noise grows with the kernel: as (eta/2B) a sum lam approaches 1, both the "
+        "kernel's growth and the fall of the loss stop; the rate would have to fall as 1/a, or "
+        "the batch to grow.",
     ),
     solved_claim(
         "bottleneck of batches, corrected",
-        "rich hard tasks with fresh batches at a constant rate stop falling: exponent 0",
+        "With fresh batches at a constant rate the loss of rich hard tasks stops falling: the "
+        "exponent is 0.",
         0.0,
         0.01,
         falls(0.5, 1.0, batch_size=1, step_size=0.02),

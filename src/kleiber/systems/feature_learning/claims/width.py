@@ -110,8 +110,8 @@ def width_exponent(richness: float) -> Compute:
 STATEMENTS = (
     Claim(
         "circle nets, width",
-        "lazy training leaves narrow nets behind: the loss at t = 1,000 falls with the width, its "
-        "exponent over widths 8 to 24, target k^-1",
+        "Lazy training leaves narrow nets behind: the loss at t = 1,000 falls with the width, "
+        "with an exponent of at least 0.1 over widths 8 to 24 (target k^-1).",
         expected=0.1,
         within=0.0,
         side="at_least",
@@ -120,27 +120,27 @@ STATEMENTS = (
     ),
     Claim(
         "circle nets, width",
-        "richness leaves the bottleneck of width as it is, N^-(alpha beta) = 1/N: the exponent of "
-        "rich nets at t = 400 over widths 8 to 24",
+        "Richness does not change the bottleneck of width, N^-(alpha beta) = 1/N: the exponent "
+        "of rich nets at t = 400 over widths 8 to 24 is 1.",
         expected=1.0,
         within=0.3,
         compute=width_exponent(1.0),
         scale="laptop",
         known="fails",
-        why="rich nets of 8 units already have the loss of wide ones there: a neuron that moves is "
-        "no random feature. The floor is one of the projected model.",
+        why="Rich nets of 8 units already have the loss of wide ones there: a neuron that moves "
+        "is not a random feature. Only the projected model has this floor.",
     ),
     Claim(
         "circle nets, compute",
-        "feature learning moves compute from time to width: the exponent of the best width in "
-        "compute, rich less lazy (C from 4e6 to 1.2e8 FLOPs)",
+        "Feature learning moves compute from time to width: the exponent of the best width in "
+        "compute is larger for rich nets than for lazy ones (C from 4e6 to 1.2e8 FLOPs).",
         expected=0.0,
         within=0.0,
         side="at_least",
         compute=shift,
         scale="laptop",
         known="inconclusive",
-        why="the best widths are 6 or 8 for rich nets and 8 to 16 for lazy ones, and "
-        "differ between draws of 12 seeds.",
+        why="The best widths are 6 or 8 for rich nets and 8 to 16 for lazy ones, and they differ "
+        "between resamples of the 12 seeds.",
     ),
 )

@@ -86,28 +86,30 @@ def simulated(context: Context) -> Estimate:
 STATEMENTS = (
     Claim(
         "universality",
-        "failure follows from tail, tolerance and the loss alone, whatever dimension, spectrum and "
-        "ridge: mean log of simulated heads over theory at their own losses",
+        "Failure follows from the tail, the tolerance and the loss alone, whatever the "
+        "dimension, the spectrum and the ridge: the mean log ratio of simulated heads to the "
+        "theory at their own losses is 0.",
         expected=0.0,
         within=0.02,
         compute=simulated,
     ),
     Claim(
         "universality",
-        "inference depends on training through the loss alone: failure at k = 100 over that of the "
-        "theory at the run's own loss, Gaussian features (d = 20, N = 140)",
+        "Inference depends on training through the loss alone: with Gaussian features (d = 20, N "
+        "= 140) the failure at k = 100 is that of the theory at the run's own loss, so their "
+        "ratio is 1.",
         expected=1.0,
         within=0.05,
         compute=universality("gaussian"),
     ),
     Claim(
         "universality",
-        "the same with Laplace features",
+        "The same ratio is 1 with Laplace features.",
         expected=1.0,
         within=0.05,
         compute=universality("laplace"),
         known="fails",
-        why="the bias of a run is Gaussian only for Gaussian features; a heavier tail of it makes "
-        "failures that the loss does not tell of.",
+        why="The bias of a run is Gaussian only for Gaussian features; when its tail is heavier, "
+        "it causes failures that the loss does not reveal.",
     ),
 )

@@ -93,7 +93,7 @@ def _ratios(
 STATEMENTS = (
     Claim(
         "figure 4, Pythia at MATH",
-        "unbiased pass@10 of Pythia 1B is the score published with the counts",
+        "The unbiased pass@10 of Pythia 1B is the score that was published with the counts.",
         expected=0.0664639,
         within=1e-7,
         compute=recomputed,
@@ -102,8 +102,8 @@ STATEMENTS = (
     ),
     Claim(
         "figure 4, Pythia at MATH",
-        "the exponent of failure grows with the model: dlog a/dlog n_params over seven sizes, a of "
-        "a beta-binomial law",
+        "The exponent of failure grows with the size of the model: dlog a/dlog n_params over "
+        "seven sizes, with a from a beta-binomial law, is positive.",
         expected=0.0,
         within=0.0,
         compute=growth_with_size,
@@ -112,7 +112,8 @@ STATEMENTS = (
     ),
     Claim(
         "figure 4, Pythia at MATH",
-        "and saturates: AICc of a power of n_params less that of the saturating form",
+        "The growth of this exponent saturates: the AICc of a power law in n_params exceeds that "
+        "of the saturating form by at least 2.",
         expected=2.0,
         within=0.0,
         compute=saturation,
@@ -122,8 +123,8 @@ STATEMENTS = (
     ),
     Claim(
         "figure 4, Pythia at MATH",
-        "the exponent of the largest model is near that of CIFAR-10H, 0.27, far below a Gamma "
-        "prior's 2.5",
+        "The exponent of the largest model is near that of CIFAR-10H, 0.27, and far below the "
+        "2.5 of a Gamma prior.",
         expected=0.27,
         within=0.15,
         compute=exponent_of_largest,
@@ -131,14 +132,15 @@ STATEMENTS = (
     ),
     Claim(
         "figure 4, Pythia at MATH",
-        "failure and -log pass@k show the same exponent: the ratio of their slopes over k = 10 to "
-        "10,000, Pythia 12B",
+        "Failure and -log pass@k show the same exponent: the ratio of their slopes over k = 10 "
+        "to 10,000 is 1 for Pythia 12B.",
         expected=1.0,
         within=0.1,
         compute=observables,
         known="fails",
-        why="they agree only where failure is small; where it is near 1 the slope of failure is "
-        "too small and that of -log pass@k too large, so an exponent needs its observable named.",
+        why="They agree only where failure is small. Where failure is near 1, its slope is too "
+        "small and that of -log pass@k too large, so an exponent means little unless one says of "
+        "which of the two it is.",
         needs=("passk",),
     ),
 )

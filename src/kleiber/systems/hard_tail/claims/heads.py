@@ -94,8 +94,8 @@ def same_loss(context: Context) -> Estimate:
 STATEMENTS = (
     Claim(
         "figure 3, CIFAR-10H",
-        "beta_eff saturates near 0.27: its value at N = 8,000 (66 features of a network's "
-        "probabilities, k from 1 to 45)",
+        "beta_eff saturates near 0.27: its value at N = 8,000 (66 features from a network's "
+        "probabilities, k from 1 to 45) is 0.27.",
         expected=0.27,
         within=0.05,
         compute=exponent_at(8000, products=True),
@@ -103,7 +103,7 @@ STATEMENTS = (
     ),
     Claim(
         "figure 3, CIFAR-10H",
-        "beta_eff rises with N: its gain from N = 32 to 8,000, 11 features",
+        "beta_eff rises with N: with 11 features it is larger at N = 8,000 than at N = 32.",
         expected=0.0,
         within=0.0,
         compute=exponent_gain(32, 8000),
@@ -112,19 +112,21 @@ STATEMENTS = (
     ),
     Claim(
         "figure 3, CIFAR-10H",
-        "and has no maximum on the way: its gain from N = 16 to 48, 66 features",
+        "beta_eff has no maximum on the way: with 66 features it is larger at N = 48 than at N = "
+        "16.",
         expected=0.0,
         within=0.0,
         compute=exponent_gain(16, 48, products=True),
         side="at_least",
         known="fails",
-        why="at the interpolation peak (N near d) the loss rises and beta_eff dips; it grows as "
-        "the loss falls, not as N grows.",
+        why="At the interpolation peak (N near d) the loss rises and beta_eff dips: beta_eff "
+        "grows as the loss falls, not as N grows.",
         needs=("cifar10h",),
     ),
     Claim(
         "figure 3, corrected",
-        "beta_eff falls with the loss: rank correlation over all N and both sets of features",
+        "beta_eff falls as the loss rises: their rank correlation over all N and both sets of "
+        "features is -1.",
         expected=-1.0,
         within=0.15,
         compute=rank_with_loss,
@@ -133,18 +135,18 @@ STATEMENTS = (
     Claim(
         "figure 3, CIFAR-10H",
         "beta_eff is a function of the loss: at N = 80 and at N = 8 the loss is the same (66 "
-        "features), so beta_eff gains 0",
+        "features), so the difference of beta_eff is 0.",
         expected=0.0,
         within=0.02,
         compute=exponent_gain(8, 80, products=True),
         known="fails",
-        why="it is 0.07 at N = 8 and 0.12 at N = 80; that the loss tells all is a property of "
-        "Gaussian regression.",
+        why="beta_eff is 0.07 at N = 8 and 0.12 at N = 80; that the loss determines everything "
+        "is a property of Gaussian regression.",
         needs=("cifar10h",),
     ),
     Claim(
         "figure 3, CIFAR-10H",
-        "the loss is the same there: ratio of medians at N = 80 and N = 8",
+        "The loss is indeed the same at both: the ratio of the medians at N = 80 and N = 8 is 1.",
         expected=1.0,
         within=0.4,
         compute=same_loss,
@@ -152,13 +154,14 @@ STATEMENTS = (
     ),
     Claim(
         "figure 3, CIFAR-10H",
-        "failure is a power law in k: the exponent from k = 16 to 45 over that from 1 to 4 is 1",
+        "Failure is a power law in k: its exponent from k = 16 to 45 equals that from k = 1 to "
+        "4, so their ratio is 1.",
         expected=1.0,
         within=0.1,
         compute=bend,
         known="fails",
-        why="images without any vote for the head's class never succeed, so the curve flattens; "
-        "its slope is one of a window.",
+        why="Images for which nobody chose the head's class never succeed, so the curve "
+        "flattens; its slope is that of one window only.",
         needs=("cifar10h",),
     ),
 )

@@ -98,8 +98,9 @@ def shift_of_size(_: Context) -> Estimate:
 STATEMENTS = (
     Claim(
         "compute split",
-        "where only pass@k matters: train until beta_eff saturates, then attempt. The best N/d for "
-        "a budget of 10,000 (d = 100, an attempt costs an example)",
+        "If only pass@k matters, one trains until beta_eff saturates and spends the rest on "
+        "attempts: the best N/d for a budget of 10,000 is 26.4 (d = 100; an attempt costs as "
+        "much as an example).",
         expected=26.4,
         within=2.0,
         compute=size_at(1e4, 1.0),
@@ -107,7 +108,8 @@ STATEMENTS = (
     ),
     Claim(
         "compute split",
-        "so the share that goes to training vanishes: at a budget of 100,000",
+        "The share of the budget that goes to training therefore vanishes: it is 3% at a budget "
+        "of 100,000.",
         expected=0.03,
         within=0.01,
         compute=share_at(1e5, 1.0, 0.0),
@@ -115,18 +117,20 @@ STATEMENTS = (
     ),
     Claim(
         "compute split",
-        "the same rule where the loss itself counts (R = 1): the share of training vanishes",
+        "The same rule holds if the loss itself counts (R = 1): the share of training vanishes "
+        "at a budget of 1,000,000.",
         expected=0.0,
         within=0.1,
         compute=share_at(1e6, 1.0, 1.0),
         known="fails",
-        why="a loss that falls as 1/N is a slower power than k^-beta, so nearly all of a large "
+        why="A loss that falls as 1/N is a slower power than k^-beta, so nearly all of a large "
         "budget goes to training, and k grows only as C^((1+1)/(beta+1)).",
         exact=QUADRATURE,
     ),
     Claim(
         "compute split, corrected",
-        "where the loss counts, attempts grow as C^(2/(beta+1)): dlog k/dlog C between 1e7 and 1e9",
+        "If the loss counts, the best number of attempts grows as C^(2/(beta+1)): dlog k/dlog C "
+        "between budgets of 1e7 and 1e9 is 4/7.",
         expected=4 / 7,
         within=0.01,
         compute=growth_of_attempts,
@@ -134,8 +138,8 @@ STATEMENTS = (
     ),
     Claim(
         "figure 2",
-        "a growing beta_eff moves the optimum to larger N than a constant one does: ratio of the "
-        "best N at a budget of 1,000 (R = 0.0001)",
+        "A beta_eff that grows with N moves the optimum to a larger N than a constant one does: "
+        "the ratio of the best N at a budget of 1,000 (R = 0.0001) is at least 1.",
         expected=1.0,
         within=0.0,
         compute=shift_of_size,

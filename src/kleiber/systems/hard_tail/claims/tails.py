@@ -190,7 +190,8 @@ def saturation_power(r: float) -> Compute:
 STATEMENTS = (
     Claim(
         "pass@1",
-        "without bias, pass@1 is that of Student's t with beta degrees of freedom: the difference",
+        "Without bias, pass@1 is the probability that Student's t with beta degrees of freedom "
+        "gives: their difference is 0.",
         expected=0.0,
         within=1e-9,
         compute=first_try,
@@ -198,7 +199,8 @@ STATEMENTS = (
     ),
     Claim(
         "intrinsic tail",
-        "without bias, failure falls as k^-beta, beta = 2.5 (k from 100 to 10,000)",
+        "Without bias, failure falls as k^-beta: its exponent over k = 100 to 10,000 is beta = "
+        "2.5.",
         expected=2.5,
         within=0.02,
         compute=plateau,
@@ -206,7 +208,8 @@ STATEMENTS = (
     ),
     Claim(
         "intrinsic tail",
-        "its prefactor is 2 Gamma(beta)/(Gamma(beta/2) c^beta): failure over the law at k = 1e6",
+        "The prefactor of this power law is 2 Gamma(beta)/(Gamma(beta/2) c^beta): the ratio of "
+        "failure to the law at k = 1e6 is 1.",
         expected=1.0,
         within=1e-3,
         compute=prefactor,
@@ -214,20 +217,21 @@ STATEMENTS = (
     ),
     Claim(
         "two-tail theorem",
-        "at fixed N the bias adds a power law k^-gamma(N), for Gamma-distributed precision: the "
-        "local exponent at k = 1e15 is that at 1e8 (rho = 1), so their ratio is 1",
+        "At fixed N the bias adds a power law k^-gamma(N) if the precision has a Gamma "
+        "distribution: the local exponent (rho = 1) is the same at k = 1e15 and at k = 1e8, so "
+        "their ratio is 1.",
         expected=1.0,
         within=0.05,
         compute=decay_of_exponent,
         known="fails",
-        why="with precision unbounded above, the bias tail is exp(-(2/rho) sqrt(log k)) up to "
-        "logarithms, slower than every power: at fixed N the exponent tends to 0.",
+        why="If the precision is unbounded, the tail from bias is exp(-(2/rho) sqrt(log k)) up "
+        "to logarithms, which is slower than every power: at fixed N the exponent tends to 0.",
         exact=QUADRATURE,
     ),
     Claim(
         "two-tail theorem, corrected",
-        "for Gamma precision the local exponent is [t^-1/2 - (beta/4 - 1/2)/t]/rho^2, t = log(k ..)"
-        "/rho^2: exact over asymptotic at k = 1e15",
+        "For Gamma precision the local exponent is [t^-1/2 - (beta/4 - 1/2)/t]/rho^2 with t = "
+        "log(k ..)/rho^2: the ratio of the exact to the asymptotic value at k = 1e15 is 1.",
         expected=1.0,
         within=0.05,
         compute=saddle_exponent,
@@ -235,7 +239,8 @@ STATEMENTS = (
     ),
     Claim(
         "two-tail theorem, corrected",
-        "and failure is t^(beta/4 - 1/2) exp(-2 sqrt t)/Gamma(beta/2): exact over asymptotic",
+        "For Gamma precision failure is t^(beta/4 - 1/2) exp(-2 sqrt t)/Gamma(beta/2) with the "
+        "same t: the ratio of the exact to the asymptotic value at k = 1e15 is 1.",
         expected=1.0,
         within=0.1,
         compute=saddle_height,
@@ -243,8 +248,8 @@ STATEMENTS = (
     ),
     Claim(
         "two-tail theorem, corrected",
-        "for precision bounded by 1 the theorem holds with gamma = 1/rho^2, up to 1/log k: rho^2 "
-        "times the local exponent at k = 1e15 (rho = 1.5)",
+        "If the precision is at most 1, the theorem holds with gamma = 1/rho^2, up to 1/log k: "
+        "rho^2 times the local exponent at k = 1e15 (rho = 1.5) is 1.",
         expected=1.0,
         within=0.15,
         compute=bounded_exponent,
@@ -252,7 +257,8 @@ STATEMENTS = (
     ),
     Claim(
         "two-tail theorem, corrected",
-        "and where 1/rho^2 exceeds beta the exponent is beta: rho = 0.6, k = 1e12",
+        "If the precision is at most 1 and 1/rho^2 exceeds beta, the exponent is beta: it is 2.5 "
+        "at rho = 0.6, k = 1e12.",
         expected=2.5,
         within=0.01,
         compute=bounded_plateau,
@@ -260,18 +266,20 @@ STATEMENTS = (
     ),
     Claim(
         "corollary, fixed window",
-        "gamma(N) goes as 1/L_gen(N): dlog(exponent)/dlog(loss) is -1 (k from 10 to 1,000)",
+        "gamma(N) is proportional to 1/L_gen(N): dlog(exponent)/dlog(loss) is -1 (k from 10 to "
+        "1,000).",
         expected=-1.0,
         within=0.1,
         compute=exponent_by_loss,
         known="fails",
-        why="the power -1 is that of a bounded or fixed precision; for Gamma precision the "
-        "exponent of a window goes as L_gen^-1/2.",
+        why="The power -1 is that of a bounded or fixed precision; for Gamma precision the "
+        "exponent of a window is proportional to L_gen^-1/2.",
         exact=QUADRATURE,
     ),
     Claim(
         "corollary, corrected",
-        "the exponent of a window goes as L_gen^-1/2: dlog(exponent)/dlog(loss)",
+        "The exponent of a window is proportional to L_gen^-1/2: dlog(exponent)/dlog(loss) is "
+        "-0.5.",
         expected=-0.5,
         within=0.1,
         compute=exponent_by_loss,
@@ -279,19 +287,20 @@ STATEMENTS = (
     ),
     Claim(
         "corollary, fixed window",
-        "beta_eff only falls with the bias: its largest value less that without bias is 0",
+        "Bias can only lower beta_eff: the largest beta_eff with bias is not above that without "
+        "bias, so the difference is 0.",
         expected=0.0,
         within=0.005,
         compute=overshoot,
         known="fails",
-        why="a small bias steepens the curve within the window before it flattens it; the "
-        "exponent overshoots by up to 0.015 near rho = 0.3.",
+        why="A small bias makes the curve steeper within the window before it makes it flatter; "
+        "beta_eff exceeds its value without bias by up to 0.015 near rho = 0.3.",
         exact=QUADRATURE,
     ),
     Claim(
         "crossover surface",
-        "the bias tail shows only beyond k ~ exp(4/(beta rho)^2)/c: log10 of the k at which it is "
-        "half of all failures (rho = 0.2, r = 0.01), to a decade",
+        "The tail from bias appears only beyond k ~ exp(4/(beta rho)^2)/c: log10 of the k at "
+        "which it causes half of all failures (rho = 0.2, r = 0.01) is within a decade of 9.05.",
         expected=9.05,
         within=1.0,
         compute=crossover,
@@ -299,8 +308,8 @@ STATEMENTS = (
     ),
     Claim(
         "interpretation",
-        "finite-N bias makes instances fail that are not hard: the share of failures at k = 1,000 "
-        "that would fail without it too, rho = 1",
+        "The bias at finite N makes instances fail that are not hard: of the failures at k = "
+        "1,000 and rho = 1, the share that would also fail without bias is 0.",
         expected=0.0,
         within=0.05,
         compute=hard_share(1.0),
@@ -308,7 +317,7 @@ STATEMENTS = (
     ),
     Claim(
         "interpretation",
-        "and training removes them: the same share at rho = 0.1",
+        "Training removes these failures: the same share at rho = 0.1 is 1.",
         expected=1.0,
         within=0.05,
         compute=hard_share(0.1),
@@ -316,17 +325,20 @@ STATEMENTS = (
     ),
     Claim(
         "figure 1c",
-        "beta_eff(N) saturates with nu = 1.62, whatever the tolerance: nu at delta = sigma",
+        "beta_eff(N) saturates with nu = 1.62, whatever the tolerance: nu is 1.62 at delta = "
+        "sigma.",
         expected=1.62,
         within=0.3,
         compute=saturation_power(1.0),
         known="fails",
-        why="nu depends on tolerance, window, and how seeds are averaged; 1.62 is one of many.",
+        why="nu depends on the tolerance, on the window and on how seeds are averaged; 1.62 is "
+        "one of many values.",
         exact=QUADRATURE,
     ),
     Claim(
         "figure 1c, corrected",
-        "nu depends on the tolerance: its value at delta = sigma less that at delta = 0.1 sigma",
+        "nu depends on the tolerance: nu at delta = sigma exceeds nu at delta = 0.1 sigma by at "
+        "least 0.5.",
         expected=0.5,
         within=0.0,
         compute=spread_of_powers,

@@ -153,15 +153,15 @@ def exponent_end(context: Context) -> Estimate:
 STATEMENTS = (
     Claim(
         "training, N > d",
-        "mean excess risk of least squares is 2 sigma^2/(beta - 2) d/(N - d - 1): the ratio of "
-        "simulation to formula is 1 (d = 50, N = 200, beta = 8)",
+        "The mean excess risk of least squares is 2 sigma^2/(beta - 2) d/(N - d - 1): the ratio "
+        "of the simulation to the formula is 1 (d = 50, N = 200, beta = 8).",
         expected=1.0,
         within=0.03,
         compute=least_squares_risk,
     ),
     Claim(
         "training, N > d",
-        "the loss falls as 1/N: its exponent over N = 20 d to 300 d is 1",
+        "The loss falls as 1/N: its exponent over N = 20 d to 300 d is 1.",
         expected=1.0,
         within=0.03,
         compute=late_exponent,
@@ -169,8 +169,8 @@ STATEMENTS = (
     ),
     Claim(
         "training, N < d",
-        "the loss falls as N^-alpha for an isotropic target: the exponent over N = 30 to 1,000 is "
-        "alpha = 1 (d = 200,000)",
+        "The loss falls as N^-alpha for an isotropic target: the exponent over N = 30 to 1,000 "
+        "is alpha = 1 (d = 200,000).",
         expected=1.0,
         within=0.02,
         compute=early_exponent(None),
@@ -178,19 +178,19 @@ STATEMENTS = (
     ),
     Claim(
         "training, N < d",
-        "the loss falls as N^-alpha whatever the target: the exponent is alpha = 1 for a target "
-        "whose power along the features falls as j^-1.5",
+        "The loss falls as N^-alpha whatever the target: the exponent is alpha = 1 for a target "
+        "whose power along the features falls as j^-1.5.",
         expected=1.0,
         within=0.02,
         compute=early_exponent(1.5),
         known="fails",
-        why="the exponent is min(a - 1, 2 (1 + alpha)) for power falling as j^-a; alpha is that of "
-        "an isotropic target, a = 2 here.",
+        why="The exponent is min(a - 1, 2 (1 + alpha)) for a power that falls as j^-a; it is "
+        "alpha for an isotropic target, for which a = 2 here.",
         exact=EQUIVALENT,
     ),
     Claim(
         "training, N < d, corrected",
-        "the exponent is a - 1 = 0.5 for a target whose power falls as j^-1.5",
+        "The exponent is a - 1 = 0.5 for a target whose power falls as j^-1.5.",
         expected=0.5,
         within=0.02,
         compute=early_exponent(1.5),
@@ -198,28 +198,28 @@ STATEMENTS = (
     ),
     Claim(
         "figure 1a",
-        "the loss peaks at N = d: the N of the largest median loss over d, with visible label "
-        "noise (sigma = 0.1, d = 100, alpha = 1)",
+        "The loss peaks at N = d: with visible label noise (sigma = 0.1, d = 100, alpha = 1) the "
+        "N of the largest median loss over d is 1.",
         expected=1.0,
         within=0.05,
         compute=peak_place,
     ),
     Claim(
         "figure 1a",
-        "there is a peak at N = d with the quoted sigma = 0.001: log10 of the median loss at N = d "
-        "over that at 0.9 d is at least 0, for a target of unit variance",
+        "The loss peaks at N = d with the quoted sigma = 0.001: log10 of the ratio of the median "
+        "loss at N = d to that at 0.9 d is at least 0, for a target of unit variance.",
         expected=0.0,
         within=0.0,
         compute=peak_height(1e-3),
         side="at_least",
         known="fails",
-        why="bias dominates so small a noise: the loss falls through N = d as over a cliff. A peak "
-        "at that noise needs a target much smaller than one of unit variance.",
+        why="So small a noise matters less than the bias: the loss drops steeply at N = d. A "
+        "peak at that noise needs a target much smaller than one of unit variance.",
     ),
     Claim(
         "figure 1a, corrected",
-        "there is a peak at N = d where label noise is visible, sigma = 0.1: log10 of the same "
-        "ratio is at least 0",
+        "The loss peaks at N = d if the label noise is visible, sigma = 0.1: log10 of the same "
+        "ratio is at least 0.",
         expected=0.0,
         within=0.0,
         compute=peak_height(1e-1),
@@ -227,8 +227,8 @@ STATEMENTS = (
     ),
     Claim(
         "figure 1b and c",
-        "beta_eff rises with training: median over seeds at N = 970 less that at N = 309 (d = 100, "
-        "k from 10 to 1,000)",
+        "beta_eff rises with training: its median over seeds at N = 970 exceeds that at N = 309 "
+        "by at least 0.5 (d = 100, k from 10 to 1,000).",
         expected=0.5,
         within=0.0,
         compute=exponent_rise,
@@ -236,7 +236,7 @@ STATEMENTS = (
     ),
     Claim(
         "figure 1c",
-        "and flattens near beta = 2.5: its median at N = 4,459",
+        "beta_eff flattens near beta = 2.5: its median at N = 4,459 is 2.5.",
         expected=2.5,
         within=0.1,
         compute=exponent_end,

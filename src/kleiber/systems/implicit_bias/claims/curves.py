@@ -103,7 +103,8 @@ def refitted(model: str) -> tuple[Claim, ...]:
     claims = [
         Claim(
             where,
-            f"{name} of the published curves, by the authors' rule and window",
+            f"{name} of the published curves, by the authors' rule and window, is the published "
+            "value.",
             expected=value,
             within=1e-3 if name == "gamma_measured" else 1e-3 * value,
             compute=exponent(model, name),
@@ -114,7 +115,7 @@ def refitted(model: str) -> tuple[Claim, ...]:
     ]
     sigma = Claim(
         where,
-        "sigma, the error of gamma_1 gamma_2 - gamma_measured",
+        "sigma, the error of gamma_1 gamma_2 - gamma_measured, is the published value.",
         expected=PUBLISHED[model][3],
         within=1e-3,
         compute=error(model),
@@ -123,7 +124,7 @@ def refitted(model: str) -> tuple[Claim, ...]:
     )
     within = Claim(
         where,
-        "gamma_1 gamma_2 is gamma_measured within the errors: their difference is at most 1 sigma",
+        "gamma_1 gamma_2 equals gamma_measured within the errors: they differ by at most 1 sigma.",
         expected=1.0,
         within=0.0,
         compute=in_errors(model),
@@ -138,7 +139,8 @@ def equality(model: str, why: str) -> Claim:
     """What the table would show if its errors were small."""
     return Claim(
         f"main table, {model} on CIFAR-10",
-        "and that tells the product rule from one 10% off: gamma_1 gamma_2/gamma_measured",
+        "The errors are small enough to tell the product rule from one that is 10% off: gamma_1 "
+        "gamma_2/gamma_measured is 1.",
         expected=1.0,
         within=0.1,
         compute=ratio(model, "authors"),
@@ -152,7 +154,8 @@ def by_our_rule(model: str, why: str) -> Claim:
     """The product by the rule "robust": one set of n_data, smoothed optima, a stated window."""
     return Claim(
         f"main table, {model} on CIFAR-10, by our rule",
-        "gamma_1 gamma_2/gamma_measured over the same n_data, with a window found by a rule",
+        "With the same n_data in all fits and a window found by a rule, gamma_1 "
+        "gamma_2/gamma_measured is 1.",
         expected=1.0,
         within=0.1,
         compute=ratio(model, "robust"),
@@ -167,7 +170,8 @@ def overlapping(model: str) -> tuple[Claim, Claim]:
     return (
         Claim(
             f"figure 4, {model} on CIFAR-10",
-            "raw curves are one curve early in training: their relative spread over n_data",
+            "Raw curves coincide early in training: their relative spread over n_data is at most "
+            "0.05.",
             expected=0.05,
             within=0.0,
             compute=spread(model, "overlap"),
@@ -177,7 +181,8 @@ def overlapping(model: str) -> tuple[Claim, Claim]:
         ),
         Claim(
             f"figure 5, {model} on CIFAR-10",
-            "curves rescaled by their optima are one curve late in training: relative spread",
+            "Curves that are rescaled by their optima coincide late in training: their relative "
+            "spread is at most 0.05.",
             expected=0.05,
             within=0.0,
             compute=spread(model, "quality"),
@@ -191,52 +196,55 @@ def overlapping(model: str) -> tuple[Claim, Claim]:
 REFITTED = tuple(claim for model in MODELS for claim in refitted(model))
 FACTS = tuple(claim for model in MODELS for claim in overlapping(model))
 CAVEATS = (
-    equality("CNN", "sigma is 28% of the exponent, nearly all from gamma_2 over six n_data."),
-    equality("ResNet", "sigma is 6% of the exponent and the two differ by 5%."),
-    equality("ViT", "sigma is 14% of the exponent, from gamma_2."),
+    equality("CNN", "sigma is 28% of the exponent, nearly all of it from gamma_2 over six n_data."),
+    equality("ResNet", "sigma is 6% of the exponent, and the two exponents differ by 5%."),
+    equality("ViT", "sigma is 14% of the exponent and comes from gamma_2."),
     Claim(
         "main table, CNN on CIFAR-10",
-        "the product rule does not hang on the n_data chosen: the same with every n_data in all "
-        "three fits, gamma_1 gamma_2/gamma_measured",
+        "The product rule does not depend on the choice of n_data: with every n_data in all "
+        "three fits, gamma_1 gamma_2/gamma_measured is still 1.",
         expected=1.0,
         within=0.1,
         compute=ratio("CNN", "authors", 0.0),
         known="inconclusive",
-        why="it is 0.63 +- 0.25: gamma_2 is 0.69 over all n_data, and 1.32 from 28,000 on, where "
-        "the authors fit it; below that the mean norm_opt of the seeds follows no power law.",
+        why="The ratio is 0.63 +- 0.25: gamma_2 is 0.69 over all n_data, but 1.32 from 28,000 "
+        "on, which is where the authors fit it; below that, the mean norm_opt of the seeds "
+        "follows no power law.",
         needs=NEEDS,
     ),
     Claim(
         "figure 4, ResNet on CIFAR-10",
-        "norm_opt is where the test error is least before it rises again: share of n_data whose "
-        "least error is the last one logged",
+        "norm_opt is the norm at which the test error is smallest before it rises again: for no "
+        "n_data is the smallest error the last one logged.",
         expected=0.0,
         within=0.0,
         compute=ended,
         known="fails",
-        why="the error still falls when training ends, so gamma_2 there is how the norm at the end "
-        "of training grows with n_data; it would change with the number of epochs.",
+        why="The error is still falling when training ends, so gamma_2 there describes how the "
+        "norm at the end of training grows with n_data; it would change with the number of "
+        "epochs.",
         exact=GIVEN,
         needs=NEEDS,
     ),
     by_our_rule(
         "CNN",
-        "it is 0.89 +- 0.06 over all n_data but 4,000, and 0.98 +- 0.21 from 28,000 on.",
+        "The ratio is 0.89 +- 0.06 over all n_data except 4,000, and 0.98 +- 0.21 from 28,000 on.",
     ),
     by_our_rule(
         "ResNet",
-        "it is 0.88 +- 0.11, the error from slopes that differ in the window and between n_data.",
+        "The ratio is 0.88 +- 0.11; its error comes from slopes that differ within the window "
+        "and between n_data.",
     ),
-    by_our_rule("ViT", "it is 1.16 +- 0.17, the error mostly that of gamma_2."),
+    by_our_rule("ViT", "The ratio is 1.16 +- 0.17; its error is mostly that of gamma_2."),
     Claim(
         "section on the two laws, ResNet on CIFAR-10",
-        "the two laws give error_opt itself: error_opt/(k1 norm_opt^-gamma_1) is 1",
+        "The two laws also give error_opt itself: error_opt/(k1 norm_opt^-gamma_1) is 1.",
         expected=1.0,
         within=0.1,
         compute=amplitude("ResNet"),
         known="fails",
-        why="they give its exponent; its size needs the master curve at its minimum (for the "
-        "paper's figure the constant was set by hand).",
+        why="The two laws give the exponent of error_opt; its size needs the master curve at its "
+        "minimum (for the paper's figure the constant was set by hand).",
         needs=NEEDS,
     ),
 )

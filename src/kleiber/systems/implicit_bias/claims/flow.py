@@ -138,16 +138,23 @@ def clock(_: Context) -> Estimate:
 STATEMENTS = (
     Claim(
         "figure 1, simulation",
-        "the theory is exact: mean error of perceptrons trained at norm 1 (load 5) over its own",
+        "The theory is exact: the ratio of the mean error of perceptrons trained at norm 1 (load "
+        "5) to the theory's is 1.",
         1.0,
         0.05,
         theory_gap(1.0),
     ),
-    Claim("figure 1, simulation", "and at the best norm, 4.5", 1.0, 0.06, theory_gap(4.5)),
+    Claim(
+        "figure 1, simulation",
+        "The theory is exact at the best norm, 4.5, too: the same ratio is 1.",
+        1.0,
+        0.06,
+        theory_gap(4.5),
+    ),
     Claim(
         "figure 1, gradient descent",
-        "without a constraint the norm grows monotonically: the least rate of growth at 12 norms "
-        "from 0.1 to 9",
+        "Without a constraint the norm grows monotonically: its smallest rate of growth at 12 "
+        "norms from 0.1 to 9 is positive.",
         0.0,
         0.0,
         least_growth,
@@ -155,7 +162,8 @@ STATEMENTS = (
     ),
     Claim(
         "figure 1, gradient descent",
-        "its curve lies above that of fixed norms: the ratio of errors at norm 1",
+        "The error of gradient descent lies above that at fixed norm: the ratio of the errors at "
+        "norm 1 is at least 1.05.",
         1.05,
         0.0,
         ratio_at(1.0),
@@ -163,32 +171,34 @@ STATEMENTS = (
     ),
     Claim(
         "figure 1, gradient descent",
-        "and merges with it at the minimum: the ratio at norm 4.5",
+        "The two errors agree at the minimum: their ratio at norm 4.5 is 1.",
         1.0,
         0.02,
         ratio_at(4.5),
     ),
     Claim(
         "figure 1, gradient descent",
-        "both have the same best norm: the ratio of the two",
+        "Gradient descent and training at fixed norm have the same best norm: the ratio of the "
+        "two is 1.",
         1.0,
         0.04,
         ratio_of_best,
         known="fails",
-        why="the flow lags behind its norm, so at load 5 its minimum comes 10 to 13% later; its "
-        "least error is the same to 1%, and the lag in norm vanishes for large loads.",
+        why="The flow lags behind its norm, so at load 5 its minimum comes at a norm 10 to 13% "
+        "larger; its smallest error is the same to 1%, and the lag in norm vanishes for large "
+        "loads.",
     ),
     Claim(
         "figure 1, gradient descent",
-        "it separates the training set: training error at norm 9",
+        "Gradient descent separates the training set: the training error at norm 9 is 0.",
         0.0,
         1e-3,
         last_train_error,
     ),
     Claim(
         "figure 1, gradient descent",
-        "for large loads the flow's error exceeds that at fixed norm by at most 15%: the largest "
-        "ratio",
+        "For large loads the error of the flow exceeds that at fixed norm by at most 15%: the "
+        "largest ratio is 1.148.",
         1.148,
         2e-3,
         largest_excess,
@@ -196,7 +206,7 @@ STATEMENTS = (
     ),
     Claim(
         "figure 1, gradient descent",
-        "and has the same exponent gamma_1: its slope at norm 100",
+        "The flow has the same exponent gamma_1: its slope at norm 100 is 0.5.",
         0.5,
         1e-3,
         flow_slope,
@@ -204,8 +214,8 @@ STATEMENTS = (
     ),
     Claim(
         "implicit bias",
-        "the norm is the clock of training: before separation time ~ norm^3/load, "
-        "the exponent at norm 100",
+        "The norm is the clock of training: before separation the time grows as norm^3/load, so "
+        "its exponent at norm 100 is 3.",
         3.0,
         5e-3,
         clock,

@@ -25,17 +25,17 @@ from kleiber.systems.implicit_bias.claims.training import (
 DETERMINISTIC = "it follows from the definition, for weights as drawn"
 COUNTED = "it is a count over all steps between checkpoints"
 SMALL = (
-    "our nets have a quarter of the widths, a quarter of the pixels and 188 to 6,000 examples, "
-    "and exponents of such windows depend on all of these"
+    "Our nets have a quarter of the widths, a quarter of the pixels and 188 to 6,000 examples, "
+    "and exponents of such windows depend on all of these."
 )
 WIDE = (
-    "three seeds and six P leave errors of a fifth and more, and Student's interval of four "
-    "degrees of freedom is 2.8 of them on either side"
+    "With three seeds and six P the errors are a fifth or more, and Student's interval with four "
+    "degrees of freedom reaches 2.8 of them to either side."
 )
-MOVED = "a digit that is moved is harder to read, for nets that have learnt moved ones as well."
+MOVED = "A shifted digit is harder to read, even for nets that were trained on shifted digits."
 ENDS = (
-    "the error still falls when training ends at several P, so that error_opt and norm_opt hang "
-    "on where it ended and rescaled curves are moved against each other"
+    "The error is still falling when training ends at several P, so that error_opt and norm_opt "
+    "depend on where training ended, and rescaled curves are shifted against each other."
 )
 DATA = {"MNIST": ("mnist",), "CIFAR10": ("cifar10",), "digits": ()}
 NAMES = {
@@ -68,34 +68,40 @@ PUBLISHED = {
 KNOWN: dict[tuple[str, str], tuple[str, str]] = {
     ("CNN digits", "overlap"): (
         "inconclusive",
-        "two seeds and 280 steps do not tell 0.14 from 0.1.",
+        "Two seeds and 280 steps cannot distinguish 0.14 from 0.1.",
     ),
-    ("CNN digits", "rule"): ("inconclusive", "of four sizes and two seeds nothing can be said."),
+    ("CNN digits", "rule"): (
+        "inconclusive",
+        "Four sizes and two seeds are too few to say anything.",
+    ),
     ("CNN MNIST", "overlap"): (
         "fails",
-        "curves of small P bend away before others have left chance: k1 falls as P^-0.17.",
+        "Curves of small P turn away before others have left chance level: k1 falls as P^-0.17.",
     ),
     ("CNN MNIST", "collapse"): (
         "fails",
-        "from its small initial weights the net stays at chance until a norm of about 50; with "
-        "other plateaus over error_opt, and the least error at the end of training for most P, "
-        "there is less than a decade in which curves could agree.",
+        "From its small initial weights the net stays at chance level until a norm of about 50. "
+        "The plateau over error_opt differs between P, and for most P the smallest error is at "
+        "the end of training, so there is less than a decade in which curves could agree.",
     ),
     ("CNN MNIST", "growth"): (
         "fails",
-        "it falls in 4 of 432 steps, all before the net has left chance (initial weights are a "
-        "twentieth of the usual ones, as in the paper).",
+        "Spectral complexity falls in 4 of 432 steps, all before the net has left chance level "
+        "(initial weights are a twentieth of the usual ones, as in the paper).",
     ),
     ("CNN MNIST", "rule"): (
         "fails",
-        "the least error is at the end of training for 5 of 6 P, so gamma_2 is about the length "
-        "of training; and raw curves do not overlap, which the rule supposes.",
+        "The smallest error is at the end of training for 5 of 6 P, so gamma_2 describes the "
+        "length of training; and raw curves do not overlap, which the rule presupposes.",
     ),
     ("CNN MNIST", "gamma_1"): ("inconclusive", SMALL),
     ("CNN MNIST", "gamma_2"): ("fails", SMALL),
     ("CNN MNIST", "gamma_measured"): ("inconclusive", SMALL),
     ("CNN MNIST", "released rule"): ("inconclusive", WIDE),
-    ("CNN CIFAR10", "overlap"): ("inconclusive", "it is 0.04 to 0.07, by its error over seeds."),
+    ("CNN CIFAR10", "overlap"): (
+        "inconclusive",
+        "The spread is 0.04 to 0.07, by its error over seeds.",
+    ),
     ("CNN CIFAR10", "rule"): ("inconclusive", WIDE),
     ("CNN CIFAR10", "gamma_1"): ("fails", SMALL),
     ("CNN CIFAR10", "gamma_2"): ("inconclusive", SMALL),
@@ -104,7 +110,10 @@ KNOWN: dict[tuple[str, str], tuple[str, str]] = {
     ("CNN CIFAR10", "rule log_frobenius"): ("inconclusive", WIDE),
     ("CNN CIFAR10", "rule log_21"): ("inconclusive", WIDE),
     ("CNN CIFAR10", "rule log_spectral_product"): ("inconclusive", WIDE),
-    ("ResNet MNIST", "overlap"): ("inconclusive", "it is 0.09 to 0.15, by its error over seeds."),
+    ("ResNet MNIST", "overlap"): (
+        "inconclusive",
+        "The spread is 0.09 to 0.15, by its error over seeds.",
+    ),
     ("ResNet MNIST", "collapse"): ("fails", ENDS),
     ("ResNet MNIST", "rule"): ("inconclusive", WIDE),
     ("ResNet MNIST", "gamma_1"): ("fails", SMALL),
@@ -112,7 +121,10 @@ KNOWN: dict[tuple[str, str], tuple[str, str]] = {
     ("ResNet MNIST", "gamma_measured"): ("inconclusive", SMALL),
     ("ResNet MNIST", "released rule"): ("inconclusive", WIDE),
     ("ResNet MNIST", "augmented"): ("fails", MOVED),
-    ("ViT MNIST", "collapse"): ("inconclusive", "it is 0.05, give or take 0.03 over seeds."),
+    ("ViT MNIST", "collapse"): (
+        "inconclusive",
+        "The spread is 0.05, give or take 0.03 over seeds.",
+    ),
     ("ViT MNIST", "rule"): ("inconclusive", WIDE),
     ("ViT MNIST", "gamma_1"): ("fails", SMALL),
     ("ViT MNIST", "gamma_2"): ("fails", SMALL),
@@ -121,7 +133,7 @@ KNOWN: dict[tuple[str, str], tuple[str, str]] = {
     ("ViT MNIST", "augmented"): ("fails", MOVED),
     ("ViT MNIST", "augmented exponent"): (
         "inconclusive",
-        "it is 0.04 smaller, give or take 0.02 over seeds.",
+        "gamma_measured is 0.04 smaller on augmented images, give or take 0.02 over seeds.",
     ),
 }
 
@@ -141,25 +153,26 @@ def _shape(case: str) -> tuple[Claim, ...]:
     return (
         _claim(
             case, "overlap",
-            "raw curves of all P overlap early: their relative spread within the window of the "
-            "early law is at most 0.1",
+            "Raw curves of all P overlap early: their relative spread within the window of the "
+            "early law is at most 0.1.",
             expected=0.1, within=0.0, side="at_most", compute=spread(case, "overlap"),
         ),
         _claim(
             case, "collapse",
-            "rescaled curves of large P collapse: their relative spread over the larger half of P, "
-            "within a decade of the optimum, is at most 0.1",
+            "Rescaled curves of large P collapse: their relative spread over the larger half of "
+            "P, within a decade of the optimum, is at most 0.1.",
             expected=0.1, within=0.0, side="at_most", compute=spread(case, "collapse"),
         ),
         _claim(
             case, "growth",
-            "spectral complexity grows throughout training: the share of steps in which it falls",
+            "Spectral complexity grows throughout training: the share of steps in which it falls "
+            "is 0.",
             expected=0.0, within=0.0, compute=falls(case), exact=COUNTED,
         ),
         _claim(
             case, "rule",
-            "the exponents combine: gamma_1 gamma_2 over gamma_measured is 1 (spectral "
-            "complexity, robust rule)",
+            "The exponents combine: gamma_1 gamma_2 over gamma_measured is 1 (spectral "
+            "complexity, robust rule).",
             expected=1.0, within=0.3, compute=combined(case),
         ),
     )  # fmt: skip
@@ -172,8 +185,8 @@ def _published(case: str) -> tuple[Claim, ...]:
     made = [
         _claim(
             case, which,
-            f"{which} is the published {value:g} give or take two of its errors "
-            f"({NAMES[norm]}, the authors' rule)",
+            f"{which} is the published {value:g}, give or take two of its errors ({NAMES[norm]}, "
+            "the authors' rule).",
             expected=value, within=2 * error, compute=exponent(case, which, norm, "authors"),
         )
         for which, (value, error) in (
@@ -185,7 +198,7 @@ def _published(case: str) -> tuple[Claim, ...]:
     made.append(
         _claim(
             case, "released rule",
-            f"gamma_1 gamma_2 over gamma_measured is 1 with {NAMES[norm]} and the authors' rule",
+            f"gamma_1 gamma_2 over gamma_measured is 1 with {NAMES[norm]} and the authors' rule.",
             expected=1.0, within=0.3, compute=combined(case, norm, "authors"),
         )
     )  # fmt: skip
@@ -200,14 +213,14 @@ def _others(case: str) -> tuple[Claim, ...]:
         made += [
             _claim(
                 case, f"collapse {norm}",
-                f"with {name} rescaled curves collapse as well: their relative spread is at most "
-                "0.1",
+                f"With {name}, rescaled curves collapse as well: their relative spread is at "
+                "most 0.1.",
                 expected=0.1, within=0.0, side="at_most", compute=spread(case, "collapse", norm),
             ),
             _claim(
                 case, f"rule {norm}",
-                f"but with {name} the exponents do not combine: gamma_1 gamma_2 over "
-                "gamma_measured is at most 0.75, as in the paper (0.45 to 0.66)",
+                f"With {name}, the exponents do not combine: gamma_1 gamma_2 over gamma_measured "
+                "is at most 0.75, as in the paper (0.45 to 0.66).",
                 expected=0.75, within=0.0, side="at_most", compute=combined(case, norm),
             ),
         ]  # fmt: skip
@@ -218,13 +231,14 @@ def _augmented(case: str) -> tuple[Claim, ...]:
     return (
         _claim(
             case, "augmented",
-            "testing on augmented images, as the released code does, does not change the error: "
-            "their ratio at the end of training",
+            "Testing on augmented images, as the released code does, does not change the error: "
+            "the ratio of the two errors at the end of training is 1.",
             expected=1.0, within=0.02, compute=augmented_gap(case),
         ),
         _claim(
             case, "augmented exponent",
-            "nor gamma_measured: the difference that it makes",
+            "Testing on augmented images does not change gamma_measured either: the difference "
+            "is 0.",
             expected=0.0, within=0.05, compute=augmented_exponent(case),
         ),
     )  # fmt: skip
@@ -235,21 +249,22 @@ def _definitions() -> tuple[Claim, ...]:
     return (
         Claim(
             "norm of a ResNet",
-            "the norm of a ResNet is one of all its layers: doubling the 16 convolutions of its "
-            "blocks adds at least log 2 to the log of the released norm",
+            "The norm of a ResNet is a norm of all its layers: doubling the 16 convolutions of "
+            "its blocks adds at least log 2 to the log of the released norm.",
             expected=0.6931,
             within=0.0,
             side="at_least",
             compute=blocks_doubled("log_fc_complexity"),
             known="fails",
-            why="the released list of layers holds the stem and the readout, no block; its formula "
-            "is then sigma(fc) |fc|_(2,1), and the stem cancels.",
+            why="The released list of layers holds the first convolution and the readout, but no "
+            "block; the formula is then sigma(fc) |fc|_(2,1), since the first convolution "
+            "cancels.",
             exact=DETERMINISTIC,
         ),
         Claim(
             "norm of a ResNet, corrected",
-            "doubling the 16 convolutions of the blocks adds 16 log 2 to the log of the textbook "
-            "norm, up to their part in its sum",
+            "Doubling the 16 convolutions of the blocks adds 16 log 2 to the log of the textbook "
+            "norm, up to their part in its sum.",
             expected=11.09,
             within=0.6,
             compute=blocks_doubled(TEXTBOOK),
@@ -257,14 +272,15 @@ def _definitions() -> tuple[Claim, ...]:
         ),
         Claim(
             "norm of a convolution",
-            "the spectral norm of a convolution is that of its flattened kernel, as the released "
-            "code says: the ratio of the two is 1 (second layer of the CNN for MNIST, as drawn)",
+            "The spectral norm of a convolution is that of its flattened kernel, as the released "
+            "code says: the ratio of the two is 1 (second layer of the CNN for MNIST, initial "
+            "weights).",
             expected=1.0,
             within=0.02,
             compute=operator_over_flat,
             known="fails",
-            why="the flattened kernel's is a lower bound; the operator's is up to 3 times that of "
-            "a 3x3 kernel.",
+            why="The norm of the flattened kernel is a lower bound; the norm of the operator is "
+            "up to 3 times as large for a 3x3 kernel.",
         ),
     )
 

@@ -166,33 +166,37 @@ def exact(
 
 FIGURES = (
     exact(
-        "figure 1", "load 5, norm 0.01: the plateau is Hebb's error", 0.163, 0.002, error(5, 0.01)
+        "figure 1",
+        "At load 5 and norm 0.01 the plateau is the error of Hebb's rule, 0.163.",
+        0.163,
+        0.002,
+        error(5, 0.01),
     ),
     exact(
         "figure 1",
-        "load 5: the best norm is near 4.5",
+        "At load 5 the best norm is near 4.5.",
         4.5,
         0.1,
         lambda c: estimate(optima(c, (5.0,))[0].norm),
     ),
     exact(
         "figure 1",
-        "load 5: the least error is near 0.084",
+        "At load 5 the smallest error is near 0.084.",
         0.084,
         5e-4,
         lambda c: estimate(optima(c, (5.0,))[0].error),
     ),
     exact(
         "figure 1",
-        "load 5: beyond, the error rises to that of maximal stability, 0.094",
+        "At load 5 and large norms the error rises to that of maximal stability, 0.094.",
         0.094,
         5e-4,
         error(5, 1000),
     ),
     exact(
         "figure 1",
-        "the minimum all but touches Bayes's line: error over Bayes error less 1, the largest "
-        "of the six loads",
+        "The minimum almost touches the Bayes error: over the six loads, the ratio of the two "
+        "exceeds 1 by at most 0.001.",
         1e-3,
         0.0,
         above_bayes,
@@ -200,136 +204,161 @@ FIGURES = (
     ),
     exact(
         "figure 2, law 1",
-        "relative error ~ norm^(-1/2) for load -> infinity: the slope at norm 100",
+        "The relative error falls as norm^(-1/2) for load -> infinity: minus its slope at norm "
+        "100 is 1/2.",
         0.5,
         1e-3,
         early_slope,
     ),
-    exact("figure 2, law 1", "with amplitude k1 = 0.5552", EARLY_AMPLITUDE, 1e-3, early_amplitude),
     exact(
         "figure 2, law 1",
-        "the dashed slope 1/2 is reached by the curves shown: the steepest slope "
-        "at load 100, the largest",
+        "The amplitude of this law is k1 = 0.5552.",
+        EARLY_AMPLITUDE,
+        1e-3,
+        early_amplitude,
+    ),
+    exact(
+        "figure 2, law 1",
+        "The curves shown reach the dashed slope 1/2: the steepest slope at load 100, the "
+        "largest, is 1/2.",
         0.5,
         0.02,
         lambda _: estimate(steepest(100.0)),
-        why="the slope is 1/2 - 0.102/norm^2 - 0.80 norm/load, at most 1/2 - 0.75 load^(-2/3): "
-        "0.465 at load 100, 0.28 at 6.25. It passes 0.49 from load 650 on.",
+        why="The slope is 1/2 - 0.102/norm^2 - 0.80 norm/load, at most 1/2 - 0.75 load^(-2/3): "
+        "0.465 at load 100 and 0.28 at 6.25. It exceeds 0.49 from load 650 on.",
     ),
     exact(
         "figure 2, law 1, corrected",
-        "the steepest slope is 1/2 - 0.75 load^(-2/3), loads 25 to 1,000: largest distance",
+        "The steepest slope is 1/2 - 0.75 load^(-2/3): for loads 25 to 1,000 the largest "
+        "deviation is 0.",
         0.0,
         0.002,
         steepest_gap,
     ),
     exact(
         "figure 2, law 1",
-        "curves of different loads lie on each other early on, as the deep "
-        "networks' do: error at load 100 over that at 12.5, norm 1",
+        "Curves of different loads coincide early, as those of deep networks do: the ratio of "
+        "the error at load 100 to that at load 12.5 is 1 at norm 1.",
         1.0,
         0.1,
         overlap("error"),
-        why="the perceptron's early error is that of Hebb's rule times a function of the norm, and "
-        "Hebb's error falls as load^(-1/2); only the relative errors lie on each other.",
+        why="The perceptron's early error is that of Hebb's rule times a function of the norm, "
+        "and Hebb's error falls as load^(-1/2); only the relative errors coincide.",
     ),
     exact(
         "figure 2, law 1, corrected",
-        "their relative errors do, to order norm/load: the same ratio",
+        "The relative errors of different loads coincide, to order norm/load: the same ratio of "
+        "relative errors is 1.",
         1.0,
         0.1,
         overlap("relative_error"),
     ),
     exact(
         "figure 2",
-        "stars at norms 3, 5.8, 11, 23, 46, 92: largest relative distance of ours",
+        "The stars of the figure are at norms 3, 5.8, 11, 23, 46 and 92: our largest relative "
+        "deviation from them is 0.",
         0.0,
         0.05,
         read_off("norm", STARS),
     ),
     exact(
         "figure 2",
-        "and at relative errors 0.64, 0.46, 0.32, 0.226, 0.158, 0.111: the same",
+        "The stars are at relative errors 0.64, 0.46, 0.32, 0.226, 0.158 and 0.111: our largest "
+        "relative deviation from them is 0.",
         0.0,
         0.015,
         read_off("relative_error", HEIGHTS),
     ),
     exact(
         "figure 3, law 2",
-        "norm_opt ~ load^1: the slope over the six loads",
+        "norm_opt is proportional to the load: its exponent over the six loads is 1.",
         1.0,
         0.02,
         slope("norm"),
     ),
-    exact("figure 3, law 2", "over loads 25, 50, 100", 1.0, 2e-3, slope("norm", 3)),
-    exact("figure 3, law 2", "norm_opt/load tends to 0.8836", 0.8836, 5e-4, limit("norm")),
+    exact(
+        "figure 3, law 2",
+        "The exponent of norm_opt is 1 over loads 25, 50 and 100 as well.",
+        1.0,
+        2e-3,
+        slope("norm", 3),
+    ),
+    exact("figure 3, law 2", "norm_opt/load tends to 0.8836.", 0.8836, 5e-4, limit("norm")),
     exact(
         "figure 3",
-        "relative error at the optimum ~ load^(-1/2): the slope over the six loads",
+        "The relative error at the optimum falls as load^(-1/2): its slope over the six loads is "
+        "-1/2.",
         -0.5,
         0.015,
         slope("relative_error"),
     ),
     exact(
         "figure 3",
-        "the error itself has the exponent 1/2: the slope over loads 25, 50, 100",
+        "The error itself has the exponent 1/2: its slope over loads 25, 50 and 100 is -1/2.",
         -0.5,
         0.05,
         slope("error", 3),
-        why="Hebb's error brings another 1/2: error_opt ~ 0.44198/load.",
+        why="Hebb's error contributes another 1/2: error_opt ~ 0.44198/load.",
     ),
     exact(
         "figure 3, corrected",
-        "the error itself falls as 1/load: the slope over loads 25, 50, 100",
+        "The error itself falls as 1/load: its slope over loads 25, 50 and 100 is -1.",
         -1.0,
         0.005,
         slope("error", 3),
     ),
     exact(
         "figure 3, corrected",
-        "error_opt times load tends to 0.44198",
+        "error_opt times load tends to 0.44198.",
         0.44198,
         2e-5,
         limit("error"),
     ),
     exact(
         "figure 3, law 3",
-        "rescaled by its optimum every curve shown is the master curve: the "
-        "largest distance at norms from 0.3 to 5 times the best",
+        "Rescaled by its optimum, every curve shown is the master curve: the largest relative "
+        "deviation at norms from 0.3 to 5 times the best is 0.",
         0.0,
         0.01,
         collapse(0, 1, 2, 3, 4, 5),
-        why="the collapse is that of large loads: 5.9% at load 3.1, 2.1% at 6.25, 0.6% at 12.5, "
-        "falling as load^-2.",
+        why="The curves collapse at large loads only: the deviation is 5.9% at load 3.1, 2.1% at "
+        "6.25 and 0.6% at 12.5, falling as load^-2.",
     ),
     exact(
         "figure 3, law 3, corrected",
-        "from load 12.5 on it is, to 0.7%",
+        "From load 12.5 on, rescaled curves are the master curve to 0.7%.",
         0.0,
         0.007,
         collapse(2, 3, 4, 5),
     ),
-    exact("figure 3, law 3, corrected", "from load 25 on, to 0.2%", 0.0, 0.002, collapse(3, 4, 5)),
+    exact(
+        "figure 3, law 3, corrected",
+        "From load 25 on, rescaled curves are the master curve to 0.2%.",
+        0.0,
+        0.002,
+        collapse(3, 4, 5),
+    ),
     exact(
         "product of the laws",
-        "the two laws give the amplitude too: relative error at the optimum "
-        "over k1 (k2 load)^(-1/2)",
+        "The two laws also give the amplitude: the ratio of the relative error at the optimum to "
+        "k1 (k2 load)^(-1/2) is 1.",
         1.0,
         0.1,
         amplitude,
-        why="at its optimum the curve has left the early law by the factor 1.876 of the master "
-        "curve: exponents combine, amplitudes need the whole curve.",
+        why="At its optimum the curve is above the early law by the factor 1.876 of the master "
+        "curve: exponents combine, but amplitudes need the whole curve.",
     ),
     exact(
         "product of the laws, corrected",
-        "the factor is that of the master curve",
+        "The ratio is the factor of the master curve, 1.876.",
         1.876,
         2e-3,
         amplitude,
     ),
     exact(
         "elbow",
-        "the curves leave the early law at a norm in proportion to the load: by 10% at 0.12 load",
+        "The curves leave the early law at a norm that is proportional to the load: they are 10% "
+        "above it at 0.12 load.",
         0.12,
         5e-3,
         elbow,

@@ -108,76 +108,80 @@ def two_against_one(width: int, setting: str = "silu", widths: tuple[int, ...] =
 STATEMENTS = (
     Claim(
         "central limit theorem, T1",
-        "the error of a net is a chance error that averages: at N = 16 seeds share at most half of "
-        "it (SiLU, Adam 1e-3, 10,000 steps)",
+        "The error of a net is a random error that averages out: at N = 16 at most half of it is "
+        "the same for all seeds (SiLU, Adam at 1e-3, 10,000 steps).",
         expected=0.5,
         within=0.0,
         compute=bias_share("silu", 16),
         side="at_most",
         known="fails",
-        why="most of the error is the same for all seeds, and no averaging removes it.",
+        why="Most of the error is the same for all seeds, and no averaging removes that part.",
     ),
     Claim(
         "central limit theorem, T1, check 8",
-        "what seeds share of the error at N = 16",
+        "The share of the error that is the same for all seeds is 0.835 at N = 16.",
         expected=0.835,
         within=0.1,
         compute=bias_share("silu", 16),
     ),
     Claim(
         "central limit theorem, T1, check 8",
-        "and at N = 32",
+        "The share of the error that is the same for all seeds is 0.835 at N = 32.",
         expected=0.835,
         within=0.1,
         compute=bias_share("silu", 32),
     ),
     Claim(
         "central limit theorem, T1",
-        "16 nets of 16 neurons averaged err 1/16 as much as one",
+        "The average of 16 nets of 16 neurons has 1/16 of the error of one net.",
         expected=1 / 16,
         within=0.05,
         compute=averaging_gain,
         known="fails",
-        why="they err 0.85 times as much, since they share most of the error.",
+        why="Their average has 0.85 times the error of one net, since most of the error is the "
+        "same for all.",
     ),
     Claim(
         "central limit theorem, T1, check 8",
-        "K nets averaged err by B^2 + V/K: drawn groups of 4 over the formula, N = 16",
+        "The average of K nets has the error B^2 + V/K: the ratio of random groups of 4 nets to "
+        "the formula is 1 at N = 16.",
         expected=1.0,
         within=0.05,
         compute=averaging_identity(4),
     ),
     Claim(
         "central limit theorem",
-        "N^-1 is the law of a variance and the bias does not fall: the exponent over N = 8 to 64 "
-        "of what seeds share",
+        "N^-1 is the law of a variance, and the bias does not fall: the exponent of the part "
+        "that all seeds share is 0 over N = 8 to 64.",
         expected=0.0,
         within=0.25,
         compute=shared_exponent,
         known="fails",
-        why="it falls as the error does: the law is one of the bias.",
+        why="The shared part falls as the error does: the law is a law of the bias.",
     ),
     Claim(
         "central limit theorem, corrected",
-        "what seeds share falls as the error does: the difference of the exponents, N = 8 to 64",
+        "The part of the error that all seeds share falls as the error does: the difference of "
+        "the two exponents over N = 8 to 64 is 0.",
         expected=0.0,
         within=0.25,
         compute=exponents_apart,
     ),
     Claim(
         "ensembling or synergy, T2",
-        "a net is an ensemble of its halves: two nets of 16 neurons averaged err as one of 32, the "
-        "ratio is 1",
+        "A net is an ensemble of its two halves: the average of two nets of 16 neurons has the "
+        "error of one net of 32, so their ratio is 1.",
         expected=1.0,
         within=0.25,
         compute=two_against_one(16),
         known="fails",
-        why="the wider net is twice as good: its neurons work together.",
+        why="The wider net is twice as good: its neurons work together.",
     ),
     *(
         Claim(
             "ensembling or synergy, T2, check 9",
-            f"one net of {2 * n} neurons is at least as good as two of {n} averaged: the ratio",
+            f"One net of {2 * n} neurons is at least as good as the average of two nets of {n}: "
+            "the ratio of the errors is at least 1.",
             expected=1.0,
             within=0.0,
             compute=two_against_one(n),
@@ -187,19 +191,21 @@ STATEMENTS = (
     ),
     Claim(
         "central limit theorem, T1",
-        "nor does it hold of nets that were annealed: at N = 16 seeds share at most half",
+        "The statement does not hold for annealed nets either: at N = 16 at most half of the "
+        "error is the same for all seeds.",
         expected=0.5,
         within=0.0,
         compute=bias_share("silu annealed", 16),
         side="at_most",
         known="fails",
-        why="they share most of it there too.",
+        why="Annealed nets share most of the error too.",
         scale="laptop",
     ),
     *(
         Claim(
             "central limit theorem, T1, check 8",
-            f"of ReLU nets it is a chance error for the greater part: what seeds share, N = {n}",
+            "For ReLU nets most of the error is random: the share of the error that all seeds "
+            f"have in common is 0.25 at N = {n}.",
             expected=0.25,
             within=0.15,
             compute=bias_share("relu constant", n),
@@ -209,7 +215,8 @@ STATEMENTS = (
     ),
     Claim(
         "ensembling or synergy, T2",
-        "still one net of 32 ReLU neurons is better than two of 16 averaged: the ratio",
+        "One net of 32 ReLU neurons is nevertheless better than the average of two nets of 16: "
+        "the ratio of the errors is at least 1.",
         expected=1.0,
         within=0.0,
         compute=two_against_one(16, "relu constant"),

@@ -130,27 +130,29 @@ STATEMENTS = (
     *ENSEMBLING,
     Claim(
         "ensembling or synergy, T3, check 10",
-        "random tickets, mirrored pairs, scaled up err as 1/n: minus the slope up to a quarter, "
-        "N = 64",
+        "The error of n random tickets (mirrored pairs), scaled up, falls as 1/n: minus its "
+        "slope up to a quarter of the tickets is 1 at N = 64.",
         expected=1.0,
         within=0.3,
         compute=fall,
-        why="sampling without replacement makes it so for any net: it is no evidence for tickets.",
+        why="Sampling without replacement gives this slope for any net: it is no evidence for "
+        "tickets.",
     ),
     Claim(
         "ensembling or synergy, T3, check 10",
-        "and the law goes on down to the whole net: the error of half of the tickets over that of "
-        "all is 2, and at most 3, N = 64",
+        "The 1/n law goes on down to the whole net: the ratio of the error of half of the "
+        "tickets to that of all is 2, and at most 3, at N = 64.",
         expected=3.0,
         within=0.0,
         compute=drop("ticket"),
         side="at_most",
         known="fails",
-        why="the error falls by decades at n = N/2: tickets cancel each other's errors.",
+        why="The error falls by orders of magnitude at n = N/2: tickets cancel each other's "
+        "errors.",
     ),
     Claim(
         "ensembling or synergy, T3, check 10, corrected",
-        "the error of half of the tickets over that of all, N = 64, is at least 1,000",
+        "The ratio of the error of half of the tickets to that of all is at least 1,000 at N = 64.",
         expected=1000.0,
         within=0.0,
         compute=drop("ticket"),
@@ -158,30 +160,31 @@ STATEMENTS = (
     ),
     Claim(
         "ensembling or synergy, T3, check 10, corrected",
-        "the error of half of the neurons over that of all, N = 64, is at least 1,000",
+        "The ratio of the error of half of the neurons to that of all is at least 1,000 at N = 64.",
         expected=1000.0,
         within=0.0,
         compute=drop("neuron"),
         side="at_least",
-        why="half of a pair is no ticket: an exact ensemble of pairs drops by more.",
+        why="Half of a pair is not a ticket: an exact ensemble of pairs would drop even more.",
     ),
     *(
         Claim(
             "ensembling or synergy, T3",
-            f"tickets err independently: the sum of their squared errors, lines and their share of "
-            f"the target taken off, over the square of the sum is 1 (N = {n})",
+            "Tickets err independently: without straight lines and their share of the target, "
+            "the ratio of the sum of their squared errors to the square of the sum is 1 at N = "
+            f"{n}.",
             expected=1.0,
             within=1.0,
             compute=synergy("silu", n),
             known="fails",
-            why="it is over 100: pairs cancel each other, even up to straight lines.",
+            why="The ratio is over 100: pairs cancel each other, even apart from straight lines.",
         )
         for n in (16, 64)
     ),
     Claim(
         "ensembling or synergy, T4, check 11",
-        "width does not set the error: log10 of that of 8 random SiLU neurons, v and c by least "
-        "squares",
+        "Width does not set the error: log10 of the error of 8 random SiLU neurons, with v and c "
+        "by least squares, is at most -10.",
         expected=-10.0,
         within=0.0,
         compute=log_solved,
@@ -189,18 +192,19 @@ STATEMENTS = (
     ),
     Claim(
         "ensembling or synergy, T4",
-        "the error is what the trained neurons allow: log10 of it over that of least squares, "
-        "N = 8",
+        "The error is the least that the trained neurons allow: log10 of its ratio to that of "
+        "least squares is 0 at N = 8.",
         expected=0.0,
         within=1.0,
         compute=log_unused,
         known="fails",
-        why="least squares on the same neurons is five decades better: training sets the error.",
+        why="Least squares on the same neurons is five orders of magnitude better: training sets "
+        "the error.",
     ),
     Claim(
         "ensembling or synergy, T4",
-        "8 random neurons of a net of 64, v and c refitted, are better than the net: log10 of the "
-        "ratio",
+        "Eight random neurons of a net of 64, with v and c refitted, are better than the net: "
+        "log10 of the ratio of the errors is at most -4.",
         expected=-4.0,
         within=0.0,
         compute=log_few,
@@ -208,7 +212,7 @@ STATEMENTS = (
     ),
     Claim(
         "tickets, figure of (w, b)",
-        "the net is even: the odd share of its squared error is small, N = 32",
+        "The net is an even function: at most 0.12 of its squared error is odd at N = 32.",
         expected=0.12,
         within=0.0,
         compute=even,
@@ -216,8 +220,8 @@ STATEMENTS = (
     ),
     Claim(
         "tickets, figure of (w, b)",
-        "training makes the cloud symmetric: neurons in mirrored pairs closer than 0.1 after "
-        "training less before, N = 64",
+        "Training makes the cloud of (w, b) symmetric: at N = 64 the share of neurons in "
+        "mirrored pairs closer than 0.1 is larger after training than before.",
         expected=0.0,
         within=0.0,
         compute=pairs_gained("silu", 64),
@@ -225,38 +229,38 @@ STATEMENTS = (
     ),
     Claim(
         "tickets, definition",
-        "neurons come in mirrored pairs: those closer than 0.1 in a net are more than between "
-        "halves of different nets, by 5% of all at least, N = 64",
+        "Neurons come in mirrored pairs: at N = 64 the share of pairs closer than 0.1 within a "
+        "net exceeds that between halves of different nets by at least 5%.",
         expected=0.05,
         within=0.0,
         compute=pairs_beyond_chance("silu", 64),
         side="at_least",
         known="fails",
-        why="a net's left half fits the right half of another net as well as its own: the density "
-        "is symmetric, the neurons are not paired.",
+        why="The left half of a net matches the right half of another net as well as its own: "
+        "the density is symmetric, but the neurons are not paired.",
     ),
     Claim(
         "tickets, definition",
-        "a pair does the task on its own: R^2 > 0.99 for at least half of the matched pairs, "
-        "N = 64",
+        "A single pair does the task: at N = 64 at least half of the matched pairs have R^2 > "
+        "0.99 on their own.",
         expected=0.5,
         within=0.0,
         compute=good_pairs,
         side="at_least",
         known="fails",
-        why="one in twelve does.",
+        why="One pair in twelve does.",
     ),
     Claim(
         "tickets, number",
-        "tickets grow in proportion to width: the exponent of the participation number over N = 8 "
-        "to 64",
+        "The number of tickets is proportional to the width: the exponent of the participation "
+        "number over N = 8 to 64 is 1.",
         expected=1.0,
         within=0.2,
         compute=growth(WINDOW),
     ),
     Claim(
         "tickets, number, check 12",
-        "participation at N = 128 over that at N = 16",
+        "The participation number at N = 128 is 5.5 times that at N = 16.",
         expected=5.5,
         within=1.5,
         compute=growth_ratio,
@@ -264,18 +268,20 @@ STATEMENTS = (
     ),
     Claim(
         "tickets, number",
-        "and go on growing in proportion at larger widths: the exponent over N = 128 to 1,024",
+        "The number of tickets stays proportional to the width for wider nets: the exponent over "
+        "N = 128 to 1,024 is 1.",
         expected=1.0,
         within=0.2,
         compute=growth((128, 256, 512, 1024)),
         known="fails",
-        why="their share falls from half of the neurons at N = 32 to a sixth at 1,024.",
+        why="The share of neurons that participate falls from half at N = 32 to a sixth at N = "
+        "1,024.",
         scale="laptop",
     ),
     Claim(
         "tickets, figure of (w, b)",
-        "the cloud of an annealed net of 256 neurons is mirror-symmetric: neurons in pairs closer "
-        "than 0.1 after training less before",
+        "The cloud of an annealed net of 256 neurons is mirror-symmetric: the share of neurons "
+        "in pairs closer than 0.1 is larger after training than before by at least 0.1.",
         expected=0.1,
         within=0.0,
         compute=pairs_gained("silu annealed", 256),
@@ -284,23 +290,24 @@ STATEMENTS = (
     ),
     Claim(
         "tickets, definition",
-        "and so are paired: less those between halves of different nets, at least 5%",
+        "The neurons of annealed nets are paired: their share of close pairs exceeds that "
+        "between halves of different nets by at least 5%.",
         expected=0.05,
         within=0.0,
         compute=pairs_beyond_chance("silu annealed", 256),
         side="at_least",
         known="fails",
-        why="here too the halves of different nets fit as well.",
+        why="For annealed nets, too, halves of different nets match as well.",
         scale="laptop",
     ),
     Claim(
         "ensembling or synergy, T3",
-        "tickets of ReLU nets err independently: the same ratio is 1 (N = 32, annealed)",
+        "The tickets of ReLU nets err independently: the same ratio is 1 at N = 32 (annealed).",
         expected=1.0,
         within=1.0,
         compute=synergy("relu", 32),
         known="fails",
-        why="it is about 1,000.",
+        why="The ratio is about 1,000.",
         scale="laptop",
     ),
 )

@@ -175,8 +175,8 @@ def over_bound(width: int) -> Compute:
 STATEMENTS = (
     Claim(
         "setup, check 1",
-        "the compiled loop takes the gradient: largest relative difference from central "
-        "differences (N = 6, float64)",
+        "The compiled training loop computes the gradient: its largest relative difference from "
+        "central differences is at most 1e-6 (N = 6, float64).",
         expected=1e-6,
         within=0.0,
         compute=gradient_error,
@@ -185,7 +185,7 @@ STATEMENTS = (
     ),
     Claim(
         "setup, check 1",
-        "a net of N neurons has 3 N + 1 parameters: their ratio",
+        "A net of N neurons has 3 N + 1 parameters: the ratio of the count to the formula is 1.",
         expected=1.0,
         within=0.0,
         compute=parameters,
@@ -193,15 +193,15 @@ STATEMENTS = (
     ),
     Claim(
         "setup, check 1",
-        "initial w and b are uniform on +-1, v on +-1/sqrt(N): sqrt(3) times their root mean "
-        "square (v times sqrt(N), N = 16) is 1",
+        "Initial w and b are uniform on +-1, and v on +-1/sqrt(N): sqrt(3) times their root mean "
+        "square (v times sqrt(N), N = 16) is 1.",
         expected=1.0,
         within=0.03,
         compute=initial_spread,
     ),
     Claim(
         "one ticket, check 3",
-        "SiLU'''' vanishes at b* = -1.0320",
+        "The fourth derivative of SiLU vanishes at b* = -1.0320.",
         expected=-1.0320,
         within=1e-4,
         compute=exact(inflection),
@@ -209,7 +209,8 @@ STATEMENTS = (
     ),
     Claim(
         "one ticket, check 3",
-        "a pair with b = 0 errs by 0.01032 w^4: the ratio at w = 0.1",
+        "A pair with b = 0 has the error 0.01032 w^4: the ratio of the error to the formula at w "
+        "= 0.1 is 1.",
         expected=1.0,
         within=0.02,
         compute=exact(lambda: fit_ticket(0.1, 0.0).mse / (0.01032 * 0.1**4)),
@@ -217,7 +218,8 @@ STATEMENTS = (
     ),
     Claim(
         "one ticket, check 3",
-        "the best pairs err by 7.4e-3 v^-4, without a least error: MSE v^4 at w = 0.3",
+        "The best pairs have the error 7.4e-3 v^-4, which has no minimum: MSE v^4 is 7.4e-3 at w "
+        "= 0.3.",
         expected=7.4e-3,
         within=2e-4,
         compute=exact(lambda: best_ticket(0.3).mse * best_ticket(0.3).output ** 4),
@@ -225,23 +227,23 @@ STATEMENTS = (
     ),
     Claim(
         "one ticket, check 3",
-        "trained nets of two neurons lie on that curve: MSE v^4 of the best tenth of seeds, "
-        "annealed",
+        "Trained nets of two neurons lie on this curve: MSE v^4 of the best tenth of the "
+        "annealed seeds is 6.75e-3.",
         expected=6.75e-3,
         within=0.75e-3,
         compute=on_the_curve("v"),
     ),
     Claim(
         "one ticket, check 3",
-        "and their w gives their error without a free number: MSE over that of the best pair of "
-        "that w, the same nets",
+        "The w of these nets determines their error without a free parameter: the ratio of the "
+        "MSE to that of the best pair with the same w is 1.",
         expected=1.0,
         within=0.02,
         compute=on_the_curve("theory"),
     ),
     Claim(
         "histogram at N = 2, check 2",
-        "15% of nets of two neurons die",
+        "15% of the nets of two neurons die.",
         expected=0.15,
         within=0.04,
         compute=dead_share,
@@ -249,15 +251,15 @@ STATEMENTS = (
     ),
     Claim(
         "histogram at N = 2, check 2",
-        "and then put out a constant: their median error over 16/5 - 16/9",
+        "Dead nets output a constant: the ratio of their median error to 16/5 - 16/9 is 1.",
         expected=1.0,
         within=1e-3,
         compute=dead_loss,
     ),
     Claim(
         "histogram at N = 2",
-        "the lowest peak is the symmetric one: the share of mirrored pairs among the best tenth, "
-        "annealed",
+        "The lowest peak is the symmetric one: at least 80% of the best tenth of the annealed "
+        "nets are mirrored pairs.",
         expected=0.8,
         within=0.0,
         compute=symmetric_of_best("silu annealed"),
@@ -265,25 +267,28 @@ STATEMENTS = (
     ),
     Claim(
         "histogram at N = 2",
-        "about a third of all nets become mirrored pairs, annealed",
+        "About a third of all annealed nets become mirrored pairs.",
         expected=0.35,
         within=0.12,
         compute=symmetric_share("silu annealed"),
     ),
     Claim(
         "histogram at N = 2",
-        "the peaks are discrete losses of a few algorithms: that of the symmetric one does not "
-        "move with training, log10 of its median error annealed over that after 10,000 steps",
+        "The peaks are discrete losses of a few algorithms: the symmetric peak does not move "
+        "with training, so log10 of the ratio of its median error after annealing to that after "
+        "10,000 steps is 0.",
         expected=0.0,
         within=0.3,
         compute=drift,
         known="fails",
-        why="a mirrored pair has no least error: it goes down a flat channel of growing v for as "
-        "long as it is trained. The share of dead nets is the peak that stays.",
+        why="The error of a mirrored pair has no minimum: it falls along a flat channel of "
+        "growing v for as long as the net is trained. Only the peak of the dead nets stays where "
+        "it is.",
     ),
     Claim(
         "ReLU bound, check 4",
-        "no ReLU net of 2 neurons beats (4/(N + 1))^4/180: the least error over the bound",
+        "No ReLU net of 2 neurons beats (4/(N + 1))^4/180: the ratio of the smallest error to "
+        "the bound is at least 1.",
         expected=1.0,
         within=0.01,
         compute=over_bound(2),
@@ -292,7 +297,7 @@ STATEMENTS = (
     ),
     Claim(
         "ReLU bound, check 4",
-        "nor one of 4 neurons",
+        "No ReLU net of 4 neurons beats this bound either.",
         expected=1.0,
         within=0.01,
         compute=over_bound(4),
@@ -301,7 +306,7 @@ STATEMENTS = (
     ),
     Claim(
         "ReLU bound, check 4",
-        "the best of 75 or more seeds attains it at N = 2",
+        "At N = 2 the best of 75 or more seeds attains the bound.",
         expected=1.05,
         within=0.0,
         compute=over_bound(2),
@@ -310,7 +315,7 @@ STATEMENTS = (
     ),
     Claim(
         "ReLU bound, check 4",
-        "and at N = 4",
+        "At N = 4 the best of 75 or more seeds attains the bound.",
         expected=1.05,
         within=0.0,
         compute=over_bound(4),

@@ -42,8 +42,8 @@ def along_training(context: Context, setting: str = "100,000 steps") -> pl.DataF
 STATEMENTS = (
     Claim(
         "section on ReLU, check 6",
-        "ReLU nets obey approximation theory, N^-4, at small N: the exponent of N + 1 over N = 4 "
-        "to 24 (1e-2 stepped, 40,000 steps)",
+        "ReLU nets follow approximation theory, N^-4, at small N: the exponent of N + 1 over N = "
+        "4 to 24 is 3.9 (rate stepped down from 1e-2, 40,000 steps).",
         expected=3.9,
         within=0.3,
         compute=exponent("relu", 4, 24, size="width+1"),
@@ -51,17 +51,17 @@ STATEMENTS = (
     ),
     Claim(
         "section on ReLU, check 6",
-        "they bend and end near N^-1: the exponent over N = 24 to 128",
+        "For larger N, ReLU nets change to a law near N^-1: the exponent over N = 24 to 128 is 1.",
         expected=1.0,
         within=0.5,
         compute=exponent("relu", 24, 128, size="width+1"),
         known="fails",
-        why="we see the bend, and 2 beyond it up to N = 128.",
+        why="We see the change of slope, but the exponent beyond it is 2 up to N = 128.",
         scale="laptop",
     ),
     Claim(
         "section on ReLU, check 6, corrected",
-        "they bend to N^-2: the exponent of N + 1 over N = 24 to 128",
+        "For larger N, ReLU nets change to N^-2: the exponent of N + 1 over N = 24 to 128 is 2.1.",
         expected=2.1,
         within=0.3,
         compute=exponent("relu", 24, 128, size="width+1"),
@@ -69,7 +69,8 @@ STATEMENTS = (
     ),
     Claim(
         "section on ReLU",
-        "what N counts matters: the exponent of N + 1 less that of N over N = 4 to 24",
+        "What N counts matters: the exponent of N + 1 exceeds that of N by at least 0.2 over N = "
+        "4 to 24.",
         expected=0.2,
         within=0.0,
         compute=between(exponent("relu", 4, 24, size="width+1"), exponent("relu", 4, 24)),
@@ -78,29 +79,29 @@ STATEMENTS = (
     ),
     Claim(
         "rival law 4/d",
-        "ReLU nets on a sum of 2 squares have the exponent 4/d = 2 (N = 8 to 64, 1e-2 stepped, "
-        "20,000 steps, test set)",
+        "ReLU nets on a sum of 2 squares have the exponent 4/d = 2 (N = 8 to 64, rate stepped "
+        "down from 1e-2, 20,000 steps, test set).",
         expected=2.0,
         within=0.25,
         compute=exponent("relu d=2"),
         known="fails",
-        why="it is 2.6, as in one dimension at these widths and this training: a sum of functions "
-        "of one input is no harder for more of them.",
+        why="The exponent is 2.6, as in one dimension at these widths and with this training: a "
+        "sum of functions of one input each does not get harder with more inputs.",
         scale="laptop",
     ),
     Claim(
         "rival law 4/d",
-        "and on a sum of 3 squares 4/3",
+        "ReLU nets on a sum of 3 squares have the exponent 4/d = 4/3.",
         expected=4 / 3,
         within=0.25,
         compute=exponent("relu d=3"),
         known="fails",
-        why="it is 2.4.",
+        why="The exponent is 2.4.",
         scale="laptop",
     ),
     Claim(
         "rival law 4/d, corrected",
-        "the exponent of ReLU nets stays above 2 on a sum of 3 squares",
+        "The exponent of ReLU nets stays above 2 on a sum of 3 squares.",
         expected=2.0,
         within=0.0,
         compute=exponent("relu d=3"),
@@ -109,13 +110,13 @@ STATEMENTS = (
     ),
     Claim(
         "rival law 4/d",
-        "the exponent falls with d for SiLU too: that at d = 3 less that at d = 1",
+        "The exponent falls with d for SiLU too: it is smaller at d = 3 than at d = 1.",
         expected=0.0,
         within=0.0,
         compute=between(exponent("silu d=3"), exponent("silu d=1")),
         side="at_most",
         known="fails",
-        why="it rises: the more inputs, the longer nets of 8 neurons stay behind.",
+        why="The exponent rises: with more inputs, nets of 8 neurons lag behind for longer.",
         scale="laptop",
     ),
 )
