@@ -30,7 +30,7 @@ from kleiber.systems.lottery_tickets.claims.rivals import along_training
 from kleiber.systems.lottery_tickets.claims.runs import final, losses
 from kleiber.systems.lottery_tickets.nets import mean_squares
 from kleiber.systems.lottery_tickets.one_ticket import best_ticket, flat_channel, relu_bound
-from kleiber.systems.lottery_tickets.shares import picture
+from kleiber.systems.lottery_tickets.shares import neuron_table
 from kleiber.systems.lottery_tickets.subsets import extrapolate_neurons
 from kleiber.systems.lottery_tickets.width_exponent import width_curve
 
@@ -227,7 +227,7 @@ def narrow_and_wide(context: Context) -> Figure:
 
 
 def _draw_cloud(axes: Any, context: Context) -> None:
-    points = picture(trained(context, "silu annealed", 512), GRID, SQUARE)
+    points = neuron_table(trained(context, "silu annealed", 512), GRID, SQUARE)
     points = points.filter(pl.col("seed") == 0).gather_every(2)[:240]
     axes.plot(-points["w"], points["b"], "o", ms=4.5, mfc="none", mec=RED, mew=0.5, alpha=0.6,
               label="mirrored")  # fmt: skip

@@ -14,9 +14,9 @@ from kleiber.systems.lottery_tickets.claims.runs import at_step, final, losses, 
 from kleiber.systems.lottery_tickets.claims.settings import (
     SETTINGS,
     Setting,
+    checkpoint_steps,
     experiment_of,
     find,
-    marks,
     sine,
 )
 
@@ -82,7 +82,7 @@ def test_the_rate_of_the_control_falls_with_the_width() -> None:
 
 def test_every_setting_makes_experiments_of_its_own() -> None:
     assert len({experiment_of(Context(), name, 64).key() for name in SETTINGS}) == len(SETTINGS)
-    assert marks(40_000)[-5:] == (39_600, 39_700, 39_800, 39_900, 40_000)
+    assert checkpoint_steps(40_000)[-5:] == (39_600, 39_700, 39_800, 39_900, 40_000)
 
 
 def test_the_sine_is_one() -> None:

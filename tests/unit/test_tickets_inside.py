@@ -25,7 +25,7 @@ from kleiber.systems.lottery_tickets.intervals import (
 )
 from kleiber.systems.lottery_tickets.judge import judge_average, judge_speed, judge_tickets
 from kleiber.systems.lottery_tickets.nets import (
-    SLOPES,
+    DERIVATIVES,
     Nets,
     draw_nets,
     keep_nets,
@@ -45,9 +45,9 @@ from kleiber.systems.lottery_tickets.pairs import (
 from kleiber.systems.lottery_tickets.shares import (
     classify_pairs,
     neuron_shares,
+    neuron_table,
     odd_share,
     participation,
-    picture,
 )
 from kleiber.systems.lottery_tickets.subsets import (
     cancellation,
@@ -184,11 +184,11 @@ def test_doors() -> None:
         judge_tickets({4: draw_nets(8, 4)}, X, Y)
 
 
-@pytest.mark.parametrize("name", SLOPES)
+@pytest.mark.parametrize("name", DERIVATIVES)
 def test_slopes_are_those_of_the_activations(name: str) -> None:
     z = np.array([-2.3, -0.4, 0.7, 1.9])
     numeric = (ACTIVATIONS[name](z + 1e-6) - ACTIVATIONS[name](z - 1e-6)) / 2e-6
-    assert np.allclose(SLOPES[name](z), numeric, atol=1e-8)
+    assert np.allclose(DERIVATIVES[name](z), numeric, atol=1e-8)
 
 
 # Verdicts
@@ -358,12 +358,12 @@ def test_census_of_two_neurons() -> None:
         classify_pairs(draw_nets(3, 4), X, Y)
 
 
-def test_the_odd_part_and_the_picture() -> None:
+def test_the_odd_part_and_the_table_of_neurons() -> None:
     even = tickets(8, 4)
     assert (odd_share(even, X, Y) < 1e-20).all()
     line = make_nets([[1.0, -1.0]], [[0.0, 0.0]], [[1.0, -1.0]])  # x
     assert odd_share(line, X, 0 * X + 1e-9)[0] == pytest.approx(1)
-    points = picture(even, X, Y)
+    points = neuron_table(even, X, Y)
     assert points.columns == ["seed", "w", "b", "v", "share"]
     assert points.height == 32
 

@@ -13,7 +13,7 @@ from kleiber.arguments import check_memory
 from kleiber.errors import BadTable, listed, nearest, shown
 from kleiber.table import as_frame
 
-MOST_ROWS = 5_000_000  # of a crossed grid
+MAX_ROWS = 5_000_000  # of a crossed grid
 
 
 def rows_of(grid: Any, known: Collection[str], predicted: Iterable[str]) -> pl.DataFrame:
@@ -53,10 +53,10 @@ def crossed(grid: Mapping[str, Any], known: Collection[str]) -> pl.DataFrame:
                 f"{nearest(name, known)}"
             )
         accepted = f"Column {name!r} of the grid must be a value or a list of values"
-        if isinstance(values, Sized) and not isinstance(values, str) and len(values) > MOST_ROWS:
+        if isinstance(values, Sized) and not isinstance(values, str) and len(values) > MAX_ROWS:
             raise BadTable(
                 f"Column {name!r} of the grid has {len(values):,} values; it may have up to "
-                f"{MOST_ROWS:,}."
+                f"{MAX_ROWS:,}."
             )
         try:
             columns[name] = np.atleast_1d(np.asarray(values))
@@ -67,8 +67,8 @@ def crossed(grid: Mapping[str, Any], known: Collection[str]) -> pl.DataFrame:
     if not columns:
         raise BadTable(f"The grid has no columns; it takes {listed(known)}.")
     rows = math.prod(item.size for item in columns.values())
-    if rows > MOST_ROWS:
+    if rows > MAX_ROWS:
         sizes = " x ".join(f"{item.size} {name}" for name, item in columns.items())
-        raise BadTable(f"The grid has {rows:,} rows ({sizes}); it may have up to {MOST_ROWS:,}.")
+        raise BadTable(f"The grid has {rows:,} rows ({sizes}); it may have up to {MAX_ROWS:,}.")
     mesh = np.meshgrid(*columns.values(), indexing="ij")
     return pl.DataFrame({name: item.ravel() for name, item in zip(columns, mesh, strict=True)})

@@ -46,13 +46,13 @@ def catalogue() -> dict[str, Paper]:
 def find(name: str) -> Paper:
     """The paper of that name; ValueError with the nearest name there is for any other."""
     known = catalogue()
-    folded = name.strip().casefold().replace("-", "_")
-    if folded not in known:
+    normalised = name.strip().casefold().replace("-", "_")
+    if normalised not in known:
         raise ValueError(
-            f"No paper is called {shown(name)}.{nearest(folded, known)} "
+            f"No paper is called {shown(name)}.{nearest(normalised, known)} "
             f"There are: {', '.join(known) or 'none'}."
         )
-    return known[folded]
+    return known[normalised]
 
 
 def check(
@@ -119,7 +119,7 @@ def each_verdict(
 ) -> Iterator[Verdict]:
     """The verdicts of ``check`` one by one, each as soon as it is known."""
     check_choice("scale", scale, SCALES)
-    seed, heard = check_whole("seed", seed), check_progress(progress)
+    seed, report = check_whole("seed", seed), check_progress(progress)
     if keep is not None:
         check_path("keep", keep, "the path of a folder or None")
     chosen = [
@@ -130,7 +130,7 @@ def each_verdict(
     ]
     if not papers:
         chosen = list(catalogue().values())
-    folder = None if scale == "quick" else _made(Path(keep) if keep else keep_folder())
+    folder = None if scale == "quick" else _make_folder(Path(keep) if keep else keep_folder())
     context = Context(seed, scale, folder)
     todo = [
         (paper, claim)
@@ -140,11 +140,11 @@ def each_verdict(
     ]
     digests = {paper: source_digest(paper.module) for paper, _ in todo if folder is not None}
     for k, (paper, claim) in enumerate(todo):
-        heard(k, len(todo), claim.says)
+        report(k, len(todo), claim.says)
         yield _check_claim(paper, claim, context, digests.get(paper, ""))
 
 
-def _made(folder: Path) -> Path:
+def _make_folder(folder: Path) -> Path:
     """The folder, made if need be, after checking that files can be written in it."""
     folder.mkdir(parents=True, exist_ok=True)
     landing_place(folder / "claim.json")

@@ -138,16 +138,16 @@ def measure_collapse(
             f"which go up to {curves.n_data[-1]:g}."
         )
     best = find_optima(curves, robust)
-    positions = best[:, 0] if robust else _positions(curves, best, optima)
+    positions = best[:, 0] if robust else _optimum_norms(curves, best, optima)
     chosen = choose_window(curves, best, window, least=min_data, rule=rule)
-    chosen, fit = _fitted(curves, best, positions, chosen, robust, window is None)
+    chosen, fit = _fit_window(curves, best, positions, chosen, robust, window is None)
     goodness = judge_fit(curves, best, chosen, fit)
     drawn = bootstrap(curves, chosen, fit, seed) if robust else None
     estimates = robust_estimates(fit, drawn) if robust else authors_estimates(fit)
     return _record(curves, rule, chosen, (best, positions), (fit, goodness), estimates)
 
 
-def _positions(curves: Curves, best: Float[np.ndarray, "sizes 2"], optima: object) -> Sizes:
+def _optimum_norms(curves: Curves, best: Float[np.ndarray, "sizes 2"], optima: object) -> Sizes:
     """log norm_opt by the authors' rule: given, or the mean over seeds, or the mean curve's."""
     if optima is None:
         return np.array(
@@ -177,7 +177,7 @@ def _log_mean(logs: Float[np.ndarray, "seeds"]) -> float:
     return float(logs.max() + np.log(np.exp(logs - logs.max()).mean()))
 
 
-def _fitted(
+def _fit_window(
     curves: Curves,
     best: Float[np.ndarray, "sizes 2"],
     positions: Sizes,
@@ -186,14 +186,14 @@ def _fitted(
     free: bool,
 ) -> tuple[Window, Exponents]:
     """The exponents; a window of ours that holds too little is widened, one given is refused."""
-    wider = [window]
+    candidates = [window]
     if free:
         before = "automatic: everything before the optimum"
-        wider += [replace(window, low=0.0, high=1.0, source=before)]
+        candidates += [replace(window, low=0.0, high=1.0, source=before)]
         all_of_it = "automatic: the whole curves, as they have hardly a point before the optimum"
-        wider += [replace(window, low=0.0, high=np.inf, source=all_of_it)]
-        wider += [replace(wider[-1], least_early=0.0)]
-    for item in wider:
+        candidates += [replace(window, low=0.0, high=np.inf, source=all_of_it)]
+        candidates += [replace(candidates[-1], least_early=0.0)]
+    for item in candidates:
         fit = fit_exponents(curves, best, positions, item, same=same)
         if fit is not None:
             return item, fit

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from kleiber.errors import BadTable, listed
 from kleiber.table import as_frame, numbers, require
 
-FEWEST = 3  # different norms in a curve
+MIN_COUNT = 3  # different norms in a curve
 POINTS = 50  # of the common grid of several seeds
 FLAT = 0.03  # log error above the least that still counts as the bottom of a curve
 LABELS = ("model", "dataset")
@@ -68,7 +68,7 @@ def read_curves(table: object, *, share: float = 0.0) -> Curves:
             f"Laws along n_data need at least 2 different n_data, got {items[0].n_data:g} only."
         )
     model, dataset = (_label(frame, name) for name in LABELS)
-    return Curves(model, dataset, tuple(items), _falls(_checked(frame)))
+    return Curves(model, dataset, tuple(items), _falling_share(_read_columns(frame)))
 
 
 def read_items(table: object, *, share: float = 0.0) -> list[MeanCurve]:
@@ -79,7 +79,7 @@ def read_items(table: object, *, share: float = 0.0) -> list[MeanCurve]:
         raise BadTable("The table of learning curves has no rows.")
     for name in LABELS:
         _label(frame, name)
-    frame = _checked(frame)
+    frame = _read_columns(frame)
     parts = frame.sort("n_data").partition_by("n_data", maintain_order=True)
     u: Grid = frame["u"].to_numpy()
     several = any(part["seed"].n_unique() > 1 for part in parts)
@@ -101,7 +101,7 @@ def _label(frame: pl.DataFrame, name: str) -> str:
     return str(found[0])
 
 
-def _checked(frame: pl.DataFrame) -> pl.DataFrame:
+def _read_columns(frame: pl.DataFrame) -> pl.DataFrame:
     """Columns n_data, u (log norm), error, seed and, if there is one, step; all finite."""
     if "norm" not in frame.columns and "log_norm" in frame.columns:
         u = numbers(frame, "log_norm")
@@ -121,7 +121,7 @@ def _checked(frame: pl.DataFrame) -> pl.DataFrame:
     return made
 
 
-def _falls(frame: pl.DataFrame) -> float:
+def _falling_share(frame: pl.DataFrame) -> float:
     """The share of steps in which the norm falls."""
     if "step" not in frame.columns:
         return 0.0
@@ -134,10 +134,10 @@ def _curve(part: pl.DataFrame, grid: Grid | None, share: float) -> MeanCurve:
     """The mean curve of one n_data; with a grid its seeds are brought to it."""
     n_data = float(part["n_data"][0])
     runs = [_run(run) for run in part.sort("seed").partition_by("seed", maintain_order=True)]
-    short = [u for u, _ in runs if len(u) < FEWEST]
+    short = [u for u, _ in runs if len(u) < MIN_COUNT]
     if short:
         raise BadTable(
-            f"A curve needs at least {FEWEST} different norms; at n_data = {n_data:g} one has "
+            f"A curve needs at least {MIN_COUNT} different norms; at n_data = {n_data:g} one has "
             f"{len(short[0])}."
         )
     if grid is None:
@@ -147,10 +147,10 @@ def _curve(part: pl.DataFrame, grid: Grid | None, share: float) -> MeanCurve:
     optima = np.array([u[np.argmin(e)] for u, e in runs])
     known = np.isfinite(placed)
     keep = (known.sum(0) > share * len(runs)) & known.any(0)
-    if keep.sum() < FEWEST:
+    if keep.sum() < MIN_COUNT:
         raise BadTable(
             f"At n_data = {n_data:g} the norms of the {len(runs)} seeds hardly meet: fewer than "
-            f"{FEWEST} of {POINTS} points of a common grid hold enough of them."
+            f"{MIN_COUNT} of {POINTS} points of a common grid hold enough of them."
         )
     mean = np.nanmean(placed[:, keep], axis=0)
     return MeanCurve(n_data, grid[keep], np.log(mean), len(runs), placed[:, keep], optima)
@@ -186,12 +186,12 @@ def find_optimum(curve: MeanCurve) -> tuple[float, float]:
         scale = float(u[last] - u[first])
         z = (u[part] - u[at]) / scale
         powers = np.column_stack([z**2, z, np.ones_like(z)])
-        bend, tilt, level = (
+        curvature, slope, level = (
             float(item) for item in np.linalg.lstsq(powers, y[part], rcond=None)[0]
         )
-        vertex = -tilt / (2 * bend) if bend > 0 else np.inf
+        vertex = -slope / (2 * curvature) if curvature > 0 else np.inf
         if z[0] <= vertex <= z[-1]:
-            return float(u[at] + scale * vertex), float(level - tilt**2 / (4 * bend))
+            return float(u[at] + scale * vertex), float(level - slope**2 / (4 * curvature))
     return float(u[at]), float(y[at])
 
 

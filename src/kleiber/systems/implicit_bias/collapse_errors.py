@@ -39,7 +39,7 @@ class Drawn:
 
     spread: Mapping[str, float]
     covariance: float
-    freedom: int
+    degrees_of_freedom: int
 
 
 def four_values(fit: Exponents) -> dict[str, float]:
@@ -75,10 +75,16 @@ def authors_estimates(fit: Exponents) -> dict[str, Estimate]:
     """The four exponents with 2 standard errors; that of gamma_1 is the root mean square of the
     slopes'."""
     values = four_values(fit)
-    own = float(np.sqrt((fit.slope_errors**2).mean()))
-    stderr = {"gamma_1": own, "gamma_2": fit.optimum.stderr, "gamma_measured": fit.errors.stderr}
-    both = np.hypot(values["gamma_1"] * stderr["gamma_2"], values["gamma_2"] * stderr["gamma_1"])
-    stderr["gamma_predicted"] = float(both)
+    fit_error = float(np.sqrt((fit.slope_errors**2).mean()))
+    stderr = {
+        "gamma_1": fit_error,
+        "gamma_2": fit.optimum.stderr,
+        "gamma_measured": fit.errors.stderr,
+    }
+    product_error = np.hypot(
+        values["gamma_1"] * stderr["gamma_2"], values["gamma_2"] * stderr["gamma_1"]
+    )
+    stderr["gamma_predicted"] = float(product_error)
     return {name: estimate(values[name], stderr[name]) for name in NAMES}
 
 
@@ -87,42 +93,48 @@ def robust_estimates(fit: Exponents, drawn: Drawn | None) -> dict[str, Estimate]
     n, values = len(fit.slopes), four_values(fit)
     scatter = float(fit.slopes.std(ddof=1) / np.sqrt(n))
     fitted = float(np.sqrt((fit.slope_errors**2).sum())) / n
-    one = _pooled("gamma_1", max(scatter, fitted), n - 1, drawn)
-    two = _pooled("gamma_2", fit.optimum.stderr, n - 2, drawn)
-    measured = _pooled("gamma_measured", fit.errors.stderr, n - 2, drawn)
+    error_1 = _pool_errors("gamma_1", max(scatter, fitted), n - 1, drawn)
+    error_2 = _pool_errors("gamma_2", fit.optimum.stderr, n - 2, drawn)
+    measured = _pool_errors("gamma_measured", fit.errors.stderr, n - 2, drawn)
     g1, g2 = values["gamma_1"], values["gamma_2"]
-    parts = np.array([g2 * one[0], g1 * two[0]])
+    parts = np.array([g2 * error_1[0], g1 * error_2[0]])
     shared = 0.0 if drawn is None else 2 * g1 * g2 * drawn.covariance
     variance = max(float(parts @ parts) + shared, float((parts**2).max()))
-    freedom = float((parts @ parts) ** 2 / (parts**4 / [one[1], max(two[1], 1e-9)]).sum())
-    product = float(np.sqrt(variance)), freedom
-    bend = float(np.copysign(fit.bend, g1))
+    degrees_of_freedom = float(
+        (parts @ parts) ** 2 / (parts**4 / [error_1[1], max(error_2[1], 1e-9)]).sum()
+    )
+    product = float(np.sqrt(variance)), degrees_of_freedom
+    slope_spread = float(np.copysign(fit.slope_spread, g1))
     return {
-        "gamma_1": _reaching(g1, one, bend),
-        "gamma_2": student(g2, *two),
-        "gamma_predicted": _reaching(values["gamma_predicted"], product, g2 * bend),
+        "gamma_1": _shifted_interval(g1, error_1, slope_spread),
+        "gamma_2": student(g2, *error_2),
+        "gamma_predicted": _shifted_interval(values["gamma_predicted"], product, g2 * slope_spread),
         "gamma_measured": student(values["gamma_measured"], *measured),
     }
 
 
-def _pooled(name: str, own: float, freedom: int, drawn: Drawn | None) -> tuple[float, float]:
+def _pool_errors(
+    name: str, fit_error: float, degrees_of_freedom: int, drawn: Drawn | None
+) -> tuple[float, float]:
     """The standard error and its degrees of freedom, of the fit and of draws of seeds."""
     if drawn is None:
-        return own, freedom
-    other, more = drawn.spread[name], drawn.freedom
-    if freedom < 1 or not own < other:
-        return own, freedom
-    total = freedom + more
-    return float(np.sqrt((freedom * own**2 + more * other**2) / total)), total
+        return fit_error, degrees_of_freedom
+    seed_error, seed_degrees = drawn.spread[name], drawn.degrees_of_freedom
+    if degrees_of_freedom < 1 or not fit_error < seed_error:
+        return fit_error, degrees_of_freedom
+    total = degrees_of_freedom + seed_degrees
+    return float(
+        np.sqrt((degrees_of_freedom * fit_error**2 + seed_degrees * seed_error**2) / total)
+    ), total
 
 
-def _reaching(value: float, error: tuple[float, float], bend: float) -> Estimate:
+def _shifted_interval(value: float, error: tuple[float, float], slope_spread: float) -> Estimate:
     """A value that may be up to REACH bends too near 0, with an error beside."""
-    stderr, freedom = error
-    middle = value + REACH * bend / 2
-    whole = float(np.hypot(stderr, bend))
-    if not (np.isfinite(stderr) and freedom > 0):
+    stderr, degrees_of_freedom = error
+    middle = value + REACH * slope_spread / 2
+    whole = float(np.hypot(stderr, slope_spread))
+    if not (np.isfinite(stderr) and degrees_of_freedom > 0):
         return Estimate(value, whole, float("nan"), float("nan"))
-    sampling = float(special.stdtrit(freedom, 0.5 + LEVEL / 2)) * stderr
-    half = float(np.hypot(sampling, REACH * bend / 2))
-    return Estimate(value, whole, min(middle - half, value), max(middle + half, value))
+    sampling = float(special.stdtrit(degrees_of_freedom, 0.5 + LEVEL / 2)) * stderr
+    half_width = float(np.hypot(sampling, REACH * slope_spread / 2))
+    return Estimate(value, whole, min(middle - half_width, value), max(middle + half_width, value))

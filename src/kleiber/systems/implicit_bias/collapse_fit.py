@@ -13,8 +13,8 @@ from kleiber.claim import Estimate, student
 from kleiber.systems.implicit_bias.collapse_curves import Curves, MeanCurve, rescale
 from kleiber.systems.implicit_bias.collapse_window import Window
 
-LEAST = 3  # points of a curve in the window
-BEND = 0.1  # log error above the early law at which a curve has left it
+MIN_POINTS = 3  # points of a curve in the window
+ELBOW = 0.1  # log error above the early law at which a curve has left it
 FINE = 101  # points of the grids on which curves are compared
 
 Sizes = Float[np.ndarray, "sizes"]
@@ -53,7 +53,7 @@ class Exponents:
     late: Rows
     measured: Rows
     gamma_1: float
-    bend: float
+    slope_spread: float
     optimum: Line
     errors: Line
 
@@ -69,9 +69,13 @@ def fit_line(x: Float[np.ndarray, "points"], y: Float[np.ndarray, "points"]) -> 
     size = float(centred @ centred)
     slope = float(centred @ y) / size
     start = float(y.mean() - slope * x.mean())
-    rest = y - start - slope * x
-    freedom = len(x) - 2
-    stderr = float(np.sqrt(rest @ rest / freedom / size)) if freedom > 0 else float("nan")
+    residuals = y - start - slope * x
+    degrees_of_freedom = len(x) - 2
+    stderr = (
+        float(np.sqrt(residuals @ residuals / degrees_of_freedom / size))
+        if degrees_of_freedom > 0
+        else float("nan")
+    )
     return Line(slope, stderr, start, len(x))
 
 
@@ -90,7 +94,7 @@ def window_lines(
     for item, at in zip(items, optima[:, 0], strict=True):
         keep = in_window(item, float(at), window)
         u, y = item.log_norm[keep], item.log_error[keep]
-        found.append(fit_line(u - at, y) if len(u) >= LEAST else None)
+        found.append(fit_line(u - at, y) if len(u) >= MIN_POINTS else None)
     return found
 
 
@@ -122,13 +126,13 @@ def fit_exponents(
         late,
         measured,
         float(-slopes.mean()),
-        _bend(curves.items, optima, window, early),
+        _slope_spread(curves.items, optima, window, early),
         fit_line(log_size[late], positions[late]),
         fit_line(log_size[measured], optima[measured, 1]),
     )
 
 
-def _bend(
+def _slope_spread(
     items: Sequence[MeanCurve], optima: Float[np.ndarray, "sizes 2"], window: Window, early: Rows
 ) -> float:
     """How far the slope varies in the window: its standard deviation 2 c w/sqrt(12) for curves that
@@ -142,8 +146,8 @@ def _bend(
         z = (x - x.mean()) / np.ptp(x)
         lines = np.column_stack([np.ones_like(z), z])
         targets = np.column_stack([z**2, y])
-        square, rest = (targets - lines @ np.linalg.lstsq(lines, targets, rcond=None)[0]).T
-        size, product = size + float(square @ square), product + float(square @ rest)
+        square, residuals = (targets - lines @ np.linalg.lstsq(lines, targets, rcond=None)[0]).T
+        size, product = size + float(square @ square), product + float(square @ residuals)
         widths.append(float(np.ptp(x)))
     return abs(product / size) / (float(np.mean(widths)) * math.sqrt(3))
 
@@ -175,7 +179,7 @@ def judge_fit(
         for item, keep in zip(items, inside, strict=True)
     ]
     elbows = [_elbow(*parts, fit.gamma_1) for parts in zip(items, inside, log_k1, strict=True)]
-    reach = [np.ptp(item.log_norm[keep]) for item, keep in zip(items, inside, strict=True)]
+    lengths = [np.ptp(item.log_norm[keep]) for item, keep in zip(items, inside, strict=True)]
     high = min(window.logs[1], 0.0)
     raw = np.zeros_like(own)
     return Goodness(
@@ -184,7 +188,7 @@ def judge_fit(
         elbows=np.array(elbows),
         overlap=_spread(items, raw, -np.inf, high + own[:, 0], 2),
         collapse=_spread(items, own, high, np.full(len(own), np.inf), len(own)),
-        decades=float(np.mean(reach) / np.log(10)),
+        decades=float(np.mean(lengths) / np.log(10)),
     )
 
 
@@ -192,7 +196,7 @@ def _elbow(
     item: MeanCurve, inside: Bool[np.ndarray, "points"], level: float, gamma_1: float
 ) -> float:
     """The log norm above the window at which the curve lies 10% above the early law."""
-    excess = item.log_error + gamma_1 * item.log_norm - level - np.log1p(BEND)
+    excess = item.log_error + gamma_1 * item.log_norm - level - np.log1p(ELBOW)
     last = int(np.flatnonzero(inside)[-1])
     above = np.flatnonzero(excess[last:] > 0)
     if len(above) == 0:
@@ -229,10 +233,10 @@ def _spread(
 
 def redraw(curves: Curves, rng: np.random.Generator) -> Curves:
     """The curves of seeds drawn with replacement; points that no drawn seed has are left out."""
-    return replace(curves, items=tuple(_redrawn(item, rng) for item in curves.items))
+    return replace(curves, items=tuple(_redraw_seeds(item, rng) for item in curves.items))
 
 
-def _redrawn(item: MeanCurve, rng: np.random.Generator) -> MeanCurve:
+def _redraw_seeds(item: MeanCurve, rng: np.random.Generator) -> MeanCurve:
     if item.parts is None or item.n_seeds < 2:
         return item
     drawn = rng.integers(item.n_seeds, size=item.n_seeds)

@@ -17,9 +17,9 @@ from kleiber.systems.implicit_bias.collapse_window import Window
 NAMES = ("gamma_1", "gamma_2", "gamma_predicted", "gamma_measured")
 OVERLAP = 0.1  # relative spread of raw curves early in training that is too much
 QUALITY = 0.05  # relative spread of rescaled curves late in training that is too much
-BENT = 0.1  # relative change of the exponent of error_opt from the least n_data to the largest
-SURE = 0.01  # two-sided chance of a bend in a power law with scatter
-FEW = 4  # sizes from which on a law along n_data is worth its name
+CURVED = 0.1  # relative change of the exponent of error_opt from the least n_data to the largest
+SIGNIFICANCE = 0.01  # two-sided chance of a bend in a power law with scatter
+FEW_SIZES = 4  # sizes from which on a law along n_data is worth its name
 
 Sizes = Float[np.ndarray, "sizes"]
 
@@ -69,7 +69,7 @@ def _sizes(sizes: Float[np.ndarray, "some"]) -> str:
     return ", ".join(f"{size:g}" for size in sizes)
 
 
-def _ends(found: Collapse) -> str:
+def _warn_ended(found: Collapse) -> str:
     if not (found.at_end & found.late).any():
         return ""
     return (
@@ -79,13 +79,13 @@ def _ends(found: Collapse) -> str:
     )
 
 
-def _short(found: Collapse) -> str:
+def _warn_short(found: Collapse) -> str:
     if found.decades >= 1:
         return ""
     return f"the early law is fitted over {found.decades:.2g} decades of the norm, less than one"
 
 
-def _ranges(found: Collapse) -> str:
+def _warn_ranges(found: Collapse) -> str:
     if (found.early == found.measured).all() and (found.early == found.late).all():
         return ""
     sets = {"gamma_1": found.early, "gamma_2": found.late, "gamma_measured": found.measured}
@@ -94,7 +94,7 @@ def _ranges(found: Collapse) -> str:
     return f"the exponents rest on different n_data: {'; '.join(parts)}"
 
 
-def _dropped(found: Collapse) -> str:
+def _warn_dropped(found: Collapse) -> str:
     sizes = found.curves.n_data
     out = ~found.early & (sizes >= found.window.least_early)
     if not out.any():
@@ -106,7 +106,7 @@ def _dropped(found: Collapse) -> str:
     )
 
 
-def _falling(found: Collapse) -> str:
+def _warn_falling(found: Collapse) -> str:
     if not found.curves.falls:
         return ""
     return (
@@ -115,7 +115,7 @@ def _falling(found: Collapse) -> str:
     )
 
 
-def _apart(found: Collapse) -> str:
+def _warn_overlap(found: Collapse) -> str:
     if np.isnan(found.overlap):
         return "the curves share no norm early in training, so whether they overlap is not known"
     if found.overlap <= OVERLAP:
@@ -127,7 +127,7 @@ def _apart(found: Collapse) -> str:
     )
 
 
-def _spread_late(found: Collapse) -> str:
+def _warn_collapse(found: Collapse) -> str:
     if np.isnan(found.quality):
         return "no range of norm/norm_opt above the window is shared, so no collapse can be seen"
     if found.quality <= QUALITY:
@@ -138,20 +138,22 @@ def _spread_late(found: Collapse) -> str:
     )
 
 
-def _bent(found: Collapse) -> str:
+def _warn_curved(found: Collapse) -> str:
     """Whether log error_opt bends along log n_data: Student's test of a quadratic term."""
     x, y = np.log(found.curves.n_data), found.log_error_opt
     n = len(x)
-    if n < FEW + 1:
+    if n < FEW_SIZES + 1:
         return ""
     z = 2 * (x - x[0]) / (x[-1] - x[0]) - 1
     design = np.column_stack([np.ones(n), z, z**2])
     weights = np.asarray(np.linalg.pinv(design), float)
-    _, slope, bend = (float(item) for item in weights @ y)
-    rest = y - design @ (weights @ y)
-    error = float(np.sqrt(rest @ rest / (n - 3) * (weights[2] @ weights[2])))
-    sure = float(special.stdtrit(n - 3, 1 - SURE / 2)) * error
-    if abs(bend) <= max(sure, BENT * abs(slope) / 4):  # the slope goes from -2 bend to 2 bend
+    _, slope, curvature = (float(item) for item in weights @ y)
+    residuals = y - design @ (weights @ y)
+    error = float(np.sqrt(residuals @ residuals / (n - 3) * (weights[2] @ weights[2])))
+    threshold = float(special.stdtrit(n - 3, 1 - SIGNIFICANCE / 2)) * error
+    if abs(curvature) <= max(
+        threshold, CURVED * abs(slope) / 4
+    ):  # the slope goes from -2 bend to 2 bend
         return ""
     half = n // 2
     parts = (slice(None, half + n % 2), slice(half, None))
@@ -165,13 +167,23 @@ def _bent(found: Collapse) -> str:
     )
 
 
-def _few(found: Collapse) -> str:
+def _warn_few(found: Collapse) -> str:
     counts = {name: int(getattr(found, name).sum()) for name in ("early", "late", "measured")}
     fewest = min(counts.values())
-    if fewest >= FEW:
+    if fewest >= FEW_SIZES:
         return ""
     unknown = ", so that gamma_2 has no standard error" if counts["late"] < 3 else ""
     return f"only {fewest} n_data enter one of the exponents{unknown}"
 
 
-CHECKS = (_ends, _short, _ranges, _dropped, _falling, _apart, _spread_late, _bent, _few)
+CHECKS = (
+    _warn_ended,
+    _warn_short,
+    _warn_ranges,
+    _warn_dropped,
+    _warn_falling,
+    _warn_overlap,
+    _warn_collapse,
+    _warn_curved,
+    _warn_few,
+)

@@ -98,7 +98,7 @@ def as_rows(found: Collapse) -> pl.DataFrame:
     rows: list[tuple[float | None, str, Estimate, str | None]] = [
         (None, name, item, None) for name, item in found.estimates.items()
     ]
-    rows += [(None, "rule", _bare(math.nan), RULE_NOTES[found.rule])]
+    rows += [(None, "rule", _without_error(math.nan), RULE_NOTES[found.rule])]
     low, high = (end / math.log(10) for end in found.window.logs)
     single = {
         "sigma": found.sigma,
@@ -111,10 +111,10 @@ def as_rows(found: Collapse) -> pl.DataFrame:
         "quality": found.quality,
     }
     rows += [(None, "drift", found.drift, None)]
-    rows += [(None, name, _bare(value), None) for name, value in single.items()]
-    rows += [(None, "window", _bare(math.nan), found.window.source)]
+    rows += [(None, name, _without_error(value), None) for name, value in single.items()]
+    rows += [(None, "window", _without_error(math.nan), found.window.source)]
     rows += [
-        (None, f"{name}_varied", _bare(value), variant)
+        (None, f"{name}_varied", _without_error(value), variant)
         for variant, four in found.sensitivity.items()
         for name, value in four.items()
     ]
@@ -125,14 +125,14 @@ def as_rows(found: Collapse) -> pl.DataFrame:
     }
     for name, values in each.items():
         rows += [
-            (float(size), name, _bare(float(value)), None)
+            (float(size), name, _without_error(float(value)), None)
             for size, value in zip(found.curves.n_data, values, strict=True)
         ]
-    rows += [(None, "flag", _bare(math.nan), sentence) for sentence in found.flags]
+    rows += [(None, "flag", _without_error(math.nan), sentence) for sentence in found.flags]
     return _frame(rows)
 
 
-def _bare(value: float) -> Estimate:
+def _without_error(value: float) -> Estimate:
     return Estimate(value, math.nan, math.nan, math.nan)
 
 
@@ -140,12 +140,12 @@ def _frame(rows: list[tuple[float | None, str, Estimate, str | None]]) -> pl.Dat
     kinds = {"n_data": pl.Float64, "quantity": pl.String}
     kinds |= dict.fromkeys(NUMBERS, pl.Float64) | {"note": pl.String}
     flat = [
-        (size, name, *(_known(getattr(item, part)) for part in NUMBERS), note)
+        (size, name, *(_or_none(getattr(item, part)) for part in NUMBERS), note)
         for size, name, item, note in rows
     ]
     return pl.DataFrame(flat, schema=kinds, orient="row")
 
 
-def _known(value: float) -> float | None:
+def _or_none(value: float) -> float | None:
     """The number, or None where there is none."""
     return float(value) if math.isfinite(value) else None

@@ -35,7 +35,7 @@ from kleiber.systems.implicit_bias.collapse_fit import fit_line
 
 MODELS = 5  # complete runs, of the largest n_data, that make up the master curve
 LAST = 3  # of the run's points, the last ones, whose level is compared with the master curve
-FEWEST = 3  # complete n_data
+MIN_COUNT = 3  # complete n_data
 REASONS = {
     "forecast": "the run's own errors count for {weight:.0%}, the power law in n_data for the rest",
     "passed": "the run has passed its least error, which is reported as it was seen",
@@ -180,17 +180,17 @@ def forecast_from_norm(curves: object, partial: object, *, level: float = 0.95) 
         raise BadTable(f"The partly trained run has one n_data, got {sizes}.")
     run = runs[0]
     known = tuple(item for item in known if item.n_data != run.n_data)
-    if len(known) < FEWEST:
+    if len(known) < MIN_COUNT:
         raise BadTable(
-            f"A forecast needs complete runs on at least {FEWEST} n_data other than the run's "
+            f"A forecast needs complete runs on at least {MIN_COUNT} n_data other than the run's "
             f"{run.n_data:g}, got {len(known)}."
         )
     best = np.array([find_optimum(item) for item in known])
     guess = _guess(known, best, run)
     reached = (run.log_norm[-1] - run.log_norm[0]) / max(guess.log_norm - run.log_norm[0], 1e-9)
-    trials = _try(known, best, run.n_data / known[-1].n_data, float(reached))
+    trials = _run_trials(known, best, run.n_data / known[-1].n_data, float(reached))
     early = run.log_norm[-1] < guess.log_norm + _elbow(curves)
-    choice = _choose(run, guess, trials, bool(early))
+    choice = _weigh(run, guess, trials, bool(early))
     return _record(run, guess, trials, choice, float(reached), level)
 
 
@@ -211,11 +211,13 @@ def _guess(
     grid = run.log_norm[-LAST:] - log_norm
     slack = norm_error * np.array([[-1.0], [0.0], [1.0]])
     masters = [_master(known, best, grid - shift) for shift in slack]
-    told = np.isfinite(masters[1])
-    if not told.any():
+    known_points = np.isfinite(masters[1])
+    if not known_points.any():
         return _Guess(power, math.nan, log_norm, power_error, math.nan, norm_error)
-    collapse = float((run.log_error[-LAST:] - masters[1])[told].mean())
-    shifts = [float(np.abs(item - masters[1])[told].mean()) for item in (masters[0], masters[2])]
+    collapse = float((run.log_error[-LAST:] - masters[1])[known_points].mean())
+    shifts = [
+        float(np.abs(item - masters[1])[known_points].mean()) for item in (masters[0], masters[2])
+    ]
     return _Guess(power, collapse, log_norm, power_error, float(np.nanmax(shifts)), norm_error)
 
 
@@ -226,9 +228,9 @@ def _master(
 ) -> Float[np.ndarray, "points"]:
     """log Phi at log(norm/norm_opt), NaN where fewer than 2 complete runs have a value."""
     values = rescale_items(known[-MODELS:], best[-MODELS:], grid)
-    told = np.isfinite(values).sum(0) >= 2
+    known_points = np.isfinite(values).sum(0) >= 2
     made = np.full(len(grid), np.nan)
-    made[told] = np.nanmean(values[:, told], axis=0)
+    made[known_points] = np.nanmean(values[:, known_points], axis=0)
     return made
 
 
@@ -241,13 +243,13 @@ def _extend(
     value = line.start + line.slope * at
     if len(x) < 3:
         return value, 0.0
-    rest = y - line.start - line.slope * x
+    residuals = y - line.start - line.slope * x
     centred = x - x.mean()
     share = 1 + 1 / len(x) + (at - x.mean()) ** 2 / (centred @ centred)
-    return value, float(np.sqrt(rest @ rest / (len(x) - 2) * share))
+    return value, float(np.sqrt(residuals @ residuals / (len(x) - 2) * share))
 
 
-def _try(
+def _run_trials(
     known: Sequence[MeanCurve], best: Float[np.ndarray, "sizes 2"], ratio: float, reached: float
 ) -> _Trials:
     """Both methods on each complete run cut at the same share, from those on fewer data."""
@@ -286,12 +288,12 @@ class _Choice:
     spread: float
 
 
-def _choose(run: MeanCurve, guess: _Guess, trials: _Trials, early: bool) -> _Choice:
+def _weigh(run: MeanCurve, guess: _Guess, trials: _Trials, early: bool) -> _Choice:
     """Weigh the two forecasts by the errors of the trials, or say why there are not two."""
-    told = np.isfinite(trials.collapse)
-    power, collapse = trials.power, trials.collapse[told]
-    power_spread = _pool(power, guess.power_error)
-    collapse_spread = _pool(collapse, guess.collapse_error)
+    known_points = np.isfinite(trials.collapse)
+    power, collapse = trials.power, trials.collapse[known_points]
+    power_spread = _pool_errors(power, guess.power_error)
+    collapse_spread = _pool_errors(collapse, guess.collapse_error)
     share = power_spread**2 + collapse_spread**2
     weight = power_spread**2 / share if share > 0 else 1.0
     passed = find_passed(run)
@@ -300,12 +302,12 @@ def _choose(run: MeanCurve, guess: _Guess, trials: _Trials, early: bool) -> _Cho
         status, weight = "passed", 1.0
     elif early:
         status, weight = "too_early", 0.0
-    elif not (math.isfinite(guess.collapse) and told.any()):
+    elif not (math.isfinite(guess.collapse) and known_points.any()):
         status, weight = "power_law_only", 0.0
     else:
         status = "forecast"
     value = guess.power if weight == 0 else (1 - weight) * guess.power + weight * own
-    mixed = power if weight == 0 else (1 - weight) * power[told] + weight * collapse
+    mixed = power if weight == 0 else (1 - weight) * power[known_points] + weight * collapse
     expected = power_spread if weight == 0 else 0.0
     if weight:
         expected = (1 - weight) * power_spread + weight * collapse_spread
@@ -317,7 +319,7 @@ def _choose(run: MeanCurve, guess: _Guess, trials: _Trials, early: bool) -> _Cho
         at,
         power_spread,
         collapse_spread,
-        _pool(mixed, expected),
+        _pool_errors(mixed, expected),
     )
 
 
@@ -326,7 +328,7 @@ def _record(
 ) -> NormForecast:
     count = int(np.isfinite(trials.collapse).sum())
     trained = len(trials.power) if choice.weight == 0 else count
-    norm_spread = _pool(trials.log_norm, guess.norm_error)
+    norm_spread = _pool_errors(trials.log_norm, guess.norm_error)
     norm = student(choice.log_norm, norm_spread, len(trials.log_norm) + 1, level)
     ten = math.log(10)
     both = {
@@ -355,7 +357,7 @@ def find_passed(run: MeanCurve) -> tuple[float, float] | None:
     return (u, y) if len(after) >= 2 and bool((after[-2:] > y + FLAT).all()) else None
 
 
-def _pool(errors: Float[np.ndarray, "trials"], prior: float) -> float:
+def _pool_errors(errors: Float[np.ndarray, "trials"], prior: float) -> float:
     """Root mean square of the errors made, with one more of the size expected beforehand."""
     if not math.isfinite(prior):
         return math.nan

@@ -77,7 +77,7 @@ from kleiber.systems.implicit_bias.perceptron_saddle import (
     fresh_loss,
     solve_saddle,
 )
-from kleiber.systems.implicit_bias.perceptron_saddle import slopes as slopes_of
+from kleiber.systems.implicit_bias.perceptron_saddle import slopes as local_slopes
 from kleiber.table import numbers
 
 Norms = Float[np.ndarray, "norms"]
@@ -252,7 +252,7 @@ class Perceptron:
         [1.0, 1.0]
         """
         frame, norm, index = _rows(grid, (*MEASURED, "measured_norm", "seed"))
-        rungs, place = _ladder(norm)
+        rungs, place = _add_rungs(norm)
         ridge = _predict(solve_saddle(self.load, rungs))["multiplier"] / rungs
         if ridge.min() < SMALLEST_RIDGE:
             raise BadTable(
@@ -299,9 +299,9 @@ class Perceptron:
         """Draw, train and measure each member."""
         seeds, seed = check_whole("seeds", seeds, low=1), check_whole("seed", seed)
         check_rows(seeds * frame.height, len(frame.columns) + len(MEASURED) + 3)
-        most = int(math.sqrt(LARGEST_DRAW / max(self.load, 1.0)))
-        accepted = f"a whole number from 2 to {most} at load {self.load:g}"
-        size = check_whole("size", size, 2, most, accepted=accepted)
+        largest = int(math.sqrt(LARGEST_DRAW / max(self.load, 1.0)))
+        accepted = f"a whole number from 2 to {largest} at load {self.load:g}"
+        size = check_whole("size", size, 2, largest, accepted=accepted)
         parts = list[pl.DataFrame]()
         for member in range(seeds):
             sample = draw_sample(self.load, size, seed, member)
@@ -337,7 +337,7 @@ def _predict(saddle: Saddle) -> dict[str, Norms]:
     return {
         "error": error,
         "relative_error": error / hebb_error(saddle.load),
-        "local_exponent": -slopes_of(saddle),
+        "local_exponent": -local_slopes(saddle),
         "overlap": saddle.overlap,
         "train_error": (weight * (z < 0)).sum(1),
         "train_loss": (weight * np.logaddexp(0, -2 * z)).sum(1),
@@ -366,7 +366,7 @@ def _measured(sample: Sample, trained: Trained, load: float) -> dict[str, Norms]
     }
 
 
-def _ladder(norm: Norms) -> tuple[Float[np.ndarray, "rungs"], Any]:
+def _add_rungs(norm: Norms) -> tuple[Float[np.ndarray, "rungs"], Any]:
     """The norms with others between them, so that each training starts near its end; and where
     they are among these."""
     low, high = min(float(norm[0]), LOWEST_RUNG), float(norm[-1])

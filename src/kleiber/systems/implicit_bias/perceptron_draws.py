@@ -74,13 +74,13 @@ def _newton(a: Matrix, w: Weights, mu: float) -> Weights:
     |V'''| <= 2 V'' makes V quasi-self-concordant (Bach 2010): the step times log(1 + q)/q, where
     q/2 is its largest change of z, always descends.
     """
-    left = np.inf
+    remaining = np.inf
     for _ in range(NEWTON_STEPS):
         z = a @ w
         miss = 2 * expit(-2 * z) / mu
         gradient = w - miss @ a
-        left = float(np.linalg.norm(gradient) / np.linalg.norm(w))
-        if left < GRADIENT:
+        remaining = float(np.linalg.norm(gradient) / np.linalg.norm(w))
+        if remaining < GRADIENT:
             return w
         curvature = 2 * miss * expit(2 * z)
         if a.shape[0] < a.shape[1]:  # Woodbury: solve among the examples
@@ -98,7 +98,7 @@ def _newton(a: Matrix, w: Weights, mu: float) -> Weights:
         q = max(2 * float(np.abs(a @ step).max()), 1e-12)
         w = w - step * (np.log1p(q) / q)
     raise NotConverged(
-        f"the drawn perceptron with ridge {mu:.3g} was not found", left, NEWTON_STEPS
+        f"the drawn perceptron with ridge {mu:.3g} was not found", remaining, NEWTON_STEPS
     )
 
 

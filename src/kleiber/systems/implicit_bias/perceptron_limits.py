@@ -139,7 +139,7 @@ def flow_time(norm: ArrayLike) -> Points:
     x, weight = np.polynomial.legendre.leggauss(NODES)
     half = np.diff(ends)[:, None] / 2
     at, weight = (ends[:-1, None] + half * (1 + x)).ravel(), (half * weight).ravel()
-    return np.array([each * (weight / _pull(each * at)[0]).sum() for each in lam])
+    return np.array([each * (weight / _flow_rates(each * at)[0]).sum() for each in lam])
 
 
 def check_positive(name: str, values: ArrayLike) -> Points:
@@ -165,7 +165,7 @@ def _half_line(
     return t, dt * np.exp(-(t**2) / 2) / math.sqrt(2 * math.pi)
 
 
-def _pull(lam: Points) -> tuple[Points, Points]:
+def _flow_rates(lam: Points) -> tuple[Points, Points]:
     """c1 and H at each norm."""
     t, weight = _half_line(lam)
     miss = _miss(lam[:, None] * t)
@@ -181,15 +181,15 @@ def _flow(lam: Points) -> Points:
     first = np.sqrt(np.maximum(lam**2 - MEMORY * np.pi**2 / 12, 0))
     half = ((lam - first) / (2 * STEPS))[:, None, None]
     l = first[:, None, None] + half * (2 * np.arange(STEPS)[:, None] + 1 + x)
-    c1, pull = (item.reshape(l.shape) for item in _pull(l.ravel()))
+    c1, pull = (item.reshape(l.shape) for item in _flow_rates(l.ravel()))
     rate = pull / c1
     within = half * (rate @ _integration_matrix().T)  # from the panel's start to each node
     whole = (half * rate * weight).sum(2)
     ahead = np.flip(np.cumsum(np.flip(whole, 1), 1), 1)  # from the panel's start to the end
     kernel = half * weight / c1 * np.exp(within - ahead[:, :, None])
     t, measure = _half_line(np.maximum(first, 1e-3))
-    seen = _miss(l.reshape(lam.size, -1, 1) * t[:, None, :])
-    phi = (kernel.reshape(lam.size, -1, 1) * seen).sum(1)
+    integrand = _miss(l.reshape(lam.size, -1, 1) * t[:, None, :])
+    phi = (kernel.reshape(lam.size, -1, 1) * integrand).sum(1)
     return np.sqrt(4 / np.pi * (measure * phi**2).sum(1)) / lam
 
 
@@ -217,8 +217,8 @@ def _max_stability(load: float) -> tuple[float, float]:
         edge = np.where(ends > 0, b * ends, ends)
         half = np.diff(edge)[:, None] / 2
         u = edge[:-1, None] + half * (1 + x)
-        seen = _gauss(math.sin(theta) * u) * ndtr(math.cos(theta) * u) * (b - u) ** 2
-        total = float((half * weight * seen).sum())
+        integrand = _gauss(math.sin(theta) * u) * ndtr(math.cos(theta) * u) * (b - u) ** 2
+        total = float((half * weight * integrand).sum())
         return math.log(2 * load * math.sin(theta) * total)
 
     b = math.exp(brentq(excess, math.log(1e-2), math.log(1e3 + 10 / math.sqrt(load)), xtol=1e-13))

@@ -151,31 +151,31 @@ def fresh_loss(ratio: Rows, norm: Rows) -> Rows:
     by_norm = np.array([-20, -8, -4, -2, -1, 1, 2, 4, 8, 20]) / (2 * lam)
     by_t = np.broadcast_to(np.concatenate([-ENDS_T, ENDS_T]), (norm.size, 2 * ENDS_T.size))
     ends = np.concatenate([delta * ENDS_DELTA, by_norm, by_t], axis=1)
-    least = -FAR * np.where(ratio[:, None] > 0, delta, 1)
-    t, weight = _panels(np.sort(np.clip(ends, least, np.minimum(FAR, 20 / lam)), axis=1))
-    seen = ndtr(ratio[:, None] * t) * _gauss(t) * np.logaddexp(0, -2 * lam * t)
-    return 2 * (weight * seen).sum(1)
+    lowest = -FAR * np.where(ratio[:, None] > 0, delta, 1)
+    t, weight = _panels(np.sort(np.clip(ends, lowest, np.minimum(FAR, 20 / lam)), axis=1))
+    weighted_loss = ndtr(ratio[:, None] * t) * _gauss(t) * np.logaddexp(0, -2 * lam * t)
+    return 2 * (weight * weighted_loss).sum(1)
 
 
 def _newton(load: float, norm: Rows, limit: bool) -> Saddle:
     """Newton's method in (p, v) for every norm, each until its own convergence."""
     p, v = _start(load, norm, limit)
-    left, active = np.full(norm.size, np.inf), np.arange(norm.size)
+    remaining, active = np.full(norm.size, np.inf), np.arange(norm.size)
     for iteration in range(1, STEPS + 1):
         with np.errstate(all="ignore"):  # what is not finite does not converge
             there = _equations(load, norm[active], p[active], v[active], limit)
-        left[active] = np.maximum(np.abs(there.s1), np.abs(there.s2))
+        remaining[active] = np.maximum(np.abs(there.s1), np.abs(there.s2))
         dp, dv = there.step(there.s1, there.s2)
         shrink = LONGEST / np.maximum(LONGEST, np.maximum(np.abs(dp), np.abs(dv)))
         p[active] += shrink * dp
         v[active] += shrink * dv
-        active = active[~(left[active] <= TOLERANCE)]
+        active = active[~(remaining[active] <= TOLERANCE)]
         if active.size == 0:
-            return Saddle(load, norm, p, v, limit, float(left.max()), iteration)
-    worst = int(np.argmax(left))
+            return Saddle(load, norm, p, v, limit, float(remaining.max()), iteration)
+    worst = int(np.argmax(remaining))
     raise NotConverged(
         f"the saddle point at load {load:g} and norm {norm[worst]:g} was not found",
-        float(left[worst]),
+        float(remaining[worst]),
         STEPS,
     )
 
@@ -196,20 +196,20 @@ def _equations(load: float, norm: Rows, p: Rows, v: Rows, limit: bool) -> Equati
     at, h, delta = _field(p, v, norm, limit), np.exp(-p)[:, None], _delta(p, limit)
     sin2, cos2 = (np.zeros_like(p), np.ones_like(p)) if limit else (expit(2 * p), expit(-2 * p))
     g0 = np.exp(v)
-    grows = 1 / norm + 2 * g0 * expit(2 * norm * g0)  # of dg/dv at fixed t, times dt/dw over g
+    growth = 1 / norm + 2 * g0 * expit(2 * norm * g0)  # of dg/dv at fixed t, times dt/dw over g
     near = _gauss(at.t / delta[:, None]) * at.g * at.weight / delta[:, None]
     wide = (np.full_like(at.t, FLAT) if limit else _gauss(at.t)) * at.g**2 * at.weight
     s1 = (wide * ndtr(h * at.t) * at.slope).sum(1)
     s2 = (near * at.slope).sum(1)
-    turn = -(wide * _gauss(h * at.t) * h * at.t * at.slope).sum(1)
-    bend = -(near * at.t * 2 * at.q).sum(1)
+    s1_by_p = -(wide * _gauss(h * at.t) * h * at.t * at.slope).sum(1)
+    s2_by_p = -(near * at.t * 2 * at.q).sum(1)
     return Equations(
         np.log(2 * load * s1 / delta**2),
         np.log(load * np.sqrt(2 / np.pi) * s2) - 0.5 * np.log(cos2),
-        turn / s1 - 2 * cos2,
-        2 * grows * (wide * ndtr(h * at.t)).sum(1) / s1,
-        cos2 * bend / s2 + sin2,
-        grows * near.sum(1) / s2,
+        s1_by_p / s1 - 2 * cos2,
+        2 * growth * (wide * ndtr(h * at.t)).sum(1) / s1,
+        cos2 * s2_by_p / s2 + sin2,
+        growth * near.sum(1) / s2,
     )
 
 

@@ -1,16 +1,17 @@
-"""What an ensemble of trained nets shares and what averages away, from their predictions alone.
+"""The parts of an ensemble's error: what all nets share and what averages out.
 
-Nets of one width that differ in their seed make errors e_s(x) on common inputs x. With < > the mean
-over x and E that over seeds, the squared error of K nets averaged is, exactly,
+Only predictions are needed. Nets of one width that differ in their seed make errors e_s(x) on
+common inputs x. With < > the mean over x and E that over seeds, the squared error of K nets
+averaged is, exactly,
 
     MSE_K = B^2 + V/K,   B^2 = <(E e)^2>,   V = <Var_s e>,
 
-B^2 the bias that all seeds share and V what averages away; both are estimated without bias from S
-seeds, V with S - 1 and B^2 as MSE_1 - V, which may come out below 0. Whether K nets or one net K
-times as wide are better is ratio = MSE_K(N)/MSE_1(K N). It is 1 if a net is an ensemble of its
-parts, V falling as 1/N beside a constant B (``theory.py`` with rho = 0), and above 1 if the
-wider net is better. Logits become probabilities and the error is then Brier's, sum_c (p_c - y_c)^2,
-which splits in the same way. Noise of the targets counts as bias.
+with B^2 the bias that all seeds share and V the variance that averages out. The estimates from S
+seeds are unbiased: V uses S - 1, and B^2 = MSE_1 - V, which may be below 0. The ratio
+MSE_K(N)/MSE_1(K N) compares K nets with one net K times as wide. It is 1 if a net is an ensemble of
+its parts, V falling as 1/N beside a constant B (``theory.py`` with rho = 0), and above 1 if the
+wider net is better. Logits are turned into probabilities, and the error is then the Brier score
+sum_c (p_c - y_c)^2, which splits in the same way. Noise of the targets counts as bias.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from kleiber.systems.lottery_tickets.ensemble_notes import note_nets
 
 MEMBERS = (2, 4, 8, 16)
 LEVEL = 0.95
-FEWEST = 4  # seeds of a width
+MIN_SEEDS = 4  # seeds of a width
 
 Part = Float[np.ndarray, "draws"]
 Points = Literal["fixed", "drawn"]
@@ -41,8 +42,11 @@ Points = Literal["fixed", "drawn"]
 
 @dataclass(frozen=True)
 class WidthParts:
-    """The error of nets of one width and its parts; `ensembles` is MSE_K by K, `reading` is
-    "shared" or "averages" if bias_share is surely above or below 1/2, else "undecided"."""
+    """The error of nets of one width and its parts.
+
+    `ensembles` is MSE_K by K. `reading` is "shared" or "averages" if the interval of bias_share
+    lies above or below 1/2, else "undecided".
+    """
 
     width: float
     n_seeds: int
@@ -56,9 +60,12 @@ class WidthParts:
 
 
 @dataclass(frozen=True)
-class Trade:
-    """K nets of a width against one net K times as wide; `better` is "wider" or "ensemble" if the
-    ratio MSE_K(N)/MSE_1(K N) is surely above or below 1, else "undecided"."""
+class WidthComparison:
+    """A comparison of K nets of a width with one net K times as wide.
+
+    `better` is "wider" or "ensemble" if the interval of the ratio MSE_K(N)/MSE_1(K N) lies above or
+    below 1, else "undecided".
+    """
 
     width: float
     members: int
@@ -69,12 +76,15 @@ class Trade:
 
 @dataclass(frozen=True)
 class EnsembleVerdict:
-    """Widths ascending, every trade that can be read off them, and with two widths or more the
-    exponents of N of "mse" and, where they are surely positive, of "variance" and "bias". `notes`
-    are sentences on widths whose intervals rest on few nets."""
+    """The error parts of all widths (ascending), and all comparisons of widths.
+
+    With two widths or more, `exponents` are those of N of "mse" and, if they are positive in every
+    draw, of "variance" and "bias". `notes` are sentences on widths whose intervals depend on a few
+    nets.
+    """
 
     widths: tuple[WidthParts, ...]
-    trades: tuple[Trade, ...]
+    trades: tuple[WidthComparison, ...]
     exponents: Mapping[str, Estimate]
     points: str
     level: float
@@ -91,19 +101,19 @@ def judge_ensemble(
     drop: float | None = None,
     seed: int = 0,
 ) -> EnsembleVerdict:
-    """Split the error of trained nets into what seeds share and what averages away.
+    """Split the error of trained nets into the part that all seeds share and what averages out.
 
     `predictions` are arrays [seeds, points] or [seeds, points, outputs] by width, at least 4 seeds
     each; `target` is [points] or [points, outputs]. With `logits` the outputs are logits of classes
     and the target class numbers from 0, or probabilities. Intervals (95%) come from a bootstrap
-    over seeds, and over points too if these are "drawn" (a test set), not "fixed" (a grid), with
-    as many degrees of freedom as nets make the variance, less one. `drop` leaves out nets with an
-    error above so many times their width's median. Raises BadTable.
+    over seeds, and also over points if these are "drawn" (a test set) and not "fixed" (a grid);
+    their degrees of freedom are the effective number of nets less one. `drop` leaves out nets whose
+    error exceeds that multiple of their width's median. Raises BadTable.
     """
     _check_options(points, members, drop)
     check_flag("logits", logits)
     widths, errors = _errors(predictions, target, logits)
-    kept = [_keep(width, item, drop) for width, item in zip(widths, errors, strict=True)]
+    kept = [_drop_outliers(width, item, drop) for width, item in zip(widths, errors, strict=True)]
     rng = stream(seed, "ensemble")
     moments = draw_moments(kept, points == "drawn", rng)
     _check_moments(widths, moments)
@@ -112,7 +122,7 @@ def judge_ensemble(
         for width, item, own in zip(widths, errors, moments, strict=True)
     )
     trades = tuple(
-        _trade(width, int(wide / width), wide, a, b)
+        _compare_widths(width, int(wide / width), wide, a, b)
         for width, a in zip(widths, moments, strict=True)
         for wide, b in zip(widths, moments, strict=True)
         if wide > width and wide / width % 1 == 0
@@ -136,20 +146,25 @@ def _width_parts(width: float, dropped: int, own: Moments, members: Sequence[int
         variance=_estimate(lambda m, v: v, own),
         bias_share=share,
         ensembles={int(k): _estimate(lambda m, v, k=k: m - v + v / k, own) for k in members},
-        reading=_word(share, 0.5, "shared", "averages"),
+        reading=_read_interval(share, 0.5, "shared", "averages"),
     )
 
 
-def _trade(width: float, members: int, wider: float, a: Moments, b: Moments) -> Trade:
-    """MSE_K(N)/MSE_1(K N); seeds of the two widths are independent, points are the same."""
+def _compare_widths(
+    width: float, members: int, wider: float, a: Moments, b: Moments
+) -> WidthComparison:
+    """Estimate MSE_K(N)/MSE_1(K N); the seeds of the widths are independent, points are the
+    same."""
     value = (a.mse - a.variance * (1 - 1 / members)) / b.mse
     drawn = (a.mse_drawn - a.variance_drawn * (1 - 1 / members)) / b.mse_drawn
     ratio = _interval(value, drawn, (a, b), log=True)
-    return Trade(width, members, wider, ratio, _word(ratio, 1.0, "wider", "ensemble"))
+    return WidthComparison(
+        width, members, wider, ratio, _read_interval(ratio, 1.0, "wider", "ensemble")
+    )
 
 
 def _exponents(widths: Sequence[float], moments: Sequence[Moments]) -> dict[str, Estimate]:
-    """Minus the least-squares slopes of log MSE, V and B^2 against log N."""
+    """Return minus the least-squares slopes of log MSE, log V and log B^2 against log N."""
     if len(widths) < 2:
         return {}
     log_n = np.log(widths)
@@ -165,19 +180,19 @@ def _exponents(widths: Sequence[float], moments: Sequence[Moments]) -> dict[str,
 
 
 def _estimate(of: Callable[[Any, Any], Any], own: Moments, *, log: bool = True) -> Estimate:
-    """A function of MSE and V with its interval."""
+    """Estimate a function of MSE and V with its interval."""
     drawn = of(own.mse_drawn, own.variance_drawn)
     return _interval(float(of(own.mse, own.variance)), drawn, (own,), log=log)
 
 
 def _interval(value: float, drawn: Part, moments: Sequence[Moments], *, log: bool) -> Estimate:
-    """Student's interval with the spread of the draws, of the logarithm where all are positive.
+    """Return Student's interval with the spread of the draws, or of their logarithms if positive.
 
-    The spread is stretched by sqrt(S/(S - 1)), which a bootstrap of S seeds lacks.
+    The spread is multiplied by sqrt(S/(S - 1)), which a bootstrap of S seeds lacks.
     """
     lacking = (1 + 1 / (min(item.n_seeds for item in moments) - 1)) ** 0.5
-    freedom = min(item.freedom for item in moments)
-    factor = float(special.stdtrit(freedom, 0.5 + LEVEL / 2)) * lacking
+    degrees_of_freedom = min(item.degrees_of_freedom for item in moments)
+    factor = float(special.stdtrit(degrees_of_freedom, 0.5 + LEVEL / 2)) * lacking
     stderr = float(drawn.std(ddof=1))
     if log and value > 0 and bool((drawn > 0).all()):
         stretch = float(np.exp(factor * np.log(drawn).std(ddof=1)))
@@ -185,7 +200,7 @@ def _interval(value: float, drawn: Part, moments: Sequence[Moments], *, log: boo
     return Estimate(value, stderr * lacking, value - factor * stderr, value + factor * stderr)
 
 
-def _word(found: Estimate, middle: float, above: str, below: str) -> str:
+def _read_interval(found: Estimate, middle: float, above: str, below: str) -> str:
     return above if found.low > middle else below if found.high < middle else "undecided"
 
 
@@ -194,19 +209,19 @@ def _errors(
     target: ArrayLike,
     logits: bool,
 ) -> tuple[list[float], list[Float[np.ndarray, "seeds points outputs"]]]:
-    """Widths ascending and the errors of their nets."""
+    """Return the widths in ascending order and the errors of their nets."""
     if not predictions:
         raise BadTable("There are no predictions; give arrays [seeds, points] by width.")
     arrays = {
-        _width(width): _finite(item, f"The predictions of width {width}", (2, 3))
+        _check_width(width): _finite(item, f"The predictions of width {width}", (2, 3))
         for width, item in predictions.items()
     }
     first = next(iter(arrays.values()))
     for width, item in arrays.items():
-        if item.shape[1:] != first.shape[1:] or item.shape[0] < FEWEST or 0 in item.shape:
+        if item.shape[1:] != first.shape[1:] or item.shape[0] < MIN_SEEDS or 0 in item.shape:
             raise BadTable(
                 f"Predictions are [seeds, points] or [seeds, points, outputs] with at least "
-                f"{FEWEST} seeds and the same points for each width, got {list(item.shape)} for "
+                f"{MIN_SEEDS} seeds and the same points for each width, got {list(item.shape)} for "
                 f"width {width:g} and {list(first.shape)} for width {next(iter(arrays)):g}."
             )
     truth = _finite(target, "The target", (1, 2))
@@ -226,7 +241,7 @@ def _errors(
 
 
 def _classes(target: Num[np.ndarray, "..."], shape: tuple[int, ...]) -> Num[np.ndarray, "..."]:
-    """Class numbers as probabilities 0 and 1; probabilities as they are."""
+    """Return class numbers as probabilities 0 and 1, and probabilities unchanged."""
     if len(shape) != 3 or shape[2] < 2:
         raise BadTable(
             "Logits need an axis of at least 2 classes, [seeds, points, classes], got "
@@ -244,32 +259,33 @@ def _classes(target: Num[np.ndarray, "..."], shape: tuple[int, ...]) -> Num[np.n
     return np.eye(shape[2])[target.astype(int)]
 
 
-def _keep(
+def _drop_outliers(
     width: float, errors: Float[np.ndarray, "seeds points outputs"], drop: float | None
 ) -> Float[np.ndarray, "kept points outputs"]:
-    """The nets whose error is at most `drop` times the median."""
+    """Return the errors of the nets whose error is at most `drop` times the median."""
     each = (errors**2).sum(2).mean(1)
     kept = errors if drop is None else errors[each <= drop * np.median(each)]
-    if len(kept) < FEWEST:
+    if len(kept) < MIN_SEEDS:
         raise BadTable(
-            f"Width {width:g} keeps {len(kept)} of {len(errors)} nets; it needs {FEWEST}."
+            f"Width {width:g} keeps {len(kept)} of {len(errors)} nets; it needs {MIN_SEEDS}."
         )
     return kept
 
 
 def _check_moments(widths: Sequence[float], moments: Sequence[Moments]) -> None:
-    """Refuse errors too large to square, and widths some of whose draws make no error at all."""
+    """Raise BadTable for errors that cannot be squared, and for widths with draws without error."""
     for width, item in zip(widths, moments, strict=True):
         if not np.isfinite(item.mse):
             raise BadTable(f"The errors of width {width:g} are too large to be squared.")
         if not (item.mse_drawn > 0).all():
             raise BadTable(
-                f"Nets of width {width:g} make no error at all, or so few make any, or at so few "
-                "points, that there is no interval."
+                f"Nets of width {width:g} make no error at all, or too few of them do, or at too "
+                "few "
+                "points, so that there is no interval."
             )
 
 
-def _width(width: object) -> float:
+def _check_width(width: object) -> float:
     try:
         value = float(width)  # pyright: ignore[reportArgumentType]
     except (TypeError, ValueError):

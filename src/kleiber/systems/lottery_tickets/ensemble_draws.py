@@ -17,16 +17,16 @@ Drawn = Float[np.ndarray, "draws"]
 
 @dataclass(frozen=True)
 class Moments:
-    """The mean squared error of single nets and the variance over seeds, and draws of both.
+    """The mean squared error of single nets and the variance over seeds, with draws of both.
 
-    ``freedom`` is n_eff - 1, at least 1, with n_eff = (sum_s d_s)^2/sum_s d_s^2 the number of nets
-    that make the variance, d_s the squared distance of net s from the mean net: of nets that differ
-    in one random mode a third of the seeds (d_s is a chi^2 of one degree of freedom), of nets whose
-    errors have many modes nearly all.
+    ``degrees_of_freedom`` is n_eff - 1, at least 1, with n_eff = (sum_s d_s)^2/sum_s d_s^2 the
+    effective number of nets and d_s the squared distance of net s from the mean net. It is a third
+    of the seeds if nets differ in one random mode (d_s is then a chi^2 of one degree of freedom),
+    and nearly all of them if their errors have many modes.
     """
 
     n_seeds: int
-    freedom: float
+    degrees_of_freedom: float
     mse: float
     variance: float
     mse_drawn: Drawn
@@ -36,11 +36,11 @@ class Moments:
 def draw_moments(
     ensembles: Sequence[Errors], over_points: bool, rng: np.random.Generator
 ) -> list[Moments]:
-    """Moments of each ensemble and 999 bootstrap draws of them.
+    """Compute the moments of each ensemble and 999 bootstrap draws of them.
 
-    Seeds are drawn anew for each ensemble; points, if `over_points`, once for all of them. A draw
-    of S seeds repeats some, which lowers the variance it sees by the factor 1 - 1/S on average;
-    the draws of the variance are scaled back.
+    Seeds are drawn for each ensemble separately; points, if `over_points`, once for all ensembles.
+    A draw of S seeds repeats some of them, which lowers its variance by the factor 1 - 1/S on
+    average; the draws of the variance are corrected for it.
     """
     points = ensembles[0].shape[1]
     drawn = None
@@ -53,26 +53,27 @@ def _moments(
     errors: Errors, drawn: Float[np.ndarray, "draws points"] | None, rng: np.random.Generator
 ) -> Moments:
     seeds = len(errors)
-    own = seeds / (seeds - 1)
-    apart = ((errors - errors.mean(0)) ** 2).sum((1, 2))
-    squares = float((apart**2).sum())
-    resting = float(apart.sum()) ** 2 / squares if squares > 0 else float(seeds)
+    correction = seeds / (seeds - 1)
+    distances = ((errors - errors.mean(0)) ** 2).sum((1, 2))
+    squares = float((distances**2).sum())
+    effective = float(distances.sum()) ** 2 / squares if squares > 0 else float(seeds)
     each, common = (float(item[0]) / seeds for item in _on_grid(errors, np.ones((1, seeds))))
     counts = rng.multinomial(seeds, np.full(seeds, 1 / seeds), DRAWS).astype(float)
     sums = _on_grid(errors, counts) if drawn is None else _on_points(errors, counts, drawn)
     each_drawn, common_drawn = (item / seeds for item in sums)
     return Moments(
         seeds,
-        max(resting - 1, 1.0),
+        max(effective - 1, 1.0),
         each,
-        max((each - common / seeds) * own, 0.0),
+        max((each - common / seeds) * correction, 0.0),
         each_drawn,
-        np.maximum((each_drawn - common_drawn / seeds) * own**2, 0.0),
+        np.maximum((each_drawn - common_drawn / seeds) * correction**2, 0.0),
     )
 
 
 def _on_grid(errors: Errors, counts: Float[np.ndarray, "draws seeds"]) -> tuple[Drawn, Drawn]:
-    """<sum_s w_s |e_s|^2> and <|sum_s w_s e_s|^2> over all points, for each draw's counts w."""
+    """Return <sum_s w_s |e_s|^2> and <|sum_s w_s e_s|^2> over all points, for each draw's counts
+    w."""
     flat = errors.reshape(len(errors), -1)
     gram = flat @ flat.T / errors.shape[1]
     return counts @ np.diagonal(gram), ((counts @ gram) * counts).sum(1)
@@ -83,7 +84,7 @@ def _on_points(
     counts: Float[np.ndarray, "draws seeds"],
     drawn: Float[np.ndarray, "draws points"],
 ) -> tuple[Drawn, Drawn]:
-    """The same with the points weighted, in blocks of draws."""
+    """Return the same sums with the points weighted, computed in blocks of draws."""
     seeds, points, outputs = errors.shape
     squares, flat = (errors**2).sum(2), errors.reshape(seeds, -1)
     block = max(1, LARGEST // (points * outputs))

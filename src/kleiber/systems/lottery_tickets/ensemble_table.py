@@ -1,4 +1,4 @@
-"""A table of trained nets' predictions, as arrays by width, and the verdict on them as a table."""
+"""The reduction `ensemble`: from a table of predictions to a table of error parts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from kleiber.table import as_frame, numbers, require
 
 
 class Ensembles(NamedTuple):
-    """Predictions [seeds, points, outputs] by width and the target they share; with one column of
-    the target it is [points], so that it may hold class numbers."""
+    """Predictions [seeds, points, outputs] by width, and the target that they share.
+
+    A target of one column has the shape [points], so that it may hold class numbers.
+    """
 
     predictions: dict[float, Float[np.ndarray, "seeds points outputs"]]
     target: Float[np.ndarray, "..."]
@@ -33,7 +35,7 @@ class Ensembles(NamedTuple):
 def read_ensembles(
     table: object, prediction: str | Sequence[str], target: str | Sequence[str], point: str
 ) -> Ensembles:
-    """The arrays of a table with a row for each width, seed and `point`.
+    """Read the arrays from a table with a row for each width, seed and `point`.
 
     Every net must have every point once, and a point the same target in every row. Raises BadTable.
     """
@@ -47,7 +49,7 @@ def read_ensembles(
     if frame.height == 0:
         raise BadTable("The table has no rows; it needs one for each width, seed and point.")
     if lacking := [name for name in ("width", "seed", point) if frame[name].null_count()]:
-        raise BadTable(f"Column {lacking[0]!r} has missing values; it tells the rows apart.")
+        raise BadTable(f"Column {lacking[0]!r} has missing values; it must identify the rows.")
     numbers(frame, "width", positive=True)
     frame = frame.sort("width", "seed", point)
     known = frame[point].unique().sort()
@@ -86,9 +88,9 @@ def ensemble(
     drop: float | None = None,
     seed: int = 0,
 ) -> pl.DataFrame:
-    """Split the error of trained nets into what seeds share and what averages away.
+    """Split the error of trained nets into the part that all seeds share and what averages out.
 
-    MSE of K nets averaged = bias + variance/K. Intervals are of 95%.
+    The average of K nets has MSE = bias + variance/K. Intervals are of 95%.
 
     Parameters
     ----------
@@ -105,7 +107,7 @@ def ensemble(
     members
         The numbers K of nets that are averaged.
     drop
-        Leaves out nets with an error above so many times their width's median.
+        Leaves out nets whose error exceeds that multiple of their width's median.
     seed
         The seed of the bootstrap.
 
@@ -144,7 +146,7 @@ def ensemble(
 
 
 def as_rows(verdict: EnsembleVerdict) -> pl.DataFrame:
-    """A verdict in long form, as `ensemble` returns it."""
+    """Return a verdict in long form, as `ensemble` does."""
     rows: list[tuple[str, float | None, int | None, Estimate, str | None]] = []
     for part in verdict.widths:
         rows += [
@@ -170,6 +172,6 @@ def as_rows(verdict: EnsembleVerdict) -> pl.DataFrame:
 
 
 def _known(item: Estimate) -> list[float | None]:
-    """The numbers of an estimate, None where there is none."""
+    """Return the numbers of an estimate, with None for NaN."""
     numbers = item.value, item.stderr, item.low, item.high
     return [None if math.isnan(number) else number for number in numbers]

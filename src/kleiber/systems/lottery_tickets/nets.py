@@ -1,7 +1,7 @@
-"""Two-layer scalar nets as arrays, to be opened: f_s(x) = sum_i v_si bend(w_si x + b_si) + c_s.
+"""Two-layer scalar nets as arrays: f_s(x) = sum_i v_si phi(w_si x + b_si) + c_s.
 
-The first axis is over seeds. Everything here and in the modules tickets_* is NumPy; torch is needed
-only to take nets out of torch modules. Liu and Tegmark 2023 (arXiv 2310.02258) read such nets as
+The first axis is over seeds, and phi is the activation. Everything here is NumPy; torch is needed
+only to read nets from torch modules. Liu and Tegmark 2023 (arXiv 2310.02258) read such nets as
 ensembles of lottery tickets, pairs of neurons with (w, b, v) and (-w, b, v), whose sum is even.
 """
 
@@ -20,7 +20,7 @@ from kleiber.errors import BadTable, listed, nearest
 from kleiber.maths.seeds import stream
 from kleiber.networks.task import ACTIVATIONS, Array
 
-AGREE = 1e-4  # relative difference between a module and the net read out of it
+AGREE = 1e-4  # largest relative difference between a module and the net read from it
 
 Points = Float[np.ndarray, "points"]
 Seeds = Float[np.ndarray, "seeds"]
@@ -29,7 +29,7 @@ Neurons = Float[np.ndarray, "seeds width"]
 
 @dataclass(frozen=True, eq=False)
 class Nets:
-    """Nets of one width that differ in their seed; `activation` is one of an MLP's."""
+    """Nets of one width that differ in their seed; `activation` is the name of one of an MLP."""
 
     w: Neurons
     b: Neurons
@@ -39,17 +39,17 @@ class Nets:
 
     @property
     def width(self) -> int:
-        """Neurons of a net."""
+        """The number of neurons of a net."""
         return self.w.shape[1]
 
 
 def make_nets(
     w: ArrayLike, b: ArrayLike, v: ArrayLike, c: ArrayLike = 0.0, *, activation: str = "silu"
 ) -> Nets:
-    """Nets from arrays [seeds, width] (or [width], one net) and c [seeds]. Raises BadTable."""
+    """Make nets from arrays [seeds, width] (or [width], one net) and c [seeds]. Raises BadTable."""
     if activation not in ACTIVATIONS:
         raise BadTable(
-            f"no activation is called {activation!r}.{nearest(activation, ACTIVATIONS)} "
+            f"No activation is called {activation!r}.{nearest(activation, ACTIVATIONS)} "
             f"There are: {listed(list(ACTIVATIONS), 20)}."
         )
     try:
@@ -62,7 +62,7 @@ def make_nets(
     shapes = {item.shape for item in parts}
     if len(shapes) != 1 or parts[0].ndim != 2 or 0 in parts[0].shape:
         raise BadTable(
-            "w, b and v must have one shape [seeds, width], got "
+            "The arrays w, b and v must have one shape [seeds, width], got "
             + ", ".join(str(list(item.shape)) for item in parts)
             + "."
         )
@@ -73,8 +73,10 @@ def make_nets(
 
 
 def draw_nets(width: int, seeds: int | Sequence[int], *, activation: str = "silu") -> Nets:
-    """Nets as our standard parameterisation draws them for those seeds (n stands for 0 to n - 1):
-    w and b uniform on +-1, v and c on +-1/sqrt(width)."""
+    """Draw the initial nets of the standard parameterisation for the seeds (n means 0 to n - 1).
+
+    w and b are uniform on +-1, v and c on +-1/sqrt(width).
+    """
     drawn: list[list[Array]] = []
     root = width**-0.5
     for seed in range(seeds) if isinstance(seeds, int) else seeds:
@@ -86,22 +88,23 @@ def draw_nets(width: int, seeds: int | Sequence[int], *, activation: str = "silu
 
 
 def take_nets(source: Any, *, activation: str | None = None) -> Nets:
-    """The nets of a `Trained` of ours, of a torch module Linear-activation-Linear, or of a list of
-    such modules of one width.
+    """Read nets from a `Trained`, a torch module Linear-activation-Linear, or a list of such modules.
 
-    A module's activation is found by comparing the module with the net read out of it, which also
-    is the check that it computes nothing else. Raises BadTable.
+    All modules must have one width. The activation is found by comparing the module's outputs with
+    those of the net read from it, which also checks that it computes nothing else. Raises BadTable.
     """
     if hasattr(source, "experiment") and hasattr(source, "modules"):
         if getattr(source.experiment.net, "centred", False):
-            raise BadTable("A centred net is a difference of two nets and cannot be opened.")
+            raise BadTable(
+                "A centred net is a difference of two nets, whose neurons cannot be read."
+            )
         modules = source.modules()
         activation = activation or getattr(source.experiment.net, "activation", None)
     else:
         listed_given = isinstance(source, list | tuple)
         modules = list(cast(Any, source)) if listed_given else [source]
     if not modules:
-        raise BadTable("There are no modules to open.")
+        raise BadTable("There are no modules to read nets from.")
     opened = [_open(module, activation) for module in modules]
     if len({(one.width, one.activation) for one in opened}) != 1:
         found = ", ".join(f"{one.width} {one.activation}" for one in opened[:4])
@@ -111,14 +114,14 @@ def take_nets(source: Any, *, activation: str | None = None) -> Nets:
 
 
 def _open(module: Any, activation: str | None) -> Nets:
-    """One module's weights, with the activation under which they make the module's outputs."""
+    """Read one module's weights and find the activation that reproduces the module's outputs."""
     import torch
 
     layers = [each for each in module.modules() if isinstance(each, torch.nn.Linear)]
     shapes = [tuple(each.weight.shape) for each in layers]
     if len(layers) != 2 or shapes[0][1] != 1 or shapes[1][0] != 1 or shapes[0][0] != shapes[1][1]:
         raise BadTable(
-            "Only nets Linear(1, N), activation, Linear(N, 1) can be opened; this module has the "
+            "Only nets Linear(1, N), activation, Linear(N, 1) can be read; this module has the "
             f"linear layers {[shape[::-1] for shape in shapes]}."
         )
 
@@ -132,67 +135,72 @@ def _open(module: Any, activation: str | None) -> Nets:
     x = np.linspace(-3, 3, 61)
     with torch.no_grad():
         given = torch.tensor(x[:, None], dtype=first.weight.dtype, device=first.weight.device)
-        said = module(given).cpu().double().numpy().ravel()
+        expected = module(given).cpu().double().numpy().ravel()
     size = float(np.abs(v) @ np.abs(w) + np.abs(v) @ np.abs(b) + np.abs(c).sum())
     for name in ACTIVATIONS if activation is None else [activation]:
         nets = make_nets(w, b, v, c, activation=name)
-        if np.allclose(outputs(nets, x)[0], said, rtol=0, atol=AGREE * (size + 1e-12)):
+        if np.allclose(outputs(nets, x)[0], expected, rtol=0, atol=AGREE * (size + 1e-12)):
             return nets
     raise BadTable(
-        f"With the activation {activation or 'of any kind we know'} the two linear layers do not "
-        "make the outputs of this module."
+        f"With {f'the activation {activation}' if activation else 'every known activation'} the "
+        "two linear layers do not reproduce the outputs of this module."
     )
 
 
 def features(nets: Nets, x: Points) -> Float[np.ndarray, "seeds width points"]:
-    """bend(w x + b) of each neuron."""
+    """Return phi(w x + b) of each neuron, the activation of its input."""
     return ACTIVATIONS[nets.activation](nets.w[:, :, None] * x + nets.b[:, :, None])
 
 
 def contributions(nets: Nets, x: Points) -> Float[np.ndarray, "seeds width points"]:
-    """v bend(w x + b) of each neuron."""
+    """Return v phi(w x + b) of each neuron."""
     return nets.v[:, :, None] * features(nets, x)
 
 
 def outputs(nets: Nets, x: Points) -> Float[np.ndarray, "seeds points"]:
-    """f(x) of each net."""
+    """Return f(x) of each net."""
     return np.einsum("sn,snp->sp", nets.v, features(nets, x)) + nets.c[:, None]
 
 
 def mean_squares(nets: Nets, x: Points, y: Points) -> Seeds:
-    """The mean squared error of each net on the target y at x."""
+    """Return the mean squared error of each net on the target y at x."""
     return ((outputs(nets, x) - y) ** 2).mean(1)
 
 
 def keep_nets(nets: Nets, kept: Any) -> Nets:
-    """The nets at those places, a mask or numbers."""
+    """Return the nets that a mask or an index array selects."""
     return replace(nets, w=nets.w[kept], b=nets.b[kept], v=nets.v[kept], c=nets.c[kept])
 
 
 def check_target(x: ArrayLike, y: ArrayLike) -> tuple[Points, Points]:
-    """Inputs and target as arrays of one axis; BadTable if they are not at least 8 finite pairs."""
+    """Return inputs and target as arrays. Raises BadTable unless they are 8 or more finite
+    pairs."""
     inputs, target = np.asarray(x, float), np.asarray(y, float)
     if inputs.ndim != 1 or inputs.shape != target.shape or inputs.size < 8:
         raise BadTable(
-            "x and y must be arrays of one axis with the same 8 or more points, got shapes "
+            "The inputs x and the target y must be arrays of one axis with the same 8 or more "
+            "points, "
+            "got shapes "
             f"{list(inputs.shape)} and {list(target.shape)}."
         )
     if not (np.isfinite(inputs).all() and np.isfinite(target).all()) or np.ptp(inputs) == 0:
-        raise BadTable("x and y must be finite, and x more than one point.")
+        raise BadTable(
+            "The inputs x and the target y must be finite, and x must have different values."
+        )
     return inputs, target
 
 
-def _silu_slope(z: Array) -> Array:
+def _silu_derivative(z: Array) -> Array:
     q = 1 / (1 + np.exp(-np.clip(z, -500, None)))
     return q + z * q * (1 - q)
 
 
-SLOPES: dict[str, Callable[[Array], Array]] = {
+DERIVATIVES: dict[str, Callable[[Array], Array]] = {
     "relu": lambda z: np.where(z > 0, 1.0, 0.0),
     "leaky_relu": lambda z: np.where(z > 0, 1.0, 0.01),
-    "silu": _silu_slope,
+    "silu": _silu_derivative,
     "tanh": lambda z: 1 - np.tanh(z) ** 2,
     "gelu": lambda z: ndtr(z) + z * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi),
     "relu_squared": lambda z: 2 * np.maximum(z, 0),
     "identity": np.ones_like,
-}  # of the activations, by z
+}  # of the activations by their argument z

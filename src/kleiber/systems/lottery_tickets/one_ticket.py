@@ -1,4 +1,4 @@
-"""One lottery ticket, and what no network can beat: exact errors on y = x^2, x uniform in [-r, r].
+"""Exact errors of one lottery ticket and of the best ReLU nets on y = x^2, x uniform in [-r, r].
 
 A ticket (Liu and Tegmark 2023, arXiv 2310.02258) is a pair of SiLU neurons that mirror each other,
 
@@ -6,10 +6,10 @@ A ticket (Liu and Tegmark 2023, arXiv 2310.02258) is a pair of SiLU neurons that
 
 with v and c those of least squares. The derivatives s_k of SiLU at b give its even Taylor series,
 SiLU(w x + b) + SiLU(-w x + b) = 2 s_0 + s_2 (w x)^2 + s_4 (w x)^4/12 + s_6 (w x)^6/360 + ..., so
-that v -> 1/(s_2 w^2) for small w and the error falls without end along a flat channel. At b = 0 it
-falls as w^4; at the best offset, near the b* with s_4(b*) = 0, the term in x^4 cancels that in x^6
-but for its part orthogonal to 1, x^2 and x^4, and the error falls as w^8, or v^-4. A piecewise
-linear fit has a bound instead.
+that v -> 1/(s_2 w^2) for small w and the error falls without limit along a flat channel. At b = 0
+it falls as w^4; at the best offset, near the b* with s_4(b*) = 0, the term in x^4 cancels that in x^6
+except for its part orthogonal to 1, x^2 and x^4, and the error falls as w^8, or v^-4. The error of
+a piecewise linear fit has a positive lower bound instead.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from numpy.polynomial import Polynomial, legendre
 from numpy.typing import ArrayLike
 
 NODES = 128  # of Gauss-Legendre quadrature
-SLOPES = (0.03, 20.0)  # below, float64 does not resolve the error; above, quadrature does not
-OFFSETS = (-2.5, 0.0)  # where the best offset is looked for
+SLOPE_RANGE = (0.03, 20.0)  # where float64 and the quadrature resolve the error
+OFFSET_RANGE = (-2.5, 0.0)  # where the best offset is searched
 SIXTH = 256 / 231**2 / 13  # mean square over [-1, 1] of x^6 less its part in lower powers
 
 
@@ -41,16 +41,17 @@ class Ticket:
 
 
 def fit_ticket(slope: float, offset: float, *, radius: float = 2.0) -> Ticket:
-    """The ticket with that w and b and the v and c of least squares on x^2, x uniform in +-radius.
+    """Fit v and c of the ticket with the given w and b to x^2 by least squares, x in +-radius.
 
-    Slope from 0.03 to 20 over half the radius, offset finite. Raises ValueError.
+    The slope times half the radius must be from 0.03 to 20. Raises ValueError.
     """
     _check_radius(radius)
     scaled = abs(float(slope)) * radius / 2
-    if not (SLOPES[0] <= scaled <= SLOPES[1] and np.isfinite(offset)):
+    if not (SLOPE_RANGE[0] <= scaled <= SLOPE_RANGE[1] and np.isfinite(offset)):
         raise ValueError(
-            f"a ticket needs |slope| from {SLOPES[0] * 2 / radius:g} to {SLOPES[1] * 2 / radius:g} "
-            f"and a finite offset, got {slope!r} and {offset!r}"
+            f"A ticket needs |slope| from {SLOPE_RANGE[0] * 2 / radius:g} to "
+            f"{SLOPE_RANGE[1] * 2 / radius:g} "
+            f"and a finite offset, got {slope!r} and {offset!r}."
         )
     x, weights = _nodes()
     target = (radius * x) ** 2
@@ -64,11 +65,11 @@ def fit_ticket(slope: float, offset: float, *, radius: float = 2.0) -> Ticket:
 
 
 def best_ticket(slope: float, *, radius: float = 2.0) -> Ticket:
-    """The ticket of that slope whose offset, between -2.5 and 0, has the least error.
+    """Find the ticket of the given slope whose offset, between -2.5 and 0, has the smallest error.
 
     Raises ValueError.
     """
-    offsets = np.linspace(*OFFSETS, 26)
+    offsets = np.linspace(*OFFSET_RANGE, 26)
     errors = [fit_ticket(slope, float(b), radius=radius).mse for b in offsets]
     best = int(np.argmin(errors))
     low, high = offsets[max(best - 1, 0)], offsets[min(best + 1, offsets.size - 1)]
@@ -82,7 +83,7 @@ def best_ticket(slope: float, *, radius: float = 2.0) -> Ticket:
 
 
 def flat_channel(output: ArrayLike, *, radius: float = 2.0) -> Float[np.ndarray, "*points"]:
-    """The error of the best tickets of large output weight v, to leading order: ~ v^-4.
+    """Return the error of the best tickets of large output weight v, to leading order v^-4.
 
     MSE = (s_6/(360 s_2^3))^2 D v^-4 at b*, D = 256 r^12/(13 231^2) the mean square of x^6 less its
     part in the span of 1, x^2, x^4; for radius 2, 7.4e-3 v^-4. Raises ValueError.
@@ -90,24 +91,24 @@ def flat_channel(output: ArrayLike, *, radius: float = 2.0) -> Float[np.ndarray,
     _check_radius(radius)
     v = np.asarray(output, float)
     if not (np.isfinite(v) & (v != 0)).all():
-        raise ValueError(f"an output weight must be finite and not 0, got {output!r}")
+        raise ValueError(f"An output weight must be finite and not 0, got {output!r}.")
     s2, s6 = (silu_derivative(inflection(), order) for order in (2, 6))
     return np.asarray((s6 / (360 * s2**3)) ** 2 * SIXTH * radius**12 / v**4)
 
 
 @cache
 def inflection() -> float:
-    """b*, the offset below 0 where the fourth derivative of SiLU vanishes: -1.0320."""
+    """Return b* = -1.0320, the negative offset at which the fourth derivative of SiLU vanishes."""
     return float(scipy.optimize.brentq(lambda b: silu_derivative(b, 4), -2.0, -0.5, xtol=1e-14))
 
 
 def silu_derivative(z: float, order: int) -> float:
-    """The derivative of SiLU of that order at z, z s^(k) + k s^(k-1) with s the logistic function.
+    """Return the derivative of SiLU of order k at z, z s^(k) + k s^(k-1), s the logistic function.
 
     Derivatives of s are polynomials in s, as s' = s - s^2. Raises ValueError for a negative order.
     """
     if order < 0:
-        raise ValueError(f"the order of a derivative is a whole number from 0, got {order!r}")
+        raise ValueError(f"The order of a derivative is a whole number from 0, got {order!r}.")
     logistic = 1 / (1 + np.exp(-float(z)))
     step, parts = Polynomial([0, 1, -1]), [Polynomial([0, 1])]
     for _ in range(order):
@@ -117,39 +118,39 @@ def silu_derivative(z: float, order: int) -> float:
 
 
 def relu_bound(width: ArrayLike, *, radius: float = 2.0) -> Float[np.ndarray, "*points"]:
-    """The least error of N ReLU units on x^2: (2 r/(N + 1))^4/180, with N + 1 equal linear pieces.
+    """Return the smallest error of N ReLU units on x^2: (2 r/(N + 1))^4/180, by N + 1 equal pieces.
 
-    No net of N units has more pieces, so that it bounds every N; an even N attains it, half the
-    units facing each way. Raises ValueError for a width below 1.
+    No net of N units has more linear pieces, so this bounds every net; an even N attains it, with
+    half of the units facing each way. Raises ValueError for a width below 1.
     """
     _check_radius(radius)
     n = np.asarray(width, float)
     if not (np.isfinite(n) & (n >= 1)).all():
-        raise ValueError(f"a width must be finite and from 1, got {width!r}")
+        raise ValueError(f"A width must be finite and from 1, got {width!r}.")
     return np.asarray((2 * radius / (n + 1)) ** 4 / 180)
 
 
 def cells_error(
     cells: ArrayLike, dimension: int = 1, *, radius: float = 2.0
 ) -> Float[np.ndarray, "*points"]:
-    """The error of linear fits in N equal cubes to a sum of d squares: d (2 r)^4 N^(-4/d)/180.
+    """Return the error of linear fits in N cubes to a sum of d squares: d (2 r)^4 N^(-4/d)/180.
 
-    The argument of Sharma and Kaplan (2020, arXiv 2004.10802), whose exponent is 4/d; the constant
-    is exact for fits that may jump between cubes. Raises ValueError.
+    This is the argument of Sharma and Kaplan (2020, arXiv 2004.10802), whose exponent is 4/d; the
+    constant is exact for fits that may jump between cubes. Raises ValueError.
     """
     _check_radius(radius)
     n = np.asarray(cells, float)
     if not (np.isfinite(n) & (n >= 1)).all() or dimension < 1 or dimension % 1:
         raise ValueError(
-            "cells must be finite and from 1 and the dimension whole and from 1, "
-            f"got {cells!r} and {dimension!r}"
+            "The cells must be finite and from 1, and the dimension a whole number from 1, got "
+            f"{cells!r} and {dimension!r}."
         )
     return np.asarray(dimension * (2 * radius) ** 4 * n ** (-4 / dimension) / 180)
 
 
 @cache
 def _nodes() -> tuple[Float[np.ndarray, "nodes"], Float[np.ndarray, "nodes"]]:
-    """Nodes on [-1, 1] and weights whose sum is 1."""
+    """Return quadrature nodes on [-1, 1] and weights whose sum is 1."""
     x, weights = legendre.leggauss(NODES)
     return x, weights / 2
 
@@ -160,4 +161,4 @@ def _silu(z: Float[np.ndarray, "nodes"]) -> Float[np.ndarray, "nodes"]:
 
 def _check_radius(radius: float) -> None:
     if not (np.isfinite(radius) and radius > 0):
-        raise ValueError(f"radius must be finite and positive, got {radius!r}")
+        raise ValueError(f"The radius must be finite and positive, got {radius!r}.")

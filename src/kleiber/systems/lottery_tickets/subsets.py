@@ -1,20 +1,20 @@
-"""What parts of a net do: subsets scaled up, refitted, solved by least squares, and pruned nets.
+"""Errors of parts of a net: subsets scaled up, refitted, solved by least squares, and pruned nets.
 
-With g_i the output of each of a net's N parts, n of them drawn at random and scaled by N/n make, in
-the mean over all subsets and exactly,
+With g_i the output of each of a net's N parts, n of them drawn at random and scaled by N/n have, in
+the mean over all subsets, exactly the error
 
     MSE(n) = MSE(N) + N <S^2> (N/n - 1),   S^2(x) = sum_i (g_i - mean g)^2/(N - 1),
 
-whatever the net is (sampling without replacement). So the fall as 1/n says nothing; what does is
-the drop at n = N, MSE(N/2)/MSE(N) = 1 + N <S^2>/MSE(N), which is 2 for an average of N independent
-parts without bias. A ticket is a mirrored pair, so that the parts of `extrapolate_subsets` are the
+for every net (sampling without replacement). So the fall as 1/n says nothing; informative is the
+drop at n = N, MSE(N/2)/MSE(N) = 1 + N <S^2>/MSE(N), which is 2 for an average of N independent
+parts without bias. A ticket is a mirrored pair, so the parts of `extrapolate_subsets` are the
 matched pairs and the neurons without a partner, and the constant c, which all tickets share, is
-fitted again for every subset. Half of a pair is no ticket: neurons drawn one by one
-(`extrapolate_neurons`) drop by orders of magnitude in an exact ensemble of tickets too.
+refitted for every subset. Half of a pair is not a ticket: for neurons drawn one by one
+(`extrapolate_neurons`) the error drops by orders of magnitude in an exact ensemble of tickets too.
 
 Tickets' weights may differ. Let G_k be the outputs of the matched pairs and of neurons without a
-partner, E_k what is left of G_k when its parts along 1, x and the target are taken off. Then
-f errs by sum_k E_k, and
+partner, and E_k the remainder of G_k without its parts along 1, x and the target. Then the error of
+f is sum_k E_k, and
 
     synergy = sum_k <E_k^2>/<(sum_k E_k)^2>
 
@@ -66,12 +66,12 @@ Refitted = Callable[[int, Refit, int], Float[np.ndarray, "seeds draws"]]
 
 @dataclass(frozen=True)
 class Subsets:
-    """The error of n of all parts of a net, by n ascending: scaled up, scale and constant refitted,
-    all v refitted (None where the points are too few); medians over nets.
+    """The error of n parts of a net, by ascending n, as medians over nets.
 
-    `unit` is "ticket" or "neuron". `slope` is that of log scaled against log n up to a quarter of
-    the parts, `drop` the error of half of them over that of all: of tickets the ratio of means over
-    nets, of neurons the median ratio.
+    The parts are scaled up, or their scale and constant are refitted, or all v are refitted (None
+    if there are too few points). `unit` is "ticket" or "neuron". `slope` is that of log scaled
+    against log n up to a quarter of the parts, `drop` the error of half of them divided by that of
+    all: for tickets the ratio of means over nets, for neurons the median ratio.
     """
 
     sizes: tuple[int, ...]
@@ -85,8 +85,11 @@ class Subsets:
 
 @dataclass(frozen=True)
 class Pruning:
-    """The error when neurons go, of the smallest |share| first: medians over nets by the numbers
-    kept, ascending; `at_random` is the same with neurons going in random order."""
+    """The error of nets from which neurons are removed, by ascending number of those kept.
+
+    Values are medians over nets. Neurons of the smallest |share| are removed first; `at_random` is
+    the same with a random order.
+    """
 
     kept: tuple[int, ...]
     fraction: tuple[float, ...]
@@ -98,7 +101,7 @@ class Pruning:
 def scaled_curve(
     nets: Nets, x: ArrayLike, y: ArrayLike, sizes: Sequence[int]
 ) -> Float[np.ndarray, "seeds sizes"]:
-    """The mean error over all subsets of so many neurons scaled up, exactly. Raises BadTable."""
+    """Return the exact mean error over all scaled-up subsets of each size. Raises BadTable."""
     inputs, target = check_target(x, y)
     count = check_sizes(sizes, nets.width)
     spread = contributions(nets, inputs).var(axis=1, ddof=min(1, nets.width - 1)).mean(1)
@@ -116,8 +119,11 @@ def refitted_errors(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Float[np.ndarray, "seeds draws"]:
-    """The errors of random subsets whose scale and constant ("scale") or all v and c ("all", least
-    squares in float64) are fitted again. Raises BadTable."""
+    """Return the errors of random subsets of neurons after refitting.
+
+    `refit` is "scale" for scale and constant, or "all" for all v and c by least squares in float64.
+    Raises BadTable.
+    """
     inputs, target = check_target(x, y)
     check_sizes([size], nets.width)
     rng = stream(seed, f"subsets {size}")
@@ -131,7 +137,7 @@ def refitted_errors(
                 (nets.v[member, chosen, None] * parts[chosen]).sum(1), target
             )
         else:
-            raise BadTable(f"refit must be 'scale' or 'all' for subsets, got {refit!r}.")
+            raise BadTable(f"The refit must be 'scale' or 'all' for subsets, got {refit!r}.")
     return found
 
 
@@ -145,12 +151,12 @@ def extrapolate_subsets(
     pairs: Pairs | None = None,
     seed: int = 0,
 ) -> Subsets:
-    """How the error of n random tickets goes on to that of a whole net, in three ways.
+    """Measure how the error of n random tickets approaches that of a whole net, in three ways.
 
     A ticket is a matched pair of mirrored neurons (`pairs`, by default those of `match_neurons`) or
-    a neuron without a partner; the constant is fitted again for every subset. A net all in pairs
-    has ceil(N/2) tickets; of a net with more, n stands for the same share of them. `sizes` are
-    powers of 2 up to ceil(N/2) by default, half of it included. If tickets err independently,
+    a neuron without a partner; the constant is refitted for every subset. A net of pairs only has
+    ceil(N/2) tickets; for a net with more, n stands for the same share of them. `sizes` are by
+    default the powers of 2 up to ceil(N/2), and half of it. If tickets err independently,
     `slope` is -1 and `drop` 2. Needs 4 nets of width 8 or more. Raises BadTable.
     """
     inputs, target = check_target(x, y)
@@ -159,29 +165,29 @@ def extrapolate_subsets(
     members = _memberships(nets, pairs or match_neurons(nets))
     outer = contributions(nets, inputs)
     units = [_centred(own @ parts) for own, parts in zip(members, outer, strict=True)]
-    ends = np.array([_ends(own, target) for own in units])
-    bends = features(nets, inputs)
+    moments = np.array([_subset_moments(own, target) for own in units])
+    hidden = features(nets, inputs)
 
     def scaled(count: Sequence[int]) -> Float[np.ndarray, "seeds sizes"]:
-        return ends[:, :1] + ends[:, 1:] * (whole / np.array(count) - 1)
+        return moments[:, :1] + moments[:, 1:] * (whole / np.array(count) - 1)
 
-    def refitted(n: int, refit: Refit, some: int) -> Float[np.ndarray, "seeds draws"]:
+    def refitted(n: int, refit: Refit, count_drawn: int) -> Float[np.ndarray, "seeds draws"]:
         rng = stream(seed, f"tickets {n}")
         found: list[Float[np.ndarray, "draws"]] = []
-        for own, member, bend in zip(units, members, bends, strict=True):
+        for own, member, activations in zip(units, members, hidden, strict=True):
             drawn = max(round(len(own) * n / whole), 1)
-            chosen = np.argsort(rng.random((some, len(own))), axis=1)[:, :drawn]
+            chosen = np.argsort(rng.random((count_drawn, len(own))), axis=1)[:, :drawn]
             if refit == "scale":
                 found.append(refit_scale(own[chosen].sum(1), target))
             else:
-                each = [solved_error(bend[member[k].any(0)], target) for k in chosen]
+                each = [solved_error(activations[member[k].any(0)], target) for k in chosen]
                 found.append(np.array(each))
         return np.stack(found)
 
-    drop = ratio_of(ends.sum(1), np.maximum(ends[:, 0], np.finfo(float).tiny), seed=seed)
-    count = _counted(sizes, whole, "tickets")
-    most = inputs.size // (2 * POINTS_PER_NEURON)
-    return _collect("ticket", count, whole, draws, (scaled, refitted), most, drop)
+    drop = ratio_of(moments.sum(1), np.maximum(moments[:, 0], np.finfo(float).tiny), seed=seed)
+    count = _choose_sizes(sizes, whole, "tickets")
+    maximum = inputs.size // (2 * POINTS_PER_NEURON)
+    return _collect("ticket", count, whole, draws, (scaled, refitted), maximum, drop)
 
 
 def extrapolate_neurons(
@@ -193,10 +199,10 @@ def extrapolate_neurons(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Subsets:
-    """How the error of n random neurons goes on to that of all N, in three ways.
+    """Measure how the error of n random neurons approaches that of all N, in three ways.
 
-    No test of tickets, which are pairs: see `extrapolate_subsets`. `sizes` are powers of 2 up to N
-    by default, N/2 included. Needs 4 nets of width 8 or more. Raises BadTable.
+    This is not a test of tickets, which are pairs: see `extrapolate_subsets`. `sizes` are by
+    default the powers of 2 up to N, and N/2. Needs 4 nets of width 8 or more. Raises BadTable.
     """
     inputs, target = check_target(x, y)
     _check_width(nets)
@@ -205,14 +211,14 @@ def extrapolate_neurons(
     def scaled(count: Sequence[int]) -> Float[np.ndarray, "seeds sizes"]:
         return scaled_curve(nets, inputs, target, count)
 
-    def refitted(n: int, refit: Refit, some: int) -> Float[np.ndarray, "seeds draws"]:
-        return refitted_errors(nets, inputs, target, n, refit=refit, draws=some, seed=seed)
+    def refitted(n: int, refit: Refit, count_drawn: int) -> Float[np.ndarray, "seeds draws"]:
+        return refitted_errors(nets, inputs, target, n, refit=refit, draws=count_drawn, seed=seed)
 
     half, last = scaled([width // 2, width]).T
     drop = median_of(half / np.maximum(last, np.finfo(float).tiny))
-    count = _counted(sizes, width, "neurons")
-    most = inputs.size // POINTS_PER_NEURON
-    return _collect("neuron", count, width, draws, (scaled, refitted), most, drop)
+    count = _choose_sizes(sizes, width, "neurons")
+    maximum = inputs.size // POINTS_PER_NEURON
+    return _collect("neuron", count, width, draws, (scaled, refitted), maximum, drop)
 
 
 def _check_width(nets: Nets) -> None:
@@ -220,7 +226,7 @@ def _check_width(nets: Nets) -> None:
         raise BadTable(f"Subsets need a width of at least 8, got {nets.width}.")
 
 
-def _counted(sizes: Sequence[int] | None, whole: int, what: str) -> list[int]:
+def _choose_sizes(sizes: Sequence[int] | None, whole: int, what: str) -> list[int]:
     if sizes is not None:
         return check_sizes(sizes, whole, what)
     powers = {2**k for k in range(whole.bit_length()) if 2**k <= whole}
@@ -233,17 +239,17 @@ def _collect(
     whole: int,
     draws: int,
     curves: tuple[Scaled, Refitted],
-    most: int,
+    maximum: int,
     drop: Estimate,
 ) -> Subsets:
-    """The record of subsets of so many parts; least squares up to ``most`` of them."""
+    """Make the record of subsets of each size; least squares is used up to ``maximum`` parts."""
     scaled, errors = curves
     solved: list[Estimate | None] = []
     refitted: list[Estimate] = []
     for n in count:
-        some = draws if n < whole else 1
-        refitted.append(median_of(np.median(errors(n, "scale", some), axis=1)))
-        all_of_them = np.median(errors(n, "all", some), axis=1) if n <= most else None
+        count_drawn = draws if n < whole else 1
+        refitted.append(median_of(np.median(errors(n, "scale", count_drawn), axis=1)))
+        all_of_them = np.median(errors(n, "all", count_drawn), axis=1) if n <= maximum else None
         solved.append(None if all_of_them is None else median_of(all_of_them))
     quarter = max(whole // 4, 2)
     small = [n for n in (1, 2, *range(4, quarter + 1, 2)) if n <= quarter]
@@ -261,10 +267,11 @@ def _collect(
 
 
 def _memberships(nets: Nets, pairs: Pairs) -> list[Float[np.ndarray, "tickets width"]]:
-    """Which neurons each ticket of each net has: the pairs, then those without a partner."""
+    """Return the membership matrix of each net: pairs first, then neurons without a partner."""
     if len(pairs.left) != len(nets.w) or pairs.width != nets.width:
         raise BadTable(
-            f"The pairs are of {len(pairs.left)} nets of width {pairs.width}, and the nets given "
+            f"The pairs belong to {len(pairs.left)} nets of width {pairs.width}, but the nets "
+            "given "
             f"are {len(nets.w)} of width {nets.width}."
         )
     each = np.eye(nets.width)
@@ -279,8 +286,9 @@ def _centred(parts: Float[np.ndarray, "units points"]) -> Float[np.ndarray, "uni
     return parts - parts.mean(1, keepdims=True)
 
 
-def _ends(units: Float[np.ndarray, "units points"], y: Points) -> tuple[float, float]:
-    """The error of all units at the best constant, and what half of them add to it."""
+def _subset_moments(units: Float[np.ndarray, "units points"], y: Points) -> tuple[float, float]:
+    """Return the error of all units with the best constant, and what half of the units add to
+    it."""
     error = units.sum(0) - (y - y.mean())
     spread = units.var(axis=0, ddof=min(1, len(units) - 1)).mean()
     return float((error**2).mean()), float(len(units) * spread)
@@ -289,25 +297,25 @@ def _ends(units: Float[np.ndarray, "units points"], y: Points) -> tuple[float, f
 def cancellation(
     nets: Nets, x: ArrayLike, y: ArrayLike, *, pairs: Pairs | None = None
 ) -> tuple[Seeds, Seeds]:
-    """sum_k <E_k^2> and <(sum_k E_k)^2> of each net over its tickets; see the module.
+    """Return sum_k <E_k^2> and <(sum_k E_k)^2> of each net over its tickets; see the module.
 
     Raises BadTable.
     """
     inputs, target = check_target(x, y)
     basis = make_basis(np.stack([np.ones_like(inputs), inputs, target]))
     pairs = pairs or match_neurons(nets)
-    apart, together = np.empty(len(nets.w)), np.empty(len(nets.w))
+    separate, together = np.empty(len(nets.w)), np.empty(len(nets.w))
     members = _memberships(nets, pairs)
     for member, parts in enumerate(contributions(nets, inputs)):
         units = members[member] @ parts
         own = units - (units @ basis.T) @ basis
-        apart[member] = (own**2).mean(1).sum()
+        separate[member] = (own**2).mean(1).sum()
         together[member] = (own.sum(0) ** 2).mean()
-    return apart, together
+    return separate, together
 
 
 def solve_nets(nets: Nets, x: ArrayLike, y: ArrayLike) -> Nets:
-    """The same neurons with the v and c of least squares in float64. Raises BadTable."""
+    """Return nets with the same neurons and the v and c of least squares. Raises BadTable."""
     inputs, target = check_target(x, y)
     if nets.width * POINTS_PER_NEURON > inputs.size:
         raise BadTable(
@@ -322,8 +330,10 @@ def solve_nets(nets: Nets, x: ArrayLike, y: ArrayLike) -> Nets:
 def random_features(
     width: int, x: ArrayLike, y: ArrayLike, *, activation: str = "silu", seeds: int = 16
 ) -> Nets:
-    """Nets whose w and b are those of initialisation and whose v and c are solved for: what the
-    width allows without any training of features. Raises BadTable."""
+    """Return nets with initial w and b and the v and c of least squares: untrained features.
+
+    Raises BadTable.
+    """
     return solve_nets(draw_nets(width, seeds, activation=activation), x, y)
 
 
@@ -337,17 +347,17 @@ def prune(
     refit: Refit = "none",
     seed: int = 0,
 ) -> Pruning:
-    """Take neurons out, those of the smallest |share| first, and measure what is left.
+    """Remove neurons, those of the smallest |share| first, and measure the remaining nets' errors.
 
-    `refit` fits nothing, scale and constant, or all v and c again. `kept` are powers of 2 and N by
-    default. Needs 4 nets. Raises BadTable.
+    `refit` says whether nothing, scale and constant, or all v and c are refitted. `kept` are by
+    default the powers of 2 and N. At least 4 nets are needed. Raises BadTable.
     """
     inputs, target = check_target(x, y)
     width = nets.width
     powers = [2**k for k in range(width.bit_length()) if 2**k < width]
     count = check_sizes([*powers, width] if kept is None else kept, width)
     if refit not in REFITS:
-        raise BadTable(f"refit must be one of {', '.join(REFITS)}, got {refit!r}.")
+        raise BadTable(f"The refit must be one of {', '.join(REFITS)}, got {refit!r}.")
     if refit == "all":
         count = [n for n in count if n * POINTS_PER_NEURON <= inputs.size]
     shares = np.abs(neuron_shares(nets, inputs, target, by=by))
@@ -367,7 +377,7 @@ def _pruned(
     count: Sequence[int],
     refit: str,
 ) -> Float[np.ndarray, "seeds kept"]:
-    """Errors of the first neurons in an order."""
+    """Return the errors of the first neurons in an order, for each number of them."""
     found = np.empty((len(order), len(count)))
     for member, parts in enumerate(features(nets, x)):
         sorted_parts = parts[order[member]]
@@ -375,9 +385,9 @@ def _pruned(
             found[member] = [solved_error(sorted_parts[:n], y) for n in count]
             continue
         sums = np.cumsum(nets.v[member, order[member], None] * sorted_parts, axis=0)
-        some = sums[np.array(count) - 1]
+        partial_sums = sums[np.array(count) - 1]
         if refit == "scale":
-            found[member] = refit_scale(some, y)
+            found[member] = refit_scale(partial_sums, y)
         else:
-            found[member] = ((some + nets.c[member] - y) ** 2).mean(1)
+            found[member] = ((partial_sums + nets.c[member] - y) ** 2).mean(1)
     return found

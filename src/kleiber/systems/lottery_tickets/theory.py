@@ -2,7 +2,7 @@
 
 Liu and Tegmark 2023, "A Neural Scaling Law from Lottery Ticket Ensembling" (arXiv 2310.02258; its
 second version says that the theory is under repair). A net of width N holds n tickets, small
-subnetworks that each do the task, and puts out their mean. Ticket i makes the error b(x) + e_i(x)
+subnetworks that each do the task, and outputs their mean. Ticket i makes the error b(x) + e_i(x)
 with b the same for all tickets and all nets. Averaging over nets,
 
     E MSE = <b^2> + <s^2> [(1 - rho)/n + rho],   n = p N,
@@ -53,7 +53,7 @@ LARGEST_DRAW = 10**7  # tickets of one net
 class Tickets:
     """The central-limit law of lottery tickets (Liu & Tegmark 2023, arXiv:2310.02258).
 
-    A net of width N holds n = tickets * N small subnetworks that each do the task, and puts out
+    A net of width N holds n = tickets * N small subnetworks that each do the task, and outputs
     their mean: E MSE = bias^2 + spread^2 [(1 - correlation)/n + correlation].
 
     Attributes
@@ -188,10 +188,10 @@ class Tickets:
     def draw(
         self, width: float, *, seeds: int = 8, seed: int = 0
     ) -> Float[np.ndarray, "seeds points"]:
-        """The errors of drawn nets at 64 midpoints of [-r, r]; add a target for predictions.
+        """Draw the errors of nets at 64 midpoints of [-r, r]; add a target for predictions.
 
-        The shared error is one cosine, that of a ticket a sum of 8 others or the same with Gaussian
-        coefficients. Nets of one width and seed stay the same when seeds or widths are added.
+        The shared error is one cosine, that of a ticket a sum of 8 cosines with Gaussian
+        coefficients. Nets of one width and seed do not depend on the other seeds and widths.
         Raises ValueError.
         """
         seeds, seed = check_whole("seeds", seeds, low=1), check_whole("seed", seed)
@@ -208,7 +208,7 @@ class Tickets:
                 f"got {n:g} for width {number:g}."
             )
         modes = _cosines()
-        own = self.spread * math.sqrt(1 - self.correlation) / math.sqrt(MODES)
+        individual = self.spread * math.sqrt(1 - self.correlation) / math.sqrt(MODES)
         common = self.spread * math.sqrt((1 - self.correlation) + n * self.correlation)
         common /= math.sqrt(MODES)
         nets: list[Float[np.ndarray, "points"]] = []
@@ -216,7 +216,7 @@ class Tickets:
             rng = stream(seed, f"tickets/{number:g}/{member}")
             z = rng.standard_normal((int(n), MODES))
             mean = z.mean(0)
-            tickets = own * (z - mean) + common * mean  # covariance (1 - rho) 1 + rho
+            tickets = individual * (z - mean) + common * mean  # covariance (1 - rho) 1 + rho
             nets.append(self.bias * modes[SHARED_MODE - 1] + tickets.mean(0) @ modes)
         return np.stack(nets)
 
@@ -251,15 +251,17 @@ class Tickets:
 
     @property
     def floor(self) -> float:
-        """What no width removes, <b^2> + rho <s^2>; negative where cancelling tickets outdo b."""
+        """The error that remains at infinite width, <b^2> + rho <s^2>; negative if tickets cancel
+        b."""
         return self.bias**2 + self.correlation * self.spread**2
 
     def crossovers(self) -> dict[str, float]:
-        """The widths at which two terms are equal.
+        """Return the widths at which two terms are equal.
 
-        floor: averaged = the floor, beyond it width hardly helps (infinite without a floor).
-        approximation: averaged = d (2 r)^4 N^(-4/d)/180, where for d < 4 the law of approximation
-        theory bends into N^-1; missing for d = 4, where both fall alike, and for rho = 1.
+        floor: averaged equals the floor; larger widths hardly help (infinite without a floor).
+        approximation: averaged equals d (2 r)^4 N^(-4/d)/180; for d < 4 the law of approximation
+        theory changes there to N^-1. It is missing for d = 4, where both fall alike, and for
+        rho = 1.
         """
         found = {"floor": self._averaged / self.floor if self.floor > 0 else math.inf}
         if self.dimension != 4 and self._averaged > 0:
@@ -269,33 +271,33 @@ class Tickets:
 
     @property
     def _averaged(self) -> float:
-        """Width times the part that averages."""
+        """Width times the part of the error that averages out."""
         return self.spread**2 * (1 - self.correlation) / self.tickets
 
     def _rows(
         self, grid: Any, predicted: tuple[str, ...]
     ) -> tuple[pl.DataFrame, Float[np.ndarray, "rows"]]:
-        """The grid's rows and their widths, checked."""
+        """Return the grid's rows and their checked widths."""
         frame = rows_of(grid, ("width",), predicted)
         width = numbers(frame, "width", positive=True)
         low, high = float(width.min()), float(width.max())
         if min(low, low * self.tickets) < 1:
             raise BadTable(
-                f"width must be at least {max(1.0, 1 / self.tickets):g}, so that a net holds a "
+                f"The width must be at least {max(1.0, 1 / self.tickets):g}, so that a net holds a "
                 f"ticket ({self.tickets:g} per unit of width), got {low:g}."
             )
         if self.correlation < 0 and high * self.tickets >= 1 - 1 / self.correlation:
-            most = (1 - 1 / self.correlation) / self.tickets
+            maximum = (1 - 1 / self.correlation) / self.tickets
             raise BadTable(
                 f"With correlation {self.correlation:g} fewer than "
-                f"{1 - 1 / self.correlation:g} tickets can exist, so width must be below "
-                f"{most:g}, got {high:g}."
+                f"{1 - 1 / self.correlation:g} tickets can exist, so the width must be below "
+                f"{maximum:g}, got {high:g}."
             )
         return frame, width
 
 
 def _cosines() -> Float[np.ndarray, "modes points"]:
-    """Cosines 1 to 8 of period twice the interval at its midpoints: zero mean, orthonormal."""
+    """Return the cosines 1 to 8 at the midpoints of the interval: zero mean, orthonormal."""
     at = (np.arange(POINTS) + 0.5) / POINTS
     return math.sqrt(2) * np.cos(np.pi * np.arange(1, MODES + 1)[:, None] * at)
 

@@ -1,7 +1,7 @@
-"""How a loss falls with the width of a net: its statistic over seeds, and the slope of a window.
+"""The exponent with which a loss falls with the width of a net, from a statistic over seeds.
 
-Median, mean and quantiles over seeds fall differently (at small widths a few bad seeds make the
-mean), and so do exponents of width, width + 1 and parameters, so each is named and kept apart.
+Median, mean and quantiles over seeds fall differently (at small widths a few bad seeds dominate the
+mean), and so do exponents in width, width + 1 and parameters, so each is reported separately.
 Errors are those of a bootstrap over the seeds of each width.
 """
 
@@ -35,7 +35,7 @@ Statistic = Callable[[Values], Float[np.ndarray, "..."]]
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """One width: its size as it is counted, the statistic of its seeds, and draws of that."""
+    """One width: its size in the chosen count, the statistic over its seeds, and draws of it."""
 
     width: float
     size: float
@@ -83,7 +83,7 @@ def width_exponent(
     polars.DataFrame
         The columns of ``by``, size, statistic, width_low, width_high, n_widths, n_seeds (of the
         width with the fewest), exponent (a least-squares slope on the logarithms) with ``_stderr``,
-        ``_low`` and ``_high``, and misfit, the root mean square of what the slope leaves.
+        ``_low`` and ``_high``, and misfit, the root mean square of the residuals.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def width_exponent(
         value = -float(weights @ logs)
         drawn = -weights @ np.log([point.drawn for point in points])
         ends = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-        rest = logs - logs.mean() + value * (u - u.mean())
+        residuals = logs - logs.mean() + value * (u - u.mean())
         rows.append(
             {key: group[key][0] for key in keys}
             | {
@@ -126,7 +126,7 @@ def width_exponent(
                 "exponent_stderr": float(drawn.std(ddof=1)),
                 "exponent_low": float(ends[0]),
                 "exponent_high": float(ends[1]),
-                "misfit": float(np.sqrt((rest**2).mean())),
+                "misfit": float(np.sqrt((residuals**2).mean())),
             }
         )
     return pl.DataFrame(rows)
@@ -189,7 +189,7 @@ def width_curve(
 def _groups(
     table: object, y: str, by: str | Sequence[str] | None, level: float
 ) -> tuple[list[str], list[pl.DataFrame]]:
-    """The groups' columns and rows, each seed once at every width."""
+    """Return the group columns and the rows of each group, checked for repeated seeds."""
     frame = as_frame(table)
     check_level(level, error=BadTable)
     keys, y = check_columns("by", by), check_column("y", y)
@@ -200,8 +200,8 @@ def _groups(
     times = int(frame.group_by("width", "seed", *keys).len()["len"].to_numpy().max())
     if times > 1:
         raise BadTable(
-            f"A seed occurs up to {times} times at one width; name the columns that tell the rows "
-            "apart (by=..., e.g. step), or keep some (where=...)."
+            f"A seed occurs up to {times} times at one width; name the columns that distinguish "
+            "the rows (by=..., e.g. step), or select rows (where=...)."
         )
     return keys, frame.partition_by(keys, maintain_order=True) if keys else [frame]
 
@@ -216,7 +216,7 @@ def _points(
     draws: int,
     seed: int,
 ) -> list[Point]:
-    """The widths from low to high, ascending, each with draws over its seeds."""
+    """Return the widths from low to high in ascending order, each with draws over its seeds."""
     if check_text("size", size, f"one of {listed(SIZES)}") not in SIZES:
         raise BadTable(
             f"The size is one of {listed(SIZES)}, got {shown(size)}.{nearest(size, SIZES)}"
@@ -245,7 +245,7 @@ def _points(
 
 
 def _statistic(name: str) -> Statistic:
-    """The function over the last axis that a name stands for."""
+    """Return the statistic over the last axis that has the given name."""
     check_text("statistic", name, "median, mean or a quantile such as q25")
     if name == "median":
         return lambda values: np.median(values, axis=-1)

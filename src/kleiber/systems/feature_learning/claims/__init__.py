@@ -1,9 +1,9 @@
 """Bordelon, Atanasov and Pehlevan 2024: a linear model that learns features, and nets that test it.
 
-The paper's statements, those that fail as they stand with the corrected one after each; they stand
-beside what they compute, in the modules beside this folder. We could read the paper's beginning,
-its reviews and notes on it, not its full text: where a constant of an experiment is unknown to us
-(widths, rates, batches, steps), the claim says what we took.
+A statement of the paper that fails as it stands is followed by a corrected one. Each module of this
+folder holds claims and the functions that compute them. We could read the paper's beginning, its
+reviews and notes on it, but not its full text: where a constant of an experiment is unknown to us
+(widths, rates, batches, steps), the claim names the value that we used.
 """
 
 from __future__ import annotations

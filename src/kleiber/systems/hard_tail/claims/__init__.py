@@ -1,9 +1,9 @@
 """Levi 2026: a solvable linear model in which training changes how failure falls with attempts.
 
-The paper's statements, those that fail as they stand with the corrected one after each; they stand
-beside what they compute, in the modules hard_tail_*. We could read its abstract, its reviews and
-summaries of it, not its full text: where a constant of a figure is unknown to us (dimension,
-tolerance, windows), the claim says what we took.
+A statement of the paper that fails as it stands is followed by a corrected one. Each module of this
+folder holds claims and the functions that compute them. We could read the paper's abstract, its
+reviews and summaries of it, but not its full text: where a constant of a figure is unknown to us
+(dimension, tolerance, windows), the claim names the value that we used.
 """
 
 from __future__ import annotations

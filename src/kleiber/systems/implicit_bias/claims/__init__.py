@@ -1,8 +1,9 @@
-"""D'Amico, Bocchi, Negri 2025: two laws in the norm of the weights make the law in data.
+"""D'Amico, Bocchi, Negri 2025: two laws in the norm of the weights imply the law in data.
 
-Exact for the perceptron, refitted from the published curves of deep networks, and for networks
-trained here. The statements stand beside what they compute, in the modules implicit_bias_*. We
-could read the abstract, a talk, a poster and the code, not the full text of the later versions.
+The claims are computed exactly for the perceptron, refitted from the published curves of deep
+networks, and measured on networks trained here. Each module of this folder holds claims and the
+functions that compute them. We could read the abstract, a talk, a poster and the code, but not the
+full text of the later versions.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Liu and Tegmark 2023: the N^-1 of wide nets as an average over lottery tickets.
 
-The paper's statements, those that fail as they stand with the corrected one after each; they stand
-beside what they compute, in the modules lottery_tickets_*. We could read its abstract, its opening,
-its figures and summaries of it, not its full text; its optimiser, rate, steps and examples are
-unknown to us, so every claim says which it took. The authors note in the second version that the
-theory is being repaired while the empirical results stand.
+A statement of the paper that fails as it stands is followed by a corrected one. Each module of this
+folder holds claims and the functions that compute them. We could read the paper's abstract, its
+opening, its figures and summaries of it, but not its full text; its optimiser, rate, steps and
+examples are unknown to us, so every claim names those that it uses. The authors note in the second
+version that the theory is being repaired while the empirical results stand.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the claims on averages of nets compute: T1 and T2, what seeds share and what averages away.
+"""Claims on averages of nets (tests T1 and T2): the part of the error that all seeds share.
 
-The central limit theorem of tickets says that a net's error is a chance error, which averages over
-tickets and over nets alike. Intervals are those of `reduce.ensemble`, over seeds.
+By the central limit theorem of tickets a net's error is random and averages out over tickets and
+over nets alike. Intervals are those of `reduce.ensemble`, over seeds.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ DROP = 30.0  # times the median error beyond which a net is left out
 
 
 def kept(context: Context, setting: str, width: int) -> Nets:
-    """The same without nets that err above 30 times the median."""
+    """Return the trained nets without those whose error exceeds 30 times the median."""
     nets = trained(context, setting, width)
     errors = mean_squares(nets, GRID, SQUARE)
     return keep_nets(nets, errors <= DROP * np.median(errors))
 
 
 def ensembles(context: Context, setting: str, widths: tuple[int, ...] = WINDOW) -> EnsembleVerdict:
-    """What the nets of a setting share and what averages away."""
+    """Split the error of a setting's nets into the shared part and the part that averages out."""
 
     def judge() -> EnsembleVerdict:
         made = {n: outputs(trained(context, setting, n), GRID) for n in widths}
@@ -37,7 +37,7 @@ def ensembles(context: Context, setting: str, widths: tuple[int, ...] = WINDOW) 
 
 
 def bias_share(setting: str, width: int, widths: tuple[int, ...] = WINDOW) -> Compute:
-    """The share of the error that all seeds have in common."""
+    """Return the share of the error that all seeds have in common."""
 
     def compute(context: Context) -> Estimate:
         parts = ensembles(context, setting, widths).widths
@@ -47,8 +47,11 @@ def bias_share(setting: str, width: int, widths: tuple[int, ...] = WINDOW) -> Co
 
 
 def averaging_identity(members: int) -> Compute:
-    """The error of so many nets averaged over B^2 + V/K, N = 16: groups drawn again and again
-    against the formula, both from the same nets; the error is that of the drawing."""
+    """Compare the error of averages of K nets with B^2 + V/K at N = 16.
+
+    Groups of K nets are drawn many times from the nets that the formula uses; the standard error is
+    that of the draws.
+    """
 
     def compute(context: Context) -> Estimate:
         errors = outputs(kept(context, "silu", 16), GRID) - SQUARE
@@ -63,7 +66,7 @@ def averaging_identity(members: int) -> Compute:
 
 
 def averaging_gain(context: Context) -> Estimate:
-    """The error of 16 nets averaged over that of one, N = 16, SiLU."""
+    """Return the error of the average of 16 nets divided by that of one (N = 16, SiLU)."""
     parts = ensembles(context, "silu").widths
     share = next(part.bias_share for part in parts if part.width == 16)
     numbers = (each + (1 - each) / 16 for each in (share.value, share.low, share.high))
@@ -72,12 +75,12 @@ def averaging_gain(context: Context) -> Estimate:
 
 
 def shared_exponent(context: Context) -> Estimate:
-    """The exponent over N = 8 to 64 of what all seeds share."""
+    """Return the exponent over N = 8 to 64 of the error that all seeds share."""
     return ensembles(context, "silu").exponents["bias"]
 
 
 def exponents_apart(context: Context) -> Estimate:
-    """The exponent of the error less that of what seeds share, from the same drawn seeds."""
+    """Return the exponent of the error less that of its shared part, from the same drawn seeds."""
     rng = stream(context.seed, "exponents apart")
     x = np.log(WINDOW)
     weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
@@ -96,7 +99,7 @@ def exponents_apart(context: Context) -> Estimate:
 
 
 def two_against_one(width: int, setting: str = "silu", widths: tuple[int, ...] = WINDOW) -> Compute:
-    """R2 = MSE_2(N)/MSE_1(2 N)."""
+    """Return R2 = MSE_2(N)/MSE_1(2 N)."""
 
     def compute(context: Context) -> Estimate:
         trades = ensembles(context, setting, widths).trades

@@ -1,8 +1,8 @@
-"""What the claims on exponents compute: how the loss falls with width, and what that depends on.
+"""Claims on exponents: how the loss falls with the width, and on what this depends.
 
-Losses are those of a dense grid, a seed's the median over the last 1% of its steps. An exponent is
-the slope of medians over seeds in a window of widths, its interval a bootstrap over seeds, and what
-it says holds for the number of steps, the rate and the count of N that are named with it. The
+Losses are measured on a dense grid; that of a seed is the median over the last 1% of its steps. An
+exponent is the slope of medians over seeds in a window of widths, with an interval from a bootstrap
+over seeds; it holds for the steps, the rate and the meaning of N that are named with it. The
 paper's own optimiser, rate and steps are not known to us, so a statement that fails does so in our
 settings; its authors note in the second version that the theory is being repaired.
 """
@@ -32,7 +32,7 @@ def exponent(
     statistic: str = "median",
     step: int | None = None,
 ) -> Compute:
-    """The exponent of a setting's final loss, or of that at a step, in a window of widths."""
+    """Return the exponent of a setting's final loss, or of the loss at a step, over some widths."""
 
     def compute(context: Context) -> Estimate:
         row = exponent_row(
@@ -55,7 +55,7 @@ def exponent_row(
     step: int | None = None,
     y: str = "loss",
 ) -> pl.DataFrame:
-    """One row: what width_exponent says, with the setting, its steps, rate and schedule."""
+    """Return the row of width_exponent with the setting, its steps, rate and schedule."""
     widths = [n for n in find(setting).widths(context) if low <= n <= high]
     table = losses(context, setting, widths)
     table = final(table) if step is None else at_step(table, step)
@@ -70,7 +70,7 @@ def exponent_row(
 
 
 def middle(setting: str, width: int) -> Compute:
-    """The median over seeds of a setting's final loss at one width."""
+    """Return the median over seeds of a setting's final loss at one width."""
 
     def compute(context: Context) -> Estimate:
         curve = width_curve(final(losses(context, setting, [width])), seed=context.seed)
@@ -81,7 +81,7 @@ def middle(setting: str, width: int) -> Compute:
 
 
 def growth(setting: str, low: int, high: int) -> Compute:
-    """The median loss at one width over that at a smaller one."""
+    """Return the median loss at the width `high` divided by that at the width `low`."""
 
     def compute(context: Context) -> Estimate:
         few, many = (middle(setting, n)(context) for n in (low, high))
@@ -94,7 +94,7 @@ def growth(setting: str, low: int, high: int) -> Compute:
 
 
 def between(first: Compute, second: Compute) -> Compute:
-    """The first less the second, measured on different seeds or nets."""
+    """Return the difference of two estimates that come from different seeds or nets."""
 
     def compute(context: Context) -> Estimate:
         a, b = first(context), second(context)
@@ -106,7 +106,7 @@ def between(first: Compute, second: Compute) -> Compute:
 
 
 def mean_over_median(context: Context) -> Estimate:
-    """The mean loss of nets of two neurons over their median."""
+    """Return the mean loss of nets of two neurons divided by their median loss."""
     own = final(losses(context, "silu", [2]))["loss"].to_numpy()
     rng = np.random.default_rng(context.seed)
     drawn = own[rng.integers(len(own), size=(1000, len(own)))]
@@ -117,7 +117,7 @@ def mean_over_median(context: Context) -> Estimate:
 
 
 def repeated(context: Context) -> Estimate:
-    """The largest difference of losses between two trainings of the same seeds, N = 8."""
+    """Return the largest difference of losses between two trainings of the same seeds (N = 8)."""
     from kleiber.networks.loop import train_nets  # here: torch takes seconds to import
 
     spec = find("silu").experiment(8, tuple(range(4)))

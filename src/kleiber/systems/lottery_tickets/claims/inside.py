@@ -1,9 +1,9 @@
-"""What the claims on the inside of the nets compute: tickets, ensembling, and what stands against.
+"""Claims on the inside of trained nets: tickets, ensembling, and the evidence against them.
 
 Liu and Tegmark explain N^-1 by lottery tickets: mirrored pairs of neurons whose errors average as
 in the central limit theorem; their second version says that this theory is being repaired. The
-numbers are ours throughout, so that "fails" is said of the mechanism in our settings (the paper's
-optimiser, rate and steps are not known to us). Errors are over seeds.
+numbers are ours throughout, so "fails" refers to the mechanism in our settings (the paper's
+optimiser, rate and steps are not known to us). Standard errors are over seeds.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from kleiber.systems.lottery_tickets.subsets import (
     solve_nets,
 )
 
-CLOSE = 0.1  # of a mirrored pair
+CLOSE = 0.1  # largest distance of a mirrored pair
 
 
 def even(context: Context) -> Estimate:
-    """The odd share of the error, N = 32."""
+    """Return the share of the error that is odd in x, for N = 32."""
     return median_of(odd_share(kept(context, "silu", 32), GRID, SQUARE))
 
 
 def pairs_gained(setting: str, width: int) -> Compute:
-    """The share of neurons in mirrored pairs closer than 0.1, less that before training."""
+    """Return the share of neurons in mirrored pairs closer than 0.1, less that before training."""
 
     def compute(context: Context) -> Estimate:
         nets = trained(context, setting, width)
@@ -53,34 +53,34 @@ def pairs_gained(setting: str, width: int) -> Compute:
 
 
 def pairs_beyond_chance(setting: str, width: int) -> Compute:
-    """The same less the share between left and right halves of different nets."""
+    """Return the share of such pairs less that between halves of different nets."""
     return lambda context: mean_of(pair_excess(trained(context, setting, width), CLOSE))
 
 
 def good_pairs(context: Context) -> Estimate:
-    """The share of matched pairs with R^2 > 0.99 on their own, N = 64."""
+    """Return the share of matched pairs that reach R^2 > 0.99 on their own, for N = 64."""
     return judge_solo(kept(context, "silu", 64), GRID, SQUARE).good
 
 
 def participants(context: Context, widths: Sequence[int]) -> dict[int, Any]:
-    """The participation number of each net, by width."""
+    """Return the participation number of each net, by width."""
     return {n: participation(kept(context, "silu", n), GRID, SQUARE) for n in widths}
 
 
 def growth(widths: tuple[int, ...]) -> Compute:
-    """The exponent of the participation number."""
+    """Return the exponent of the participation number in the width."""
     return lambda context: slope_of(participants(context, widths))
 
 
 def growth_ratio(context: Context) -> Estimate:
-    """Median participation number at N = 128 over that at N = 16."""
+    """Return the median participation number at N = 128 divided by that at N = 16."""
     found = slope_of(participants(context, (16, 128)))
     value, low, high = (8**each for each in (found.value, found.low, found.high))
     return Estimate(value, value * np.log(8) * found.stderr, low, high)
 
 
 def subsets_of(context: Context, unit: str) -> Any:
-    """Subsets of the tickets or the neurons of nets of width 64."""
+    """Measure subsets of the tickets or of the neurons of nets of width 64."""
     extrapolate = extrapolate_subsets if unit == "ticket" else extrapolate_neurons
     return context.share(
         f"subsets by {unit}",
@@ -89,36 +89,36 @@ def subsets_of(context: Context, unit: str) -> Any:
 
 
 def fall(context: Context) -> Estimate:
-    """The exponent of n over subsets of up to a quarter of the tickets."""
+    """Return the exponent of n over subsets of up to a quarter of the tickets."""
     found = subsets_of(context, "ticket").slope
     return Estimate(-found.value, found.stderr, -found.high, -found.low)
 
 
 def drop(unit: str) -> Compute:
-    """The error of half of the tickets or neurons over that of all."""
+    """Return the error of half of the tickets or neurons divided by that of all."""
     return lambda context: subsets_of(context, unit).drop
 
 
 def synergy(setting: str, width: int) -> Compute:
-    """sum_k <E_k^2>/<(sum_k E_k)^2> over tickets."""
+    """Return sum_k <E_k^2>/<(sum_k E_k)^2> over tickets."""
     return lambda context: ratio_of(*cancellation(kept(context, setting, width), GRID, SQUARE))
 
 
 def log_solved(context: Context) -> Estimate:
-    """log10 of the error of random SiLU features, N = 8, with v and c of least squares."""
+    """Return log10 of the error of 8 random SiLU features with v and c of least squares."""
     nets = random_features(8, GRID, SQUARE, seeds=context.choose(quick=64, laptop=500))
     return median_of(np.log10(mean_squares(nets, GRID, SQUARE)))
 
 
 def log_unused(context: Context) -> Estimate:
-    """log10 of the error of trained nets, N = 8, over that with v and c of least squares."""
+    """Return log10 of the error of trained nets (N = 8) over that with v and c of least squares."""
     nets = kept(context, "silu", 8)
     errors = [mean_squares(each, GRID, SQUARE) for each in (nets, solve_nets(nets, GRID, SQUARE))]
     return median_of(np.log10(errors[0] / errors[1]))
 
 
 def log_few(context: Context) -> Estimate:
-    """log10 of the error of 8 neurons out of 64, v and c refitted, over the net's."""
+    """Return log10 of the error of 8 neurons of 64, with v and c refitted, over the net's error."""
     nets = kept(context, "silu", 64)
     draws = context.choose(quick=4, laptop=16)
     few = refitted_errors(nets, GRID, SQUARE, 8, refit="all", draws=draws, seed=context.seed)

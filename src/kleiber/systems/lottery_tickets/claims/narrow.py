@@ -1,4 +1,4 @@
-"""What the claims on the machinery, on one ticket and on nets of two neurons compute.
+"""Claims on the implementation, on one ticket and on nets of two neurons.
 
 Here are the acceptance checks that need no wide net: gradients, sizes, initial weights, the exact
 error of a mirrored pair, the histogram of nets of two neurons, and the bound of ReLU nets.
@@ -35,7 +35,7 @@ Compute = Callable[[Context], Estimate]
 
 
 def trained(context: Context, setting: str, width: int) -> Nets:
-    """The trained nets of a setting as arrays."""
+    """Return the trained nets of a setting as arrays."""
     return _arrays(runs(context, setting, width))
 
 
@@ -45,7 +45,7 @@ def _arrays(found: Runs) -> Nets:
 
 
 def census(context: Context, setting: str) -> Census:
-    """What nets of two neurons became."""
+    """Classify the trained nets of two neurons of a setting."""
     return context.share(
         f"census {setting}",
         lambda: classify_pairs(trained(context, setting, 2), GRID, SQUARE),
@@ -53,7 +53,7 @@ def census(context: Context, setting: str) -> Census:
 
 
 def gradient_error(_: Context) -> Estimate:
-    """Largest relative difference of one step of gradient descent from central differences."""
+    """Compare one step of gradient descent with central differences: largest relative error."""
     from kleiber.networks.loop import train_nets  # here: torch takes seconds to import
 
     width, x = 6, -2 + 4 * (np.arange(64) + 0.5) / 64
@@ -77,19 +77,19 @@ def gradient_error(_: Context) -> Estimate:
 
     h = 1e-5
     each = h * np.eye(len(before))
-    slope = np.array([(loss(before + e) - loss(before - e)) / (2 * h) for e in each])
-    worst = float(np.abs(before - after - slope).max() / np.abs(slope).max())
+    derivatives = np.array([(loss(before + e) - loss(before - e)) / (2 * h) for e in each])
+    worst = float(np.abs(before - after - derivatives).max() / np.abs(derivatives).max())
     return Estimate(worst, np.nan, worst, worst)
 
 
 def parameters(context: Context) -> Estimate:
-    """Parameters of a net over 3 N + 1, N = 8."""
+    """Return the number of parameters of a net divided by 3 N + 1, for N = 8."""
     value = float(runs(context, "silu", 8).table["n_params"][0]) / 25
     return Estimate(value, np.nan, value, value)
 
 
 def initial_spread(_: Context) -> Estimate:
-    """sqrt(3) times the root mean square of initial w, b and sqrt(N) v, N = 16."""
+    """Return sqrt(3) times the root mean square of the initial w, b and sqrt(N) v for N = 16."""
     start = draw_nets(16, 200)
     squares = np.concatenate([start.w, start.b, 4 * start.v], axis=1) ** 2
     found = mean_of(3 * squares.mean(1))
@@ -98,7 +98,7 @@ def initial_spread(_: Context) -> Estimate:
 
 
 def exact(value: Callable[[], float]) -> Compute:
-    """A number without error."""
+    """Return a claim's function for a number without a standard error."""
 
     def compute(_: Context) -> Estimate:
         found = float(value())
@@ -108,24 +108,24 @@ def exact(value: Callable[[], float]) -> Compute:
 
 
 def dead_share(context: Context) -> Estimate:
-    """The share of dead nets among 4,000."""
+    """Return the share of dead nets among 4,000."""
     found = runs(context, "silu", 2, seeds=4000)
     return classify_pairs(_arrays(found), GRID, SQUARE).dead
 
 
 def dead_loss(context: Context) -> Estimate:
-    """The error of dead nets over 16/5 - 16/9."""
+    """Return the median error of dead nets divided by 16/5 - 16/9."""
     found = census(context, "silu")
     return median_of(found.mse[found.kind == "dead"] / (16 / 5 - 16 / 9))
 
 
 def symmetric_share(setting: str) -> Compute:
-    """The share of nets of two neurons that became a mirrored pair."""
+    """Return the share of nets of two neurons that became a mirrored pair."""
     return lambda context: census(context, setting).symmetric
 
 
 def symmetric_of_best(setting: str) -> Compute:
-    """The share of mirrored pairs among the best tenth of nets of two neurons."""
+    """Return the share of mirrored pairs among the best tenth of nets of two neurons."""
 
     def compute(context: Context) -> Estimate:
         found = census(context, setting)
@@ -136,7 +136,8 @@ def symmetric_of_best(setting: str) -> Compute:
 
 
 def on_the_curve(over: Literal["v", "theory"]) -> Compute:
-    """MSE v^4, or MSE over that of the best ticket of that w: the best tenth of N = 2."""
+    """Return MSE v^4, or MSE over that of the best ticket with that w, for the best nets of N =
+    2."""
 
     def compute(context: Context) -> Estimate:
         nets = trained(context, "silu annealed", 2)
@@ -151,7 +152,7 @@ def on_the_curve(over: Literal["v", "theory"]) -> Compute:
 
 
 def drift(context: Context) -> Estimate:
-    """log10 of the median error of mirrored pairs, annealed over at a constant rate."""
+    """Return log10 of the median error of mirrored pairs, annealed less constant rate."""
     logs = [np.log10(census(context, s).mse[census(context, s).kind == "symmetric"])
             for s in ("silu", "silu annealed")]  # fmt: skip
     before, after = (median_of(item) for item in logs)
@@ -160,13 +161,13 @@ def drift(context: Context) -> Estimate:
     return Estimate(value, error, value - 2 * error, value + 2 * error)
 
 
-def over_bound(width: int) -> Compute:
-    """The least error of ReLU nets of a width over (4/(N + 1))^4/180, on 4,096 points."""
+def ratio_to_bound(width: int) -> Compute:
+    """Return the smallest error of ReLU nets divided by (4/(N + 1))^4/180, on 4,096 points."""
 
     def compute(context: Context) -> Estimate:
         x = -2 + 4 * (np.arange(4096) + 0.5) / 4096
-        least = float(mean_squares(trained(context, "relu", width), x, x**2).min())
-        value = least / float(relu_bound(width))
+        lowest = float(mean_squares(trained(context, "relu", width), x, x**2).min())
+        value = lowest / float(relu_bound(width))
         return Estimate(value, np.nan, value, value)
 
     return compute
@@ -291,7 +292,7 @@ STATEMENTS = (
         "the bound is at least 1.",
         expected=1.0,
         within=0.01,
-        compute=over_bound(2),
+        compute=ratio_to_bound(2),
         side="at_least",
         exact=BEST,
     ),
@@ -300,7 +301,7 @@ STATEMENTS = (
         "No ReLU net of 4 neurons beats this bound either.",
         expected=1.0,
         within=0.01,
-        compute=over_bound(4),
+        compute=ratio_to_bound(4),
         side="at_least",
         exact=BEST,
     ),
@@ -309,7 +310,7 @@ STATEMENTS = (
         "At N = 2 the best of 75 or more seeds attains the bound.",
         expected=1.05,
         within=0.0,
-        compute=over_bound(2),
+        compute=ratio_to_bound(2),
         side="at_most",
         exact=BEST,
     ),
@@ -318,7 +319,7 @@ STATEMENTS = (
         "At N = 4 the best of 75 or more seeds attains the bound.",
         expected=1.05,
         within=0.0,
-        compute=over_bound(4),
+        compute=ratio_to_bound(4),
         side="at_most",
         exact=BEST,
     ),

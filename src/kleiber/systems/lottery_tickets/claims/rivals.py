@@ -1,4 +1,4 @@
-"""What the claims on approximation theory compute: ReLU nets, sums of squares, and the tables.
+"""Claims on approximation theory: ReLU nets, sums of squares, and the table of exponents.
 
 Sharma and Kaplan (2020, arXiv 2004.10802) let N parameters cut d dimensions into cells and find
 N^(-4/d) for piecewise linear nets. The table of exponents in all our settings is here too.
@@ -24,7 +24,8 @@ SENSITIVE = (  # settings of the table of exponents, in the order of the page
 
 
 def sensitivity(context: Context) -> pl.DataFrame:
-    """The exponent over N = 8 to 64 in every setting, with the median losses at both ends."""
+    """Return the exponent over N = 8 to 64 of every setting, with the median losses at both
+    ends."""
     rows: list[pl.DataFrame] = []
     for name in SENSITIVE:
         curve = width_curve(final(losses(context, name, WINDOW)), seed=context.seed)
@@ -34,7 +35,7 @@ def sensitivity(context: Context) -> pl.DataFrame:
 
 
 def along_training(context: Context, setting: str = "100,000 steps") -> pl.DataFrame:
-    """The exponent over N = 8 to 64 at each checkpoint of the same runs."""
+    """Return the exponent over N = 8 to 64 at each checkpoint of the same runs."""
     table = losses(context, setting, WINDOW)
     return width_exponent(table, by="step", seed=context.seed, draws=400)
 

@@ -1,8 +1,8 @@
-"""The nets of the lottery tickets: trained once, kept with their parameters, read by every claim.
+"""The trained nets of the lottery tickets, saved with their parameters and shared by all claims.
 
-At the scales "laptop" and "full" runs land in the folder that claims are kept in: tables in
-tickets/ (a sweep's store) and parameters beside them in tickets/nets/KEY.npz, both named by the
-Experiment's key, so that a check that is killed goes on where it was.
+At the scales "laptop" and "full" the runs are saved in the folder of finished claims: tables in
+tickets/ (a sweep's store) and parameters in tickets/nets/KEY.npz, both named by the Experiment's
+key, so that a check that was interrupted continues where it stopped.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from kleiber.files import land
 from kleiber.sweeps.run import sweep
 from kleiber.systems.lottery_tickets.claims.settings import experiment_of, find
 
-POINTS = 1024  # of the common inputs, midpoints of the interval; in more dimensions a grid of them
+POINTS = 1024  # common inputs: midpoints of the interval, or a grid in several dimensions
 STORE = "tickets"
-BLOCK = 1 << 22  # numbers of a hidden layer at a time
+BLOCK = 1 << 22  # numbers of a hidden layer that are computed at once
 
 
 @dataclass(frozen=True, eq=False)
 class Nets:
-    """Trained nets f(x) = sum_i v_i bend(w_i . x + b_i) + c of one width, one a seed.
+    """Trained nets f(x) = sum_i v_i phi(w_i . x + b_i) + c of one width, one per seed.
 
     `table` has a row for each seed and checkpoint; `losses` are those of the last step on the test
     set. Seeds that diverged are left out: there are `diverged` of them.
@@ -55,7 +55,10 @@ class Nets:
     def w(self) -> Float[np.ndarray, "seeds width"]:
         """The weights of a net of one input. Raises ValueError for more inputs."""
         if self.weights.shape[2] != 1:
-            raise ValueError(f"a net of {self.weights.shape[2]} inputs has no single weight w")
+            raise ValueError(
+                f"A net of {self.weights.shape[2]} inputs has no single weight w per neuron; use "
+                "weights."
+            )
         return self.weights[:, :, 0]
 
     @property
@@ -68,7 +71,7 @@ class Nets:
 
     @property
     def target(self) -> Float[np.ndarray, "points"]:
-        """What should come out at the common inputs."""
+        """The target at the common inputs."""
         from kleiber.formula import evaluate, parse
 
         task = cast(FormulaTask, self.experiment.task)
@@ -77,11 +80,11 @@ class Nets:
 
     @property
     def predictions(self) -> Float[np.ndarray, "seeds points"]:
-        """What comes out at the common inputs, in float64."""
+        """The outputs of every net at the common inputs, in float64."""
         return self.predict(self.x)
 
     def predict(self, x: Float[np.ndarray, "points inputs"]) -> Float[np.ndarray, "seeds points"]:
-        """The outputs of every net at some inputs, in float64."""
+        """Return the outputs of every net at the given inputs, in float64."""
         from kleiber.networks.task import ACTIVATIONS
 
         net = cast(Any, self.experiment.net)
@@ -103,15 +106,16 @@ class Nets:
 
 
 def nets(context: Context, setting: str, width: int, *, seeds: int | None = None) -> Nets:
-    """The trained nets of a named setting at one width (SETTINGS has the names).
+    """Return the trained nets of a named setting at one width (SETTINGS has the names).
 
-    `seeds` are as many as the setting has at the context's scale. Raises ValueError for a name.
+    `seeds` is by default the number that the setting has at the context's scale. Raises ValueError
+    for an unknown name.
     """
     experiment = experiment_of(context, setting, width, seeds=seeds)
     key = experiment.key()
     if context.keep is None:
         return context.share(f"nets {key}", lambda: _in_memory(experiment))
-    return context.share(f"nets {key}", lambda: _kept(context, experiment))
+    return context.share(f"nets {key}", lambda: _load_or_train(context, experiment))
 
 
 def losses(
@@ -121,9 +125,10 @@ def losses(
     *,
     seeds: int | None = None,
 ) -> pl.DataFrame:
-    """Every loss of a setting: setting, width, n_params, seed, step, loss and train_loss.
+    """Return every loss of a setting: setting, width, n_params, seed, step, loss and train_loss.
 
-    `widths` are those of the setting at the context's scale. Seeds that diverged are left out.
+    `widths` are by default those of the setting at the context's scale. Seeds that diverged are
+    left out.
     """
     chosen = find(setting).widths(context) if widths is None else tuple(widths)
     columns = ["width", "n_params", "seed", "step", "loss", "train_loss"]
@@ -132,7 +137,7 @@ def losses(
 
 
 def final(table: pl.DataFrame) -> pl.DataFrame:
-    """One row a seed: its loss as the median over the checkpoints in the last 1% of the steps."""
+    """Return one row per seed: the median loss over the checkpoints in the last 1% of the steps."""
     last = table.filter(pl.col("step") >= 0.99 * pl.col("step").max())
     keys = [name for name in ("setting", "width", "n_params", "seed") if name in table.columns]
     return (
@@ -143,22 +148,22 @@ def final(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def at_step(table: pl.DataFrame, step: int) -> pl.DataFrame:
-    """The rows of the checkpoint nearest to a step, in log(step)."""
+    """Return the rows of the checkpoint that is nearest to a step, in log(step)."""
     known = table["step"].unique().to_numpy()
     nearest = int(known[np.argmin(np.abs(np.log(known / step)))])
     return table.filter(pl.col("step") == nearest)
 
 
 def _in_memory(experiment: Experiment) -> Nets:
-    """Train and keep nothing."""
+    """Train the nets without saving them."""
     from kleiber.networks.loop import train_nets  # here: torch takes seconds to import
 
     trained = train_nets(experiment)
-    return _gathered(experiment, trained.table, _arrays(trained.params))
+    return _collect(experiment, trained.table, _arrays(trained.params))
 
 
-def _kept(context: Context, experiment: Experiment) -> Nets:
-    """What a folder holds of the runs, after training what it does not."""
+def _load_or_train(context: Context, experiment: Experiment) -> Nets:
+    """Load the runs from the folder, training those that it does not have."""
     assert context.keep is not None
     folder = (context.keep / STORE).resolve()
     file = _file(folder, experiment)
@@ -167,11 +172,11 @@ def _kept(context: Context, experiment: Experiment) -> Nets:
     run = partial(train_and_land, folder=folder)
     table = sweep([experiment], folder, run=run, retry_failed=True)
     with np.load(file) as arrays:
-        return _gathered(experiment, table, dict(arrays))
+        return _collect(experiment, table, dict(arrays))
 
 
 def train_and_land(experiment: Experiment, folder: Path) -> pl.DataFrame:
-    """Train and land the parameters in folder/nets; the table, which the sweep lands after."""
+    """Train, save the parameters in folder/nets, and return the table, which the sweep saves."""
     from kleiber.networks.loop import train_nets
 
     (folder / "nets").mkdir(parents=True, exist_ok=True)
@@ -186,25 +191,25 @@ def _file(folder: Path, experiment: Experiment) -> Path:
 
 
 def _arrays(params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The parameters by the names of the formula."""
+    """Return the parameters by the names of the formula."""
     names = {"weights": "0.weight", "b": "0.bias", "v": "1.weight", "c": "1.bias"}
     return {name: np.asarray(params[key]) for name, key in names.items()}
 
 
-def _gathered(experiment: Experiment, table: pl.DataFrame, arrays: dict[str, np.ndarray]) -> Nets:
-    """The record, in the order of the seeds, without those that diverged."""
-    wild = set(table.filter(pl.col("diverged"))["seed"].to_list())
-    fine = np.array([seed not in wild for seed in experiment.seeds])
-    kept = table.filter(~pl.col("seed").is_in(list(wild)))
+def _collect(experiment: Experiment, table: pl.DataFrame, arrays: dict[str, np.ndarray]) -> Nets:
+    """Make the record of all runs, in the order of the seeds, without those that diverged."""
+    diverged = set(table.filter(pl.col("diverged"))["seed"].to_list())
+    stable = np.array([seed not in diverged for seed in experiment.seeds])
+    kept = table.filter(~pl.col("seed").is_in(list(diverged)))
     last = kept.filter(pl.col("step") == experiment.steps).sort("seed")
     return Nets(
         experiment,
         kept,
-        np.array(experiment.seeds)[fine],
-        arrays["weights"][fine].astype(float),
-        arrays["b"][fine].astype(float),
-        arrays["v"][fine][:, 0].astype(float),
-        arrays["c"][fine][:, 0].astype(float),
+        np.array(experiment.seeds)[stable],
+        arrays["weights"][stable].astype(float),
+        arrays["b"][stable].astype(float),
+        arrays["v"][stable][:, 0].astype(float),
+        arrays["c"][stable][:, 0].astype(float),
         last["loss"].to_numpy(),
-        len(wild),
+        len(diverged),
     )

@@ -20,16 +20,16 @@ from kleiber.claim import Context
 from kleiber.errors import nearest
 from kleiber.experiment import Experiment
 
-MARKS = 40  # checkpoints, evenly in log(step)
-LAST = 0.99  # the share of the steps after which a few more are taken
-APART = 100_000  # seeds of one check to those of the next
+CHECKPOINTS = 40  # evenly spaced in log(step)
+LAST = 0.99  # share of the steps after which there are a few more checkpoints
+SEED_STRIDE = 100_000  # distance between the first seeds of two checks
 WINDOW = (8, 16, 32, 64)  # the widths of the sensitivity table
 
 Seeds: TypeAlias = tuple[tuple[int, int], ...]  # a width and its number of seeds, ascending
 
 
 def each(count: int, widths: tuple[int, ...] = WINDOW) -> Seeds:
-    """As many seeds for every width."""
+    """Return the same number of seeds for every width."""
     return tuple((width, count) for width in widths)
 
 
@@ -51,7 +51,7 @@ SOME, FEW = each(64), each(16)
 
 @dataclass(frozen=True)
 class Setting:
-    """What is the same for all widths of one set of runs; the rate is `rate` (8/width)^`slowing`.
+    """The setting of one set of runs, for all widths; the rate is `rate` (8/width)^`slowing`.
 
     `laptop` and `quick` are the seeds of each width at these scales; at "full" a width has `full`
     (the paper has 1,000), or eight times those of laptop if that is 0.
@@ -77,7 +77,7 @@ class Setting:
     full: int = 0
 
     def experiment(self, width: int, seeds: tuple[int, ...]) -> Experiment:
-        """The runs of one width."""
+        """Return the Experiment of one width."""
         optimiser: dict[str, Any] = {"kind": self.optimiser}
         optimiser["rate"] = self.rate * (8 / width) ** self.slowing
         if self.optimiser == "adam":
@@ -93,30 +93,30 @@ class Setting:
             optimiser=optimiser,
             schedule={"kind": self.schedule},
             steps=self.steps,
-            checkpoints=marks(self.steps),
+            checkpoints=checkpoint_steps(self.steps),
             seeds=seeds,
             dtype=self.dtype,
         )  # fmt: skip
 
     def seeds(self, context: Context, width: int) -> int:
-        """How many seeds a width has at the context's scale."""
+        """Return the number of seeds of a width at the context's scale."""
         laptop, quick = dict(self.laptop).get(width, 8), dict(self.quick).get(width, 8)
         return context.choose(quick=quick, laptop=laptop, full=self.full or 8 * laptop)
 
     def widths(self, context: Context) -> tuple[int, ...]:
-        """The widths at the context's scale, ascending."""
+        """Return the widths at the context's scale, in ascending order."""
         return tuple(width for width, _ in context.choose(quick=self.quick, laptop=self.laptop))
 
 
-def marks(steps: int) -> tuple[int, ...]:
-    """The steps at which losses are measured: evenly in log(step), and five in the last 1%."""
-    spread = np.geomspace(10, steps, MARKS)
+def checkpoint_steps(steps: int) -> tuple[int, ...]:
+    """Return the steps at which losses are measured: even in log(step), and five in the last 1%."""
+    spread = np.geomspace(10, steps, CHECKPOINTS)
     last = np.linspace(LAST * steps, steps, 5)
     return tuple(sorted({round(float(step)) for step in (*spread, *last)}))
 
 
 def sine(periods: str = "3.141592653589793*x", last: int = 33) -> str:
-    """sin(pi x) as its Taylor polynomial up to x^33, 2e-11 off at x = 2: formulas have no sine."""
+    """Return the Taylor polynomial of sin(pi x) up to x^33 (error 2e-11 at x = 2) as a formula."""
     terms = [
         f"{(-1) ** (k // 2) / math.factorial(k)!r}*({periods})**{k}" for k in range(1, last + 1, 2)
     ]
@@ -180,11 +180,11 @@ SETTINGS: Mapping[str, Setting] = MappingProxyType(
 
 
 def find(name: str) -> Setting:
-    """The setting of that name; ValueError with the nearest name there is for any other."""
+    """Return the setting of that name. Raises ValueError with the nearest name for any other."""
     if name not in SETTINGS:
         raise ValueError(
-            f"no setting is called {name!r}.{nearest(name, SETTINGS)} "
-            f"There are: {', '.join(SETTINGS)}"
+            f"No setting is called {name!r}.{nearest(name, SETTINGS)} "
+            f"There are: {', '.join(SETTINGS)}."
         )
     return SETTINGS[name]
 
@@ -192,8 +192,8 @@ def find(name: str) -> Setting:
 def experiment_of(
     context: Context, name: str, width: int, *, seeds: int | None = None
 ) -> Experiment:
-    """The runs of a setting at one width, with its seeds at the context's scale, or so many."""
+    """Return the Experiment of a setting at one width, with `seeds` or the scale's own number."""
     setting = find(name)
-    first = context.seed * APART
+    first = context.seed * SEED_STRIDE
     count = setting.seeds(context, width) if seeds is None else seeds
     return setting.experiment(width, tuple(range(first, first + count)))
