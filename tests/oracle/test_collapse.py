@@ -132,7 +132,7 @@ def test_the_parabola_finds_the_same_optimum_at_every_load() -> None:
 def test_where_raw_curves_do_not_overlap_the_product_is_said_not_to_hold() -> None:
     found = measure_collapse(perceptron(lambda load: 1 / (np.pi * load)), window=(0.002, 0.02))
     assert found.overlap > 0.3
-    (flag,) = (item for item in found.flags if item.startswith("raw curves differ"))
+    (flag,) = (item for item in found.flags if item.startswith("Raw curves differ"))
     assert "gamma_1 gamma_2 + 0.51" in flag
     total = found.estimates["gamma_predicted"].value + found.drift.value
     assert total == pytest.approx(found.estimates["gamma_measured"].value, abs=2e-3)

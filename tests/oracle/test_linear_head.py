@@ -15,7 +15,7 @@ from kleiber.systems.hard_tail.heads import (
     average_heads,
     class_features,
     estimate_failure,
-    teach_heads,
+    train_heads,
     window_exponents,
 )
 
@@ -46,7 +46,7 @@ def humans(data_path: Callable[[str], Path]) -> HumanLabels:
 def heads(humans: HumanLabels, dims: int, sizes: tuple[int, ...]) -> pl.DataFrame:
     features = class_features(humans.probabilities, products=dims == 66)
     assert features.shape == (10_000, dims)
-    return window_exponents(teach_heads(features, humans.counts, sizes))
+    return window_exponents(train_heads(features, humans.counts, sizes))
 
 
 def hold_to_table(humans: HumanLabels, dims: int, sizes: tuple[int, ...]) -> None:

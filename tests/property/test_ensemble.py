@@ -120,7 +120,7 @@ def test_heavy_tails_and_dead_nets_come_with_a_note() -> None:
             notes = judge_ensemble({8: errors}, np.zeros(32), seed=case).notes
             words[name] += bool(notes)
             if name == "dead":
-                assert "2 of 16 nets err by more than 30 times the median" in notes[0]
+                assert "2 of 16 nets have more than 30 times the median error" in notes[0]
                 assert "drop=30" in notes[0]
                 kept = judge_ensemble({8: errors}, np.zeros(32), drop=30, seed=case)
                 assert kept.notes == ()

@@ -166,7 +166,8 @@ def test_short_windows_and_other_n_data_are_flagged() -> None:
     assert any("0.62 decades" in flag or "less than one" in flag for flag in found.flags)
     (ranges,) = (flag for flag in found.flags if "different n_data" in flag)
     assert "gamma_1 200 to 800; gamma_2 400 to 800; gamma_measured 100 to 800" in ranges
-    assert any("only 2 n_data" in flag and "no standard error" in flag for flag in found.flags)
+    assert any("Only 2 n_data" in flag and "no standard error" in flag for flag in found.flags)
+    assert all(flag[0].isupper() and flag.endswith(".") for flag in found.flags)
     assert np.isnan(found.estimates["gamma_2"].stderr)
 
 
@@ -202,7 +203,7 @@ def test_an_error_that_bends_along_n_data_is_flagged() -> None:
     more = [curve(size) for size in (1600.0, 3200.0)]
     more = [part.with_columns(pl.col("error") * (1 + 200 / pl.col("n_data"))) for part in more]
     found = measure_collapse(pl.concat([bent, *more]), rule="robust")
-    (flag,) = (item for item in found.flags if "no power law of n_data" in item)
+    (flag,) = (item for item in found.flags if "not a power law in n_data" in item)
     assert "over n_data 100 to 400 and" in flag
     assert "over 800 to 3200; gamma_measured is" in flag
     rng, false = np.random.default_rng(0), 0
@@ -212,7 +213,7 @@ def test_an_error_that_bends_along_n_data_is_flagged() -> None:
             for size in (100.0, 200.0, 400.0, 800.0, 1600.0, 3200.0)
         ]
         flags = measure_collapse(pl.concat(noisy), window=(0.02, 0.2)).flags
-        false += any("no power law" in item for item in flags)
+        false += any("not a power law" in item for item in flags)
     assert false <= 5  # 1 in 100 by chance
 
 
@@ -303,7 +304,7 @@ def refused(change: pl.Expr) -> pl.DataFrame:
         (curves().drop("norm"), "norm"),
         (curves().drop("n_data"), "n_data"),
         (curves().head(0), "no rows"),
-        (curve(100.0), "at least 2 different n_data, got 100 only"),
+        (curve(100.0), "at least 2 different n_data, got only 100"),
         (curves(X[:2]), "at least 3 different norms; at n_data = 100 one has 2"),
         (
             pl.concat([curves().with_columns(model=pl.lit(name)) for name in "ab"]),
@@ -322,7 +323,7 @@ def test_bad_tables_are_refused_with_a_sentence(table: pl.DataFrame, says: str) 
         ({"rule": "robst"}, "rule is one of authors, robust, got 'robst'. Did you mean 'robust'"),
         ({"window": (0.3, 0.1)}, "0 <= low < high; got 0.3 to 0.1"),
         ({"window": (0.1,)}, "A window is .low, high. of norm/norm_opt"),
-        ({"window": (1e-9, 1e-8)}, "holds 3 points of fewer than 2 curves"),
+        ({"window": (1e-9, 1e-8)}, "has 3 points of fewer than 2 curves"),
     ],
 )
 def test_bad_options_are_refused_with_a_sentence(options: dict[str, object], says: str) -> None:

@@ -112,7 +112,7 @@ def test_a_bad_grid_is_refused(grid: Any, words: str) -> None:
 
 def test_infinite_losses_are_refused() -> None:
     heavy = HardTail(tail=1.5, noise=1.0, tolerance=1.0)
-    with pytest.raises(BadTable, match=r"with tail 1\.5 label noise has no variance"):
+    with pytest.raises(BadTable, match=r"With tail 1\.5 the label noise has no variance"):
         heavy.solve({"n_data": 50})
     assert 0 < heavy.failure(10, 0.5)[0] < 1
     solved = heavy.solve({"rho": [0.5], "k": [10]})["failure"][0]

@@ -16,7 +16,7 @@ from kleiber.systems.hard_tail.heads import (
     class_features,
     draw_labels,
     estimate_failure,
-    teach_heads,
+    train_heads,
     window_exponents,
 )
 
@@ -67,11 +67,11 @@ def made(images: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_long_table() -> None:
     features, counts = made()
-    table = teach_heads(features, counts, [5, 40], seeds=3, training=40, k=(1, 4, 16))
+    table = train_heads(features, counts, [5, 40], seeds=3, training=40, k=(1, 4, 16))
     assert table.columns == ["seed", "n_data", "k", "failure", "loss", "error"]
     assert len(table) == 3 * 2 * 3
     assert table["failure"].is_between(0, 1).all()
-    again = teach_heads(features, counts, [40], seeds=1, seed=2, training=40, k=(1, 4, 16))
+    again = train_heads(features, counts, [40], seeds=1, seed=2, training=40, k=(1, 4, 16))
     kept = table.filter((pl.col("seed") == 2) & (pl.col("n_data") == 40))
     assert kept["failure"].to_list() == again["failure"].to_list()  # a seed is a seed
 
@@ -80,7 +80,7 @@ def test_soft_labels_of_everything_are_the_reference() -> None:
     """Where all people agree, the head taught with all labels is the reference itself."""
     features, counts = made()
     sure = np.eye(3, dtype=np.int64)[counts.argmax(axis=1)] * 20
-    table = teach_heads(features, sure, [40], seeds=2, training=40, k=(1, 2))
+    table = train_heads(features, sure, [40], seeds=2, training=40, k=(1, 2))
     assert table["loss"].to_list() == pytest.approx([0.0] * 4, abs=1e-20)
 
 
@@ -104,8 +104,8 @@ def test_window_exponents_are_least_squares_slopes() -> None:
     [
         ({"n_data": [41]}, "sizes from 1 to 40"),
         ({"n_data": []}, "sizes from 1 to 40"),
-        ({"training": 60}, "training must leave some of 60"),
-        ({"k": [1, 21]}, "k must lie between 1 and 20"),
+        ({"training": 60}, "from 1 to 59 of 60"),
+        ({"k": [1, 21]}, "k must be from 1 to 20"),
         ({"features": np.ones((59, 3))}, "59 rows of features for 60"),
     ],
 )
@@ -114,4 +114,4 @@ def test_questions_that_cannot_be_answered(change: dict[str, Any], message: str)
     asked: dict[str, Any] = {"features": features, "n_data": [5], "training": 40, "k": [1, 2]}
     asked |= change
     with pytest.raises(BadTable, match=message):
-        teach_heads(asked.pop("features"), counts, asked.pop("n_data"), **asked)
+        train_heads(asked.pop("features"), counts, asked.pop("n_data"), **asked)

@@ -155,7 +155,7 @@ def test_the_optimum_at_any_load() -> None:
 
 
 def test_a_minimum_outside_the_range_is_no_minimum() -> None:
-    with pytest.raises(NotConverged, match="no minimum"):
+    with pytest.raises(NotConverged, match="No minimum"):
         lowest(lambda x: x, 0.0, 1.0)
 
 

@@ -151,13 +151,13 @@ def test_no_offset_beats_the_best() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: fit_ticket(0.0, -1.0), "a ticket needs"),
+        (lambda: fit_ticket(0.0, -1.0), "A ticket needs"),
         (lambda: fit_ticket(1.0, math.inf), "finite offset"),
-        (lambda: best_ticket(100.0), "a ticket needs"),
+        (lambda: best_ticket(100.0), "A ticket needs"),
         (lambda: flat_channel(0.0), "output weight"),
-        (lambda: relu_bound([4, 0]), "a width must be finite and from 1"),
+        (lambda: relu_bound([4, 0]), "A width must be finite and from 1"),
         (lambda: relu_bound(4, radius=-1.0), "radius must be finite and positive"),
-        (lambda: cells_error(4, 0), "dimension whole"),
+        (lambda: cells_error(4, 0), "dimension a whole number"),
         (lambda: silu_derivative(0.0, -1), "order of a derivative"),
     ],
 )

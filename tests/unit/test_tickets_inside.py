@@ -149,9 +149,9 @@ def test_modules_are_opened_by_what_they_compute() -> None:
     assert take_nets(plain).activation == "tanh"
     assert take_nets([Functional(), Functional()]).activation == "gelu"
     sigmoid = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.Sigmoid(), torch.nn.Linear(4, 1))
-    with pytest.raises(BadTable, match="do not make the outputs"):
+    with pytest.raises(BadTable, match="do not reproduce the outputs"):
         take_nets(sigmoid)
-    with pytest.raises(BadTable, match="do not make the outputs"):
+    with pytest.raises(BadTable, match="do not reproduce the outputs"):
         take_nets(plain, activation="relu")
     with pytest.raises(BadTable, match=r"linear layers \[\(2, 4\)"):
         take_nets(torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU()))
@@ -176,7 +176,7 @@ def test_doors() -> None:
         solve_nets(draw_nets(256, 4), X, Y)
     with pytest.raises(BadTable, match="differ by a line"):
         match_neurons(draw_nets(4, 4, activation="relu_squared"), modulo_line=True)
-    with pytest.raises(BadTable, match="pairs are of 3 nets of width 8"):
+    with pytest.raises(BadTable, match="pairs belong to 3 nets of width 8"):
         extrapolate_subsets(draw_nets(8, 4), X, Y, pairs=match_neurons(draw_nets(8, 3)))
     with pytest.raises(BadTable, match="tickets must be whole and from 1 to 4"):
         extrapolate_subsets(draw_nets(8, 4), X, Y, sizes=[5])

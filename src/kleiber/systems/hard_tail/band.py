@@ -1,8 +1,8 @@
-"""The probability that a normal variable falls within a band, and how far off the band must be.
+"""The probability that a normal variable falls within a band, and its inverses.
 
 q(v, w) = P(|w + z| <= v) for standard normal z: a band of half-width v whose middle is w away from
-the mean. Near its extremes q loses all digits in 1 - q or in itself, so that it is described by
-lam = -log(1 - q), which is q where that is small and the tail's exponent where q is near 1.
+the mean. For q near 0 or 1 the digits of q or 1 - q are lost, so lam = -log(1 - q) is used: it is
+nearly q if q is small, and minus the logarithm of the tail if q is near 1.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Array = Float[np.ndarray, "points"]
 Step = Callable[[Array, Array, Array], Array]
 ROOT2, ROOT2PI = np.sqrt(2.0), np.sqrt(2 * np.pi)
 LOG2 = np.log(2.0)
-NARROW = 0.8  # v max(1, w) below which the band is summed by Gauss-Legendre, without cancellation
+NARROW = 0.8  # v max(1, w) below which q is integrated by Gauss-Legendre, without cancellation
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(14)
-NODES, WEIGHTS = _NODES[7:], _WEIGHTS[7:]  # of even functions on [0, 1]
+NODES, WEIGHTS = _NODES[7:], _WEIGHTS[7:]  # for even functions on [0, 1]
 SETTLED = 1e-13
 
 
 def inside(v: Array, w: Array) -> Array:
-    """q(v, w), to nearly full relative precision, for v >= 0 and w >= 0."""
+    """Return q(v, w) to nearly full relative precision, for v >= 0 and w >= 0."""
     q = np.asarray(erfc((w - v) / ROOT2) - erfc((w + v) / ROOT2), float) / 2
     few = np.flatnonzero(v * np.maximum(1, w) < NARROW)
     if few.size:
@@ -40,12 +40,12 @@ def inside(v: Array, w: Array) -> Array:
 
 
 def outside(v: Array, w: Array) -> Array:
-    """1 - q(v, w), to nearly full relative precision, for v >= 0 and w >= 0."""
+    """Return 1 - q(v, w) to nearly full relative precision, for v >= 0 and w >= 0."""
     return np.asarray(erfc((v - w) / ROOT2) + erfc((v + w) / ROOT2), float) / 2
 
 
 def half_width(lam: Array) -> Array:
-    """The v of a centred band with -log(1 - q(v, 0)) = lam."""
+    """Return the half-width v of a centred band with -log(1 - q(v, 0)) = lam."""
     wide = lam > LOG2
     small = erfinv(-np.expm1(-np.where(wide, LOG2, lam)))
     large = erfcinv(np.exp(-np.where(wide, lam, LOG2)))
@@ -54,12 +54,12 @@ def half_width(lam: Array) -> Array:
 
 
 def offset(v: Array, lam: Array) -> Array:
-    """w^2, the squared distance at which -log(1 - q(v, w)) = lam; 0 where the centred band is
-    already below lam.
+    """Return the squared distance w^2 at which -log(1 - q(v, w)) = lam.
 
-    Newton's method in w^2, in which log q is concave and falling (for lam <= log 2) and
-    log(1 - q) concave and rising (else), so that from the right bound of the first and the left
-    bound of the second it approaches the root from one side. Raises NotConverged.
+    It is 0 if the centred band is already below lam. Newton's method is used in w^2, in which log q
+    is concave and falling (for lam <= log 2) and log(1 - q) concave and rising (else), so that it
+    approaches the root from one side if it starts at an upper bound in the first case and at a
+    lower bound in the second. Raises NotConverged.
     """
     square = np.zeros(v.size)
     wide = lam > LOG2
@@ -73,8 +73,11 @@ def offset(v: Array, lam: Array) -> Array:
 
 
 def _newton(v: Array, lam: Array, square: Array, step: Step, sign: int, steps: int = 60) -> Array:
-    """Newton's steps on those points that still move, each until a step is rounding: short, or
-    against the `sign` that all steps have in exact arithmetic."""
+    """Iterate Newton's method for all points until their steps are of rounding size.
+
+    A step counts as rounding if it is short, or if it does not have the `sign` that all steps have
+    in exact arithmetic.
+    """
     active = np.arange(v.size) if sign > 0 else np.flatnonzero(square > 0)
     change = np.zeros(0)
     for _ in range(steps):
@@ -88,7 +91,7 @@ def _newton(v: Array, lam: Array, square: Array, step: Step, sign: int, steps: i
 
 
 def _start_inside(v: Array, lam: Array) -> Array:
-    """An upper bound of w^2: q <= Phi(v - w), and q <= q(v, 0) exp(-w^2 (1 - v^2)/2)."""
+    """Return an upper bound of w^2, from q <= Phi(v - w) and q <= q(v, 0) exp(-w^2 (1 - v^2)/2)."""
     u = -np.expm1(-lam)
     far: Array = (v - ndtri(u)) ** 2
     centred = np.asarray(erf(v / ROOT2), float)
@@ -99,28 +102,28 @@ def _start_inside(v: Array, lam: Array) -> Array:
 
 
 def _step_inside(v: Array, lam: Array, square: Array) -> Array:
-    """-f/f' of f = log q - log u in w^2, with dq/dw = phi(v + w) - phi(v - w)."""
+    """Return -f/f' of f = log q - log u in w^2, with dq/dw = phi(v + w) - phi(v - w)."""
     w = np.sqrt(square)
     q = inside(v, w)
     product = v * w
-    slope = np.exp(-((v - w) ** 2) / 2) * _ratio(product) * v / ROOT2PI / q
-    return np.log(q / -np.expm1(-lam)) / slope
+    derivative = np.exp(-((v - w) ** 2) / 2) * _ratio(product) * v / ROOT2PI / q
+    return np.log(q / -np.expm1(-lam)) / derivative
 
 
 def _ratio(x: Array) -> Array:
-    """(1 - exp(-2x))/(2x), 1 at x = 0."""
+    """Return (1 - exp(-2x))/(2x), which is 1 at x = 0."""
     twice = np.maximum(2 * x, 1e-30)
     return -np.expm1(-twice) / twice
 
 
 def _start_outside(v: Array, lam: Array) -> Array:
-    """A lower bound of w^2: 1 - q <= 2 Phi(w - v)."""
+    """Return a lower bound of w^2, from 1 - q <= 2 Phi(w - v)."""
     return np.maximum(v + ndtri(np.exp(-lam) / 2), 0) ** 2
 
 
 def _step_outside(v: Array, lam: Array, square: Array) -> Array:
-    """-g/g' of g = log(1 - q) + lam in w^2."""
+    """Return -g/g' of g = log(1 - q) + lam in w^2."""
     w = np.sqrt(square)
     p = outside(v, w)
-    slope = np.exp(-((v - w) ** 2) / 2) * _ratio(v * w) * v / ROOT2PI / p
-    return -(np.log(p) + lam) / slope
+    derivative = np.exp(-((v - w) ** 2) / 2) * _ratio(v * w) * v / ROOT2PI / p
+    return -(np.log(p) + lam) / derivative

@@ -1,4 +1,4 @@
-"""How failure falls with training and attempts in the hard-tail theory, quick enough to search."""
+"""Failure as a function of training and attempts in the hard-tail theory, by interpolation."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from jaxtyping import Float
 from kleiber.planning.curve import Array, FailureCurve, Values
 from kleiber.table import numbers
 
-LAST = 1e12  # attempts that the table reaches
-K_STEP, RHO_STEP = 0.35, 0.14  # of log k and log rho in the table
+LAST = 1e12  # largest number of attempts in the table
+K_STEP, RHO_STEP = 0.35, 0.14  # spacing of log k and log rho in the table
 SMALLEST_RHO = 1e-3  # below which failure no longer changes
-LEAST = 1e-300  # of a part of failure
-FAR = 1e4  # n_data over dimension, from where on the loss is its own asymptote
+SMALLEST_PART = 1e-300  # smallest part of failure, so that logarithms are finite
+FAR = 1e4  # n_data over dimension beyond which the loss is given by its asymptote
 
 
 @runtime_checkable
 class Solved(Protocol):
-    """What a curve asks of the theory."""
+    """The parts of the theory that a curve uses."""
 
     @property
     def noise(self) -> float: ...
@@ -35,7 +35,7 @@ class Solved(Protocol):
 
 
 def hard_tail_curve(theory: Solved) -> FailureCurve:
-    """The curve of the hard-tail theory, whose failure depends on n_data through rho alone.
+    """Build the curve of the hard-tail theory, whose failure depends on n_data through rho alone.
 
     The loss is interpolated in log n_data, failure in log rho and log k by cubic splines through
     the theory's own values.
@@ -67,7 +67,7 @@ def hard_tail_curve(theory: Solved) -> FailureCurve:
 
 
 def _losses(theory: Solved) -> tuple[Float[np.ndarray, "nodes"], Float[np.ndarray, "nodes"]]:
-    """n_data, denser at the interpolation peak, and the losses there."""
+    """Return values of n_data, denser near the interpolation peak, and the losses there."""
     d = theory.dimension
     close = np.geomspace(1e-3, 0.5, 40)
     wide = np.geomspace(1.0, max(FAR * d, 1e4), 220)
@@ -81,8 +81,10 @@ def _tables(
 ) -> tuple[
     Float[np.ndarray, "rhos"], Float[np.ndarray, "attempts"], Float[np.ndarray, "2 rhos attempts"]
 ]:
-    """log rho, log k, and there the logarithms of the intrinsic and of the bias part of failure:
-    each is smoother than their sum."""
+    """Return log rho, log k, and the logs of the intrinsic and of the bias part of failure there.
+
+    Each part is smoother than their sum.
+    """
     low, high = max(low, SMALLEST_RHO), max(high, 2 * SMALLEST_RHO)
     end, last = math.log(high), math.log(LAST)
     start = min(math.log(low), end - 5 * RHO_STEP)
@@ -91,4 +93,4 @@ def _tables(
     solved = theory.solve({"rho": np.exp(log_rho), "k": np.exp(log_k)})
     parts = np.array([numbers(solved, name) for name in ("intrinsic", "bias")])
     shape = (2, len(log_rho), len(log_k))
-    return log_rho, log_k, np.log(np.maximum(parts, LEAST)).reshape(shape)
+    return log_rho, log_k, np.log(np.maximum(parts, SMALLEST_PART)).reshape(shape)

@@ -1,4 +1,4 @@
-"""Heads trained on random data, and their failures, for `theory.hard_tail`."""
+"""Simulation of heads that are trained on random data, and of their failures."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from kleiber.systems.hard_tail import band
 from kleiber.systems.hard_tail.quadrature import PrecisionLaw
 from kleiber.systems.hard_tail.ridge import solve_ridge
 
-PARTS, CELLS, ACROSS = 16, 72, 32  # independent parts; strata of tau and of bias in each
+PARTS, CELLS, ACROSS = 16, 72, 32  # independent parts; strata of tau and of bias in each part
 POINTS = 15
-LEFT = 0.1  # of the instances are drawn from the tail of log tau below the evenly covered stretch,
-HALF, MIDDLE = 0.5, -3.0  # up to this share those below this log tau, the others above it
-FARTHEST = 30.0  # largest bias drawn, in units of its spread
+LEFT = 0.1  # share of instances drawn from the tail of log tau below the evenly covered range
+HALF, MIDDLE = 0.5, -3.0  # cumulated share of the instances below this log tau
+FARTHEST = 30.0  # largest bias drawn, in units of its standard deviation
 
 
 @runtime_checkable
 class Parameters(Protocol):
-    """What is read of a HardTail."""
+    """The parameters of a HardTail that the simulation reads."""
 
     @property
     def capacity(self) -> float: ...
@@ -49,7 +49,7 @@ class Parameters(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
-    """Excess risk and mean label-noise variance of the heads of one seed."""
+    """The excess risk and the mean label-noise variance of the heads of one seed."""
 
     loss: Float[np.ndarray, "sizes"]
     label_noise: Float[np.ndarray, "sizes"]
@@ -57,9 +57,9 @@ class Trained:
 
 @dataclass(frozen=True)
 class Measured:
-    """Failures of the heads of one seed, by column, and their slopes over a window."""
+    """The failures of the heads of one seed, by column, and their exponents over a window."""
 
-    tried: dict[str, Float[np.ndarray, "sizes attempts"]]
+    by_attempts: dict[str, Float[np.ndarray, "sizes attempts"]]
     window_exponent: Float[np.ndarray, "sizes"]
 
 
@@ -70,11 +70,11 @@ def draw_losses(
     spectrum = power_law(model.dimension, 1 + model.capacity)
     spread = model.signal * power_law(model.dimension, model.source / 2)
     target = spread * stream(seed, f"hard_tail target {member}").standard_normal(model.dimension)
-    most = int(n_data.max())
+    maximum = int(n_data.max())
     inputs = stream(seed, f"hard_tail inputs {member}")
-    x = inputs.standard_normal((most, model.dimension)) * np.sqrt(spectrum)
-    variance = model.noise**2 / draw_precision(model, most, seed, member)
-    noise = np.sqrt(variance) * stream(seed, f"hard_tail noise {member}").standard_normal(most)
+    x = inputs.standard_normal((maximum, model.dimension)) * np.sqrt(spectrum)
+    variance = model.noise**2 / draw_precision(model, maximum, seed, member)
+    noise = np.sqrt(variance) * stream(seed, f"hard_tail noise {member}").standard_normal(maximum)
     y = x @ target + noise
     loss, level = np.empty(n_data.size), np.empty(n_data.size)
     for i, n in enumerate(n_data):
@@ -87,7 +87,7 @@ def draw_losses(
 def draw_precision(
     model: Parameters, size: int, seed: int, member: int
 ) -> Float[np.ndarray, "size"]:
-    """The precision tau of each label."""
+    """Draw the precision tau of each label."""
     rng, shape = stream(seed, f"hard_tail precision {member}"), model.tail / 2
     if model.precision == "fixed":
         return np.ones(size)
@@ -104,11 +104,12 @@ def measure(
     seed: int,
     member: int,
 ) -> Measured:
-    """Failures at k, and window slopes, of heads whose error at a fresh input is N(0, loss)."""
+    """Measure failures at k and window exponents of heads whose error at a fresh input is N(0,
+    loss)."""
     inner = np.geomspace(*window, POINTS)
     names = ("failure", "failure_stderr", "intrinsic", "bias", "local_exponent", "hard_share")
-    tried = {name: np.empty((loss.size, k.size)) for name in names}
-    slopes = np.empty(loss.size)
+    by_attempts = {name: np.empty((loss.size, k.size)) for name in names}
+    exponents = np.empty(loss.size)
     last = max(float(k.max()), window[1])
     for row, rho in enumerate(np.sqrt(loss) / model.noise):
         rng = stream(seed, f"hard_tail instances {member}")  # the same for every size
@@ -122,21 +123,23 @@ def measure(
         log_lam = np.log(np.maximum(here, np.finfo(float).tiny))
         rate = [_parts(log_weight + log_lam - each * here) for each in k]
         log_rate = np.array([scale + np.log(parts.mean()) for parts, scale in rate])
-        tried["failure"][row] = np.exp(np.minimum(log_mean, 0))
-        tried["intrinsic"][row] = np.exp(np.minimum(log_hard, 0))
-        tried["bias"][row] = tried["failure"][row] - tried["intrinsic"][row]
-        tried["failure_stderr"][row] = relative * np.exp(log_mean)
-        tried["local_exponent"][row] = k * np.exp(log_rate - log_mean)
-        tried["hard_share"][row] = np.exp(np.minimum(log_hard - log_mean, 0))
-        slopes[row] = -window_slope(np.log(inner), _log_mean(log_weight, here, inner)[0])
-    return Measured(tried, slopes)
+        by_attempts["failure"][row] = np.exp(np.minimum(log_mean, 0))
+        by_attempts["intrinsic"][row] = np.exp(np.minimum(log_hard, 0))
+        by_attempts["bias"][row] = by_attempts["failure"][row] - by_attempts["intrinsic"][row]
+        by_attempts["failure_stderr"][row] = relative * np.exp(log_mean)
+        by_attempts["local_exponent"][row] = k * np.exp(log_rate - log_mean)
+        by_attempts["hard_share"][row] = np.exp(np.minimum(log_hard - log_mean, 0))
+        exponents[row] = -window_slope(np.log(inner), _log_mean(log_weight, here, inner)[0])
+    return Measured(by_attempts, exponents)
 
 
 def draw_instances(
     model: Parameters, last: float, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "parts strata"], Float[np.ndarray, "parts strata"]]:
-    """Stratified tau, spread in log tau down to where `last` attempts nearly always fail, with the
-    log of the ratio of its density to that drawn from."""
+    """Draw stratified tau down to where `last` attempts nearly always fail.
+
+    Returns tau and the log of the ratio of its density to the one it is drawn from.
+    """
     u = (np.arange(CELLS) + rng.random((PARTS, ACROSS, CELLS))) / CELLS
     u = u.reshape(PARTS, -1)
     if model.precision == "fixed":
@@ -160,8 +163,10 @@ def draw_instances(
 def draw_bias(
     model: Parameters, rho: float, last: float, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "parts strata"], Float[np.ndarray, "parts strata"]]:
-    """Stratified |g|, evenly spread as far as matters, with the log of the ratio of its density to
-    that drawn from."""
+    """Draw stratified |g|, evenly spread over the relevant range.
+
+    Returns |g| and the log of the ratio of its density to the one it is drawn from.
+    """
     fixed = model.precision == "fixed"
     within = 1 if fixed else CELLS
     across = ACROSS * CELLS // within
@@ -177,17 +182,17 @@ def draw_bias(
 def hardness(
     v: Float[np.ndarray, "*shape"], w: Float[np.ndarray, "*shape"]
 ) -> Float[np.ndarray, "*shape"]:
-    """-log(1 - q) of an attempt, accurate where q is tiny and where it is near 1."""
+    """Return -log(1 - q) of an attempt, accurate for q near 0 and near 1."""
     q = band.inside(v.ravel(), w.ravel())
     likely = q > 0.5
     lam = -np.log1p(-np.where(likely, 0, q))
-    missed = band.outside(v.ravel()[likely], w.ravel()[likely])
-    lam[likely] = -np.log(np.maximum(missed, np.finfo(float).tiny))
+    failed = band.outside(v.ravel()[likely], w.ravel()[likely])
+    lam[likely] = -np.log(np.maximum(failed, np.finfo(float).tiny))
     return lam.reshape(v.shape)
 
 
 def _parts(terms: Float[np.ndarray, "parts strata"]) -> tuple[Float[np.ndarray, "parts"], float]:
-    """The mean of exp(terms) in each part, over exp of the second value."""
+    """Return the mean of exp(terms) in each part divided by exp(scale), and the scale."""
     top = float(terms.max())
     return np.exp(terms - top).mean(axis=1), top
 
@@ -197,9 +202,10 @@ def _log_mean(
     lam: Float[np.ndarray, "parts strata"],
     k: Float[np.ndarray, "attempts"],
 ) -> tuple[Float[np.ndarray, "attempts"], Float[np.ndarray, "attempts"]]:
-    """log of the mean of weight exp(-k lam) at each k, and the mean's relative standard error.
+    """Return the log of the mean of weight exp(-k lam) at each k, and its relative standard error.
 
-    A mean near 1 is taken of the complement, in which the spread of the weights hardly counts.
+    A mean near 1 is computed from its complement, in which the spread of the weights hardly
+    matters.
     """
     means, errors = np.empty((2, k.size))
     weight = np.exp(log_weight)

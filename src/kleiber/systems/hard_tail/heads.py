@@ -1,17 +1,17 @@
-"""A linear head on frozen features, taught with one human label an image: the CIFAR-10H proxy.
+"""A linear head on frozen features, trained with one human label per image: the CIFAR-10H proxy.
 
-Levi 2026 (arXiv 2601.03764, section on CIFAR-10H) takes the disagreement of people for the noise
-of his model. One attempt succeeds when a fresh human label equals the head's class. With c_i of
-n_i people choosing that class for image i, k attempts all fail with the unbiased estimate
-C(n_i - c_i, k)/C(n_i, k), averaged over test images.
+Levi 2026 (arXiv 2601.03764, section on CIFAR-10H) uses the disagreement of people as the noise of
+his model. One attempt succeeds when a fresh human label equals the head's class. If c_i of
+n_i people chose that class for image i, the unbiased estimate of the probability that k attempts
+all fail is C(n_i - c_i, k)/C(n_i, k), averaged over test images.
 
     symbol  meaning
-    N       n_data, images the head is taught with, one label each, nested in N
+    N       n_data, number of training images, one label each, nested in N
     loss    mean over test images of |f_N(x) - f*(x)|^2 summed over classes; f* is the head fitted
             to the shares of all human labels of every training image
     beta    exponent: minus the least-squares slope of log failure against log k over ``WINDOW``
 
-What comes out is the slope of a window, not a power law: an image with no vote for the head's class
+The exponent is the slope of a window, not a power law: an image with no vote for the head's class
 never succeeds, so that failure flattens as k grows.
 """
 
@@ -29,14 +29,14 @@ from kleiber.maths.seeds import stream
 from kleiber.systems.hard_tail.ridge import solve_ridge
 
 WINDOW = (1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45)  # nearly even in log k; every image has 47 labels
-TRAINING = 8000  # images to be taught with; the others are for testing
-TINY = 1e-12  # probabilities below count as this much
+TRAINING = 8000  # training images; the others are test images
+TINY = 1e-12  # smallest probability; smaller ones are set to it
 
 
 def class_features(
     probabilities: Float[np.ndarray, "images classes"], *, products: bool = False
 ) -> Float[np.ndarray, "images dims"]:
-    """An intercept and the standardised centred log-softmax; with ``products``, those of all pairs.
+    """Return an intercept and the standardised centred log-softmax, with ``products`` its pairs.
 
     Dimensions: 1 + classes, and 1 + classes + classes (classes + 1)/2 with products.
     """
@@ -54,7 +54,7 @@ def _standardised(columns: Float[np.ndarray, "images dims"]) -> Float[np.ndarray
     return (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
 
 
-def teach_heads(
+def train_heads(
     features: Float[np.ndarray, "rows dims"],
     counts: Int64[np.ndarray, "images classes"],
     n_data: Sequence[int],
@@ -65,39 +65,39 @@ def teach_heads(
     training: int = TRAINING,
     k: Sequence[int] = WINDOW,
 ) -> pl.DataFrame:
-    """Heads taught with ``n_data`` images each: one row for each seed, n_data and k.
+    """Train heads with ``n_data`` images each; one row for each seed, n_data and k.
 
     Columns seed, n_data, k, failure, loss and error (the share of test images whose most frequent
-    human label is missed). Each seed shuffles the images, keeps the first ``training`` to be taught
-    with, and draws one human label for each. The head minimises the mean squared error against
+    human label is missed). Each seed shuffles the images, uses the first ``training`` for training,
+    and draws one human label for each. The head minimises the mean squared error against
     one-hot labels plus ``ridge`` |w|^2.
 
     Raises BadTable where the arrays do not belong together, n_data exceeds ``training``, or a test
     image has fewer labels than the largest k.
     """
-    sizes, tries = _check(features, counts, n_data, training, k)
+    sizes, attempts = _check(features, counts, n_data, training, k)
     rows: list[pl.DataFrame] = []
     for each in range(seed, seed + seeds):
         rng = stream(each, "linear head on human labels")
         order = rng.permutation(len(counts))
-        taught, tested = order[:training], order[training:]
-        labels = draw_labels(counts[taught], rng)
-        shares = counts[taught] / counts[taught].sum(axis=1, keepdims=True)
-        x, y = features[taught], np.eye(counts.shape[1])[labels]
-        best = features[tested] @ solve_ridge(x, shares, ridge)
-        failures = estimate_failure(counts[tested], tries)
+        trained, held_out = order[:training], order[training:]
+        labels = draw_labels(counts[trained], rng)
+        shares = counts[trained] / counts[trained].sum(axis=1, keepdims=True)
+        x, y = features[trained], np.eye(counts.shape[1])[labels]
+        targets = features[held_out] @ solve_ridge(x, shares, ridge)
+        failures = estimate_failure(counts[held_out], attempts)
         for size in sizes:
-            made = features[tested] @ solve_ridge(x[:size], y[:size], ridge)
-            chosen = made.argmax(axis=1)
+            predictions = features[held_out] @ solve_ridge(x[:size], y[:size], ridge)
+            chosen = predictions.argmax(axis=1)
             rows.append(
                 pl.DataFrame(
                     {
                         "seed": each,
                         "n_data": size,
-                        "k": tries,
-                        "failure": failures[np.arange(len(tested)), chosen].mean(axis=0),
-                        "loss": float(((made - best) ** 2).sum(axis=1).mean()),
-                        "error": float((chosen != counts[tested].argmax(axis=1)).mean()),
+                        "k": attempts,
+                        "failure": failures[np.arange(len(held_out)), chosen].mean(axis=0),
+                        "loss": float(((predictions - targets) ** 2).sum(axis=1).mean()),
+                        "error": float((chosen != counts[held_out].argmax(axis=1)).mean()),
                     }
                 )
             )
@@ -107,7 +107,7 @@ def teach_heads(
 def draw_labels(
     counts: Int64[np.ndarray, "images classes"], rng: np.random.Generator
 ) -> Int64[np.ndarray, "images"]:
-    """One human label for each image: one of those that were given, at random."""
+    """Draw one of the human labels of each image at random."""
     at = rng.random((len(counts), 1)) * counts.sum(axis=1, keepdims=True)
     return (at >= counts.cumsum(axis=1)).sum(axis=1)
 
@@ -115,18 +115,26 @@ def draw_labels(
 def estimate_failure(
     counts: Int64[np.ndarray, "images classes"], k: Int64[np.ndarray, "tries"]
 ) -> Float[np.ndarray, "images classes tries"]:
-    """Unbiased estimate of the chance that k fresh labels all miss a class: C(n-c, k)/C(n, k)."""
+    """Estimate the probability that k fresh labels all miss a class: C(n-c, k)/C(n, k),
+    unbiased."""
     total = counts.sum(axis=1)[:, None, None]
     missed = total - counts[:, :, None]
     some = missed >= k
-    kept = np.where(some, missed - k, 0)
-    parts = (gammaln(item + 1) for item in (missed, kept, total, total - k))
-    first, less, third, more = (np.asarray(part, dtype=float) for part in parts)
-    return np.where(some, np.exp(np.minimum(first - less - third + more, 0.0)), 0.0)
+    remaining = np.where(some, missed - k, 0)
+    parts = (gammaln(item + 1) for item in (missed, remaining, total, total - k))
+    log_missed, log_remaining, log_total, log_unused = (
+        np.asarray(part, dtype=float) for part in parts
+    )
+    return np.where(
+        some,
+        np.exp(np.minimum(log_missed - log_remaining - log_total + log_unused, 0.0)),
+        0.0,
+    )
 
 
 def window_exponents(table: pl.DataFrame, k: Sequence[int] = WINDOW) -> pl.DataFrame:
-    """seed, n_data, exponent, loss, error: one row for each head, over the window of ``k``."""
+    """Return a row per head with seed, n_data, exponent over the window of ``k``, loss and
+    error."""
     inside = table.filter(pl.col("k").is_in(list(k)))
     log_k, log_failure = pl.col("k").log(), pl.col("failure").log()
     slope = pl.cov(log_k, log_failure, ddof=0) / log_k.var(ddof=0)
@@ -136,7 +144,7 @@ def window_exponents(table: pl.DataFrame, k: Sequence[int] = WINDOW) -> pl.DataF
 
 
 def average_heads(exponents: pl.DataFrame) -> pl.DataFrame:
-    """One row for each n_data: mean exponent and its standard error over seeds, median loss.
+    """Average over seeds: the mean exponent, its standard error and the median loss by n_data.
 
     The loss is heavy-tailed over seeds near the interpolation peak, hence its median, with
     ``loss_low`` and ``loss_high``, its quartiles over seeds.
@@ -164,15 +172,22 @@ def _check(
     training: int,
     k: Sequence[int],
 ) -> tuple[list[int], Int64[np.ndarray, "tries"]]:
-    """Sizes and tries, after checking that the question can be answered."""
+    """Return sizes and attempts after checking all arguments. Raises BadTable."""
     if len(features) != len(counts):
         raise BadTable(f"There are {len(features)} rows of features for {len(counts)} images.")
     if not 1 <= training < len(counts):
-        raise BadTable(f"training must leave some of {len(counts)} images, got {training}.")
+        raise BadTable(
+            f"The training images must be from 1 to {len(counts) - 1} of {len(counts)}, so that "
+            "some are "
+            f"left for testing, got {training}."
+        )
     wrong = [size for size in n_data if not 1 <= size <= training]
     if wrong or not len(n_data):
-        raise BadTable(f"n_data must hold sizes from 1 to {training}, got {list(n_data)}.")
+        raise BadTable(f"The n_data must be sizes from 1 to {training}, got {list(n_data)}.")
     fewest = int(counts.sum(axis=1).min())
     if not len(k) or min(k) < 1 or max(k) > fewest:
-        raise BadTable(f"k must lie between 1 and {fewest}, the fewest labels of an image.")
+        raise BadTable(
+            f"The k must be from 1 to {fewest}, the smallest number of labels of an image, got "
+            f"{list(k)}."
+        )
     return [int(size) for size in n_data], np.array(k, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""How often k independent trials all fail, when their chance of success varies from case to case.
+"""The probability that k independent trials all fail if their success rate varies between cases.
 
 A case has a precision t > 0 and a bias b = rho g, g standard normal; a trial succeeds when
 |b + z/sqrt(t)| <= band for a fresh standard normal z. With q(v, w) of ``band.py``,
@@ -34,11 +34,11 @@ from kleiber.systems.hard_tail import band
 
 Array = Float[np.ndarray, "..."]
 PrecisionLaw = Literal["gamma", "bounded", "fixed"]
-UNBIASED = 1e-100  # rho up to this is taken as none
-LARGEST = 600.0  # lam beyond which a case fails with less than exp(-600): taken as never
-END = 30.0  # exp(-END) of the largest term is where a tail is cut
+UNBIASED = 1e-100  # rho up to this counts as 0
+LARGEST = 600.0  # lam beyond which a case fails with less than exp(-600), taken as 0
+END = 30.0  # tails are cut at exp(-END) of the largest term
 BEND, LOWER = 2.0, 10.0  # how far below log t0 the nodes begin to spread
-STEEPEST = 1e6  # powers of lam beyond this are not resolved: such a F is an edge
+STEEPEST = 1e6  # larger powers of lam are not resolved: such an F is a step
 STEP = 0.15  # of log lam, at most
 LARGEST_K = 1e15  # trials
 PEAK = 0.5  # of the width of the narrowest peak, at most, for the steps of both integrals
@@ -47,7 +47,7 @@ CELLS = 2 * 10**6  # pairs of attempts and levels computed at a time
 
 @dataclass(frozen=True)
 class Mixture:
-    """The cases: law and shape of their precision, and the half-width of the band."""
+    """The distribution of cases: law and shape of their precision, and half-width of the band."""
 
     law: PrecisionLaw
     shape: float
@@ -63,7 +63,7 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Levels:
-    """log F on a grid of log lam with its weights: F = intrinsic + biased, biased by rho."""
+    """log F = log(intrinsic + biased) on a grid of log lam with its weights; `biased` by rho."""
 
     lam: Float[np.ndarray, "levels"]
     weights: Float[np.ndarray, "levels"]
@@ -74,8 +74,10 @@ class Levels:
 
 @dataclass(frozen=True)
 class Failure:
-    """log of the failure probability in k trials, of its intrinsic part (that without bias) and
-    of the rest, and the local exponents -dlog/dlog k of the whole."""
+    """Logs of the failure probability in k trials, of its part without bias and of the remainder.
+
+    `exponent` is the local exponent -dlog/dlog k of the total.
+    """
 
     log_total: Float[np.ndarray, "rhos attempts"]
     log_intrinsic: Float[np.ndarray, "attempts"]
@@ -90,7 +92,7 @@ def tabulate(
     *,
     refine: float = 1.0,
 ) -> Levels:
-    """F for each rho >= 0 on the levels that attempts from k[0] >= 1 to k[1] need.
+    """Tabulate F for each rho >= 0 on the levels that attempts from k[0] >= 1 to k[1] need.
 
     `refine` divides the steps of both grids, to measure their error.
     """
@@ -108,16 +110,7 @@ def tabulate(
 
 
 def failure(levels: Levels, k: Float[np.ndarray, "attempts"]) -> Failure:
-    """The failure probabilities at k, within the range of attempts of the table."""
-    size = max(1, CELLS // levels.lam.size)
-    if k.size > size:
-        parts = [failure(levels, k[at : at + size]) for at in range(0, k.size, size)]
-        return Failure(
-            *(
-                np.concatenate([getattr(part, field.name) for part in parts], axis=-1)
-                for field in fields(Failure)
-            )
-        )
+    """Compute the failure probabilities at k, within the range of attempts of the table."""
     scaled = k[:, None] * levels.lam
     kernel = np.log(levels.weights * scaled) - scaled
     beyond = -k * levels.edge
@@ -134,7 +127,7 @@ def failure(levels: Levels, k: Float[np.ndarray, "attempts"]) -> Failure:
 
 
 def find_crossover(levels: Levels) -> Float[np.ndarray, "rhos"]:
-    """The first k with half of the failures due to bias, by bisection of log k in its cell."""
+    """Find the first k with half of the failures due to bias, by bisection in log k."""
     cells: Array = np.linspace(0.0, float(np.log(LARGEST_K)), 140)
 
     table = _excess(levels, cells) > 0
@@ -153,7 +146,7 @@ def find_crossover(levels: Levels) -> Float[np.ndarray, "rhos"]:
 
 
 def _excess(levels: Levels, log_k: Float[np.ndarray, "points"]) -> Float[np.ndarray, "rhos points"]:
-    """How far the log of the bias part is above that of the intrinsic part."""
+    """Return the log of the bias part less that of the intrinsic part."""
     found = failure(levels, np.exp(log_k))
     return found.log_biased - found.log_intrinsic
 
@@ -161,7 +154,7 @@ def _excess(levels: Levels, log_k: Float[np.ndarray, "points"]) -> Float[np.ndar
 def _levels(
     mixture: Mixture, rhos: Array, k: tuple[float, float], refine: float
 ) -> tuple[Array, Array]:
-    """Nodes lam and weights of dlog lam from where k lam is rounding to where exp(-k lam) is."""
+    """Return nodes lam and weights of dlog lam over the range in which exp(-k lam) changes."""
     power = 2 * mixture.shape  # F falls at most as lam to this power
     if mixture.law == "fixed" and (some := rhos[rhos > UNBIASED]).size:
         wide = 1 + mixture.band + mixture.band**2 / 8
@@ -182,7 +175,7 @@ def _levels(
 
 
 def _log_below(mixture: Mixture, t0: Array) -> Array:
-    """log P(t <= t0)."""
+    """Return log P(t <= t0)."""
     if mixture.law == "fixed":
         return np.full(t0.size, -np.inf)
     a = mixture.shape
@@ -194,7 +187,7 @@ def _log_below(mixture: Mixture, t0: Array) -> Array:
 
 
 def _fixed(mixture: Mixture, rhos: Array, lam: Array) -> Array:
-    """log F where every case has precision 1."""
+    """Return log F if every case has precision 1."""
     w = np.sqrt(band.offset(np.full(lam.size, mixture.band), lam))
     return _log_erfc(w / (rhos[:, None] * np.sqrt(2)))
 
@@ -202,7 +195,7 @@ def _fixed(mixture: Mixture, rhos: Array, lam: Array) -> Array:
 def _over_precision(
     mixture: Mixture, rhos: Array, lam: Array, t0: Array, last: float, refine: float
 ) -> Array:
-    """log of the integral over t > t0, for each rho (rows) and level (columns)."""
+    """Return the log of the integral over t > t0, for each rho (rows) and level (columns)."""
     a = mixture.shape
     start = np.log(t0) - BEND + np.clip(np.log(t0 * rhos.min() ** 2), -LOWER, 0)
     floor = _log_below(mixture, t0)
@@ -242,20 +235,20 @@ def _over_precision(
 
 
 def _end(mixture: Mixture, deep: float) -> float:
-    """The last node of the substituted precision."""
+    """Return the last node of the substituted precision."""
     if mixture.law == "bounded":
         return END + 2
     return np.log(deep + END + 8 * mixture.shape)
 
 
 def _log_erfc(x: Array) -> Array:
-    """log erfc(x) for x >= 0."""
+    """Return log erfc(x) for x >= 0."""
     with np.errstate(over="ignore", divide="ignore"):
         return np.log(erfcx(x)) - x**2
 
 
 def _log_sum(terms: Array) -> Array:
-    """log sum exp over the last axis; -inf where all are."""
+    """Return log sum exp over the last axis, -inf if all terms are."""
     top = terms.max(axis=-1)
     safe = np.where(np.isfinite(top), top, 0)
     total = np.exp(terms - safe[..., None]).sum(axis=-1)

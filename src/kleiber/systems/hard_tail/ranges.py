@@ -1,4 +1,4 @@
-"""What the parameters of the model, and the values of a grid or an argument, may be."""
+"""Checks of the model's parameters and of the values of grids and arguments."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from kleiber.errors import BadTable, listed, nearest, shown
 from kleiber.systems.hard_tail.quadrature import LARGEST_K, PrecisionLaw
 from kleiber.table import numbers
 
-LARGEST = 1e100  # of a parameter; its square is taken
-MOST = {"tail": 50.0, "capacity": 1000.0, "source": 1000.0}
-LARGEST_RHO = 1e100  # its square is taken
+LARGEST = 1e100  # largest parameter, whose square is taken
+MAXIMA = {"tail": 50.0, "capacity": 1000.0, "source": 1000.0}
+LARGEST_RHO = 1e100  # its square must be finite
 
 
 def check_parameters(values: Mapping[str, Any]) -> None:
-    """Raise ValueError with one sentence for the first parameter out of range."""
+    """Raise ValueError for the first parameter that is out of range."""
     for name, value in values.items():
         if name != "precision":
             _check_number(name, value)
@@ -34,22 +34,22 @@ def check_parameters(values: Mapping[str, Any]) -> None:
 
 
 def _check_number(name: str, value: Any) -> None:
-    """Raise ValueError with one sentence for a parameter out of range."""
+    """Raise ValueError for a parameter that is out of range."""
     check_number(name, value)
     if name == "dimension":
         check_memory(f"a dimension of {shown(value)}", 8 * 16 * check_whole(name, value, low=1))
     if name in ("tail", "noise", "tolerance", "signal") and value <= 0:
         raise ValueError(f"The {name} must be positive, got {shown(value)}.")
-    if abs(value) > (most := MOST.get(name, LARGEST)) or 0 < abs(value) < 1 / LARGEST:
+    if abs(value) > (maximum := MAXIMA.get(name, LARGEST)) or 0 < abs(value) < 1 / LARGEST:
         raise ValueError(
-            f"The {name} may be 0 or from {1 / LARGEST:g} to {most:g}, got {shown(value)}."
+            f"The {name} may be 0 or from {1 / LARGEST:g} to {maximum:g}, got {shown(value)}."
         )
     if name in ("ridge", "capacity", "source") and value < 0:
         raise ValueError(f"The {name} must not be negative, got {shown(value)}.")
 
 
 def read_attempts(frame: pl.DataFrame) -> Float[np.ndarray, "rows"] | None:
-    """The column k, checked; None without one."""
+    """Return the checked column k, or None if there is none. Raises BadTable."""
     if "k" not in frame.columns:
         return None
     k = numbers(frame, "k")
@@ -61,6 +61,7 @@ def read_attempts(frame: pl.DataFrame) -> Float[np.ndarray, "rows"] | None:
 
 
 def check_attempts(k: Float[np.ndarray, "attempts"]) -> None:
+    """Raise ValueError for numbers of attempts that are out of range."""
     bad = k[~((k >= 1) & (k <= LARGEST_K))]
     if k.size == 0 or bad.size:
         given = listed((f"{value:g}" for value in np.unique(bad)), 3) or "none"
@@ -68,6 +69,7 @@ def check_attempts(k: Float[np.ndarray, "attempts"]) -> None:
 
 
 def check_window(window: tuple[float, float]) -> None:
+    """Raise ValueError unless the window is two rising numbers of attempts."""
     accepted = f"two rising numbers of attempts, low and high, from 1 to {LARGEST_K:g}"
     ends = check_array("window", window, accepted)
     if len(ends) != 2 or not 1 <= ends[0] < ends[1] <= LARGEST_K:
@@ -75,7 +77,7 @@ def check_window(window: tuple[float, float]) -> None:
 
 
 def read_rhos(rho: ArrayLike) -> Float[np.ndarray, "rhos"]:
-    """rho as an array; ValueError unless finite and not negative."""
+    """Return rho as an array. Raises ValueError unless it is finite and not negative."""
     values = check_array("rho", rho, "finite and not negative", low=0)
     if (values > LARGEST_RHO).any():
         raise ValueError(f"The rho may be up to {LARGEST_RHO:g}, got {shown(rho)}.")

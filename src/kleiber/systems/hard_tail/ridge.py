@@ -1,8 +1,8 @@
-"""Ridge regression: the estimator for many data sets at once, and its risk without any data.
+"""Ridge regression: the estimator for many data sets at once, and its expected risk.
 
 The risk is the deterministic equivalent for Gaussian features (Dobriban and Wager 2018; Hastie et
 al. 2022; Simon et al. 2023), whose only unknown is the effective ridge kappa. It holds as rows and
-dims grow together; at finite size it errs by a relative O(1/rows), most near the peak.
+dims grow together; at finite size its relative error is O(1/rows), largest near the peak.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kleiber.errors import NotConverged
 Array = Float[np.ndarray, "..."]
 DRIFT = 1e-3  # largest last correction, relative to the weights, that a Cholesky solve may have
 ROUNDING = 4 * np.finfo(float).eps
-BLOCK = 2**22  # numbers held at once: dims times values of n_data
+BLOCK = 2**22  # numbers in memory at once: dims times values of n_data
 
 
 def solve_ridge(
@@ -28,18 +28,19 @@ def solve_ridge(
     targets: Float[np.ndarray, "*batch rows outputs"],
     ridge: float | Float[np.ndarray, "*batch"],
 ) -> Float[np.ndarray, "*batch dims outputs"]:
-    """The weights w that minimise (1/rows) sum |y - x w|^2 + ridge |w|^2, for each of the batch.
+    """Find the weights w that minimise (1/rows) sum |y - x w|^2 + ridge |w|^2, for each data set.
 
     Ridge 0 means its limit from above: least squares, and the solution of smallest norm where that
     is not unique. The smaller of the two Gram matrices is factorised (the dual form for rows <
-    dims) and the result refined once against the data; a batch too ill conditioned for that goes
-    through singular values. Raises ValueError for a negative ridge or numbers that are not finite.
+    dims) and the result refined once with the data; a batch that is too ill conditioned for this is
+    solved by singular values. Raises ValueError for a negative ridge or numbers that are not
+    finite.
     """
     scaled = np.asarray(ridge, float)
     if not (np.isfinite(scaled) & (scaled >= 0)).all():
-        raise ValueError(f"ridge must be finite and not negative, got {ridge!r}")
+        raise ValueError(f"The ridge must be finite and not negative, got {ridge!r}.")
     if not (np.isfinite(features).all() and np.isfinite(targets).all()):
-        raise ValueError("features and targets must be finite numbers")
+        raise ValueError("The features and targets must be finite numbers.")
     rows, dims = features.shape[-2:]
     penalty = rows * scaled[..., None, None]
     if min(rows, dims) == 0:
@@ -55,32 +56,32 @@ def solve_ridge(
 
 
 def _primal(x: Array, y: Array, penalty: Array) -> tuple[Array, Array]:
-    """(X'X + penalty) w = X'y, and the correction of one refinement against the data."""
-    turned = np.swapaxes(x, -1, -2)
-    invert = _factorised(turned @ x, penalty)
-    first = invert(turned @ y)
-    correction = invert(turned @ (y - x @ first) - penalty * first)
+    """Solve (X'X + penalty) w = X'y with one step of refinement; return w and the correction."""
+    transposed = np.swapaxes(x, -1, -2)
+    invert = _factorise(transposed @ x, penalty)
+    first = invert(transposed @ y)
+    correction = invert(transposed @ (y - x @ first) - penalty * first)
     return first + correction, correction
 
 
 def _dual(x: Array, y: Array, penalty: Array) -> tuple[Array, Array]:
-    """w = X'(XX' + penalty)^-1 y, and the correction of one refinement against the data."""
-    turned = np.swapaxes(x, -1, -2)
-    invert = _factorised(x @ turned, penalty)
+    """Compute w = X'(XX' + penalty)^-1 y with one step of refinement, and the correction."""
+    transposed = np.swapaxes(x, -1, -2)
+    invert = _factorise(x @ transposed, penalty)
     inner = invert(y)
-    more = invert(y - x @ (turned @ inner) - penalty * inner)
-    return turned @ (inner + more), turned @ more
+    dual_correction = invert(y - x @ (transposed @ inner) - penalty * inner)
+    return transposed @ (inner + dual_correction), transposed @ dual_correction
 
 
-def _factorised(gram: Array, penalty: Array) -> Callable[[Array], Array]:
-    """What solves with gram + penalty, by Cholesky; LinAlgError if one is singular to rounding."""
+def _factorise(gram: Array, penalty: Array) -> Callable[[Array], Array]:
+    """Return a solver for gram + penalty by Cholesky. Raises LinAlgError for a singular matrix."""
     size = gram.shape[-1]
     each = (gram + penalty * np.eye(size)).reshape(-1, size, size)
     factors = [cho_factor(one, lower=True, check_finite=False) for one in each]
     for factor, _ in factors:
         pivots = np.diagonal(factor) ** 2
         if pivots.min() <= 10 * size * np.finfo(float).eps * pivots.max():
-            raise np.linalg.LinAlgError("singular to rounding")
+            raise np.linalg.LinAlgError("The Gram matrix is singular to rounding.")
 
     def solve(right: Array) -> Array:
         flat = right.reshape(-1, *right.shape[-2:])
@@ -94,7 +95,7 @@ def _factorised(gram: Array, penalty: Array) -> Callable[[Array], Array]:
 
 
 def _by_singular_values(x: Array, y: Array, penalty: Array) -> Array:
-    """w = V s/(s^2 + penalty) U'y; singular values that are rounding count as zero."""
+    """Compute w = V s/(s^2 + penalty) U'y, where singular values of rounding size count as zero."""
     left, size, right = np.linalg.svd(x, full_matrices=False)
     floor = size[..., :1] * max(x.shape[-2:]) * np.finfo(float).eps
     kept = size > floor
@@ -125,7 +126,7 @@ def deterministic_risk(
     ridge: float,
     noise: float,
 ) -> Risk:
-    """Excess risk of ridge regression on Gaussian features, by its deterministic equivalent.
+    """Compute the excess risk of ridge regression on Gaussian features (deterministic equivalent).
 
     With l_j the eigenvalues of the features' covariance, t_j the squared coefficients of the
     target along them (`source`) and `noise` the variance of the label noise,
@@ -140,16 +141,16 @@ def deterministic_risk(
     kept = eigenvalues > 0
     spectrum, power = eigenvalues[kept], eigenvalues[kept] * source[kept]
     kappa = effective_ridge(spectrum, points, ridge)
-    near, remaining = np.empty(points.size), np.empty(points.size)
+    g, remaining = np.empty(points.size), np.empty(points.size)
     for part in _blocks(points.size, spectrum.size):
         share = 1 / (spectrum + kappa[part, None])
-        near[part] = ((spectrum * share) ** 2).sum(axis=1) / points[part]
+        g[part] = ((spectrum * share) ** 2).sum(axis=1) / points[part]
         remaining[part] = ((kappa[part, None] * share) ** 2 * power).sum(axis=1)
-    room = 1 - near
-    peak = room <= 8 * np.finfo(float).eps  # ridge 0 with as many data as dimensions
-    safe = np.where(peak, 1.0, room)
+    denominator = 1 - g
+    peak = denominator <= 8 * np.finfo(float).eps  # at ridge 0, as many data as dimensions
+    safe = np.where(peak, 1.0, denominator)
     bias = np.where(peak & (remaining > 0), np.inf, remaining / safe)
-    variance = np.where(peak, np.inf if noise > 0 else 0.0, noise * near / safe)
+    variance = np.where(peak, np.inf if noise > 0 else 0.0, noise * g / safe)
     return Risk(bias + variance, bias, variance, kappa)
 
 
@@ -160,8 +161,11 @@ def mean_losses(
     ridge: float,
     noise: float,
 ) -> Float[np.ndarray, "points"]:
-    """The excess risk at each number of data; for N > dims + 1 that of N - 1 data and the ridge
-    ridge N/(N - 1), which is exact for ridge 0 (inverse Wishart)."""
+    """Compute the mean excess risk at each number of data N.
+
+    For N > dims + 1 it is the risk at N - 1 data and ridge N/(N - 1), which is exact for ridge 0
+    (inverse Wishart).
+    """
     at = np.where(n_data > len(eigenvalues) + 1, n_data - 1, n_data)
     return np.array(
         [
@@ -174,11 +178,11 @@ def mean_losses(
 def effective_ridge(
     eigenvalues: Float[np.ndarray, "dims"], n_data: Float[np.ndarray, "points"], ridge: float
 ) -> Float[np.ndarray, "points"]:
-    """The kappa >= 0 with kappa = ridge + (kappa/N) sum_j l_j/(l_j + kappa), for each N.
+    """Solve kappa = ridge + (kappa/N) sum_j l_j/(l_j + kappa) for kappa >= 0, for each N.
 
     f(kappa) = 1 - ridge/kappa - (1/N) sum_j l_j/(l_j + kappa) rises with kappa, so that Newton's
-    method in log kappa within a shrinking bracket always ends. Zero where ridge is 0 and N is at
-    least the number of dimensions. Raises NotConverged.
+    method in log kappa within a shrinking bracket always converges. Zero where ridge is 0 and N is
+    at least the number of dimensions. Raises NotConverged.
     """
     kappa = np.zeros(n_data.size)
     open_ = np.flatnonzero((n_data < eigenvalues.size) | (ridge > 0))
@@ -188,7 +192,7 @@ def effective_ridge(
 
 
 def _newton(spectrum: Array, n: Array, ridge: float, steps: int = 200) -> Array:
-    """log kappa by Newton's method, halving the bracket whenever a step would leave it."""
+    """Find kappa by Newton's method in log kappa, bisecting if a step would leave the bracket."""
     high: Array = np.log(ridge + spectrum.sum() / n)  # f >= 0 there
     smallest = (
         np.maximum(spectrum.size / n - 1, 0) * spectrum.min()
@@ -201,9 +205,9 @@ def _newton(spectrum: Array, n: Array, ridge: float, steps: int = 200) -> Array:
         kappa = np.exp(x)
         share = spectrum / (spectrum + kappa[:, None])
         value = 1 - ridge / kappa - share.sum(axis=1) / n
-        slope = ridge / kappa + (share * (1 - share)).sum(axis=1) / n
+        derivative = ridge / kappa + (share * (1 - share)).sum(axis=1) / n
         low, high = np.where(value < 0, x, low), np.where(value > 0, x, high)
-        step = x - value / slope
+        step = x - value / derivative
         new = np.where((step > low) & (step < high), step, (low + high) / 2)
         new = np.where(value == 0, x, new)
         change, x = np.abs(new - x), new
@@ -213,19 +217,21 @@ def _newton(spectrum: Array, n: Array, ridge: float, steps: int = 200) -> Array:
 
 
 def _blocks(points: int, dims: int) -> list[slice]:
-    """Slices of the points such that a block times `dims` stays small."""
+    """Return slices of the points such that a block times `dims` fits in BLOCK numbers."""
     size = max(1, BLOCK // max(dims, 1))
     return [slice(start, start + size) for start in range(0, points, size)]
 
 
 def _check(spectrum: Array, source: Array, points: Array, ridge: float, noise: float) -> None:
-    """Raise ValueError with one sentence for what the risk is not defined for."""
+    """Raise ValueError for input for which the risk is not defined."""
     if not ((np.isfinite(spectrum) & (spectrum >= 0)).all() and (spectrum > 0).any()):
-        raise ValueError("eigenvalues must be finite, none negative, at least one positive")
+        raise ValueError(
+            "The eigenvalues must be finite and not negative, and at least one positive."
+        )
     if source.shape != spectrum.shape or not (np.isfinite(source) & (source >= 0)).all():
-        raise ValueError("source must hold one finite, not negative number for each eigenvalue")
+        raise ValueError("The source must be one finite number from 0 for each eigenvalue.")
     if not (np.isfinite(points) & (points > 0)).all():
-        raise ValueError(f"n_data must be positive and finite, got {float(points.min()):g}")
+        raise ValueError(f"The n_data must be positive and finite, got {float(points.min()):g}.")
     for name, value in (("ridge", ridge), ("noise", noise)):
         if not (np.isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+            raise ValueError(f"The {name} must be finite and not negative, got {value!r}.")

@@ -67,11 +67,11 @@ from kleiber.systems.hard_tail.ranges import (
 from kleiber.systems.hard_tail.ridge import mean_losses
 from kleiber.table import numbers
 
-WINDOW = (10.0, 1e3)  # attempts over which slopes are taken
-POINTS = 15  # of such a window, evenly spaced in log k
-LARGEST_DRAW = 2 * 10**8  # numbers of one training set
-TRAINED = ("loss", "rho", "window_exponent", "crossover")
-TRIED = ("failure", "intrinsic", "bias", "local_exponent", "hard_share")
+WINDOW = (10.0, 1e3)  # range of attempts over which exponents are fitted
+POINTS = 15  # points of such a window, evenly spaced in log k
+LARGEST_DRAW = 2 * 10**8  # largest training set, in numbers
+TRAINING = ("loss", "rho", "window_exponent", "crossover")
+ATTEMPTS = ("failure", "intrinsic", "bias", "local_exponent", "hard_share")
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class HardTail:
             Columns n_data (training labels) or rho, and k (attempts) if wanted: a mapping whose
             values are crossed, or a data frame whose rows are taken as they are.
         window
-            The attempts from which to which slopes are taken.
+            The range (low, high) of attempts over which exponents are fitted.
 
         Returns
         -------
@@ -145,7 +145,7 @@ class HardTail:
             the window; crossover, the k from which on most failures are due to bias (1: from the
             first, infinite: not by k = 1e15). With k also failure, its parts intrinsic and bias,
             local_exponent (-dlog failure/dlog k) and hard_share, the share of failures that no
-            training would remove.
+            amount of training removes.
 
         Raises
         ------
@@ -172,14 +172,14 @@ class HardTail:
         solved = with_loss.with_columns(pl.Series(n, v[index]) for n, v in columns.items())
         if k is None:
             return solved
-        each, at = np.unique(k, return_inverse=True)
-        return solved.with_columns(_tried(failure(levels, each), index, at))
+        each, attempt = np.unique(k, return_inverse=True)
+        return solved.with_columns(_attempt_columns(failure(levels, each), index, attempt))
 
     def failure(self, k: ArrayLike, rho: ArrayLike) -> Float[np.ndarray, "attempts"]:
-        """The probability that all of k attempts fail; the head's error has spread rho * noise.
+        """Return the probability that all of k attempts fail; the error has spread rho * noise.
 
         ``k`` is one number or a list from 1 to 1e15 and may be real; ``rho`` is one number from 0.
-        Raises ValueError for others.
+        Raises ValueError otherwise.
         """
         rho = read_rhos(rho)
         attempts = check_array("k", k, "a number of attempts or a list of them")
@@ -197,7 +197,7 @@ class HardTail:
     def window_exponent(
         self, rho: ArrayLike, low: float = WINDOW[0], high: float = WINDOW[1], points: int = POINTS
     ) -> Float[np.ndarray, "rhos"]:
-        """F(rho): minus the least-squares slope of log failure against log k, for each rho.
+        """Return minus the least-squares slope of log failure against log k, F(rho), for each rho.
 
         The slope is taken at `points` values of k, evenly spaced in log k from low to high. Raises
         ValueError.
@@ -211,8 +211,7 @@ class HardTail:
         return -window_slope(np.log(k), failure(levels, k).log_total)
 
     def crossover(self, rho: ArrayLike) -> Float[np.ndarray, "rhos"]:
-        """The k from which on most failures are due to bias: 1 if from the first attempt on,
-        infinite if not by k = 1e15."""
+        """Return the k beyond which most failures are due to bias, infinite if above 1e15."""
         return find_crossover(tabulate(self._mixture, read_rhos(rho), (1.0, LARGEST_K)))
 
     def simulate(
@@ -256,7 +255,7 @@ class HardTail:
         >>> model.simulate({"n_data": [200], "k": [10]}, seeds=2)["seed"].to_list()
         [0, 1]
         """
-        frame = rows_of(grid, ("n_data", "k"), (*TRAINED, *TRIED, "seed", "label_noise"))
+        frame = rows_of(grid, ("n_data", "k"), (*TRAINING, *ATTEMPTS, "seed", "label_noise"))
         check_window(window)
         n, index = np.unique(numbers(frame, "n_data", positive=True), return_inverse=True)
         k, size = read_attempts(frame), n.max() * self.dimension
@@ -267,8 +266,8 @@ class HardTail:
                 f"{float(n.min()):g} to {float(n.max()):g}."
             )
         seeds, seed = check_whole("seeds", seeds, low=1), check_whole("seed", seed)
-        check_rows(seeds * frame.height, len(frame.columns) + len(TRAINED) + len(TRIED))
-        each, at = np.unique(np.ones(frame.height) if k is None else k, return_inverse=True)
+        check_rows(seeds * frame.height, len(frame.columns) + len(TRAINING) + len(ATTEMPTS))
+        each, attempt = np.unique(np.ones(frame.height) if k is None else k, return_inverse=True)
         parts = list[pl.DataFrame]()
         for member in range(seeds):
             trained = draw_losses(self, n.astype(int), seed, member)
@@ -281,12 +280,12 @@ class HardTail:
                 "window_exponent": measured.window_exponent[index],
             }
             if k is not None:
-                columns |= {name: v[index, at] for name, v in measured.tried.items()}
+                columns |= {name: v[index, attempt] for name, v in measured.by_attempts.items()}
             parts.append(frame.with_columns(pl.Series(n, v) for n, v in columns.items()))
         return pl.concat(parts)
 
     def curve(self) -> Any:
-        """Failure over n_data and attempts as a planner asks for it, by interpolation."""
+        """Return failure as an interpolated function of n_data and attempts, for planning."""
         from kleiber.systems.hard_tail.curve import hard_tail_curve  # here: only plans need it
 
         return hard_tail_curve(self)
@@ -331,7 +330,7 @@ class HardTail:
     def loss(
         self, n_data: ArrayLike, *, label_noise: float | None = None
     ) -> Float[np.ndarray, "points"]:
-        """The generalisation loss (excess risk) expected of n_data labels.
+        """Return the expected generalisation loss (excess risk) after training on n_data labels.
 
         `label_noise` is the variance of the label noise, by default sigma^2 E[1/tau]; given that of
         a training set, the loss is the mean over features and signs of the noise alone. Raises
@@ -346,8 +345,8 @@ class HardTail:
         loss = mean_losses(spectrum, source, n, self.ridge, variance)
         if not np.isfinite(loss).all():
             raise ValueError(
-                f"without a ridge the loss is infinite at n_data = dimension = {self.dimension}; "
-                "leave that point out or set ridge"
+                f"Without a ridge the loss is infinite at n_data = dimension = {self.dimension}; "
+                "leave that point out or set ridge."
             )
         return loss
 
@@ -358,8 +357,9 @@ class HardTail:
             return self.noise**2
         if self.tail <= 2:
             raise ValueError(
-                f"with tail {self.tail:g} label noise has no variance and the loss of training is "
-                "infinite; a tail above 2 is needed for n_data (failure at a given rho is not)"
+                f"With tail {self.tail:g} the label noise has no variance and the loss is "
+                "infinite; "
+                "n_data needs a tail above 2, and failure at a given rho does not."
             )
         mean = 2 / (self.tail - 2) if self.precision == "gamma" else self.tail / (self.tail - 2)
         return self.noise**2 * mean
@@ -369,10 +369,10 @@ class HardTail:
         return Mixture(self.precision, self.tail / 2, self.tolerance / self.noise)
 
     def _rows(self, grid: Any) -> tuple[pl.DataFrame, Float[np.ndarray, "each"], Any]:
-        """The grid's rows, its different rho, and which of them each row has."""
+        """Return the grid's rows, its distinct rho, and the index of each row's rho."""
         given = grid.keys() if hasattr(grid, "keys") else getattr(grid, "columns", ())
         by_rho = "rho" in given
-        predicted = [name for name in (*TRAINED, *TRIED) if name != "rho"]
+        predicted = [name for name in (*TRAINING, *ATTEMPTS) if name != "rho"]
         frame = rows_of(grid, ("n_data", "k", "rho"), predicted)
         if by_rho and "n_data" in frame.columns:
             raise BadTable("The grid has both n_data and rho; rho follows from n_data, give one.")
@@ -386,8 +386,8 @@ class HardTail:
             raise BadTable(f"The grid cannot be solved. {error}") from error
 
 
-def _tried(found: Failure, index: Any, at: Any) -> list[pl.Series]:
-    """The columns that depend on k."""
+def _attempt_columns(found: Failure, index: Any, attempt: Any) -> list[pl.Series]:
+    """Return the columns that depend on k."""
     share = np.exp(found.log_intrinsic - found.log_total)
     values = {
         "failure": np.exp(found.log_total),
@@ -396,4 +396,4 @@ def _tried(found: Failure, index: Any, at: Any) -> list[pl.Series]:
         "local_exponent": found.exponent,
         "hard_share": np.minimum(share, 1),
     }
-    return [pl.Series(name, item[index, at]) for name, item in values.items()]
+    return [pl.Series(name, item[index, attempt]) for name, item in values.items()]

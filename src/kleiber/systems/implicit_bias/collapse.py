@@ -1,13 +1,13 @@
-"""Two laws from learning curves: how the error falls with a norm, and where it is least.
+"""Two laws of learning curves: how the error falls with a norm, and where it is smallest.
 
     error = k1 norm^-gamma_1 early in training, norm_opt = k2 n_data^gamma_2,
 
-and where the rescaled curves error/error_opt against norm/norm_opt fall onto one another, these two
-give error_opt ~ n_data^-(gamma_1 gamma_2) (D'Amico, Bocchi and Negri 2025, arXiv 2505.13230).
+and if the rescaled curves error/error_opt against norm/norm_opt coincide, these two imply
+error_opt ~ n_data^-(gamma_1 gamma_2) (D'Amico, Bocchi and Negri 2025, arXiv 2505.13230).
 
-By the rule "authors" this is their notebook's protocol, so that their numbers come out to the
-digit; by "robust" it is ours: the least error from a parabola through the bottom of the mean curve,
-the same n_data for all three exponents, and the intervals of `collapse_errors`.
+The rule "authors" is their notebook's protocol and reproduces their numbers to the digit; "robust"
+is ours: the smallest error from a parabola through the bottom of the mean curve, the same n_data
+for all three exponents, and the intervals of `collapse_errors`.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def measure_collapse(
     *,
     seed: int = 0,
 ) -> Collapse:
-    """The two laws of learning curves of one model on one data set, and how well they hold.
+    """Fit the two laws of learning curves of one model on one data set, and measure their quality.
 
     The table has columns n_data, norm (or log_norm), error; with ``seed`` and ``step`` if there are
     several runs of one n_data. ``optima`` (n_data, norm_opt_mean_over_seeds) replaces norm_opt in
@@ -148,7 +148,7 @@ def measure_collapse(
 
 
 def _optimum_norms(curves: Curves, best: Float[np.ndarray, "sizes 2"], optima: object) -> Sizes:
-    """log norm_opt by the authors' rule: given, or the mean over seeds, or the mean curve's."""
+    """Return log norm_opt by the authors' rule: given, the mean over seeds, or the mean curve's."""
     if optima is None:
         return np.array(
             [
@@ -173,7 +173,7 @@ def _optimum_norms(curves: Curves, best: Float[np.ndarray, "sizes 2"], optima: o
 
 
 def _log_mean(logs: Float[np.ndarray, "seeds"]) -> float:
-    """The logarithm of the arithmetic mean."""
+    """Return the logarithm of the arithmetic mean."""
     return float(logs.max() + np.log(np.exp(logs - logs.max()).mean()))
 
 
@@ -185,7 +185,10 @@ def _fit_window(
     same: bool,
     free: bool,
 ) -> tuple[Window, Exponents]:
-    """The exponents; a window of ours that holds too little is widened, one given is refused."""
+    """Fit the exponents; an automatic window with too few points is widened.
+
+    Raises BadTable if a given window has too few points.
+    """
     candidates = [window]
     if free:
         before = "automatic: everything before the optimum"
@@ -199,7 +202,7 @@ def _fit_window(
             return item, fit
     x = [item.log_norm[0] - u for item, u in zip(curves.items, best[:, 0], strict=True)]
     raise BadTable(
-        f"The window {window.low:g} to {window.high:g} of norm/norm_opt holds 3 points of fewer "
+        f"The window {window.low:g} to {window.high:g} of norm/norm_opt has 3 points of fewer "
         f"than 2 curves with n_data of at least {window.least_early:g}; the curves begin at "
         f"{np.exp(max(min(x), -700.0)):.3g} to {np.exp(max(x)):.3g}."
     )
@@ -251,8 +254,10 @@ def _sensitivity(
     fit: Exponents,
     rule: str,
 ) -> dict[str, dict[str, float]]:
-    """The exponents with half the window, with a wider one, and with other n_data; with all n_data
-    those enter gamma_2 and gamma_measured too that have too few points in the window."""
+    """Return the exponents for halves of the window, a wider window, and other n_data.
+
+    With all n_data, curves with too few points in the window enter gamma_2 and gamma_measured too.
+    """
     starts = np.array([item.log_norm[0] for item in curves.items]) - best[:, 0]
     low, high = window.logs
     low = max(low, float(np.median(starts[fit.early])))
@@ -280,8 +285,10 @@ def _sensitivity(
 
 
 def rescale_curves(found: Collapse) -> pl.DataFrame:
-    """The curves in long form with columns n_data, norm, error, x = norm/norm_opt (of the mean
-    curve's least error) and y = error/error_opt; where they collapse, y is a function of x."""
+    """Return the curves as n_data, norm, error, x = norm/norm_opt and y = error/error_opt.
+
+    norm_opt is that of the mean curve's smallest error; if curves collapse, y is a function of x.
+    """
     rows: list[pl.DataFrame] = []
     find = find_optimum if found.rule == "robust" else find_lowest
     for item in found.curves.items:

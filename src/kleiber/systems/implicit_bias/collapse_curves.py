@@ -1,8 +1,8 @@
 """Learning curves against a norm, read from a long table: one mean curve for each number of data.
 
-Everything is in logarithms, so that norms of 1e60 (or a column ``log_norm``) do no harm. Several
-seeds are brought to a common grid of the norm by linear interpolation of the error in log norm,
-each within its own range, and averaged there, as D'Amico et al. 2025 (arXiv 2505.13230) do.
+All values are logarithms, so norms of 1e60 (or a column ``log_norm``) are allowed. The errors of
+several seeds are interpolated linearly in log norm on a common grid, each within its own range, and
+averaged there, as D'Amico et al. 2025 (arXiv 2505.13230) do.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from jaxtyping import Float
 from kleiber.errors import BadTable, listed
 from kleiber.table import as_frame, numbers, require
 
-MIN_COUNT = 3  # different norms in a curve
-POINTS = 50  # of the common grid of several seeds
-FLAT = 0.03  # log error above the least that still counts as the bottom of a curve
+MIN_COUNT = 3  # smallest number of different norms in a curve
+POINTS = 50  # points of the common grid of several seeds
+FLAT = 0.03  # log error above the minimum that still counts as the bottom of a curve
 LABELS = ("model", "dataset")
 
 Grid = Float[np.ndarray, "points"]
@@ -27,8 +27,11 @@ Grid = Float[np.ndarray, "points"]
 
 @dataclass(frozen=True)
 class MeanCurve:
-    """The mean curve of one number of data: log norm (rising), log error, and, of several seeds,
-    the error of each on that grid (NaN outside its range) and the log norm where each is least."""
+    """The mean curve of one number of data: log norm (rising) and log error.
+
+    For several seeds, `parts` are their errors on that grid (NaN outside their range) and
+    `seed_optima` the log norms of their smallest errors.
+    """
 
     n_data: float
     log_norm: Grid
@@ -40,8 +43,11 @@ class MeanCurve:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of one model on one data set, n_data rising; ``falls`` is the share of steps of
-    training in which the norm fell (0 where the table has no column ``step``)."""
+    """The curves of one model on one data set, n_data rising.
+
+    ``falls`` is the share of steps of training in which the norm fell (0 without a column
+    ``step``).
+    """
 
     model: str
     dataset: str
@@ -55,9 +61,9 @@ class Curves:
 
 
 def read_curves(table: object, *, share: float = 0.0) -> Curves:
-    """The curves in a table with n_data, norm (or log_norm), error and, optional, seed and step.
+    """Read the curves of a table with n_data, norm (or log_norm), error and optional seed and step.
 
-    A point of the grid of several seeds counts where more than ``share`` of them have it. Raises
+    A point of the grid of several seeds counts if more than ``share`` of them have it. Raises
     BadTable for values that are not positive and finite, for rows of several models or data sets,
     and for fewer than 2 numbers of data with 3 different norms each.
     """
@@ -65,14 +71,14 @@ def read_curves(table: object, *, share: float = 0.0) -> Curves:
     items = read_items(frame, share=share)
     if len(items) < 2:
         raise BadTable(
-            f"Laws along n_data need at least 2 different n_data, got {items[0].n_data:g} only."
+            f"Laws in n_data need at least 2 different n_data, got only {items[0].n_data:g}."
         )
     model, dataset = (_label(frame, name) for name in LABELS)
     return Curves(model, dataset, tuple(items), _falling_share(_read_columns(frame)))
 
 
 def read_items(table: object, *, share: float = 0.0) -> list[MeanCurve]:
-    """One curve for each n_data, rising; arguments and errors as for `read_curves`."""
+    """Read one curve for each n_data, rising; arguments and errors as for `read_curves`."""
     frame = as_frame(table)
     require(frame, ["n_data", "error"])
     if frame.height == 0:
@@ -89,20 +95,20 @@ def read_items(table: object, *, share: float = 0.0) -> list[MeanCurve]:
 
 
 def _label(frame: pl.DataFrame, name: str) -> str:
-    """What the column says in all rows, "" without it; BadTable where it says several things."""
+    """Return the single value of a column, "" without it. Raises BadTable for several values."""
     if name not in frame.columns:
         return ""
     found = frame[name].unique().sort().to_list()
     if len(found) > 1:
         raise BadTable(
             f"The curves are of several kinds, {name} is {listed(map(str, found))}; keep one "
-            f'(table.filter, --where "{name} = ...") or use collapse, which takes each by itself.'
+            f'(table.filter, --where "{name} = ...") or use collapse, which treats each separately.'
         )
     return str(found[0])
 
 
 def _read_columns(frame: pl.DataFrame) -> pl.DataFrame:
-    """Columns n_data, u (log norm), error, seed and, if there is one, step; all finite."""
+    """Return the checked columns n_data, u (log norm), error, seed and, if given, step."""
     if "norm" not in frame.columns and "log_norm" in frame.columns:
         u = numbers(frame, "log_norm")
     else:
@@ -122,7 +128,7 @@ def _read_columns(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _falling_share(frame: pl.DataFrame) -> float:
-    """The share of steps in which the norm falls."""
+    """Return the share of steps in which the norm falls."""
     if "step" not in frame.columns:
         return 0.0
     rises = frame.sort("step").group_by("n_data", "seed").agg(pl.col("u").diff().drop_nulls())
@@ -131,7 +137,7 @@ def _falling_share(frame: pl.DataFrame) -> float:
 
 
 def _curve(part: pl.DataFrame, grid: Grid | None, share: float) -> MeanCurve:
-    """The mean curve of one n_data; with a grid its seeds are brought to it."""
+    """Return the mean curve of one n_data, with its seeds interpolated on a grid if given."""
     n_data = float(part["n_data"][0])
     runs = [_run(run) for run in part.sort("seed").partition_by("seed", maintain_order=True)]
     short = [u for u, _ in runs if len(u) < MIN_COUNT]
@@ -149,30 +155,30 @@ def _curve(part: pl.DataFrame, grid: Grid | None, share: float) -> MeanCurve:
     keep = (known.sum(0) > share * len(runs)) & known.any(0)
     if keep.sum() < MIN_COUNT:
         raise BadTable(
-            f"At n_data = {n_data:g} the norms of the {len(runs)} seeds hardly meet: fewer than "
-            f"{MIN_COUNT} of {POINTS} points of a common grid hold enough of them."
+            f"At n_data = {n_data:g} the norms of the {len(runs)} seeds hardly overlap: fewer than "
+            f"{MIN_COUNT} of {POINTS} points of a common grid have enough seeds."
         )
     mean = np.nanmean(placed[:, keep], axis=0)
     return MeanCurve(n_data, grid[keep], np.log(mean), len(runs), placed[:, keep], optima)
 
 
 def _run(run: pl.DataFrame) -> tuple[Grid, Grid]:
-    """Log norms, rising, and errors of one run; errors at the same norm are averaged."""
+    """Return rising log norms and the errors of one run; errors at the same norm are averaged."""
     flat = run.group_by("u").agg(pl.col("error").mean()).sort("u")
     return flat["u"].to_numpy(), flat["error"].to_numpy()
 
 
 def find_lowest(curve: MeanCurve) -> tuple[float, float]:
-    """Log norm and log error at the point of least error."""
+    """Return log norm and log error at the point of smallest error."""
     at = int(np.argmin(curve.log_error))
     return float(curve.log_norm[at]), float(curve.log_error[at])
 
 
 def find_optimum(curve: MeanCurve) -> tuple[float, float]:
-    """Log norm and log error at the vertex of a parabola through the bottom of the curve.
+    """Return log norm and log error at the vertex of a parabola through the bottom of the curve.
 
-    The bottom is the points around the least one whose error is within 3% of it, at least 5. Where
-    the parabola has no minimum among them (training ended on the way down) it is the least point.
+    The bottom is the points around the lowest one whose error is within 3% of it, at least 5. If
+    the parabola has no minimum among them (the error was still falling), the lowest point is used.
     """
     u, y = curve.log_norm, curve.log_error
     at = int(np.argmin(y))
@@ -196,8 +202,7 @@ def find_optimum(curve: MeanCurve) -> tuple[float, float]:
 
 
 def find_optima(curves: Curves, smooth: bool) -> Float[np.ndarray, "sizes 2"]:
-    """Log norm and log error of the optimum of each curve: by a parabola if ``smooth``, else the
-    least point."""
+    """Return log norm and log error of each curve's optimum, by a parabola if ``smooth``."""
     find = find_optimum if smooth else find_lowest
     return np.array([find(item) for item in curves.items])
 
@@ -205,7 +210,8 @@ def find_optima(curves: Curves, smooth: bool) -> Float[np.ndarray, "sizes 2"]:
 def rescale(
     items: Sequence[MeanCurve], optima: Float[np.ndarray, "sizes 2"], grid: Grid
 ) -> Float[np.ndarray, "sizes points"]:
-    """log(error/error_opt) of each curve at log(norm/norm_opt) = grid, NaN outside its range."""
+    """Return log(error/error_opt) of each curve at log(norm/norm_opt) = grid, NaN outside its
+    range."""
     made = np.full((len(items), len(grid)), np.nan)
     for row, item, (u, y) in zip(made, items, optima, strict=True):
         row[:] = np.interp(grid, item.log_norm - u, item.log_error - y, left=np.nan, right=np.nan)

@@ -1,15 +1,15 @@
-"""The errors of the four exponents: by the authors' rule, and by ours.
+"""The errors of the four exponents, by the authors' rule and by ours.
 
-By the authors' rule intervals are 2 standard errors of the fits. By ours they are Student's, of the
-scatter about the laws over n_data and, of several seeds, of a bootstrap over them: where the fit's
-variance is the smaller of the two they are pooled by their degrees of freedom, and where it is the
-larger the law does not hold within what seeds scatter, and the fit's alone counts.
+By the authors' rule, intervals are 2 standard errors of the fits. By ours they are Student's, from
+the scatter about the laws over n_data and, with several seeds, from a bootstrap over seeds. If the
+fit's variance is the smaller of the two, they are pooled by their degrees of freedom; if it is the
+larger, the law does not hold within the scatter of seeds, and the fit's variance alone is used.
 
-The slope varies within the window of gamma_1. With b its standard deviation there, the mean m lies
-below the steepest slope by sqrt(3) b if it varies evenly, and the early law is steeper still where
-the window does not reach it: gamma_1 is taken to be anywhere between m and m + 3 b. So the
-intervals of gamma_1 and of the product are not symmetric about the values, which are those of m.
-The errors of gamma_1 and gamma_2 enter the product with their covariance over draws of seeds.
+The slope varies within the window of gamma_1. With b its standard deviation there, the mean m is
+below the steepest slope by sqrt(3) b if it varies evenly, and the early law is steeper still if the
+window does not reach it: gamma_1 may be anywhere between m and m + 3 b. So the intervals of gamma_1
+and of the product are not symmetric about the values, which belong to m. The errors of gamma_1 and
+gamma_2 enter the product with their covariance over draws of seeds.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from kleiber.systems.implicit_bias.collapse_window import Window
 
 DRAWS = 200
 LEVEL = 0.95
-REACH = 3.0  # standard deviations of the local slope that the early law may be above its mean
+REACH = 3.0  # largest excess of the early law's slope, in standard deviations of the local slope
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What draws of seeds give: standard errors of the four exponents, the covariance of gamma_1
+    """Results of resampling seeds: standard errors of the four exponents, the covariance of gamma_1
     and gamma_2, and the degrees of freedom of the seeds."""
 
     spread: Mapping[str, float]
@@ -43,13 +43,13 @@ class Drawn:
 
 
 def four_values(fit: Exponents) -> dict[str, float]:
-    """The four exponents by name."""
+    """Return the four exponents by name."""
     values = fit.gamma_1, fit.optimum.slope, fit.predicted, -fit.errors.slope
     return dict(zip(NAMES, values, strict=True))
 
 
 def bootstrap(curves: Curves, window: Window, fit: Exponents, seed: int) -> Drawn | None:
-    """Seeds drawn anew at each n_data, the window kept; None without several seeds."""
+    """Resample the seeds at each n_data in the same window; None without several seeds."""
     counts = [item.n_seeds if item.parts is not None else 1 for item in curves.items]
     if min(counts) < 2:
         return None
@@ -72,8 +72,10 @@ def bootstrap(curves: Curves, window: Window, fit: Exponents, seed: int) -> Draw
 
 
 def authors_estimates(fit: Exponents) -> dict[str, Estimate]:
-    """The four exponents with 2 standard errors; that of gamma_1 is the root mean square of the
-    slopes'."""
+    """Return the four exponents with 2 standard errors by the authors' rule.
+
+    The error of gamma_1 is the root mean square of the slopes' errors.
+    """
     values = four_values(fit)
     fit_error = float(np.sqrt((fit.slope_errors**2).mean()))
     stderr = {
@@ -89,7 +91,7 @@ def authors_estimates(fit: Exponents) -> dict[str, Estimate]:
 
 
 def robust_estimates(fit: Exponents, drawn: Drawn | None) -> dict[str, Estimate]:
-    """The four exponents with intervals of 95%; see the module."""
+    """Return the four exponents with intervals of 95% by our rule; see the module."""
     n, values = len(fit.slopes), four_values(fit)
     scatter = float(fit.slopes.std(ddof=1) / np.sqrt(n))
     fitted = float(np.sqrt((fit.slope_errors**2).sum())) / n
@@ -116,7 +118,7 @@ def robust_estimates(fit: Exponents, drawn: Drawn | None) -> dict[str, Estimate]
 def _pool_errors(
     name: str, fit_error: float, degrees_of_freedom: int, drawn: Drawn | None
 ) -> tuple[float, float]:
-    """The standard error and its degrees of freedom, of the fit and of draws of seeds."""
+    """Pool the standard errors of the fit and of the draws of seeds, with degrees of freedom."""
     if drawn is None:
         return fit_error, degrees_of_freedom
     seed_error, seed_degrees = drawn.spread[name], drawn.degrees_of_freedom
@@ -129,7 +131,7 @@ def _pool_errors(
 
 
 def _shifted_interval(value: float, error: tuple[float, float], slope_spread: float) -> Estimate:
-    """A value that may be up to REACH bends too near 0, with an error beside."""
+    """Return the interval of a value that may be too small by up to REACH slope spreads."""
     stderr, degrees_of_freedom = error
     middle = value + REACH * slope_spread / 2
     whole = float(np.hypot(stderr, slope_spread))

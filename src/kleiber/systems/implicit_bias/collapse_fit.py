@@ -13,9 +13,9 @@ from kleiber.claim import Estimate, student
 from kleiber.systems.implicit_bias.collapse_curves import Curves, MeanCurve, rescale
 from kleiber.systems.implicit_bias.collapse_window import Window
 
-MIN_POINTS = 3  # points of a curve in the window
+MIN_POINTS = 3  # smallest number of points of a curve in the window
 ELBOW = 0.1  # log error above the early law at which a curve has left it
-FINE = 101  # points of the grids on which curves are compared
+FINE = 101  # points of the grid on which curves are compared
 
 Sizes = Float[np.ndarray, "sizes"]
 Rows = Bool[np.ndarray, "sizes"]
@@ -43,9 +43,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Exponents:
-    """What one window and set of curves give. Rows of ``early`` entered gamma_1, of ``late``
-    gamma_2, of ``measured`` gamma_measured; ``bend`` is the standard deviation of the local slope
-    within the window."""
+    """The exponents fitted in one window to one set of curves.
+
+    The masks ``early``, ``late`` and ``measured`` select the curves used for gamma_1, gamma_2 and
+    gamma_measured; ``slope_spread`` is the standard deviation of the local slope in the window.
+    """
 
     slopes: Float[np.ndarray, "fitted"]
     slope_errors: Float[np.ndarray, "fitted"]
@@ -64,7 +66,7 @@ class Exponents:
 
 
 def fit_line(x: Float[np.ndarray, "points"], y: Float[np.ndarray, "points"]) -> Line:
-    """Ordinary least squares, with the usual standard error of the slope."""
+    """Fit a line by ordinary least squares, with the usual standard error of the slope."""
     centred = x - x.mean()
     size = float(centred @ centred)
     slope = float(centred @ y) / size
@@ -80,7 +82,7 @@ def fit_line(x: Float[np.ndarray, "points"], y: Float[np.ndarray, "points"]) -> 
 
 
 def in_window(item: MeanCurve, at: float, window: Window) -> Bool[np.ndarray, "points"]:
-    """Which points of a curve with its optimum at the log norm ``at`` lie in the window."""
+    """Select the points in the window of a curve whose optimum is at the log norm ``at``."""
     low, high = window.logs
     x = item.log_norm - at
     return (x >= low) & (x <= high)
@@ -89,7 +91,7 @@ def in_window(item: MeanCurve, at: float, window: Window) -> Bool[np.ndarray, "p
 def window_lines(
     items: Sequence[MeanCurve], optima: Float[np.ndarray, "sizes 2"], window: Window
 ) -> list[Line | None]:
-    """The line of log error against log norm of each curve in the window; None below 3 points."""
+    """Fit log error against log norm of each curve in the window; None below 3 points."""
     found: list[Line | None] = []
     for item, at in zip(items, optima[:, 0], strict=True):
         keep = in_window(item, float(at), window)
@@ -106,9 +108,11 @@ def fit_exponents(
     *,
     same: bool,
 ) -> Exponents | None:
-    """gamma_1 as the mean of slopes in the window, gamma_2 from ``positions`` (log norm_opt), and
-    gamma_measured from the least errors: over the same n_data, or each over its own. None where
-    the window holds enough points of fewer than 2 curves."""
+    """Fit the three exponents; None if fewer than 2 curves have enough points in the window.
+
+    gamma_1 is the mean of the slopes in the window, gamma_2 comes from ``positions`` (log norm_opt)
+    and gamma_measured from the smallest errors, over the ``same`` n_data or each over its own.
+    """
     lines = window_lines(curves.items, optima, window)
     early = np.array([line is not None for line in lines]) & (curves.n_data >= window.least_early)
     late = early if same else curves.n_data >= window.least_optimum
@@ -135,8 +139,11 @@ def fit_exponents(
 def _slope_spread(
     items: Sequence[MeanCurve], optima: Float[np.ndarray, "sizes 2"], window: Window, early: Rows
 ) -> float:
-    """How far the slope varies in the window: its standard deviation 2 c w/sqrt(12) for curves that
-    share a curvature, y = a_P + b_P x + c x^2 over a width w (least squares)."""
+    """Return the standard deviation of the slope within the window.
+
+    It is 2 c w/sqrt(12) for curves that share a curvature, y = a_P + b_P x + c x^2 over a width w
+    (least squares).
+    """
     size, product, widths = 0.0, 0.0, list[float]()
     for item, at, row in zip(items, optima[:, 0], early, strict=True):
         if not row:
@@ -154,10 +161,13 @@ def _slope_spread(
 
 @dataclass(frozen=True)
 class Goodness:
-    """How well the laws hold: log k1 of each early curve and its fall with n_data (``drift``), the
-    log norm where each curve leaves the early law (NaN: nowhere), root-mean-square relative spreads
-    over the curves, of raw errors early and of rescaled errors late, and the mean length of the
-    fitted pieces in decades of the norm."""
+    """The quality of the laws.
+
+    It has log k1 of each early curve and its fall with n_data (``drift``), the log norm where each
+    curve leaves the early law (NaN: nowhere), root-mean-square relative spreads over the curves of
+    raw errors early (``overlap``) and of rescaled errors late (``collapse``), and the mean length
+    of the fitted pieces in decades of the norm.
+    """
 
     log_k1: Float[np.ndarray, "fitted"]
     drift: Line
@@ -170,7 +180,7 @@ class Goodness:
 def judge_fit(
     curves: Curves, optima: Float[np.ndarray, "sizes 2"], window: Window, fit: Exponents
 ) -> Goodness:
-    """The spreads of curves that entered gamma_1, and where they bend."""
+    """Measure the spreads of the curves used for gamma_1, and where they leave the early law."""
     rows = np.flatnonzero(fit.early)
     items, own = [curves.items[k] for k in rows], optima[rows]
     inside = [in_window(c, float(at), window) for c, at in zip(items, own[:, 0], strict=True)]
@@ -195,7 +205,7 @@ def judge_fit(
 def _elbow(
     item: MeanCurve, inside: Bool[np.ndarray, "points"], level: float, gamma_1: float
 ) -> float:
-    """The log norm above the window at which the curve lies 10% above the early law."""
+    """Return the log norm above the window at which the curve is 10% above the early law."""
     excess = item.log_error + gamma_1 * item.log_norm - level - np.log1p(ELBOW)
     last = int(np.flatnonzero(inside)[-1])
     above = np.flatnonzero(excess[last:] > 0)
@@ -215,8 +225,11 @@ def _spread(
     highs: Sizes,
     fewest: int,
 ) -> float:
-    """Root mean square of std over curves / mean, at x = log norm - log norm_opt above ``low``,
-    each curve up to its own of ``highs``, wherever there are at least ``fewest`` curves."""
+    """Return the root-mean-square relative spread over curves at equal log norm - log norm_opt.
+
+    The range is above ``low`` and up to each curve's own of ``highs``, where there are at least
+    ``fewest`` curves.
+    """
     starts = np.array([item.log_norm[0] for item in items]) - optima[:, 0]
     ends = np.minimum(highs, np.array([item.log_norm[-1] for item in items]) - optima[:, 0])
     grid = np.linspace(max(low, starts.min()), max(low, ends.max()), FINE)
@@ -232,7 +245,7 @@ def _spread(
 
 
 def redraw(curves: Curves, rng: np.random.Generator) -> Curves:
-    """The curves of seeds drawn with replacement; points that no drawn seed has are left out."""
+    """Resample the seeds of all curves; points that no drawn seed has are left out."""
     return replace(curves, items=tuple(_redraw_seeds(item, rng) for item in curves.items))
 
 

@@ -1,4 +1,4 @@
-"""What the two laws of learning curves give, and what is wrong with it, in sentences."""
+"""The record of the two laws of learning curves, and sentences on its weaknesses."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from kleiber.systems.implicit_bias.collapse_window import Window
 NAMES = ("gamma_1", "gamma_2", "gamma_predicted", "gamma_measured")
 OVERLAP = 0.1  # relative spread of raw curves early in training that is too much
 QUALITY = 0.05  # relative spread of rescaled curves late in training that is too much
-CURVED = 0.1  # relative change of the exponent of error_opt from the least n_data to the largest
-SIGNIFICANCE = 0.01  # two-sided chance of a bend in a power law with scatter
-FEW_SIZES = 4  # sizes from which on a law along n_data is worth its name
+CURVED = 0.1  # relative change of error_opt's exponent over all n_data that is too much
+SIGNIFICANCE = 0.01  # two-sided, of the test for curvature
+FEW_SIZES = 4  # smallest number of n_data for a law
 
 Sizes = Float[np.ndarray, "sizes"]
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """The exponents and what they rest on.
+    """The exponents of the two laws and the numbers they are based on.
 
     ``estimates`` has gamma_1, gamma_2, gamma_predicted = gamma_1 gamma_2, gamma_measured; ``sigma``
-    is the error of predicted - measured, sqrt((g1 s2)^2 + (g2 s1)^2 + s^2). Of each n_data:
-    ``log_norm_opt`` (the values gamma_2 is fitted to), ``log_error_opt``, ``at_end`` (the least
-    error is the last point) and ``log_elbow`` (where the curve leaves the early law by 10%, NaN:
-    nowhere, or not in the window's fit). ``drift`` is d in k1 ~ n_data^-d, which is 0 where raw
-    curves overlap early; the exponents then combine as gamma_1 gamma_2 + d. ``overlap`` and
-    ``quality`` are root-mean-square relative spreads over curves: raw and early, rescaled and late.
+    is the error of predicted - measured, sqrt((g1 s2)^2 + (g2 s1)^2 + s^2). For each n_data there
+    are ``log_norm_opt`` (to which gamma_2 is fitted), ``log_error_opt``, ``at_end`` (whether the
+    smallest error is the last point) and ``log_elbow`` (where the curve is 10% above the early law;
+    NaN if nowhere, or if the curve is not in the fit). ``drift`` is d in k1 ~ n_data^-d, which is 0
+    if raw curves overlap early; the exponents combine as gamma_1 gamma_2 + d. ``overlap`` and
+    ``quality`` are root-mean-square relative spreads over raw early and rescaled late curves.
     ``sensitivity`` has the four exponents for other windows and n_data. ``flags`` are sentences.
     """
 
@@ -61,7 +61,7 @@ class Collapse:
 
 
 def find_flags(found: Collapse) -> tuple[str, ...]:
-    """What to know before using the exponents, one sentence each."""
+    """Return the warnings about the exponents, one sentence each."""
     return tuple(sentence for check in CHECKS if (sentence := check(found)))
 
 
@@ -73,16 +73,16 @@ def _warn_ended(found: Collapse) -> str:
     if not (found.at_end & found.late).any():
         return ""
     return (
-        "the least error is at the end of training for n_data = "
+        "The smallest error is at the end of training for n_data = "
         f"{_sizes(found.curves.n_data[found.at_end & found.late])}: there norm_opt, and with it "
-        "gamma_2, says how long training went on, not where it should have stopped"
+        "gamma_2, shows how long training lasted and not where it should have stopped."
     )
 
 
 def _warn_short(found: Collapse) -> str:
     if found.decades >= 1:
         return ""
-    return f"the early law is fitted over {found.decades:.2g} decades of the norm, less than one"
+    return f"The early law is fitted over {found.decades:.2g} decades of the norm, less than one."
 
 
 def _warn_ranges(found: Collapse) -> str:
@@ -91,7 +91,7 @@ def _warn_ranges(found: Collapse) -> str:
     sets = {"gamma_1": found.early, "gamma_2": found.late, "gamma_measured": found.measured}
     lows = {name: found.curves.n_data[rows] for name, rows in sets.items()}
     parts = [f"{name} {low[0]:g} to {low[-1]:g}" for name, low in lows.items()]
-    return f"the exponents rest on different n_data: {'; '.join(parts)}"
+    return f"The exponents are fitted to different n_data: {'; '.join(parts)}."
 
 
 def _warn_dropped(found: Collapse) -> str:
@@ -101,8 +101,8 @@ def _warn_dropped(found: Collapse) -> str:
         return ""
     where = "enter no exponent" if found.rule == "robust" else "do not enter gamma_1"
     return (
-        f"curves with n_data = {_sizes(sizes[out])} have fewer than 3 points in the window and "
-        f"{where}"
+        f"Curves with n_data = {_sizes(sizes[out])} have fewer than 3 points in the window and "
+        f"{where}."
     )
 
 
@@ -110,36 +110,37 @@ def _warn_falling(found: Collapse) -> str:
     if not found.curves.falls:
         return ""
     return (
-        f"the norm falls in {found.curves.falls:.0%} of the steps between checkpoints, so it is no "
-        "clock of training; errors at the same norm were taken together"
+        f"The norm falls in {found.curves.falls:.0%} of the steps between checkpoints, so it does "
+        "not "
+        "measure the progress of training; errors at the same norm were averaged."
     )
 
 
 def _warn_overlap(found: Collapse) -> str:
     if np.isnan(found.overlap):
-        return "the curves share no norm early in training, so whether they overlap is not known"
+        return "The curves have no norm in common early in training, so their overlap is unknown."
     if found.overlap <= OVERLAP:
         return ""
     return (
-        f"raw curves differ by {found.overlap:.0%} early in training, where they should overlap, "
-        "so gamma_1 gamma_2 alone says nothing of error_opt: k1 falls as n_data^-"
-        f"{found.drift.value:.2g}, and the exponent is gamma_1 gamma_2 + {found.drift.value:.2g}"
+        f"Raw curves differ by {found.overlap:.0%} early in training, where they should overlap, "
+        "so gamma_1 gamma_2 is not the exponent of error_opt: k1 falls as n_data^-"
+        f"{found.drift.value:.2g}, and the exponent is gamma_1 gamma_2 + {found.drift.value:.2g}."
     )
 
 
 def _warn_collapse(found: Collapse) -> str:
     if np.isnan(found.quality):
-        return "no range of norm/norm_opt above the window is shared, so no collapse can be seen"
+        return "The curves share no range of norm/norm_opt above the window to compare them in."
     if found.quality <= QUALITY:
         return ""
     return (
-        f"rescaled curves differ by {found.quality:.0%} beyond the window, so they do not collapse "
-        "and gamma_measured need not be gamma_1 gamma_2"
+        f"Rescaled curves differ by {found.quality:.0%} beyond the window, so they do not collapse "
+        "and gamma_measured need not be gamma_1 gamma_2."
     )
 
 
 def _warn_curved(found: Collapse) -> str:
-    """Whether log error_opt bends along log n_data: Student's test of a quadratic term."""
+    """Warn if log error_opt is curved along log n_data, by Student's test of a quadratic term."""
     x, y = np.log(found.curves.n_data), found.log_error_opt
     n = len(x)
     if n < FEW_SIZES + 1:
@@ -151,9 +152,7 @@ def _warn_curved(found: Collapse) -> str:
     residuals = y - design @ (weights @ y)
     error = float(np.sqrt(residuals @ residuals / (n - 3) * (weights[2] @ weights[2])))
     threshold = float(special.stdtrit(n - 3, 1 - SIGNIFICANCE / 2)) * error
-    if abs(curvature) <= max(
-        threshold, CURVED * abs(slope) / 4
-    ):  # the slope goes from -2 bend to 2 bend
+    if abs(curvature) <= max(threshold, CURVED * abs(slope) / 4):  # slope from -2 to 2 curvatures
         return ""
     half = n // 2
     parts = (slice(None, half + n % 2), slice(half, None))
@@ -161,9 +160,10 @@ def _warn_curved(found: Collapse) -> str:
     sizes, measured = found.curves.n_data, found.estimates["gamma_measured"].value
     own = sizes[found.measured]
     return (
-        f"error_opt is no power law of n_data: its exponent is {low:.2g} over n_data {sizes[0]:g} "
+        f"error_opt is not a power law in n_data: its exponent is {low:.2g} over n_data "
+        f"{sizes[0]:g} "
         f"to {sizes[parts[0]][-1]:g} and {high:.2g} over {sizes[half]:g} to {sizes[-1]:g}; "
-        f"gamma_measured is {measured:.2g}, over {own[0]:g} to {own[-1]:g}"
+        f"gamma_measured is {measured:.2g}, over {own[0]:g} to {own[-1]:g}."
     )
 
 
@@ -172,8 +172,8 @@ def _warn_few(found: Collapse) -> str:
     fewest = min(counts.values())
     if fewest >= FEW_SIZES:
         return ""
-    unknown = ", so that gamma_2 has no standard error" if counts["late"] < 3 else ""
-    return f"only {fewest} n_data enter one of the exponents{unknown}"
+    unknown = ", so gamma_2 has no standard error" if counts["late"] < 3 else ""
+    return f"Only {fewest} n_data enter one of the exponents{unknown}."
 
 
 CHECKS = (

@@ -1,4 +1,4 @@
-"""The two laws of learning curves as a table: for each model and data set a row a quantity."""
+"""The reduction `collapse`: the two laws of learning curves as a table, one row per quantity."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def collapse(
         As for ``kleiber.reduce.dynamical_exponents``, with columns model and dataset where there
         are several.
     rule
-        ``"robust"``, ours, or ``"authors"``, the paper's protocol, whose intervals do not hold the
-        truth of planted curves.
+        ``"robust"``, ours, or ``"authors"``, the paper's protocol, whose intervals miss the truth
+        of simulated curves.
     window, min_data, seed
         As for ``dynamical_exponents``.
     optima
@@ -94,7 +94,7 @@ def collapse(
 
 
 def as_rows(found: Collapse) -> pl.DataFrame:
-    """The record in long form."""
+    """Return the record in long form."""
     rows: list[tuple[float | None, str, Estimate, str | None]] = [
         (None, name, item, None) for name, item in found.estimates.items()
     ]
@@ -147,5 +147,5 @@ def _frame(rows: list[tuple[float | None, str, Estimate, str | None]]) -> pl.Dat
 
 
 def _or_none(value: float) -> float | None:
-    """The number, or None where there is none."""
+    """Return the number, or None if it is not finite."""
     return float(value) if math.isfinite(value) else None

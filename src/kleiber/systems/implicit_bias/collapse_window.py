@@ -1,6 +1,6 @@
-"""Where the early law is fitted: the authors' windows, and a rule where none is given.
+"""The window in which the early law is fitted: the authors' windows, and an automatic rule.
 
-A window is a range of x = norm/norm_opt, of each curve by its own optimum.
+A window is a range of x = norm/norm_opt, with each curve's own optimum.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from jaxtyping import Float
 from kleiber.errors import BadTable, shown
 from kleiber.systems.implicit_bias.collapse_curves import Curves, rescale
 
-KEPT = 0.9  # of the steepest slope, which a point of the automatic window has at least
-FINE = 121  # points of the grid on which it is sought
+KEPT = 0.9  # smallest slope in the automatic window, as a share of the steepest
+FINE = 121  # points of the grid on which the window is searched
 SOURCE = "D'Amico, Bocchi and Negri 2025 (arXiv 2505.13230), their notebook"
 
 
 @dataclass(frozen=True)
 class Window:
-    """x from low to high; gamma_1 is fitted from n_data = least_early on, gamma_2 from
-    least_optimum on; ``source`` says whose choice it is."""
+    """A range of x from low to high, with the smallest n_data for gamma_1 and gamma_2.
+
+    ``least_early`` is the smallest n_data for gamma_1, ``least_optimum`` that for gamma_2, and
+    ``source`` says who chose the window.
+    """
 
     low: float
     high: float
@@ -75,7 +78,7 @@ _SIZES = {
 
 
 def authors_window(curves: Curves) -> Window | None:
-    """The authors' window if these are their curves, by model, data set and all numbers of data."""
+    """Return the authors' window if model, data set and all n_data are those of their curves."""
     model, dataset = (_plain(name) for name in (curves.model, curves.dataset))
     window = AUTHORS.get((model, dataset))
     if window is None:
@@ -89,7 +92,7 @@ def _plain(name: str) -> str:
 
 
 def given_window(window: Window | Sequence[float | None]) -> Window:
-    """A window from low and high (None: open). Raises BadTable."""
+    """Make a window from low and high (None: open). Raises BadTable."""
     if isinstance(window, Window):
         return window
     if not isinstance(window, Sequence) or isinstance(window, str) or len(window) != 2:  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -111,12 +114,11 @@ def choose_window(
     least: float | None,
     rule: str,
 ) -> Window:
-    """The window given; else, by the authors' rule, theirs if these are their curves; else where
-    the curves fall steepest.
+    """Return the given window, or the authors' window for their curves, or the automatic one.
 
-    Automatic: of the curves of large n_data (the upper half, at least 3), rescaled by their optima
-    and averaged, the range around the steepest slope in which the slope is at least nine tenths of
-    it, or differs from it by less than two standard errors over the curves.
+    The automatic window uses the mean of the curves of large n_data (the upper half, at least 3),
+    rescaled by their optima: it is the range around the steepest slope in which the slope is at
+    least nine tenths of it, or differs from it by less than two standard errors over the curves.
     """
     known = authors_window(curves) if rule == "authors" else None
     if given is not None:
@@ -134,7 +136,7 @@ def choose_window(
 
 
 def upper_half(n_data: Float[np.ndarray, "sizes"], least: float = 0.0) -> Float[np.ndarray, "some"]:
-    """The larger half of the n_data from ``least`` on, at least 3 of them if there are."""
+    """Return the larger half of the n_data from ``least`` on, at least 3 of them if possible."""
     sizes = n_data[n_data >= least]
     return sizes[-max(3, math.ceil(len(sizes) / 2)) :]
 
@@ -148,7 +150,7 @@ def _steepest(
     items = [item for item, row in zip(curves.items, rows, strict=True) if row]
     starts = [item.log_norm[0] - u for item, u in zip(items, optima[rows, 0], strict=True)]
     start = max(starts, default=0.0)
-    if not start < 0:  # the least error is at the first point of some curve: all there is
+    if not start < 0:  # the smallest error of some curve is its first point
         return Window(0.0, 1.0, early, 0.0, "automatic: everything before the optimum")
     grid = np.linspace(start, 0.0, FINE)
     reach = FINE // 12
@@ -171,7 +173,7 @@ def _steepest(
 def _smooth_slopes(
     grid: Float[np.ndarray, "points"], values: Float[np.ndarray, "curves points"], reach: int
 ) -> Float[np.ndarray, "curves centres"]:
-    """Least-squares slopes over 2 reach + 1 points about each point that has so many."""
+    """Return least-squares slopes over 2 reach + 1 points around each point that has them."""
     offsets = np.arange(-reach, reach + 1)
     weights = offsets / (offsets**2).sum() / (grid[1] - grid[0])
     return np.array([np.convolve(row, weights[::-1], mode="valid") for row in values])

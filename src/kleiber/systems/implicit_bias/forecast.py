@@ -1,13 +1,12 @@
-"""The least error of a run that is still training, from complete runs on fewer data.
+"""Forecast of the smallest error of a run in training, from complete runs on fewer data.
 
-Two forecasts are weighed against each other. The power law extrapolates log error_opt of the
-complete runs against log n_data and knows nothing of the run. The collapse takes the run's own
-error so far and divides it by the master curve Phi of the complete runs, error/error_opt =
-Phi(norm/norm_opt) with norm_opt = k2 n_data^gamma_2 extrapolated (the two laws of D'Amico, Bocchi
-and Negri 2025, arXiv 2505.13230). Both are tried on the complete runs, each in its turn cut where
-the run stands now and forecast over the same ratio of n_data from those on fewer data; the squares
-of the errors made are their weights, and those of the weighted forecast its interval. No forecast
-is above the least error that the run has had.
+Two forecasts are averaged. The power law extrapolates log error_opt of the complete runs against
+log n_data and does not use the run. The collapse divides the run's own error so far by the master
+curve Phi of the complete runs, error/error_opt = Phi(norm/norm_opt) with norm_opt = k2
+n_data^gamma_2 extrapolated (the two laws of D'Amico, Bocchi and Negri 2025, arXiv 2505.13230). Both
+are tried on the complete runs, each cut where the run is now and forecast over the same ratio of
+n_data from those on fewer data. The squared errors determine the weights, and those of the weighted
+forecast its interval. No forecast is above the smallest error that the run has had.
 """
 
 from __future__ import annotations
@@ -33,37 +32,37 @@ from kleiber.systems.implicit_bias.collapse_curves import (
 from kleiber.systems.implicit_bias.collapse_curves import rescale as rescale_items
 from kleiber.systems.implicit_bias.collapse_fit import fit_line
 
-MODELS = 5  # complete runs, of the largest n_data, that make up the master curve
-LAST = 3  # of the run's points, the last ones, whose level is compared with the master curve
+MODELS = 5  # number of complete runs, of the largest n_data, in the master curve
+LAST = 3  # number of last points of the run that are compared with the master curve
 MIN_COUNT = 3  # complete n_data
 REASONS = {
-    "forecast": "the run's own errors count for {weight:.0%}, the power law in n_data for the rest",
-    "passed": "the run has passed its least error, which is reported as it was seen",
-    "too_early": "the run has not come to the elbow of the early law, up to which curves of all "
-    "n_data are alike: this is the power law in n_data, its own errors were not used",
-    "power_law_only": "the run cannot be compared with the master curve of the complete runs, or "
-    "too few of them cut in the same way: this is the power law in n_data",
+    "forecast": "The run's own errors have weight {weight:.0%}, the power law in n_data the rest.",
+    "passed": "The run has passed its smallest error, which is reported as measured.",
+    "too_early": "The run has not reached the elbow of the early law, before which curves of all "
+    "n_data are alike, so this is the power law in n_data without the run's own errors.",
+    "power_law_only": "The run, or too many complete runs cut in the same way, cannot be compared "
+    "with the master curve, so this is the power law in n_data.",
 }
-SLACK = 1.05  # by which a ratio of n_data may be exceeded and still count as the same
+SLACK = 1.05  # factor within which ratios of n_data count as the same
 
 
 @dataclass(frozen=True)
 class NormForecast:
-    """The least error that a run will reach, and the norm of the weights at which it will.
+    """The smallest error that a run will reach, and the norm of the weights at that point.
 
     Attributes
     ----------
     n_data
         The number of training examples of the run.
     error
-        The least error to come, an ``Estimate`` in the unit of the table's errors.
+        The smallest error, an ``Estimate`` in the unit of the table's errors.
     log10_norm
-        The decimal logarithm of the norm at the least error, an ``Estimate``.
+        The decimal logarithm of the norm at the smallest error, an ``Estimate``.
     status, reason
-        ``"forecast"``; ``"too_early"`` (curves of all n_data are still alike, so that the run's own
-        errors tell nothing) or ``"power_law_only"`` (they cannot be compared with the complete
-        runs), where the power law stands alone; or ``"passed"`` (the least error has been seen).
-        The reason is the sentence to it.
+        ``"forecast"``; ``"too_early"`` (curves of all n_data are still alike, so the run's own
+        errors are uninformative) or ``"power_law_only"`` (they cannot be compared with the
+        complete runs), where only the power law is used; or ``"passed"`` (the smallest error has
+        been measured). The reason is a sentence that explains the status.
     weight
         The weight of the collapse in the forecast, from 0 to 1; the rest is that of the power law.
     forecasts
@@ -71,7 +70,7 @@ class NormForecast:
     reached
         The share of log norm covered, from the run's start to the expected optimum.
     trials
-        The number of complete runs from which the weight and the interval were learned.
+        The number of complete runs that determined the weight and the interval.
     level
         The level of the intervals.
 
@@ -109,7 +108,7 @@ class NormForecast:
 
 @dataclass(frozen=True)
 class _Guess:
-    """Log error_opt by both methods (NaN: none) and log norm_opt, each with the error expected."""
+    """Log error_opt by both methods (NaN: none) and log norm_opt, each with its expected error."""
 
     power: float
     collapse: float
@@ -121,7 +120,7 @@ class _Guess:
 
 @dataclass(frozen=True)
 class _Trials:
-    """Errors made on complete runs: forecast - truth, in logarithms."""
+    """Errors of the forecasts of complete runs: forecast - truth, in logarithms."""
 
     power: Float[np.ndarray, "trials"]
     collapse: Float[np.ndarray, "trials"]
@@ -129,13 +128,13 @@ class _Trials:
 
 
 def forecast_from_norm(curves: object, partial: object, *, level: float = 0.95) -> NormForecast:
-    """Forecast the least error of a partly trained run, and the norm at which it is reached.
+    """Forecast the smallest error of a partly trained run, and the norm at which it is reached.
 
-    Two forecasts are weighed against each other. The power law extrapolates the least error of
+    Two forecasts are averaged. The power law extrapolates the smallest error of
     complete runs in n_data. The collapse divides the run's own errors by the master curve of the
     complete runs, error/error_opt = Phi(norm/norm_opt), norm_opt = k2 n_data^gamma_2 (D'Amico,
-    Bocchi & Negri 2025, arXiv:2505.13230). Both are tried on the complete runs, and the errors that
-    they make there are their weights and the forecast's interval.
+    Bocchi & Negri 2025, arXiv:2505.13230). Both are tried on the complete runs, and their errors
+    there determine their weights and the forecast's interval.
 
     Parameters
     ----------
@@ -226,7 +225,7 @@ def _master(
     best: Float[np.ndarray, "sizes 2"],
     grid: Float[np.ndarray, "points"],
 ) -> Float[np.ndarray, "points"]:
-    """log Phi at log(norm/norm_opt), NaN where fewer than 2 complete runs have a value."""
+    """Return log Phi at log(norm/norm_opt), NaN if fewer than 2 complete runs have a value."""
     values = rescale_items(known[-MODELS:], best[-MODELS:], grid)
     known_points = np.isfinite(values).sum(0) >= 2
     made = np.full(len(grid), np.nan)
@@ -237,7 +236,7 @@ def _master(
 def _extend(
     x: Float[np.ndarray, "sizes"], y: Float[np.ndarray, "sizes"], at: float
 ) -> tuple[float, float]:
-    """The least-squares line at a point, and the standard error of a new value there (0 for two
+    """Extrapolate a least-squares line; return the value and its prediction error (0 for 2
     points)."""
     line = fit_line(x, y)
     value = line.start + line.slope * at
@@ -252,7 +251,7 @@ def _extend(
 def _run_trials(
     known: Sequence[MeanCurve], best: Float[np.ndarray, "sizes 2"], ratio: float, reached: float
 ) -> _Trials:
-    """Both methods on each complete run cut at the same share, from those on fewer data."""
+    """Try both methods on each complete run, cut at the same share, from those on fewer data."""
     made: list[tuple[float, float, float]] = []
     for k in range(2, len(known)):
         few = sum(item.n_data <= SLACK * known[k].n_data / max(ratio, 1.0) for item in known[:k])
@@ -275,8 +274,7 @@ def _run_trials(
 
 @dataclass(frozen=True)
 class _Choice:
-    """The weight of the collapse, log error and log norm of the forecast, and spreads of the log
-    errors of the power law, the collapse, and both weighted."""
+    """The forecast and its weight of the collapse, with the spreads of all log errors."""
 
     status: str
     reason: str
@@ -289,7 +287,7 @@ class _Choice:
 
 
 def _weigh(run: MeanCurve, guess: _Guess, trials: _Trials, early: bool) -> _Choice:
-    """Weigh the two forecasts by the errors of the trials, or say why there are not two."""
+    """Average the two forecasts by the errors of the trials, or explain why only one is used."""
     known_points = np.isfinite(trials.collapse)
     power, collapse = trials.power, trials.collapse[known_points]
     power_spread = _pool_errors(power, guess.power_error)
@@ -350,15 +348,17 @@ def _record(
 
 
 def find_passed(run: MeanCurve) -> tuple[float, float] | None:
-    """Log norm and log error of the run's optimum if it lies behind it: the error has since risen
-    by more than 3%, in at least 2 points."""
+    """Return log norm and log error of the run's optimum if it is in the past.
+
+    It is if the error has since risen by more than 3%, in at least 2 points.
+    """
     u, y = find_optimum(run)
     after = run.log_error[run.log_norm > u]
     return (u, y) if len(after) >= 2 and bool((after[-2:] > y + FLAT).all()) else None
 
 
 def _pool_errors(errors: Float[np.ndarray, "trials"], prior: float) -> float:
-    """Root mean square of the errors made, with one more of the size expected beforehand."""
+    """Return the root mean square of the errors and one more of the size expected beforehand."""
     if not math.isfinite(prior):
         return math.nan
     return float(np.sqrt((errors @ errors + prior**2) / (len(errors) + 1)))

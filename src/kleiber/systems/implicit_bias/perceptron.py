@@ -94,13 +94,13 @@ PREDICTED = (
 MEASURED = tuple(name for name in PREDICTED if name != "local_exponent")
 LARGEST_DRAW = 5 * 10**7  # signs of one data set
 SMALLEST_RIDGE = 1e-290
-LOWEST_RUNG, RUNG = 2.0, 1.8  # norms that are trained on the way to large ones
-FARTHEST_FLOW = 100.0  # norm; gradient steps go as its square
+LOWEST_RUNG, RUNG = 2.0, 1.8  # smallest intermediate norm, and ratio of intermediate norms
+FARTHEST_FLOW = 100.0  # largest norm; the number of gradient steps is proportional to its square
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """The norm of least generalisation error, and that error, also relative to Hebb's."""
+    """The norm of the smallest generalisation error, and that error, also relative to Hebb's."""
 
     norm: float
     error: float
@@ -177,11 +177,11 @@ class Perceptron:
         return frame.with_columns(pl.Series(name, found[name][index]) for name in PREDICTED)
 
     def error(self, norm: ArrayLike) -> Norms:
-        """The generalisation error at each norm. Raises ValueError and NotConverged."""
+        """Return the generalisation error at each norm. Raises ValueError and NotConverged."""
         return _error(solve_saddle(self.load, check_positive("norm", norm)))
 
     def optimum(self) -> Optimum:
-        """The norm of least error: about 0.8836 load, where error is 0.44198/load, for large loads.
+        """Find the norm of smallest error: 0.8836 load, with error 0.44198/load, for large loads.
 
         Raises NotConverged.
         """
@@ -190,7 +190,7 @@ class Perceptron:
         return Optimum(math.exp(log_norm), error, error / hebb_error(self.load))
 
     def references(self) -> References:
-        """The errors of Hebb's, Gibbs's and Bayes's rules and of maximal stability at this load."""
+        """Return the errors of Hebb's, Gibbs's and Bayes's rules and of maximal stability."""
         return references(float(self.load))
 
     def exponents(self) -> dict[str, float]:
@@ -269,7 +269,7 @@ class Perceptron:
     def simulate_flow(
         self, grid: Any, *, seeds: int = 8, seed: int = 0, size: int = 400
     ) -> pl.DataFrame:
-        """The same columns where gradient flow without a constraint passes each norm, and its time.
+        """Measure the same columns, and the time, where unconstrained gradient flow has each norm.
 
         Flow from zero weights, on the data that ``simulate`` draws; time is that of dw/dtime =
         -grad sum V, w in units in which its norm is norm * sqrt(size). Arguments as for
@@ -278,7 +278,8 @@ class Perceptron:
         frame, norm, index = _rows(grid, (*MEASURED, "measured_norm", "time", "seed"))
         if norm[-1] > FARTHEST_FLOW:
             raise BadTable(
-                f"The flow is followed to norm {FARTHEST_FLOW:g} (steps grow as its square), got "
+                f"The flow is followed to norm {FARTHEST_FLOW:g}, since steps grow as its square, "
+                "got "
                 f"{norm[-1]:g}."
             )
 
@@ -296,7 +297,7 @@ class Perceptron:
         seed: int,
         size: int,
     ) -> pl.DataFrame:
-        """Draw, train and measure each member."""
+        """Draw the data of each member, train on it, and measure the columns."""
         seeds, seed = check_whole("seeds", seeds, low=1), check_whole("seed", seed)
         check_rows(seeds * frame.height, len(frame.columns) + len(MEASURED) + 3)
         largest = int(math.sqrt(LARGEST_DRAW / max(self.load, 1.0)))
@@ -315,12 +316,13 @@ class Perceptron:
 
 
 def logistic_norm(norm: ArrayLike) -> Norms:
-    """The norm of the same weights under log(1 + e^(-z)), PyTorch's loss: twice the paper's."""
+    """Convert the paper's norm to that under PyTorch's loss log(1 + e^(-z)): twice as large."""
     return 2 * check_positive("norm", norm)
 
 
 def from_logistic_norm(norm: ArrayLike) -> Norms:
-    """The paper's norm of weights whose |w|/sqrt(N) is `norm` under log(1 + e^(-z)): half of it."""
+    """Convert a norm |w|/sqrt(N) under PyTorch's loss log(1 + e^(-z)) to the paper's: half of
+    it."""
     return check_positive("norm", norm) / 2
 
 
@@ -329,7 +331,7 @@ def _error(saddle: Saddle) -> Norms:
 
 
 def _predict(saddle: Saddle) -> dict[str, Norms]:
-    """Every predicted column at the solved norms."""
+    """Return every predicted column at the solved norms."""
     at, norm, error = field(saddle), saddle.norm, _error(saddle)
     weight = density(saddle, at)
     margin = at.t + at.g
@@ -347,7 +349,7 @@ def _predict(saddle: Saddle) -> dict[str, Norms]:
 
 
 def _measured(sample: Sample, trained: Trained, load: float) -> dict[str, Norms]:
-    """The columns measured on trained weights, one value a norm."""
+    """Return the columns measured on trained weights, one value per norm."""
     w, size = trained.weights, sample.teacher.size
     norm = np.linalg.norm(w, axis=1) / math.sqrt(size)
     overlap = w @ sample.teacher / (size * norm)
@@ -367,8 +369,10 @@ def _measured(sample: Sample, trained: Trained, load: float) -> dict[str, Norms]
 
 
 def _add_rungs(norm: Norms) -> tuple[Float[np.ndarray, "rungs"], Any]:
-    """The norms with others between them, so that each training starts near its end; and where
-    they are among these."""
+    """Add norms between the given ones, so that each training starts near its solution.
+
+    Returns all norms and the indices of the given ones.
+    """
     low, high = min(float(norm[0]), LOWEST_RUNG), float(norm[-1])
     between = np.geomspace(low, high, 1 + max(1, math.ceil(math.log(high / low) / math.log(RUNG))))
     rungs = np.union1d(norm, between[(between > LOWEST_RUNG) & (between < high)])
@@ -376,7 +380,7 @@ def _add_rungs(norm: Norms) -> tuple[Float[np.ndarray, "rungs"], Any]:
 
 
 def _rows(grid: Any, predicted: tuple[str, ...]) -> tuple[pl.DataFrame, Norms, Any]:
-    """The grid's rows, its different norms (rising), and which of them each row has."""
+    """Return the grid's rows, its distinct norms (rising), and the index of each row's norm."""
     frame = rows_of(grid, ("norm",), predicted)
     norm, index = np.unique(numbers(frame, "norm", positive=True), return_inverse=True)
     return frame, norm, index

@@ -18,8 +18,8 @@ from kleiber.maths.seeds import stream
 
 Weights = Float[np.ndarray, "dimension"]
 Matrix = Float[np.ndarray, "examples dimension"]
-NEWTON_STEPS, GRADIENT = 400, 1e-9  # of the ridge term's own size
-STEP, GROWTH = 0.8, 0.02  # of a gradient step: times the top curvature, and of the norm
+NEWTON_STEPS, GRADIENT = 400, 1e-9  # gradient tolerance relative to the ridge term
+STEP, GROWTH = 0.8, 0.02  # of a gradient step: times the largest curvature, relative to the norm
 START = 1e-3  # norm from which the flow starts along Hebb's direction, at most a tenth of the first
 FLOW_STEPS = 200_000
 
@@ -41,7 +41,7 @@ class Trained:
 
 
 def draw_sample(load: float, size: int, seed: int, member: int) -> Sample:
-    """Examples and teacher of one member: round(load * size) examples in `size` dimensions."""
+    """Draw round(load * size) examples in `size` dimensions and a teacher, for one member."""
     rng = stream(seed, f"perceptron {member} {size}")
     teacher = rng.standard_normal(size)
     signs = rng.integers(0, 2, (max(1, round(load * size)), size), dtype=np.int8)
@@ -54,9 +54,9 @@ def draw_sample(load: float, size: int, seed: int, member: int) -> Sample:
 def train_ridge(
     sample: Sample, norm: Float[np.ndarray, "norms"], ridge: Float[np.ndarray, "norms"]
 ) -> Trained:
-    """The minimum of sum V(z) + ridge |w|^2/2 for each pair, by Newton's method from the last.
+    """Minimise sum V(z) + ridge |w|^2/2 for each ridge, by Newton's method from the last solution.
 
-    Norms must rise; they only scale the start. Raises NotConverged.
+    Norms must rise; they only scale the starting point. Raises NotConverged.
     """
     a = sample.examples
     hebb = a.sum(0)
@@ -69,7 +69,7 @@ def train_ridge(
 
 
 def _newton(a: Matrix, w: Weights, mu: float) -> Weights:
-    """In units of mu, which may be very small.
+    """Minimise the loss with ridge mu, in units of mu, which may be very small.
 
     |V'''| <= 2 V'' makes V quasi-self-concordant (Bach 2010): the step times log(1 + q)/q, where
     q/2 is its largest change of z, always descends.
@@ -93,17 +93,19 @@ def _newton(a: Matrix, w: Weights, mu: float) -> Weights:
             hessian[np.diag_indices_from(hessian)] += 1
             try:
                 step = cho_solve(cho_factor(hessian, overwrite_a=True), gradient)
-            except np.linalg.LinAlgError:  # out of the reach of double precision
+            except np.linalg.LinAlgError:  # beyond double precision
                 break
         q = max(2 * float(np.abs(a @ step).max()), 1e-12)
         w = w - step * (np.log1p(q) / q)
     raise NotConverged(
-        f"the drawn perceptron with ridge {mu:.3g} was not found", remaining, NEWTON_STEPS
+        f"The weights of the drawn perceptron with ridge {mu:.3g} were not found.",
+        remaining,
+        NEWTON_STEPS,
     )
 
 
 def train_flow(sample: Sample, norm: Float[np.ndarray, "norms"]) -> Trained:
-    """Weights where gradient flow passes each norm (rising), from a small norm along Hebb's rule.
+    """Return weights at which gradient flow passes each rising norm, from a small norm on.
 
     Steps are STEP over the largest curvature (by power iteration), or as long as the norm grows by
     GROWTH; weights at a norm are interpolated within a step. Raises NotConverged.
@@ -134,12 +136,12 @@ def train_flow(sample: Sample, norm: Float[np.ndarray, "norms"]) -> Trained:
             return Trained(found, times)
         w, time = new, time + pace
     raise NotConverged(
-        f"the flow has not reached norm {norm[-1]:g}", float(norm[-1] - reach), FLOW_STEPS
+        f"The flow has not reached norm {norm[-1]:g}.", float(norm[-1] - reach), FLOW_STEPS
     )
 
 
 def _crossing(start: Weights, end: Weights, norm: float) -> float:
-    """The share of the way from start to end at which the norm is passed."""
+    """Return the fraction of the step from start to end at which the norm is passed."""
     step = end - start
     a, b, c = float(step @ step), float(start @ step), float(start @ start) - norm**2
     return min(1.0, -c / (b + np.sqrt(max(b**2 - a * c, 0.0))))

@@ -1,4 +1,4 @@
-"""What the perceptron's theory says in limits: reference rules, early law, master curve, and flow.
+"""Limits of the perceptron's theory: reference rules, early law, master curve, and flow.
 
 Symbols as in ``perceptron.py``; Dt is the standard Gaussian measure.
 
@@ -32,10 +32,10 @@ from kleiber.errors import NotConverged
 from kleiber.systems.implicit_bias.perceptron_saddle import FAR, solve_saddle
 
 Points = Float[np.ndarray, "points"]
-PANELS, NODES = 20, 16  # of an integral over the margin
+PANELS, NODES = 20, 16  # panels and nodes of an integral over the margin
 STEPS, STAGES = 24, 8  # panels and nodes of an integral along the flow
-MEMORY = 45.0  # units of relaxation after which the flow has forgotten
-DEAD = 20.0  # tanh(20) is 1
+MEMORY = 45.0  # relaxation times after which the past of the flow no longer matters
+DEAD = 20.0  # tanh(20) is 1 in double precision
 EARLY_AMPLITUDE = math.sqrt(2 * (2 * math.log(2) - 1) / math.sqrt(2 * math.pi))
 """k1 = 0.555174: error/Hebb error is k1 lambda^(-1/2) for 1 << lambda << load."""
 
@@ -61,12 +61,12 @@ class MasterOptimum:
 
 
 def hebb_error(load: float) -> float:
-    """arctan(sqrt(pi/(2 alpha)))/pi, about 1/sqrt(2 pi alpha)."""
+    """Return the error of Hebb's rule, arctan(sqrt(pi/(2 alpha)))/pi."""
     return math.atan(math.sqrt(math.pi / 2 / load)) / math.pi
 
 
 def references(load: float) -> References:
-    """The errors of Hebb's, Gibbs's and Bayes's rule and of maximal stability."""
+    """Compute the errors of Hebb's, Gibbs's and Bayes's rules and of maximal stability."""
     far, kappa = _max_stability(load)
     y = _gibbs(load)
     gibbs, bayes = 2 * math.asin(math.sqrt(y / 2)), math.asin(math.sqrt(y))
@@ -74,7 +74,7 @@ def references(load: float) -> References:
 
 
 def early_curve(norm: ArrayLike) -> Points:
-    """error/Hebb error at fixed norm for load -> infinity: sqrt(2 Int_0^inf Dt (1 - tanh)^2).
+    """Return error/Hebb error at fixed norm, large load: sqrt(2 Int_0^inf Dt (1 - tanh)^2).
 
     Raises ValueError for a norm that is not positive.
     """
@@ -84,7 +84,7 @@ def early_curve(norm: ArrayLike) -> Points:
 
 
 def master_curve(ell: ArrayLike) -> Points:
-    """d(ell), ell = norm/load: error = d/(pi load) for load and norm -> infinity.
+    """Return d(ell), ell = norm/load: error = d/(pi load) for load and norm -> infinity.
 
     Raises ValueError for an ell that is not positive, and NotConverged.
     """
@@ -93,33 +93,33 @@ def master_curve(ell: ArrayLike) -> Points:
 
 @cache
 def master_optimum() -> MasterOptimum:
-    """ell* = 0.8836 and d* = 1.3885: norm_opt = 0.8836 load, error_opt = 0.44198/load."""
+    """Find ell* = 0.8836 and d* = 1.3885: norm_opt = 0.8836 load, error_opt = 0.44198/load."""
     log_ell, d = lowest(lambda x: master_curve(np.exp(x)), math.log(0.2), math.log(4.0))
     return MasterOptimum(math.exp(log_ell), d)
 
 
 def lowest(curve: Callable[[Points], Points], low: float, high: float) -> tuple[float, float]:
-    """Place and value of the minimum of a smooth curve with a single one between low and high.
+    """Find the place and value of the single minimum of a smooth curve between low and high.
 
-    Grids close in on it; a parabola through three points ends the search. Raises NotConverged for
-    a minimum at either end.
+    Grids are refined around it, and a parabola through three points ends the search. Raises
+    NotConverged for a minimum at either end.
     """
     for step in range(1, 7):
         x = np.linspace(low, high, 25)
         y = curve(x)
         best = int(np.argmin(y))
         if best in (0, x.size - 1):
-            raise NotConverged("no minimum lies inside the range searched", high - low, step)
+            raise NotConverged("No minimum lies inside the range searched.", high - low, step)
         low, high = float(x[best - 1]), float(x[best + 1])
         if high - low < 1e-3:
             a, b, c = (float(item) for item in y[best - 1 : best + 2])
             shift = 0.5 * (a - c) / (a - 2 * b + c)
             return float(x[best]) + shift * (high - low) / 2, b - (a - c) * shift / 4
-    raise NotConverged("the grids did not close in on the minimum", high - low, 6)
+    raise NotConverged("The grids did not converge to the minimum.", high - low, 6)
 
 
 def flow_curve(norm: ArrayLike) -> Points:
-    """error/Hebb error of gradient flow when it has the norm, for load -> infinity.
+    """Return error/Hebb error of gradient flow at the norm, for load -> infinity.
 
     It lies above `early_curve`, by at most 15% (near norm 0.66) and by (pi^2/48)/norm^2 for large
     norms. Raises ValueError for a norm that is not positive.
@@ -129,7 +129,7 @@ def flow_curve(norm: ArrayLike) -> Points:
 
 
 def flow_time(norm: ArrayLike) -> Points:
-    """load times the time at which gradient flow from zero has the norm, for load -> infinity.
+    """Return load times the time at which gradient flow from zero reaches the norm (large load).
 
     time = Int_0^norm dlambda/(alpha c1), about norm^3/(0.984 alpha) for large norms. Raises
     ValueError for a norm that is not positive.
@@ -143,12 +143,12 @@ def flow_time(norm: ArrayLike) -> Points:
 
 
 def check_positive(name: str, values: ArrayLike) -> Points:
-    """The values as an array; ValueError unless they are finite and positive."""
+    """Return the values as an array. Raises ValueError unless they are finite and positive."""
     return check_array(name, values, "finite positive numbers, one or a list", above=0)
 
 
 def _miss(z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """1 - tanh z for z >= 0, without cancellation."""
+    """Return 1 - tanh z for z >= 0, without cancellation."""
     fall = np.exp(-2 * z)
     return 2 * fall / (1 + fall)
 
@@ -156,7 +156,7 @@ def _miss(z: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
 def _half_line(
     lam: Points,
 ) -> tuple[Float[np.ndarray, "points nodes"], Float[np.ndarray, "points nodes"]]:
-    """Nodes t > 0 with the weights of Dt, as far as 1 - tanh(lambda t) and Dt reach."""
+    """Return nodes t > 0 with the weights of Dt over the support of 1 - tanh(lambda t) and Dt."""
     x, weight = np.polynomial.legendre.leggauss(NODES)
     at = ((np.arange(PANELS)[:, None] + (1 + x) / 2) / PANELS).ravel()
     reach = np.minimum(FAR, DEAD / lam)[:, None]
@@ -166,16 +166,16 @@ def _half_line(
 
 
 def _flow_rates(lam: Points) -> tuple[Points, Points]:
-    """c1 and H at each norm."""
+    """Return c1 and H at each norm."""
     t, weight = _half_line(lam)
     miss = _miss(lam[:, None] * t)
     return 2 * (weight * t * miss).sum(1), 2 * (weight * miss * (2 - miss)).sum(1)
 
 
 def _flow(lam: Points) -> Points:
-    """The curve at a few norms: phi(t) by quadrature over the norms before, as far as they count.
+    """Compute the flow's curve at a few norms: phi(t) by quadrature over the preceding norms.
 
-    The relaxation rate H/c1 exceeds (24/pi^2) lambda, which bounds how far back they do.
+    The relaxation rate H/c1 exceeds (24/pi^2) lambda, which bounds how far back norms matter.
     """
     x, weight = np.polynomial.legendre.leggauss(STAGES)
     first = np.sqrt(np.maximum(lam**2 - MEMORY * np.pi**2 / 12, 0))
@@ -195,7 +195,7 @@ def _flow(lam: Points) -> Points:
 
 @cache
 def _integration_matrix() -> Float[np.ndarray, "nodes nodes"]:
-    """Integrals of the nodes' Lagrange polynomials from -1 to each node."""
+    """Return the integrals of the nodes' Lagrange polynomials from -1 to each node."""
     legendre = np.polynomial.legendre
     x, _ = legendre.leggauss(STAGES)
     coefficients = np.linalg.inv(legendre.legvander(x, STAGES - 1))
@@ -203,7 +203,8 @@ def _integration_matrix() -> Float[np.ndarray, "nodes nodes"]:
 
 
 def _max_stability(load: float) -> tuple[float, float]:
-    """Error and stability: a root in b = kappa/delta, which gives R/delta in closed form."""
+    """Return error and stability, from a root in b = kappa/delta that gives R/delta in closed
+    form."""
     x, weight = np.polynomial.legendre.leggauss(NODES)
     ends = np.concatenate([-np.array([FAR, 6, 4, 2.5, 1.2]), np.linspace(0, 1, 9)])
 
@@ -226,7 +227,8 @@ def _max_stability(load: float) -> tuple[float, float]:
 
 
 def _gibbs(load: float) -> float:
-    """1 - R of Gibbs's rule, from R = (alpha/pi) sqrt(1 - R) Int Dt e^(-R t^2/2)/H(sqrt(R) t)."""
+    """Return 1 - R of Gibbs's rule, from R = (alpha/pi) sqrt(1 - R) Int Dt e^(-R t^2/2)/H(sqrt(R)
+    t)."""
     x, weight = np.polynomial.legendre.leggauss(NODES)
     edge = np.linspace(-FAR, FAR, 25)
     half = np.diff(edge)[:, None] / 2

@@ -47,7 +47,7 @@ STEPS, LONGEST = 60, 1.0  # Newton steps, and the longest in p and v
 
 @dataclass(frozen=True)
 class Saddle:
-    """The solution for each norm: p = log(delta/R), v = log g_0; R, delta; and what was left."""
+    """The solution for each norm: p = log(delta/R) and v = log g_0, with the largest residual."""
 
     load: float
     norm: Rows
@@ -85,7 +85,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Equations:
-    """log of (S1) and of (S2), right over left, and their derivatives in p and v."""
+    """The logs of right over left side of (S1) and (S2), and their derivatives in p and v."""
 
     s1: Rows
     s2: Rows
@@ -95,14 +95,14 @@ class Equations:
     s2_v: Rows
 
     def step(self, s1: Rows, s2: Rows) -> tuple[Rows, Rows]:
-        """The changes of p and v that take away s1 and s2."""
+        """Return Newton's steps of p and v for the residuals s1 and s2."""
         det = self.s1_p * self.s2_v - self.s1_v * self.s2_p
         dp, dv = self.s1_v * s2 - self.s2_v * s1, self.s2_p * s1 - self.s1_p * s2
         return dp / det, dv / det
 
 
 def solve_saddle(load: float, norm: Rows, *, limit: bool = False) -> Saddle:
-    """The saddle point at each norm, relative to 1e-11. Raises NotConverged.
+    """Solve for the saddle point at each norm to a relative 1e-11. Raises NotConverged.
 
     In the `limit` norm is ell = lambda/alpha, and load must be 1.
     """
@@ -119,20 +119,20 @@ def solve_saddle(load: float, norm: Rows, *, limit: bool = False) -> Saddle:
 
 
 def field(saddle: Saddle) -> Field:
-    """The nodes at a solution, for averages over the examples."""
+    """Return the quadrature nodes at a solution, for averages over the examples."""
     return _field(saddle.p, saddle.v, saddle.norm, saddle.limit)
 
 
 def density(saddle: Saddle, at: Field) -> Nodes:
-    """2 Phi(R t/delta) N(t) dt at the nodes: the weight of an example's margin t.
+    """Return 2 Phi(R t/delta) N(t) dt at the nodes: the weight of an example's margin t.
 
-    Nodes end where g is nothing, so averages are good of what falls off with g.
+    Nodes end where g vanishes, so only averages of functions that vanish with g are accurate.
     """
     return 2 * ndtr(np.exp(-saddle.p)[:, None] * at.t) * _gauss(at.t) * at.slope * at.weight
 
 
 def slopes(saddle: Saddle) -> Rows:
-    """dlog error/dlog norm, by differentiating (S1) and (S2) at fixed load."""
+    """Return dlog error/dlog norm, by differentiating (S1) and (S2) at fixed load."""
     norm, p, at, delta = saddle.norm, saddle.p, field(saddle), saddle.delta[:, None]
     there = _equations(saddle.load, norm, p, saddle.v, saddle.limit)
     wide = (np.full_like(at.t, FLAT) if saddle.limit else _gauss(at.t)) * at.g**2 * at.weight
@@ -145,8 +145,10 @@ def slopes(saddle: Saddle) -> Rows:
 
 
 def fresh_loss(ratio: Rows, norm: Rows) -> Rows:
-    """The mean of log(1 + e^(-2 lambda t)) over fresh examples, whose margin t has the density
-    2 Phi(ratio t) N(t), ratio = R/delta of either sign."""
+    """Return the mean of log(1 + e^(-2 lambda t)) over fresh examples.
+
+    Their margin t has the density 2 Phi(ratio t) N(t), ratio = R/delta of either sign.
+    """
     lam, delta = norm[:, None], (1 + ratio[:, None] ** 2) ** -0.5
     by_norm = np.array([-20, -8, -4, -2, -1, 1, 2, 4, 8, 20]) / (2 * lam)
     by_t = np.broadcast_to(np.concatenate([-ENDS_T, ENDS_T]), (norm.size, 2 * ENDS_T.size))
@@ -158,7 +160,7 @@ def fresh_loss(ratio: Rows, norm: Rows) -> Rows:
 
 
 def _newton(load: float, norm: Rows, limit: bool) -> Saddle:
-    """Newton's method in (p, v) for every norm, each until its own convergence."""
+    """Solve for (p, v) by Newton's method for every norm, each until it converges."""
     p, v = _start(load, norm, limit)
     remaining, active = np.full(norm.size, np.inf), np.arange(norm.size)
     for iteration in range(1, STEPS + 1):
@@ -174,14 +176,14 @@ def _newton(load: float, norm: Rows, limit: bool) -> Saddle:
             return Saddle(load, norm, p, v, limit, float(remaining.max()), iteration)
     worst = int(np.argmax(remaining))
     raise NotConverged(
-        f"the saddle point at load {load:g} and norm {norm[worst]:g} was not found",
+        f"The saddle point at load {load:g} and norm {norm[worst]:g} was not found.",
         float(remaining[worst]),
         STEPS,
     )
 
 
 def _start(load: float, norm: Rows, limit: bool) -> tuple[Rows, Rows]:
-    """p between its Hebb value, falling as the early law, and a floor; v that of Hebb's rule."""
+    """Return starting values: p between Hebb's value and a floor, v that of Hebb's rule."""
     if limit:
         return 0.5 * np.log(0.484 / norm + 2.0), np.full(norm.size, 0.1)
     hebb = 0.5 * np.log(np.pi / 2 / load)
@@ -192,7 +194,7 @@ def _start(load: float, norm: Rows, limit: bool) -> tuple[Rows, Rows]:
 
 
 def _equations(load: float, norm: Rows, p: Rows, v: Rows, limit: bool) -> Equations:
-    """The equations and their derivatives at p and v."""
+    """Evaluate the equations and their derivatives at p and v."""
     at, h, delta = _field(p, v, norm, limit), np.exp(-p)[:, None], _delta(p, limit)
     sin2, cos2 = (np.zeros_like(p), np.ones_like(p)) if limit else (expit(2 * p), expit(-2 * p))
     g0 = np.exp(v)
@@ -214,7 +216,7 @@ def _equations(load: float, norm: Rows, p: Rows, v: Rows, limit: bool) -> Equati
 
 
 def _field(p: Rows, v: Rows, norm: Rows, limit: bool) -> Field:
-    """Nodes for every row."""
+    """Return the quadrature nodes of every row."""
     g0 = np.exp(v)[:, None]
     lam, delta = norm[:, None], _delta(p, limit)[:, None]
     plus, minus = expit(2 * lam * g0), expit(-2 * lam * g0)
@@ -232,7 +234,7 @@ def _field(p: Rows, v: Rows, norm: Rows, limit: bool) -> Field:
 
 
 def _panels(ends: Float[np.ndarray, "rows ends"]) -> tuple[Nodes, Nodes]:
-    """Gauss-Legendre nodes and weights between the ends of each row."""
+    """Return Gauss-Legendre nodes and weights between the ends of each row."""
     nodes, weights = _gauss_legendre()
     half = np.diff(ends)[:, :, None] / 2
     w = (ends[:, :-1, None] + half * (1 + nodes)).reshape(len(ends), -1)
@@ -240,13 +242,13 @@ def _panels(ends: Float[np.ndarray, "rows ends"]) -> tuple[Nodes, Nodes]:
 
 
 def _margins(w: Nodes, lam: Column, g0: Column, plus: Column, minus: Column) -> tuple[Nodes, Nodes]:
-    """t and g at w."""
+    """Return t and g at w."""
     low = minus + plus * np.exp(2 * w)
     return w / lam + g0 * plus * np.expm1(2 * w) / low, g0 / low
 
 
 def _invert(t: Nodes, lam: Column, g0: Column, plus: Column, minus: Column) -> Nodes:
-    """w at t, near enough to end a panel: Newton's method within a bracket."""
+    """Return w at t by bracketed Newton steps, accurate enough for the end of a panel."""
     below = np.maximum((g0 / (g0 + np.maximum(-t, 0)) - minus) / plus, 1e-300)
     low = np.where(t < 0, np.maximum(lam * t, 0.5 * np.log(below)), np.maximum(lam * (t - g0), 0))
     low = np.minimum(low, ENDS_W[-1])  # nothing counts beyond it

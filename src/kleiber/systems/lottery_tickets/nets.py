@@ -88,7 +88,7 @@ def draw_nets(width: int, seeds: int | Sequence[int], *, activation: str = "silu
 
 
 def take_nets(source: Any, *, activation: str | None = None) -> Nets:
-    """Read nets from a `Trained`, a torch module Linear-activation-Linear, or a list of such modules.
+    """Read nets from a `Trained`, a torch module Linear-activation-Linear, or a list of them.
 
     All modules must have one width. The activation is found by comparing the module's outputs with
     those of the net read from it, which also checks that it computes nothing else. Raises BadTable.

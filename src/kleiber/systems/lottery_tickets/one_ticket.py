@@ -7,9 +7,9 @@ A ticket (Liu and Tegmark 2023, arXiv 2310.02258) is a pair of SiLU neurons that
 with v and c those of least squares. The derivatives s_k of SiLU at b give its even Taylor series,
 SiLU(w x + b) + SiLU(-w x + b) = 2 s_0 + s_2 (w x)^2 + s_4 (w x)^4/12 + s_6 (w x)^6/360 + ..., so
 that v -> 1/(s_2 w^2) for small w and the error falls without limit along a flat channel. At b = 0
-it falls as w^4; at the best offset, near the b* with s_4(b*) = 0, the term in x^4 cancels that in x^6
-except for its part orthogonal to 1, x^2 and x^4, and the error falls as w^8, or v^-4. The error of
-a piecewise linear fit has a positive lower bound instead.
+it falls as w^4; at the best offset, near the b* with s_4(b*) = 0, the term in x^4 cancels that in
+x^6 except for its part orthogonal to 1, x^2 and x^4, and the error falls as w^8, or v^-4. The error
+of a piecewise linear fit has a positive lower bound instead.
 """
 
 from __future__ import annotations

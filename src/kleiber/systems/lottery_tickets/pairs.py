@@ -235,7 +235,7 @@ def _cross(
     own: Float[np.ndarray, "seeds tolerances"],
     tolerances: Sequence[float],
 ) -> tuple[Float[np.ndarray, "seeds tolerances"], Float[np.ndarray, "seeds tolerances"]]:
-    """Return the share of pairs between halves of different nets, and each net's share of the excess.
+    """Return the share of pairs between halves of different nets, and each net's excess.
 
     A net's part is own - (its left with others) - (its right with others) + the mean of all; the
     mean of the parts is the excess, and their spread gives its standard error (Hoeffding 1948).

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from kleiber.claim import Claim, Context, Estimate, estimate
 from kleiber.data.cifar10h import load_cifar10h
 from kleiber.maths.seeds import stream
-from kleiber.systems.hard_tail.heads import class_features, teach_heads, window_exponents
+from kleiber.systems.hard_tail.heads import class_features, train_heads, window_exponents
 
 SIZES = (8, 16, 32, 48, 64, 80, 128, 256, 1024, 8000)
 Compute = Callable[[Context], Estimate]
@@ -23,13 +23,13 @@ Compute = Callable[[Context], Estimate]
 def heads(context: Context, products: bool) -> pl.DataFrame:
     """Failure of heads on 11 features, or on 66 with products: seed, n_data, k, failure, loss."""
 
-    def teach() -> pl.DataFrame:
+    def train() -> pl.DataFrame:
         data = load_cifar10h()
         features = class_features(data.probabilities, products=products)
         seeds = context.choose(quick=40, laptop=400, full=2000)
-        return teach_heads(features, data.counts, SIZES, seeds=seeds, seed=context.seed)
+        return train_heads(features, data.counts, SIZES, seeds=seeds, seed=context.seed)
 
-    return context.share(f"heads {products}", teach)
+    return context.share(f"heads {products}", train)
 
 
 def exponents(
@@ -62,7 +62,7 @@ def exponent_gain(few: int, many: int, *, products: bool = False) -> Compute:
     return gain
 
 
-def bend(context: Context) -> Estimate:
+def late_over_early(context: Context) -> Estimate:
     """The exponent over k = 16 to 45 as a share of that over k = 1 to 4, at 8,000 images."""
     early, late = (exponents(context, False, w)[8000] for w in ((1, 2, 3, 4), (16, 23, 32, 45)))
     return over_seeds(late / early)
@@ -158,7 +158,7 @@ STATEMENTS = (
         "4, so their ratio is 1.",
         expected=1.0,
         within=0.1,
-        compute=bend,
+        compute=late_over_early,
         known="fails",
         why="Images for which nobody chose the head's class never succeed, so the curve "
         "flattens; its slope is that of one window only.",

@@ -39,9 +39,9 @@ def best_split(budget: float, price: float, weight: float, *, constant: bool = F
     With ``constant`` the failure is the one without bias, whatever N: the baseline of a constant
     exponent.
     """
-    least, most = DIMENSION + 2.0, budget - price
-    low = float(np.log(least / (budget - least)))
-    high = float(np.log(most / price))
+    lowest, highest = DIMENSION + 2.0, budget - price
+    low = float(np.log(lowest / (budget - lowest)))
+    high = float(np.log(highest / price))
     chosen = low
     for _ in range(4):
         odds = np.linspace(low, high, POINTS)
