@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 
 from kleiber.errors import BadTable
 from kleiber.maths.seeds import stream
-from kleiber.systems.feature_learning.draws import draw_system, gentle_step, simulate
+from kleiber.systems.feature_learning.draws import draw_system, simulate, small_step
 from kleiber.systems.feature_learning.theory import FeatureLearning
 
 NAMES = ("loss", "train_loss", "kernel_growth")
@@ -141,8 +141,8 @@ def batches(model: FeatureLearning, steps: int, seeds: int) -> np.ndarray:
         error = (psi @ v0[:, :, None])[:, :, 0] + model.noise * rng.standard_normal((seeds, batch))
         push = (error[:, None] @ psi)[:, 0] / batch
         moved = w + model.step_size * (a @ push[:, :, None])[:, :, 0]
-        turned = (push[:, None] @ kernel)[:, 0]
-        a = a + model.step_size * model.richness * w[:, :, None] * turned[:, None]
+        rotated = (push[:, None] @ kernel)[:, 0]
+        a = a + model.step_size * model.richness * w[:, :, None] * rotated[:, None]
         w = moved
     return np.array(losses)
 
@@ -197,7 +197,7 @@ def test_modes_that_are_not_drawn_act_as_they_would_if_drawn() -> None:
 
 def test_gradient_flow_takes_gentle_steps_and_reads_between_them() -> None:
     model = FeatureLearning(width=30, richness=1.0, modes=100)
-    eta = gentle_step(model, 100)
+    eta = small_step(model, 100)
     times = np.array([0.0, eta / 2, 1.0, 10.0])
     drawn = simulate(model, pl.DataFrame({"time": times}), 1, 0)
     np.testing.assert_allclose(drawn["loss"], flow(model, times), rtol=5e-3)

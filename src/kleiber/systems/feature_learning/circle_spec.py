@@ -1,5 +1,5 @@
 # pyright: basic
-"""Training on the circle, mode by mode: how much of each Fourier coefficient is still missing."""
+"""Training on the circle with the residual of each Fourier mode."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from kleiber.networks.net_stack import NetStack
 
 
 def residual(mode: int) -> str:
-    """The column of a mode's residual."""
+    """Return the column name of a mode's residual."""
     return f"residual_{mode}"
 
 
 def residuals(
     outputs: Float[np.ndarray, "members points"], decay: float, modes: tuple[int, ...]
 ) -> Float[np.ndarray, "members modes"]:
-    """1 - a_k/k^-decay of each mode, a_k the coefficient of cos(k theta) of the outputs on the
-    whole grid: 1 before a mode is learned, 0 after."""
+    """Return 1 - a_k/k^-decay of each mode: 1 before a mode is learned, 0 after.
+
+    a_k is the coefficient of cos(k theta) of the outputs on the whole grid.
+    """
     points = outputs.shape[-1]
     found = 2 * np.fft.rfft(outputs).real[..., list(modes)] / points
     return 1 - found * np.asarray(modes, float) ** decay
@@ -33,14 +35,14 @@ def residuals(
 def train_with_modes(
     experiment: Experiment, modes: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 ) -> pl.DataFrame:
-    """The table of kleiber.train with a column residual_k for each of the modes that the task has.
+    """Train and return the table of kleiber.train with a column residual_k for each mode.
 
     Made for `sweep(..., run=train_with_modes)`. Raises BadExperiment for a task that is not the
     circle, or whose test set is not the whole grid.
     """
     task = experiment.task
     if not isinstance(task, CircleTask) or task.n_test is not None:
-        raise BadExperiment("modes are those of a task of kind 'circle' without n_test")
+        raise BadExperiment("Residuals of modes need a task of kind 'circle' without n_test.")
     most = task.modes or task.points // 2 - 1
     kept = tuple(mode for mode in modes if 1 <= mode <= most)
     rows: list[dict[str, Any]] = []

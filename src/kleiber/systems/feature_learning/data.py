@@ -37,22 +37,22 @@ class TestLoss:
     across: Square
 
     def at(self, learned: Inexact[np.ndarray, "times nodes"]) -> Float[np.ndarray, "times"]:
-        """The loss where the learned fraction at the nodes is this."""
+        """Return the loss for the learned fractions at the nodes."""
         pairs = (learned @ self.both) * learned + (learned @ self.across) * learned.conj()
         return self.start - 2 * weigh(learned, self.once) + np.real(pairs.sum(axis=1)) / 2
 
-    def slope(
+    def rate(
         self,
         learned: Inexact[np.ndarray, "times nodes"],
         change: Inexact[np.ndarray, "times nodes"],
     ) -> Float[np.ndarray, "times"]:
-        """The rate of the loss where the learned fraction changes at this rate."""
+        """Return the rate of the loss for the rates of change of the learned fractions."""
         pairs = (learned @ self.both) * change + (learned @ self.across) * change.conj()
         return -2 * weigh(change, self.once) + np.real(pairs.sum(axis=1))
 
 
 def make_test_loss(contour: Contour, noise: float) -> TestLoss:
-    """The loss on fresh data as a function of the learned fraction along the contour."""
+    """Build the loss on fresh data as a function of the learned fraction along the contour."""
     power = contour.modes.power
     once = contour.test(power).weight
     both = _pairs(contour, noise, mirrored=False)
@@ -61,10 +61,10 @@ def make_test_loss(contour: Contour, noise: float) -> TestLoss:
 
 
 def _pairs(contour: Contour, noise: float, *, mirrored: bool) -> Square:
-    """The kernel of f f' (of f conj f where `mirrored`), with the contour's weights.
+    """Return the kernel of f f' (of f conj f if `mirrored`), with the contour's weights.
 
-    Its poles at x = 0 and x' = 0, which count for nothing as f(0) = 0, are left out: the last row
-    and column below are their residues.
+    Its poles at x = 0 and x' = 0, which do not contribute since f(0) = 0, are left out: the last
+    row and column below are their residues.
     """
 
     def other(values: Complex[np.ndarray, "*any"]) -> Complex[np.ndarray, "*any"]:

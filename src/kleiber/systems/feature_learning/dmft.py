@@ -72,8 +72,9 @@ def solve_dmft(
     if 4 * size**2 * modes.lam.size > LARGEST:
         most = int(np.sqrt(LARGEST / 4 / modes.lam.size)) - 1
         raise ValueError(
-            f"This theory holds every pair of steps for each of {modes.lam.size} modes, so that it "
-            f"reaches step {most}; got {last}; further on, solve over time."
+            f"The mean-field theory stores every pair of steps for each of {modes.lam.size} "
+            "modes, so "
+            f"it reaches step {most}, got {last}; for later steps, solve over time."
         )
     found = sweep(model, modes, size)
     at = np.asarray(steps, int)
@@ -215,13 +216,13 @@ def _check(model: Model, steps: Int[np.ndarray, "rows"]) -> int:
     """The last step; ValueError with one sentence for what is not covered."""
     if model.depth != 2:
         raise ValueError(
-            f"the mean-field theory in discrete time is of depth 2, got depth={model.depth}"
+            f"The mean-field theory in discrete time needs depth 2, got depth={model.depth}."
         )
     if not model.step_size > 0:
-        raise ValueError("the mean-field theory in discrete time needs a step_size above 0")
+        raise ValueError("The mean-field theory in discrete time needs a step_size above 0.")
     if np.isfinite(model.n_data) and np.isfinite(model.batch_size):
-        raise ValueError("give n_data or batch_size, not both: data are fixed or pass once")
+        raise ValueError("Give n_data or batch_size, not both: data are a fixed set or pass once.")
     given = np.asarray(steps)
     if given.size == 0 or not np.issubdtype(given.dtype, np.integer) or given.min() < 0:
-        raise ValueError("steps must be whole numbers from 0")
+        raise ValueError("The steps must be whole numbers from 0.")
     return int(given.max())

@@ -1,4 +1,4 @@
-"""Projected gradient descent on systems drawn at random, for `theory.feature_learning`.
+"""Simulation of projected gradient descent on systems drawn at random.
 
 With A = B A(0), B(0) = I, the model is trained on N x N matrices, whatever the number of modes:
 
@@ -36,12 +36,12 @@ from kleiber.systems.feature_learning.model import Model
 from kleiber.table import numbers
 
 CACHE = 2**21  # bytes of the matrices B of one block
-BUFFER = 16  # products w g' that wait
+BUFFER = 16  # number of products w g' that are added together
 CHUNK = 32  # steps for which random numbers are drawn at once
-STATED = 2000  # modes drawn of infinitely many, or 8 times the width or the data; 500 at width inf
-WIDE = 500
-GENTLE = 0.02  # eta times the largest rate, where gradient flow is asked for
-MOST = 10**13  # multiplications of a simulation
+DRAWN_MODES = 2000  # least number of modes drawn of infinitely many
+DRAWN_MODES_WIDE = 500
+SMALL_RATE = 0.02  # eta times the largest rate, where gradient flow is asked for
+MAX_OPERATIONS = 10**13  # largest number of multiplications of a simulation
 COLUMNS = ("loss", "train_loss", "kernel_growth")
 
 Rows = Float[np.ndarray, "members units"]
@@ -49,9 +49,9 @@ Rows = Float[np.ndarray, "members units"]
 
 @dataclass(frozen=True)
 class System:
-    """One member in the basis of its own F: singular values, V'targets, and what F cannot reach.
+    """One member in the basis of its own F: singular values, V'targets, and the part outside.
 
-    `probe` turns phi into the basis of the population's F, whose values follow; None if that is F.
+    `probe` maps phi to the basis of the population's F, whose values follow; None if that is F.
     """
 
     scale: Float[np.ndarray, "units"]
@@ -65,7 +65,7 @@ class System:
 
 @dataclass(frozen=True)
 class Block:
-    """Members that are trained together, and the numbers that one step needs."""
+    """Members that are trained together, and the arrays that one step needs."""
 
     systems: tuple[System, ...]
     units: int
@@ -81,7 +81,7 @@ class Block:
 
 
 def simulate(model: Model, grid: pl.DataFrame, seeds: int, seed: int) -> pl.DataFrame:
-    """The grid (column step or time) with seed, loss, train_loss, kernel_growth 1 + gamma |w|^2/N.
+    """Simulate the grid (column step or time): loss, train_loss, growth 1 + gamma |w|^2/N.
 
     train_loss is measured before the step on what it is taken on, with label noise: fixed data, the
     fresh batch, or the population. Infinite width is an orthogonal A(0) of as many units as modes.
@@ -98,17 +98,19 @@ def simulate(model: Model, grid: pl.DataFrame, seeds: int, seed: int) -> pl.Data
     data = model.n_data if np.isfinite(model.n_data) else 1
     size = 16 * (units + int(data)) * (modes + units)
     check_memory(what, size, "take a smaller width, n_data or modes")
-    eta = model.step_size or gentle_step(model, modes)
-    asked = _asked(grid, eta)
-    low = np.floor(asked).astype(int)
-    steps, at = np.unique(np.concatenate([low, np.ceil(asked).astype(int)]), return_inverse=True)
+    eta = model.step_size or small_step(model, modes)
+    requested = _requested_steps(grid, eta)
+    low = np.floor(requested).astype(int)
+    steps, at = np.unique(
+        np.concatenate([low, np.ceil(requested).astype(int)]), return_inverse=True
+    )
     _check_cost(units, int(steps.max()), seeds, eta)
     size = max(1, CACHE // (8 * units**2))
     parts = list[pl.DataFrame]()
     for start in range(0, seeds, size):
         members = range(start, min(start + size, seeds))
         found = run(model, eta, steps, seed, members)
-        share = asked - low
+        share = requested - low
         for row, member in enumerate(members):
             each = {name: values[row][at].reshape(2, -1) for name, values in found.items()}
             columns = [pl.Series("seed", np.full(grid.height, member))]
@@ -121,21 +123,21 @@ def simulate(model: Model, grid: pl.DataFrame, seeds: int, seed: int) -> pl.Data
 
 
 def sizes(model: Model) -> tuple[int, int]:
-    """The modes that are drawn and the units, both finite."""
+    """Return the number of modes that are drawn and the number of units, both finite."""
     wide = np.isinf(model.width)
     other = model.n_data if np.isfinite(model.n_data) else 1
-    stated = WIDE if wide else max(STATED, 8 * model.width, 8 * other)
-    modes = int(min(model.modes, stated if np.isinf(model.modes) else model.modes))
+    drawn_modes = DRAWN_MODES_WIDE if wide else max(DRAWN_MODES, 8 * model.width, 8 * other)
+    modes = int(min(model.modes, drawn_modes if np.isinf(model.modes) else model.modes))
     return modes, modes if wide else int(model.width)
 
 
-def gentle_step(model: Model, modes: int) -> float:
-    """A step far below the largest rate, lam_1 (1 + gamma n) at the norm of the target."""
+def small_step(model: Model, modes: int) -> float:
+    """Return a step far below the inverse of the largest rate lam_1 (1 + gamma n)."""
     norm = power_law(modes, model.capacity * (model.source - 1) + 1).sum()
     growth = (1 + np.sqrt(1 + 4 * model.richness * norm)) / 2
     kernel = 1 + modes / max(model.n_data, 1) if np.isfinite(model.n_data) else 1.0
     spread = (1 + zeta(model.capacity) / min(model.width, 1e9)) * min(kernel, 4.0)
-    return float(GENTLE / growth / spread)
+    return float(SMALL_RATE / growth / spread)
 
 
 def run(
@@ -151,8 +153,9 @@ def run(
                 found[name][:, index] = values
             if not np.isfinite(measured[0]).all():
                 raise ValueError(
-                    f"gradient descent diverged before step {steps[index]}: step_size {eta:g} is "
-                    "too large; it must stay below 2 over the largest rate, which grows in training"
+                    f"Gradient descent diverged before step {steps[index]}: step_size {eta:g} is "
+                    "too "
+                    "large; it must stay below 2 over the largest rate, which grows in training."
                 )
     return found
 
@@ -160,19 +163,19 @@ def run(
 def descend(
     block: Block, steps: Int[np.ndarray, "times"], fresh: Iterator[np.ndarray] | None
 ) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-    """Take steps; yields the place in `steps` with loss, training loss and growth."""
+    """Take gradient steps; yield the index in `steps` with loss, training loss and growth."""
     n, rich, members = block.units, block.gamma > 0, len(block.systems)
     factor, scaled, index = block.eta * block.gamma / n, block.scale / n, 0
     w, phi = np.zeros((2, members, n))
     wide = np.zeros((members, n + BUFFER, n))  # B, and below it the g of the products that wait
     wide[:, range(n), range(n)] = 1.0
-    old, held = np.zeros((members, BUFFER, n)), 0  # their w
+    old, pending = np.zeros((members, BUFFER, n)), 0  # their w
     for t in range(int(steps[-1]) + 1):
         if rich and t:
             phi = (w[:, None] @ wide[:, :n])[:, 0]
-            if held:
-                inner = factor * (old[:, :held] @ w[:, :, None])
-                phi += (inner.transpose(0, 2, 1) @ wide[:, n : n + held])[:, 0]
+            if pending:
+                inner = factor * (old[:, :pending] @ w[:, :, None])
+                phi += (inner.transpose(0, 2, 1) @ wide[:, n : n + pending])[:, 0]
         else:
             phi = w
         residual = block.target - scaled * phi
@@ -183,21 +186,21 @@ def descend(
         if not rich:
             w = w + block.eta * gradient
             continue
-        turned = (wide[:, : n + held] @ gradient[:, :, None])[:, :, 0]
-        moved = turned[:, :n]
-        if held:
-            moved = moved + ((factor * turned[:, None, n:]) @ old[:, :held])[:, 0]
-        old[:, held], wide[:, n + held] = w, gradient
-        w, held = w + block.eta * moved, held + 1
-        if held == BUFFER:
+        rotated = (wide[:, : n + pending] @ gradient[:, :, None])[:, :, 0]
+        moved = rotated[:, :n]
+        if pending:
+            moved = moved + ((factor * rotated[:, None, n:]) @ old[:, :pending])[:, 0]
+        old[:, pending], wide[:, n + pending] = w, gradient
+        w, pending = w + block.eta * moved, pending + 1
+        if pending == BUFFER:
             wide[:, :n] += factor * (old.transpose(0, 2, 1) @ wide[:, n:])
-            held = 0
+            pending = 0
 
 
 def _gradient(
     block: Block, residual: Rows, drawn: Float[np.ndarray, "members numbers"] | None
 ) -> tuple[Rows, np.ndarray | None]:
-    """g and, in one pass, the batch's mean squared error."""
+    """Return g and, in one pass, the batch's mean squared error."""
     if drawn is None:
         return block.scale * residual / block.data, None
     n = block.units
@@ -214,19 +217,19 @@ def _gradient(
 def _measure(
     block: Block, residual: Rows, phi: Rows, w: Rows, squared: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Loss, training loss and growth of each member."""
+    """Return loss, training loss and growth of each member."""
     own = (residual**2).sum(axis=1) + block.rest[:, 0]
     growth = 1 + block.gamma * (w**2).mean(axis=1)
     if not block.tests:
         train = own + block.noise**2 if squared is None else squared[:, 0]
         return own, train, growth
-    turned = (block.tests["probe"] @ phi[:, :, None])[:, :, 0]
-    left = block.tests["target"] - block.tests["scale"] * turned / block.units
+    rotated = (block.tests["probe"] @ phi[:, :, None])[:, :, 0]
+    left = block.tests["target"] - block.tests["scale"] * rotated / block.units
     return (left**2).sum(axis=1) + block.tests["rest"], own / block.data, growth
 
 
 def make_block(model: Model, eta: float, systems: list[System]) -> Block:
-    """Stack the members."""
+    """Stack the arrays of all members."""
     fixed = np.isfinite(model.n_data)
     tests = dict[str, np.ndarray]()
     if fixed:
@@ -252,7 +255,7 @@ def make_block(model: Model, eta: float, systems: list[System]) -> Block:
 
 
 def draw_system(model: Model, seed: int, member: int) -> System:
-    """Draw A(0), and data if they are fixed, and turn to the basis of F."""
+    """Draw A(0), and the data set if it is fixed, and change to the basis of F."""
     modes, units = sizes(model)
     signal = np.sqrt(power_law(modes, model.capacity * model.source + 1))
     tails = tail_sums(model, modes)
@@ -260,7 +263,7 @@ def draw_system(model: Model, seed: int, member: int) -> System:
     extra = _extra(model, seed, member, units, tails)
     gram = features @ features.T
     gram[np.diag_indices(units)] += tails[0] if np.isfinite(model.width) else 0.0
-    there, whole = _turned(gram, features @ signal + extra, float(signal @ signal) + tails[1])
+    there, whole = _diagonalise(gram, features @ signal + extra, float(signal @ signal) + tails[1])
     if np.isinf(model.n_data):
         return whole
     data, label = int(model.n_data), stream(seed, f"feature_learning labels {member}")
@@ -270,7 +273,7 @@ def draw_system(model: Model, seed: int, member: int) -> System:
         own += np.sqrt(tails[0]) * label.standard_normal((units, data))
     spread = np.sqrt(model.noise**2 + tails[1])
     targets = inputs @ signal + spread * label.standard_normal(data)
-    here, trained = _turned(own @ own.T, own @ targets, float(targets @ targets))
+    here, trained = _diagonalise(own @ own.T, own @ targets, float(targets @ targets))
     return replace(
         trained,
         probe=there.T @ here,
@@ -281,7 +284,7 @@ def draw_system(model: Model, seed: int, member: int) -> System:
 
 
 def tail_sums(model: Model, modes: int) -> tuple[float, float, float]:
-    """Sums of lam_k, c_k and lam_k c_k over the modes that are not drawn."""
+    """Return the sums of lam_k, c_k and lam_k c_k over the modes that are not drawn."""
     if np.isfinite(model.modes):
         return 0.0, 0.0, 0.0
     power = model.capacity * model.source + 1
@@ -293,7 +296,7 @@ def tail_sums(model: Model, modes: int) -> tuple[float, float, float]:
 def _features(
     model: Model, seed: int, member: int, modes: int, units: int
 ) -> Float[np.ndarray, "units modes"]:
-    """A(0) Lambda^(1/2)."""
+    """Draw A(0) Lambda^(1/2)."""
     root = power_law(modes, model.capacity / 2)
     if np.isinf(model.width):
         return np.diag(np.sqrt(units) * root)
@@ -304,17 +307,17 @@ def _features(
 def _extra(
     model: Model, seed: int, member: int, units: int, tails: tuple[float, float, float]
 ) -> Float[np.ndarray, "units"]:
-    """What the modes that are not drawn add to F targets."""
+    """Draw the contribution to F targets of the modes that are not drawn."""
     if np.isinf(model.width) or not tails[2]:
         return np.zeros(units)
     rng = stream(seed, f"feature_learning tail {member}")
     return np.sqrt(tails[2]) * rng.standard_normal(units)
 
 
-def _turned(
+def _diagonalise(
     gram: Float[np.ndarray, "units units"], pulled: Float[np.ndarray, "units"], total: float
 ) -> tuple[Float[np.ndarray, "units units"], System]:
-    """U, and s with V'targets and the rest, from F F', F targets and |targets|^2."""
+    """Diagonalise F F'; return U and the system from F F', F targets and |targets|^2."""
     values, turn = np.linalg.eigh(gram)
     kept = values > values[-1] * values.size * np.finfo(float).eps
     scale = np.where(kept, np.sqrt(np.where(kept, values, 1.0)), 0.0)
@@ -323,7 +326,8 @@ def _turned(
 
 
 def fresh_numbers(model: Model, block: Block, seed: int, members: range) -> Iterator[np.ndarray]:
-    """For each step and member: N + 2 normal numbers, chi-squares of B and B - 1 degrees."""
+    """Yield for each step and member N + 2 normal numbers and chi-squares of B and B - 1
+    degrees."""
     normals = [stream(seed, f"feature_learning steps {m}") for m in members]
     chis = [stream(seed, f"feature_learning batches {m}") for m in members]
     n, batch = block.units, model.batch_size
@@ -335,24 +339,25 @@ def fresh_numbers(model: Model, block: Block, seed: int, members: range) -> Iter
         yield from drawn
 
 
-def _asked(grid: pl.DataFrame, eta: float) -> Float[np.ndarray, "rows"]:
-    """The steps asked for, fractional where time is no multiple of the step size."""
+def _requested_steps(grid: pl.DataFrame, eta: float) -> Float[np.ndarray, "rows"]:
+    """Return the requested steps, fractional if time is not a multiple of the step size."""
     if ("step" in grid.columns) == ("time" in grid.columns):
         raise BadTable("To simulate, the grid needs a column step or a column time, and not both.")
     name = "step" if "step" in grid.columns else "time"
     values = numbers(grid, name)
     if values.min() < 0 or (name == "step" and (values % 1 != 0).any()):
         raise BadTable(f"Column {name!r} must hold numbers from 0 (steps whole).")
-    asked = values if name == "step" else values / eta
-    near = np.round(asked)
-    return np.where(np.abs(asked - near) < 1e-9 * np.maximum(near, 1), near, asked)
+    requested = values if name == "step" else values / eta
+    near = np.round(requested)
+    return np.where(np.abs(requested - near) < 1e-9 * np.maximum(near, 1), near, requested)
 
 
 def _check_cost(units: int, last: int, seeds: int, eta: float) -> None:
-    work = 3.0 * units**2 * last * seeds
-    if work > MOST:
+    operations = 3.0 * units**2 * last * seeds
+    if operations > MAX_OPERATIONS:
         raise ValueError(
-            f"{last} steps of size {eta:g} at {units} units and {seeds} seeds are {work:.0e} "
-            f"multiplications, more than {MOST:.0e}; take fewer seeds, a shorter time or a larger "
-            "step_size"
+            f"{last} steps of size {eta:g} at {units} units and {seeds} seeds are {operations:.0e} "
+            f"multiplications, more than {MAX_OPERATIONS:.0e}; take fewer seeds, a shorter time "
+            "or a larger "
+            "step_size."
         )

@@ -1,11 +1,10 @@
-"""The lower envelope of training curves: which size is best at each compute, and how that grows.
+"""The lower envelope of training curves: the best size at each compute, and its growth.
 
-Curves of several sizes N, each over seeds, are compared at equal compute C. Where the loss of N is
-below that of every other size N wins. Two winners that follow each other cross at a compute C_i,
-at which sqrt(N_i N_{i+1}) stands for the best size N*(C_i); if curves of sizes in a fixed ratio are
-copies of one another, L = C^-x g(N/C^a), the crossings lie on N* ~ C^a and L* ~ C^-x exactly. This
-is approach 1 of Hoffmann et al. 2022 (arXiv 2203.15556), read at the points where it is not a
-staircase.
+Curves of several sizes N, averaged over seeds, are compared at equal compute C; the size with the
+lowest loss wins. Consecutive winners cross at a compute C_i, where sqrt(N_i N_{i+1}) is taken as
+the best size N*(C_i); if the curves have the form L = C^-x g(N/C^a) and the sizes a fixed ratio,
+the crossings lie exactly on N* ~ C^a and L* ~ C^-x. This is approach 1 of Hoffmann et al. 2022
+(arXiv 2203.15556), evaluated at the crossings only, where it is not a staircase.
 """
 
 from __future__ import annotations
@@ -27,13 +26,15 @@ from kleiber.table import as_frame, numbers, require
 
 LEVEL = 0.95
 FINE = 800  # points of compute at which curves are compared, evenly in its logarithm
-FEWEST = 3  # crossings of an exponent: two give a line through two points, without a check
+MIN_CROSSINGS = 3  # smallest number for an exponent, since any two points lie on a line
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Losses over seeds of each size at common places: log x, and per size [seeds, places], NaN
-    where a size has no points there."""
+    """Losses of each size at common values of log x: an array [seeds, places] per size.
+
+    Losses are NaN outside the range that was measured.
+    """
 
     sizes: tuple[float, ...]
     log_x: Float[np.ndarray, "places"]
@@ -42,7 +43,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Crossings:
-    """Where one size hands over to the next: pairs of winners, log x and log loss there."""
+    """Crossings of consecutive winners: their indices, log x and log loss there."""
 
     pairs: tuple[tuple[int, int], ...]
     log_x: Float[np.ndarray, "pairs"]
@@ -82,8 +83,8 @@ def envelope(
     Raises
     ------
     BadTable
-        For x and y that are not positive, for rows that are no seeds of one another, and where no
-        two sizes cross.
+        For x and y that are not positive, for rows that are not different seeds, and if no two
+        sizes cross.
 
     Examples
     --------
@@ -151,9 +152,9 @@ def envelope_exponents(
     """
     curves = _read(table, x, y, size)
     found = _cross(curves, [values.mean(axis=0) for values in curves.losses], (x, y, size))
-    if len(found.pairs) < FEWEST:
+    if len(found.pairs) < MIN_CROSSINGS:
         raise BadTable(
-            f"An exponent needs {FEWEST} crossings of the envelope, got {len(found.pairs)}; "
+            f"An exponent needs {MIN_CROSSINGS} crossings of the envelope, got {len(found.pairs)}; "
             f"give more values of {size!r} or longer runs."
         )
     log_size = np.log([np.sqrt(curves.sizes[a] * curves.sizes[b]) for a, b in found.pairs])
@@ -167,7 +168,7 @@ def envelope_exponents(
 def _slopes(
     log_size: Float[np.ndarray, "pairs"], drawn: Float[np.ndarray, "draws 2 pairs"]
 ) -> Float[np.ndarray, "draws 2"]:
-    """a and x of each draw; x values differ between draws, so each has its own line."""
+    """Return the exponents a and x of each draw, from a line of its own."""
     rows = [
         (float(window_slope(log_x, log_size)), -float(window_slope(log_x, log_loss)))
         for log_x, log_loss in drawn
@@ -176,7 +177,7 @@ def _slopes(
 
 
 def _read(table: object, x: str, y: str, size: str) -> Curves:
-    """The curves at common places; the part before the first step (x = 0) is left out."""
+    """Read the curves at common places; rows before the first step (x = 0) are left out."""
     frame = as_frame(table)
     for name, value in (("x", x), ("y", y), ("size", size)):
         check_column(name, value)
@@ -186,8 +187,8 @@ def _read(table: object, x: str, y: str, size: str) -> Curves:
     keys = [size, x, *([seeds] if seeds else [])]
     if seeds and frame.height and frame.select(keys).is_duplicated().any():
         raise BadTable(
-            f"Some rows agree in {listed(keys)}, so they are no seeds of one another; keep those "
-            "of one kind (where=...)."
+            f"Some rows agree in {listed(keys)}, so they are not different seeds; select rows of "
+            "one kind (where=...)."
         )
     numbers(frame, y, positive=True)
     log_x = np.log(numbers(frame, x, positive=True))
@@ -202,7 +203,7 @@ def _read(table: object, x: str, y: str, size: str) -> Curves:
 def _curve(
     part: pl.DataFrame, x: str, y: str, seeds: str | None, places: Float[np.ndarray, "places"]
 ) -> Float[np.ndarray, "seeds places"]:
-    """One size's losses at the places, a row for each seed; NaN outside what it was measured at."""
+    """Return one size's losses at the places, a row per seed; NaN outside the measured range."""
     runs = (
         part.sort(seeds).partition_by(seeds, maintain_order=True)
         if seeds
@@ -219,7 +220,7 @@ def _curve(
 def _cross(
     curves: Curves, means: list[Float[np.ndarray, "places"]], names: tuple[str, str, str]
 ) -> Crossings:
-    """The winners in order of x, and where each hands over to the next larger one."""
+    """Find the winners in order of x, and where each crosses the next larger one."""
     log_y = np.log(np.stack(means))
     known = np.isfinite(log_y).any(axis=0)
     best = np.where(np.isfinite(log_y), log_y, np.inf)[:, known].argmin(axis=0)
@@ -238,13 +239,14 @@ def _cross(
 
 
 def _why_none(log_y: Float[np.ndarray, "sizes places"], x: str, y: str, size: str) -> str:
-    """Why no size overtakes another, in one sentence that is true of this table."""
+    """Explain in one sentence why no size overtakes another in this table."""
     gaps = [(a - b)[np.isfinite(a - b)] for k, a in enumerate(log_y) for b in log_y[k + 1 :]]
     gaps = [gap for gap in gaps if gap.size > 1]
     if not gaps:
         return (
-            f"No two values of {size!r} were measured over a common range of {x!r}, so none is "
-            f"seen to overtake another: an envelope needs curves along {x!r} for each {size}, and "
+            f"No two values of {size!r} were measured over a common range of {x!r}, so none can "
+            f"be seen to overtake another: an envelope needs curves along {x!r} for each {size}, "
+            "and "
             "a table of isoFLOP budgets has one point of each; the best size of a budget is the "
             f"minimum of {y!r} over the sizes there."
         )
@@ -266,10 +268,10 @@ def _crossing(
     small: Float[np.ndarray, "places"],
     large: Float[np.ndarray, "places"],
 ) -> tuple[float, float] | None:
-    """log x and log loss where the larger size overtakes the smaller; None if it never does.
+    """Return log x and log loss where the larger size overtakes the smaller; None if it never does.
 
-    Noise can make curves cross more than once: the place is the one that leaves the fewest points
-    on the wrong side, the smaller size being better before and the larger after.
+    Noise can make curves cross more than once: the crossing is the one with the fewest points on
+    the wrong side, the smaller size being better before and the larger after.
     """
     both = np.isfinite(small) & np.isfinite(large)
     ahead = (small - large)[both] > 0  # the larger is better
@@ -291,8 +293,10 @@ def _crossing(
 def _draw(
     curves: Curves, pairs: tuple[tuple[int, int], ...], draws: int, seed: int
 ) -> Float[np.ndarray, "draws 2 pairs"]:
-    """Log x and log loss of the same crossings with the seeds of each size resampled; draws in
-    which one of them is gone are left out."""
+    """Return log x and log loss of the same crossings for resampled seeds.
+
+    Draws in which a crossing is missing are left out.
+    """
     draws = check_whole("draws", draws, error=BadTable)
     check_memory(f"{draws:,} draws", 16 * draws * len(pairs), "ask for fewer draws")
     rng = stream(seed, "envelope")
@@ -308,7 +312,9 @@ def _draw(
         if all(place is not None for place in places):
             kept.append(np.array(places, float).T)
     if len(kept) < draws / 2:
-        raise BadTable("Crossings come and go with the seeds resampled; more seeds are needed.")
+        raise BadTable(
+            "The crossings are missing for most resamples of the seeds; more seeds are needed."
+        )
     return np.stack(kept)
 
 
@@ -317,8 +323,10 @@ def _fewest(curves: Curves) -> int:
 
 
 def _interval(value: float, drawn: Float[np.ndarray, "draws"], seeds: int) -> Estimate:
-    """Student's interval with the spread of the draws, stretched by sqrt(S/(S - 1)), which a
-    bootstrap of S seeds lacks; unknown (NaN) for one seed."""
+    """Return Student's interval with the spread of the draws; NaN for one seed.
+
+    The spread is multiplied by sqrt(S/(S - 1)), which a bootstrap of S seeds lacks.
+    """
     if seeds < 2:
         return student(value, math.nan, 0)
     stderr = float(drawn.std(ddof=1)) * math.sqrt(seeds / (seeds - 1))

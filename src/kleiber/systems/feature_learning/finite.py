@@ -1,4 +1,4 @@
-"""Finite width and finite data: the spectra on which the infinite model's dynamics then run.
+"""Finite width and finite data: the spectra on which the infinite model's dynamics run.
 
 The dynamics of N neurons or D examples are those of the infinite model on the spectrum of
 A(0)^T A(0)/N or of the data, renormalised. Its deterministic equivalent, good to O(1/N, 1/D), has
@@ -33,7 +33,7 @@ ANGLE = np.pi / 4
 SPACING = 0.2  # of v
 BEYOND = 26.0  # how far v goes beyond the spectrum's upper end, exp(-BEYOND)
 NEAR = 1e-8  # of the smallest eigenvalue, where x ends
-APART = 1e-3  # by which width and n_data differ at least, relative
+MIN_DIFFERENCE = 1e-3  # by which width and n_data differ at least, relative
 ROUNDING, COARSE = 1e-12, 1e-8  # last correction of kappa, relative: aimed at, and at most
 MASS_ERROR = 1e-5  # of the integral of 1, relative, above which the contour is wrong
 BELOW = 1e-6  # of kappa_0: functions are linear in lam below that
@@ -54,48 +54,51 @@ class Contour:
     r3: Points
 
     def response(self, power: Vector) -> Points:
-        """sum_k power_k kappa/(kappa + lam_k) at the nodes."""
+        """Return sum_k power_k kappa/(kappa + lam_k) at the nodes."""
         return self.kappa * ((1 / (self.kappa[:, None] + self.modes.lam)) @ power)
 
-    def at_rest(self, power: Vector) -> float:
-        """The same at z = 0."""
+    def at_zero(self, power: Vector) -> float:
+        """Return the same sum at z = 0."""
         if self.kappa_0 == 0:
             return 0.0
         return float(self.kappa_0 * (power / (self.kappa_0 + self.modes.lam)).sum())
 
     def weights(self, transform: Points, pole: float) -> Points:
-        """Weights of the measure whose Stieltjes transform at z = -x has these values; `pole` is
-        its residue at z = 0, which is left out."""
+        """Return the weights of the measure with the given Stieltjes transform at z = -x.
+
+        `pole` is the transform's residue at z = 0, which is left out.
+        """
         return self.dx * (transform + pole / self.x)
 
     def test(self, power: Vector) -> Spectrum:
-        """The measure of the loss over draws of A(0) or of the data, one resolvent only."""
-        rest = self.at_rest(power)
+        """Return the measure of the loss over draws of A(0) or of the data, with one resolvent."""
+        rest = self.at_zero(power)
         found = Spectrum(self.x, self.weights(-self.response(power) / self.x, rest), rest)
         return _checked(found, float(power.sum()))
 
     def train(self, power: Vector, noise: float) -> Spectrum:
-        """The measure of the loss on the training data, labels with noise of that spread."""
+        """Return the measure of the loss on training data whose labels have noise of that
+        spread."""
         response = self.response(power) + noise**2
-        rest = (self.at_rest(power) + noise**2) * max(1 - self.rank / self.n_data, 0.0)
+        rest = (self.at_zero(power) + noise**2) * max(1 - self.rank / self.n_data, 0.0)
         found = Spectrum(self.x, self.weights(-self.r1 * response / self.x, rest), rest)
         return _checked(found, float(power.sum()) + noise**2)
 
     @property
     def rank(self) -> float:
-        """How many directions can be learned."""
+        """The number of directions that can be learned."""
         return min(self.width, self.n_data, float(self.modes.count.sum()))
 
 
 def contour(
     capacity: float, source: float, modes: float, *, width: float, n_data: float
 ) -> Contour:
-    """The contour for sizes of which at least one is finite. Raises NotConverged.
+    """Build the contour for sizes of which at least one is finite. Raises NotConverged.
 
-    As many data as neurons are taken as 0.1% more, to keep the poles at 0 apart from the rest.
+    If width and n_data are equal, n_data is increased by 0.1%, to separate the poles at 0.
     """
     if width == n_data:
-        n_data *= 1 + APART
+        n_data *= 1 + MIN_DIFFERENCE
     size = min(width, n_data)
     shape = np.pi / capacity / np.sin(np.pi / capacity)
     smallest = BELOW * (shape / (size + shape)) ** capacity
@@ -116,13 +119,13 @@ def contour(
 
 
 def degrees(modes: Modes, kappa: Points) -> Points:
-    """df = sum lam/(lam + kappa)."""
+    """Return the degrees of freedom df = sum lam/(lam + kappa)."""
     return (1 / (modes.lam + kappa[:, None])) @ (modes.count * modes.lam)
 
 
-def effective_ridge(modes: Modes, size: float, most: float) -> float:
-    """kappa_0 with sum lam/(lam + kappa_0) = size; 0 where there are no more modes than that."""
-    if size >= most:
+def effective_ridge(modes: Modes, size: float, modes_total: float) -> float:
+    """Solve sum lam/(lam + kappa_0) = size for kappa_0; 0 if there are no more modes than size."""
+    if size >= modes_total:
         return 0.0
     mass = modes.count * modes.lam
     low, high = np.log(modes.lam.min()) - 40, np.log(modes.trace)
@@ -138,7 +141,7 @@ def effective_ridge(modes: Modes, size: float, most: float) -> float:
 
 
 def _kappas(modes: Modes, x: Points, per_width: float, per_data: float) -> Points:
-    """kappa along the contour, by Newton's method from each node to the next."""
+    """Solve for kappa along the contour, by Newton's method from each node to the next."""
     mass = modes.count * modes.lam
     found = np.empty_like(x)
     kappa = last = -x[0]
@@ -148,31 +151,32 @@ def _kappas(modes: Modes, x: Points, per_width: float, per_data: float) -> Point
         step = np.inf
         for _ in range(60):
             share = 1 / (modes.lam + kappa)
-            df, slope = share @ mass, -((share * share) @ mass)
+            df, derivative = share @ mass, -((share * share) @ mass)
             r1, r3 = 1 - df * per_data, 1 - df * per_width
             value = kappa * r1 * r3 - z
-            rise = r1 * r3 - kappa * slope * (per_data * r3 + per_width * r1)
-            step = value / rise
+            derivative_z = r1 * r3 - kappa * derivative * (per_data * r3 + per_width * r1)
+            step = value / derivative_z
             kappa = kappa - step
             if abs(step) < ROUNDING * abs(kappa):
                 break
         if not abs(step) < COARSE * abs(kappa):
-            raise NotConverged("the renormalised spectrum was not found", abs(step / kappa), 60)
+            raise NotConverged("The renormalised spectrum was not found.", abs(step / kappa), 60)
         found[row] = kappa
     return found
 
 
 def _checked(found: Spectrum, mass: float) -> Spectrum:
-    """The spectrum, if its whole mass is right. Raises NotConverged."""
+    """Return the spectrum after checking its total mass. Raises NotConverged."""
     error = abs(found.total / mass - 1)
     if not error < MASS_ERROR:
-        raise NotConverged("the renormalised spectrum has lost mass", error, found.x.size)
+        raise NotConverged("The renormalised spectrum has lost mass.", error, found.x.size)
     return found
 
 
-def floor(modes: Modes, most: float, *, width: float, n_data: float, noise: float) -> float:
-    """The loss after endless training, for sizes of which at least one is finite; infinite where
-    both are equal.
+def floor(modes: Modes, modes_total: float, *, width: float, n_data: float, noise: float) -> float:
+    """Return the loss after infinite training, for sizes of which at least one is finite.
+
+    It is infinite if both are equal.
 
     With kappa of df = min(N, D) = m and q = sum lam^2/(lam + kappa)^2,
 
@@ -180,10 +184,10 @@ def floor(modes: Modes, most: float, *, width: float, n_data: float, noise: floa
         / [1 - (q (N - 2 m) + m^2)/(D (N - q))] - sigma^2.
     """
     size = min(width, n_data)
-    if width == n_data < most:
+    if width == n_data < modes_total:
         return math.inf
-    kappa = effective_ridge(modes, size, most)
-    m = min(size, most)
+    kappa = effective_ridge(modes, size, modes_total)
+    m = min(size, modes_total)
     share = modes.lam / (modes.lam + kappa)
     q = float((modes.count * share**2).sum())
     free = 1.0 if np.isinf(width) else (width - m) / (width - q) if width > m else 0.0

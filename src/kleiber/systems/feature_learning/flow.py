@@ -36,7 +36,7 @@ POINTS = (1 - np.cos(np.pi * np.arange(DEGREE + 1) / DEGREE)) / 2  # of a step, 
 TO_POWERS = np.linalg.inv(np.vander(POINTS, increasing=True))  # values at POINTS to coefficients
 TOLERANCE = 1e-6  # of the last Chebyshev coefficient of s, relative
 SETTLED = 1e-10  # change of s in the last iteration, relative
-MOST_ITERATIONS = 12
+MAX_ITERATIONS = 12
 LARGEST_RATIO = 3.0  # of one tau to the next
 BACKWARD = 18  # moments from which the backward recursion starts
 
@@ -55,7 +55,7 @@ class Spectrum:
 
     @property
     def total(self) -> float:
-        """The whole loss at the start."""
+        """The total loss at the start."""
         return real_sum(self.weight) + self.atom
 
 
@@ -72,18 +72,18 @@ class State:
 
     @property
     def learned(self) -> Inexact[np.ndarray, "times nodes"]:
-        """f."""
+        """The learned fraction f of each node."""
         return self.u * np.sqrt(self.a)[:, None]
 
     @property
     def missing(self) -> Inexact[np.ndarray, "times nodes"]:
-        """1 - f."""
+        """The missing fraction 1 - f of each node."""
         return self.v * np.sqrt(self.a)[:, None]
 
 
 @dataclass(frozen=True)
 class Path:
-    """A flow, step by step: start and length in tau, time at the start, powers of s, u and v."""
+    """A flow by steps: start and length in tau, time at the start, polynomial of s, u and v."""
 
     spectrum: Spectrum
     richness: float
@@ -97,7 +97,7 @@ class Path:
     v: Inexact[np.ndarray, "steps nodes"]
 
     def at(self, times: Times) -> State:
-        """The flow at times up to the last."""
+        """Return the flow at times up to the last."""
         step = np.clip(np.searchsorted(self.time, times, "right") - 1, 0, self.tau.size - 1)
         xi = invert_clock(self.clock[step], times - self.time[step])
         powers = self.powers[step]
@@ -105,8 +105,8 @@ class Path:
         decay = np.exp(-y * xi[:, None])
         kept = moments(y, xi)
         u = decay * self.u[step] + y * np.einsum("tp,ptk->tk", powers, kept)
-        slope = powers[:, 1:] * np.arange(1, DEGREE + 1)
-        v = decay * self.v[step] + np.einsum("tp,ptk->tk", slope, kept[:-1])
+        derivative = powers[:, 1:] * np.arange(1, DEGREE + 1)
+        v = decay * self.v[step] + np.einsum("tp,ptk->tk", derivative, kept[:-1])
         n = readout(self.spectrum, u)
         a = (1 + self.richness * n) ** (self.depth - 1)
         v = _remaining(a[:, None] ** -0.5, u, v)
@@ -116,29 +116,29 @@ class Path:
 def weigh(
     values: Inexact[np.ndarray, "*rows nodes"], weight: Spectral
 ) -> Float[np.ndarray, "*rows"]:
-    """Re sum weight times values, over the nodes."""
+    """Return the real part of the weighted sum of the values over the nodes."""
     return real(values @ weight)
 
 
 def real(values: Any) -> Array:
-    """The real part."""
+    """Return the real part."""
     return np.asarray(values.real, float)
 
 
 def real_sum(values: Spectral) -> float:
-    """Re sum of the values."""
+    """Return the real part of the sum of the values."""
     return complex(values.sum()).real
 
 
 def readout(spectrum: Spectrum, u: Inexact[np.ndarray, "rows nodes"]) -> Float[np.ndarray, "rows"]:
-    """n = sum w u^2/x."""
+    """Return n = sum w u^2/x."""
     return np.maximum(weigh(u * u, spectrum.weight / spectrum.x), 0.0)
 
 
 def moments(
     y: Inexact[np.ndarray, "*#rows nodes"], xi: Float[np.ndarray, "*rows"]
 ) -> Inexact[np.ndarray, "powers *rows nodes"]:
-    """The integrals of exp(-y (xi - r)) r^p over r from 0 to xi, p = 0..DEGREE."""
+    """Return the integrals of exp(-y (xi - r)) r^p over r from 0 to xi, p = 0..DEGREE."""
     end = xi[..., None]
     q = y * end
     small = np.abs(q) < 1
@@ -159,7 +159,7 @@ def moments(
 
 
 def march(spectrum: Spectrum, richness: float, depth: int, until: float) -> Path:
-    """The flow from u = 0 to time `until`. Raises NotConverged where the steps vanish."""
+    """Follow the flow from u = 0 to time `until`. Raises NotConverged if the steps vanish."""
     power = (depth - 1) / 2
     bound = float(np.abs(spectrum.x).max())
     drive = max(real_sum(spectrum.weight * spectrum.x), 1e-300)
@@ -170,24 +170,24 @@ def march(spectrum: Spectrum, richness: float, depth: int, until: float) -> Path
     v = np.ones_like(u)
     rows: list[tuple[Any, ...]] = []
     while True:
-        tried = _step(spectrum, richness, power, h, u, guess, s0)
-        error = tried.error / TOLERANCE
+        attempt = _step(spectrum, richness, power, h, u, guess, s0)
+        error = attempt.error / TOLERANCE
         if error > 1 and h < 1e-12 * max(tau, 1 / bound):
-            raise NotConverged("the feature-learning flow's steps vanish", error, len(rows))
+            raise NotConverged("The steps of the feature-learning flow vanish.", error, len(rows))
         factor = 0.9 * max(error, 1e-9) ** (-1 / (DEGREE + 1)) if np.isfinite(error) else 0.25
         if error > 1:
             h *= float(np.clip(factor, 0.1, 0.7))
             guess = np.array([s0, 0, 0, 0, 0])
             continue
-        rows.append((tau, h, time, tried.powers, tried.clock, u, v))
-        tau, time = tau + h, time + float(tried.clock.sum())
+        rows.append((tau, h, time, attempt.powers, attempt.clock, u, v))
+        tau, time = tau + h, time + float(attempt.clock.sum())
         if time >= until:
             break
-        s0 = float(tried.powers.sum())
-        u, v = tried.u, _remaining(s0, tried.u, decayed(v, spectrum.x * h, tried))
+        s0 = float(attempt.powers.sum())
+        u, v = attempt.u, _remaining(s0, attempt.u, decayed(v, spectrum.x * h, attempt))
         longer = h * float(np.clip(factor, 0.2, LARGEST_RATIO))
         longer = min(longer, (LARGEST_RATIO - 1) * tau)
-        guess = _continued(tried.powers, longer / h)
+        guess = _continued(attempt.powers, longer / h)
         h = longer
     columns = [np.array(column) for column in zip(*rows, strict=True)]
     columns[2] = np.append(columns[2], time)
@@ -196,7 +196,7 @@ def march(spectrum: Spectrum, richness: float, depth: int, until: float) -> Path
 
 @dataclass(frozen=True)
 class Step:
-    """What one step came to: powers of s and of the time passed, u at its end, and its error."""
+    """The result of one step: polynomials of s and of the time, u at its end, and its error."""
 
     powers: Float[np.ndarray, "powers"]
     clock: Float[np.ndarray, "clock"]
@@ -214,8 +214,10 @@ def _step(
     guess: Float[np.ndarray, "powers"],
     s0: float,
 ) -> Step:
-    """One step of length h, by Newton's method for s at its points, at which n is quadratic in s;
-    an infinite error where that does not settle."""
+    """Take a step of length h, by Newton's method for s at its points, where n is quadratic in s.
+
+    The error is infinite if the method does not converge.
+    """
     y = spectrum.x * h
     kept = moments(y[None, :], POINTS[1:])
     driven = np.einsum("pi,pjk->jik", TO_POWERS, y * kept)  # u at point j from s at point i
@@ -227,14 +229,14 @@ def _step(
     offset = weigh(start * start, spectrum.weight / spectrum.x)
     s = np.polynomial.polynomial.polyval(POINTS[1:], guess)
     change = np.inf
-    for _ in range(MOST_ITERATIONS):
-        bent = square @ s
-        n = np.maximum(offset + cross @ s + bent @ s, 0)
+    for _ in range(MAX_ITERATIONS):
+        quadratic = square @ s
+        n = np.maximum(offset + cross @ s + quadratic @ s, 0)
         grown = 1 + richness * n
         residual = s - grown**-power
-        slope = power * richness * grown ** (-power - 1)
+        derivative = power * richness * grown ** (-power - 1)
         step: Array = np.linalg.solve(
-            np.eye(DEGREE) + slope[:, None] * (cross + 2 * bent), residual
+            np.eye(DEGREE) + derivative[:, None] * (cross + 2 * quadratic), residual
         )
         s = np.maximum(s - step, s / 4)
         change = float(np.abs(step / s).max())
@@ -249,20 +251,22 @@ def _step(
 
 
 def decayed(v: Spectral, y: Spectral, step: Step) -> Spectral:
-    """v at the end of a step."""
-    slope = step.powers[1:] * np.arange(1, DEGREE + 1)
-    return np.exp(-y) * v + np.tensordot(slope, step.kept[:-1], 1)
+    """Return v at the end of a step."""
+    derivative = step.powers[1:] * np.arange(1, DEGREE + 1)
+    return np.exp(-y) * v + np.tensordot(derivative, step.kept[:-1], 1)
 
 
 def _remaining(s: Any, u: Any, v: Any) -> Any:
-    """v, as s - u where that is the more accurate: where less than half is learned."""
+    """Return v, as s - u if less than half is learned, where that is more accurate."""
     little: Any = np.abs(u) < s / 2
     return little * (s - u) + (1 - little) * v
 
 
 def _continued(powers: Float[np.ndarray, "powers"], ratio: float) -> Float[np.ndarray, "powers"]:
-    """A polynomial of the last step in the variable of the next; its end value where it is no
-    guess (not positive, or far off)."""
+    """Extrapolate the polynomial of the last step to the next one.
+
+    Its end value is used if the extrapolation is not positive or too far off.
+    """
     end = float(powers.sum())
     values: Array = (1 + ratio * POINTS[:, None]) ** np.arange(DEGREE + 1) @ powers
     if values.min() < 0.2 * end or values.max() > 5 * end:
@@ -271,13 +275,13 @@ def _continued(powers: Float[np.ndarray, "powers"], ratio: float) -> Float[np.nd
 
 
 def invert_clock(clock: Float[np.ndarray, "rows clock"], passed: Times) -> Times:
-    """xi from 0 to 1 at which sum_p clock_p xi^(p + 1) = passed, by Newton's method."""
+    """Solve sum_p clock_p xi^(p + 1) = passed for xi from 0 to 1, by Newton's method."""
     orders: Array = np.arange(1, len(clock.T) + 1)
     xi: Array = np.clip(passed / clock.sum(axis=1), 0, 1)
     for _ in range(30):
         value: Array = (clock * xi[:, None] ** orders).sum(axis=1) - passed
-        slope: Array = (clock * orders * xi[:, None] ** (orders - 1)).sum(axis=1)
-        new: Array = np.clip(xi - value / slope, 0, 1)
+        derivative: Array = (clock * orders * xi[:, None] ** (orders - 1)).sum(axis=1)
+        new: Array = np.clip(xi - value / derivative, 0, 1)
         settled = np.abs(new - xi).max(initial=0) < 1e-15
         xi = new
         if settled:

@@ -17,7 +17,7 @@ MARGIN = 0.5  # decades about the best widths of the coarse search
 
 
 def frontier(model: Any, compute: Values) -> dict[str, Values]:
-    """compute, and the best width, time and loss at each."""
+    """Return the compute values with the best width, time and loss at each."""
     low, high = _span(model, compute)
     widths = np.unique(np.round(10 ** np.arange(low, high + 1 / FINE, 1 / FINE)))
     log, loss = np.log(widths), _table(model, widths, compute)
@@ -31,18 +31,20 @@ def frontier(model: Any, compute: Values) -> dict[str, Values]:
 def _lowest(
     x: Float[np.ndarray, "values 3"], y: Float[np.ndarray, "values 3"]
 ) -> tuple[Values, Values]:
-    """The lowest point between the outer two of a parabola through three points, the middle x 0."""
+    """Find the minimum of a parabola through three points, between the outer two (middle at 0)."""
     left, right = ((y[:, i] - y[:, 1]) / x[:, i] for i in (0, 2))
-    bend = (right - left) / (x[:, 2] - x[:, 0])
-    tilt = left - bend * x[:, 0]
+    curvature = (right - left) / (x[:, 2] - x[:, 0])
+    slope = left - curvature * x[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        at = np.where(bend > 0, -tilt / (2 * bend), np.where(tilt > 0, x[:, 0], x[:, 2]))
+        at = np.where(
+            curvature > 0, -slope / (2 * curvature), np.where(slope > 0, x[:, 0], x[:, 2])
+        )
     at = np.clip(at, x[:, 0], x[:, 2])
-    return at, y[:, 1] + tilt * at + bend * at**2
+    return at, y[:, 1] + slope * at + curvature * at**2
 
 
 def _span(model: Any, compute: Values) -> tuple[float, float]:
-    """The decades that hold the best widths, by a coarse search at both ends of compute."""
+    """Find the range of the best widths in decades, by a coarse search at both ends of compute."""
     ends = np.array([compute.min(), compute.max()])
     share = exponents(model)["compute_width"]
     guess = np.log10(ends) * share
@@ -55,5 +57,5 @@ def _span(model: Any, compute: Values) -> tuple[float, float]:
 def _table(
     model: Any, widths: Float[np.ndarray, "widths"], compute: Values
 ) -> Float[np.ndarray, "widths values"]:
-    """log loss of each width at each compute."""
+    """Return the log loss of each width at each compute."""
     return np.log(np.stack([loss_of(replace(model, width=n), compute / n) for n in widths]))

@@ -32,23 +32,23 @@ from kleiber.systems.feature_learning.noise import readout_of
 Times = Float[np.ndarray, "times"]
 FINE = 0.05  # step of log x in the integrals
 ENDS = 34.0  # exp(-ENDS) is where an integrand ends
-FAR = 60.0  # x beyond which F is its asymptotic series
+FAR = 60.0  # x beyond which F is computed by its asymptotic series
 
 
 @dataclass(frozen=True)
 class AsymptoticLaw:
-    """tau = (scale t)^power and loss = height tau^-beta."""
+    """The laws tau = (scale t)^power and loss = amplitude tau^-beta."""
 
     scale: float
     power: float
-    height: float
+    amplitude: float
     beta: float
 
     def tau(self, times: Times) -> Times:
         return (self.scale * times) ** self.power
 
     def loss(self, times: Times) -> Times:
-        return self.height * self.tau(times) ** -self.beta
+        return self.amplitude * self.tau(times) ** -self.beta
 
     @property
     def exponent(self) -> float:
@@ -56,20 +56,25 @@ class AsymptoticLaw:
 
 
 def lazy_law(model: Model) -> AsymptoticLaw:
-    """The loss of infinite sizes without feature learning."""
-    height = gamma_function(model.source) * 2**-model.source / model.capacity
-    return AsymptoticLaw(1.0, 1.0, float(height), model.source)
+    """Return the law of the loss for infinite sizes without feature learning."""
+    amplitude = gamma_function(model.source) * 2**-model.source / model.capacity
+    return AsymptoticLaw(1.0, 1.0, float(amplitude), model.source)
 
 
 def rich_law(model: Model) -> AsymptoticLaw:
-    """The loss of infinite sizes with feature learning. Raises ValueError for source 1, where the
-    law has logarithms."""
+    """Return the law of the loss for infinite sizes with feature learning.
+
+    Raises ValueError for source 1, for which the law has logarithms.
+    """
     beta, layers = model.source, model.depth
     if beta == 1:
-        raise ValueError("source 1 divides hard tasks from easy ones and has no power law of time")
+        raise ValueError(
+            "A source of 1 separates hard from easy tasks and has no power law in time; give "
+            "another one."
+        )
     if beta > 1:
         grown = final_growth(model)
-        return AsymptoticLaw(grown, 1.0, lazy_law(model).height, beta)
+        return AsymptoticLaw(grown, 1.0, lazy_law(model).amplitude, beta)
     s = (1 - beta) * (layers - 1) / layers
     g, k = constants(model.capacity, beta, s / 2)
     return AsymptoticLaw(
@@ -78,36 +83,38 @@ def rich_law(model: Model) -> AsymptoticLaw:
 
 
 def law_of(model: Model) -> AsymptoticLaw:
-    """The law that holds in the end."""
+    """Return the law that holds at late times."""
     return rich_law(model) if model.richness > 0 else lazy_law(model)
 
 
 def final_growth(model: Model) -> float:
-    """a when everything is learned, source above 1 (or finitely many modes)."""
+    """Return the growth a when everything is learned, for a source above 1 or finite modes."""
     norm = exact_total(model.capacity * (model.source - 1) + 1, model.modes)
     n = readout_of(np.array([norm]), model.richness, model.depth)
     return float((1 + model.richness * n[0]) ** (model.depth - 1))
 
 
 def target_norm(model: Model) -> float:
-    """|w*|^2, source above 1 (or finitely many modes)."""
+    """Return |w*|^2, for a source above 1 or finitely many modes."""
     return exact_total(model.capacity * (model.source - 1) + 1, model.modes)
 
 
 def crossover(model: Model) -> float:
-    """The time at which the rich law of a hard task passes below the lazy one, in proportion to
-    richness^(-1/(1 - source)); infinite without richness, 0 for easy tasks."""
+    """Return the time at which the rich law of a hard task falls below the lazy one.
+
+    It is proportional to richness^(-1/(1 - source)), infinite without richness, 0 for easy tasks.
+    """
     if model.source >= 1:
         return 0.0
     if model.richness == 0:
         return float("inf")
     lazy, rich = lazy_law(model), rich_law(model)
-    log = np.log(rich.height / lazy.height) - rich.exponent * np.log(rich.scale)
+    log = np.log(rich.amplitude / lazy.amplitude) - rich.exponent * np.log(rich.scale)
     return float(np.exp(log / (rich.exponent - lazy.exponent)))
 
 
 def profile(x: Float[np.ndarray, "points"], rho: float) -> Float[np.ndarray, "points"]:
-    """1 - F(x), with x dF/dx = x (1 - F) + rho F and F(0) = 0."""
+    """Return 1 - F(x), with x dF/dx = x (1 - F) + rho F and F(0) = 0."""
     near = np.minimum(x, FAR)
     found = 1 - near / (1 - rho) * hyp1f1(1.0, 2 - rho, -near)
     far = np.maximum(x, FAR)
@@ -119,7 +126,7 @@ def profile(x: Float[np.ndarray, "points"], rho: float) -> Float[np.ndarray, "po
 
 
 def constants(capacity: float, source: float, rho: float) -> tuple[float, float]:
-    """G and K, for source below 1, by trapezoids in log x."""
+    """Compute G and K for a source below 1, by the trapezoidal rule in log x."""
     x = np.exp(np.arange(-ENDS / source, max(ENDS / (1 - source), ENDS), FINE))
     missing = profile(x, rho)
     g = FINE * float((x ** (source - 1) * (1 - missing) ** 2).sum()) / capacity
@@ -128,8 +135,10 @@ def constants(capacity: float, source: float, rho: float) -> tuple[float, float]
 
 
 def width_transient(model: Model, tau: Times) -> Times:
-    """The excess of N neurons before it meets the floor, for easy tasks; 0 for hard ones, where it
-    is a relative correction k*(t)/N."""
+    """Return the excess loss of N neurons before the floor, for easy tasks.
+
+    It is 0 for hard tasks, where it is a relative correction k*(t)/N.
+    """
     if model.source <= 1 or np.isinf(model.width):
         return np.zeros(tau.size)
     power = 1 - 1 / model.capacity
@@ -138,21 +147,23 @@ def width_transient(model: Model, tau: Times) -> Times:
 
 
 def noise_feedback(model: Model) -> float:
-    """e a sum lam/2 with the growth a in the end: the share of the loss that its noise gives back.
-    Raises ValueError for hard tasks with richness, where the growth has no end."""
+    """Return e a sum lam/2 with the final growth a: the share of the loss that its noise returns.
+
+    Raises ValueError for hard tasks with richness, for which the growth has no limit.
+    """
     if np.isinf(model.batch_size):
         return 0.0
     if model.richness > 0 and model.source <= 1:
         raise ValueError(
-            "with fresh batches a hard task stops being accelerated when the noise has grown with "
-            "the kernel, which has no closed form; use solver='reduced'"
+            "With fresh batches a rich hard task slows down once the noise has grown with the "
+            "kernel, which has no closed form; use solver='reduced'."
         )
     grown = final_growth(model) if model.richness > 0 else 1.0
     return model.step_size / model.batch_size * grown * exact_total(model.capacity, model.modes) / 2
 
 
 def exponents(model: Model) -> dict[str, float]:
-    """The exponents of each term, as `FeatureLearning.exponents` describes them."""
+    """Return the exponents of each term, as `FeatureLearning.exponents` describes them."""
     alpha, beta, layers = model.capacity, model.source, model.depth
     rich = model.richness > 0
     s = max(1 - beta, 0.0) * (layers - 1) / layers if rich else 0.0
@@ -179,7 +190,7 @@ def exponents(model: Model) -> dict[str, float]:
 
 
 def phase_of(model: Model) -> str:
-    """Hard, easy or super-easy, and lazy or rich."""
+    """Return the phase: hard, easy or super-easy, and lazy or rich."""
     if model.source <= 1:
         task = "hard"
     else:

@@ -1,4 +1,4 @@
-"""What the solvers and the simulation read of a `theory.feature_learning.FeatureLearning`."""
+"""The parameters of a FeatureLearning that the solvers and the simulation read."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Power-law spectra of 10^14 modes and more as a few hundred nodes.
 
-Sums over modes k of smooth functions of log k become quadratures: the first modes are taken one by
-one; the others are an integral over k (Euler and Maclaurin's formula with its first correction), by
-Gauss-Legendre panels in log lam; what lies beyond the last panel, where the function is as good as
-linear in lam, is one node more.
+Sums over modes k of smooth functions of log k become quadratures: the first modes are summed one by
+one; the others are an integral over k (the Euler-Maclaurin formula with its first correction), by
+Gauss-Legendre panels in log lam; the modes beyond the last panel, where the function is nearly
+linear in lam, are one more node.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PER_PANEL = 8
 
 @dataclass(frozen=True)
 class Modes:
-    """Eigenvalues, how many modes each node stands for, and the loss these carry at the start."""
+    """The eigenvalue of each node, the number of modes it represents, and their initial loss."""
 
     lam: Nodes
     count: Nodes
@@ -37,13 +37,15 @@ class Modes:
 
     @property
     def total(self) -> float:
-        """sum c_k, the loss of knowing nothing."""
+        """sum c_k, the loss before training."""
         return float(self.power.sum())
 
 
 def power_modes(capacity: float, source: float, modes: float, smallest: float) -> Modes:
-    """lam_k = k^-capacity, c_k = k^-(capacity source + 1) for k = 1..modes, for functions that are
-    linear in lam below the `smallest`."""
+    """Return nodes for lam_k = k^-capacity, c_k = k^-(capacity source + 1), k = 1..modes.
+
+    They are accurate for functions that are linear in lam below the `smallest`.
+    """
     decay = capacity * source + 1
     if modes <= ALL_SINGLE:
         k = np.arange(1, modes + 1)
@@ -60,7 +62,7 @@ def power_modes(capacity: float, source: float, modes: float, smallest: float) -
 
 
 def _integral(low: float, high: float, width: float) -> tuple[Nodes, Nodes]:
-    """Nodes and weights of dk from low to high, smooth in log k."""
+    """Return nodes and weights of dk from low to high, for functions smooth in log k."""
     panels = max(int(np.ceil(np.log(high / low) / width)), 1)
     at, weight = np.polynomial.legendre.leggauss(PER_PANEL)
     edges: Nodes = np.linspace(float(np.log(low)), float(np.log(high)), panels + 1)
@@ -70,10 +72,10 @@ def _integral(low: float, high: float, width: float) -> tuple[Nodes, Nodes]:
 
 
 def _with_tail(modes: Modes, capacity: float, decay: float, last: float, end: float) -> Modes:
-    """The modes with one more node for k from `last` to `end`, of the mean lam of c."""
+    """Add one node for k from `last` to `end`, whose lam is the mean weighted by c."""
 
     def rest(power: float) -> float:
-        """The integral of k^-power."""
+        """Return the integral of k^-power."""
         far = 0.0 if math.isinf(end) else (end + 0.5) ** (1 - power)
         return (last ** (1 - power) - far) / (power - 1)
 
@@ -89,6 +91,6 @@ def _with_tail(modes: Modes, capacity: float, decay: float, last: float, end: fl
 
 
 def exact_total(decay: float, modes: float) -> float:
-    """sum k^-decay for k = 1..modes, decay above 1."""
+    """Return sum k^-decay for k = 1..modes, decay above 1."""
     beyond = 0.0 if math.isinf(modes) else zeta(decay, modes + 1.0)
     return float(zeta(decay) - beyond)

@@ -42,8 +42,8 @@ from kleiber.systems.feature_learning.flow import (
 Values = Float[np.ndarray, "points"]
 TOLERANCE = 1e-5  # of the last Chebyshev coefficients of 1/Phi and l, relative
 SETTLED = 1e-9
-MOST_ITERATIONS = 15
-AT_REST = 1e-6  # change of log loss and log a by log time, below which nothing changes any more
+MAX_ITERATIONS = 15
+STATIONARY = 1e-6  # change of log loss and log a by log time, below which nothing changes any more
 ORDERS = np.arange(DEGREE + 1)
 INTEGRAL = (POINTS[1:, None] ** (ORDERS + 1) / (ORDERS + 1)) @ TO_POWERS  # from 0 to each point
 
@@ -70,7 +70,7 @@ class NoisyState:
     p: Times
     loss: Times
     noise: Times
-    slope: Times  # dloss/dt
+    rate: Times  # dloss/dt
     learned: Inexact[np.ndarray, "times nodes"]
 
 
@@ -90,8 +90,8 @@ class NoisyPath:
     v2: Inexact[np.ndarray, "steps nodes"]
 
     def at(self, times: Times) -> NoisyState:
-        """The flow at the times; it is at rest after the last of its steps."""
-        resting, asked = times > self.time[-1], times
+        """Return the flow at the times; it is stationary after the last step."""
+        stationary, requested = times > self.time[-1], times
         times = np.minimum(times, self.time[-1])
         noisy, x = self.noisy, self.noisy.spectrum.x
         step = np.clip(np.searchsorted(self.time, times, "right") - 1, 0, self.tau.size - 1)
@@ -106,8 +106,8 @@ class NoisyPath:
         v2 = decay**2 * self.v2[step] + y * np.einsum("tp,ptk->tk", drive, twice)
         raised = xi[:, None] ** ORDERS
         s, l = (powers * raised).sum(axis=1), (drive * raised).sum(axis=1)
-        found = _state(noisy, asked, s, l, u, v, v2)
-        return replace(found, slope=np.where(resting, 0.0, found.slope))
+        found = _state(noisy, requested, s, l, u, v, v2)
+        return replace(found, rate=np.where(stationary, 0.0, found.rate))
 
 
 def _state(
@@ -119,7 +119,7 @@ def _state(
     v: Inexact[np.ndarray, "times nodes"],
     v2: Inexact[np.ndarray, "times nodes"],
 ) -> NoisyState:
-    """What follows from u, v, v2, s = 1/Phi and l."""
+    """Compute the state from u, v, v2, s = 1/Phi and l."""
     spectrum, x, gamma = noisy.spectrum, noisy.spectrum.x, noisy.richness
     w, scale = spectrum.weight, s**-2
     mixed = weigh(u * v, w)
@@ -132,14 +132,14 @@ def _state(
     # of each part by tau: d(1 - f) = -(x (1 - f) + beta f), dV = -2 (x - beta) V + x l Phi^2
     missed = -2 * scale * (weigh(v * v, w * x) + beta * mixed)
     drift = scale * (-2 * weigh(v2, noisy.density * x) + l * real_sum(noisy.density * x))
-    slope = a * (missed + 2 * beta * noise + drift)
-    return NoisyState(times, a, n, p, loss, noise, slope, u / s[:, None])
+    rate = a * (missed + 2 * beta * noise + drift)
+    return NoisyState(times, a, n, p, loss, noise, rate, u / s[:, None])
 
 
 def readout_of(
     p: Float[np.ndarray, "*rows"], gamma: float, depth: int
 ) -> Float[np.ndarray, "*rows"]:
-    """n with n (1 + gamma n)^(L - 1) = p >= 0."""
+    """Solve n (1 + gamma n)^(L - 1) = p >= 0 for n."""
     if gamma == 0:
         return p
     if depth == 2:
@@ -157,15 +157,17 @@ def readout_of(
 
 
 def march_noisy(noisy: Noisy, until: float) -> NoisyPath:
-    """The flow from nothing learned to time `until`. Raises NotConverged where the noise makes the
-    loss grow without end, or the steps vanish."""
+    """Follow the flow from f = 0 to time `until`.
+
+    Raises NotConverged if the noise makes the loss grow without end, or if the steps vanish.
+    """
     spectrum = noisy.spectrum
     feedback = noisy.rate * real_sum(noisy.density) / 2
     if feedback >= 1:
         raise NotConverged(
-            "the noise of fresh batches makes the loss grow without end: step_size/batch_size "
+            "The noise of fresh batches makes the loss grow without end: step_size/batch_size "
             "times half the sum of eigenvalues must be below 1; take smaller steps or larger "
-            "batches",
+            "batches.",
             float(feedback),
             0,
         )
@@ -179,26 +181,28 @@ def march_noisy(noisy: Noisy, until: float) -> NoisyPath:
     guess: Array = np.repeat(ends, DEGREE)
     rows: list[tuple[Any, ...]] = []
     while True:
-        tried = _step(noisy, h, state, ends, guess)
-        error = tried.error / TOLERANCE
+        attempt = _step(noisy, h, state, ends, guess)
+        error = attempt.error / TOLERANCE
         if error > 1 and h < 1e-9 * max(tau, 1e-3 / bound):
-            raise NotConverged("the noisy feature-learning flow's steps vanish", error, len(rows))
+            raise NotConverged(
+                "The steps of the noisy feature-learning flow vanish.", error, len(rows)
+            )
         factor = 0.9 * max(error, 1e-9) ** (-1 / (DEGREE + 1)) if np.isfinite(error) else 0.25
         if error > 1:
             h *= float(np.clip(factor, 0.1, 0.7))
             guess = np.repeat(ends, DEGREE)
             continue
-        rows.append((tau, h, time, *tried.powers, tried.clock, *state))
-        tau, time = tau + h, time + float(tried.clock.sum())
+        rows.append((tau, h, time, *attempt.powers, attempt.clock, *state))
+        tau, time = tau + h, time + float(attempt.clock.sum())
         if time >= until:
             break
-        if tried.change < AT_REST * np.log(time / rows[-1][2] if rows[-1][2] else 2):
+        if attempt.change < STATIONARY * np.log(time / rows[-1][2] if rows[-1][2] else 2):
             break
         longer = h * float(np.clip(factor, 0.2, LARGEST_RATIO))
         longer = min(longer, (LARGEST_RATIO - 1) * tau)
-        last, unit = tried.powers.sum(axis=1), tried.powers[0].sum() ** -np.array([1.0, 2.0])
-        state, ends = tried.state, last * unit
-        ahead = tried.powers @ ((1 + longer / h * POINTS[1:, None]) ** ORDERS).T
+        last, unit = attempt.powers.sum(axis=1), attempt.powers[0].sum() ** -np.array([1.0, 2.0])
+        state, ends = attempt.state, last * unit
+        ahead = attempt.powers @ ((1 + longer / h * POINTS[1:, None]) ** ORDERS).T
         guess = (np.clip(ahead, 0.3 * last[:, None], 3 * last[:, None]) * unit[:, None]).ravel()
         h = longer
     columns = [np.array(column) for column in zip(*rows, strict=True)]
@@ -208,8 +212,11 @@ def march_noisy(noisy: Noisy, until: float) -> NoisyPath:
 
 @dataclass(frozen=True)
 class _Step:
-    """What one step came to: powers of 1/Phi and l, and of the time passed, f, 1 - f and V at its
-    end, its error, and by how much log loss and log a changed."""
+    """The result of one step.
+
+    It has the polynomials of 1/Phi, l and the time, f, 1 - f and V at the end, the error, and the
+    changes of log loss and log a.
+    """
 
     powers: Float[np.ndarray, "2 powers"]
     clock: Float[np.ndarray, "clock"]
@@ -237,14 +244,16 @@ def _step(
     ends: Float[np.ndarray, "2"],
     guess: Float[np.ndarray, "unknowns"],
 ) -> _Step:
-    """One step of length h; an infinite error where Newton's method does not settle."""
+    """Take a step of length h; the error is infinite if Newton's method does not converge."""
     u, v, v2 = _driven(noisy, h, state)
     forms = _sums(noisy, u, v, v2)
     logs: Array = np.log(guess)
     change = np.inf
-    nudge = 1e-6 * np.eye(2 * DEGREE)
-    for _ in range(MOST_ITERATIONS):
-        found, _ = _residuals(noisy, forms, h, ends, np.concatenate([logs[None], logs + nudge]))
+    perturbation = 1e-6 * np.eye(2 * DEGREE)
+    for _ in range(MAX_ITERATIONS):
+        found, _ = _residuals(
+            noisy, forms, h, ends, np.concatenate([logs[None], logs + perturbation])
+        )
         if not np.isfinite(found).all():
             break
         step = real(np.linalg.solve((found[1:] - found[0]).T / 1e-6, -found[0]))
@@ -262,16 +271,16 @@ def _step(
     clock = TO_POWERS @ (1 / a[0]) * h / (ORDERS + 1)
     s, l = np.append(1.0, values[0]), np.append(1.0, values[1])
     unit = 1 / s[-1]
-    rest = (unit * (s @ u[-1]), unit * (s @ v[-1]), unit**2 * (l @ v2[-1]))
+    new_state = (unit * (s @ u[-1]), unit * (s @ v[-1]), unit**2 * (l @ v2[-1]))
     grown = float(np.log(a[0, -1] / a[0, 0]))
     fallen = float(np.log(values[1, -1] / values[1, 0]) + 2 * np.log(unit)) - grown
-    return _Step(powers, clock, rest, error, max(abs(grown), abs(fallen)))
+    return _Step(powers, clock, new_state, error, max(abs(grown), abs(fallen)))
 
 
 def _driven(
     noisy: Noisy, h: float, state: tuple[Spectral, Spectral, Spectral]
 ) -> tuple[Any, Any, Any]:
-    """u, v, v2 at each point as linear forms of 1 and the values of 1/Phi or l at all points."""
+    """Return u, v, v2 at each point as linear forms of 1 and of 1/Phi or l at all points."""
     u, v, v2 = state
     y = (noisy.spectrum.x * h)[None]
     kept, twice = moments(y, POINTS), moments(2 * y, POINTS)
@@ -289,7 +298,7 @@ def _driven(
 
 
 def _sums(noisy: Noisy, u: Any, v: Any, v2: Any) -> _Forms:
-    """The sums over nodes that loss, p and beta need."""
+    """Return the sums over nodes that loss, p and beta need."""
     w, x, density = noisy.spectrum.weight, noisy.spectrum.x, noisy.density
 
     def square(left: Any, right: Any, weight: Any) -> Any:
@@ -311,7 +320,7 @@ def _residuals(
     ends: Float[np.ndarray, "2"],
     logs: Float[np.ndarray, "tries unknowns"],
 ) -> tuple[Float[np.ndarray, "tries unknowns"], Float[np.ndarray, "tries points"]]:
-    """What the logs of 1/Phi and l should be less what they are, for each try, and a."""
+    """Return the residuals of log 1/Phi and log l for each trial, and a."""
     values = np.exp(logs).reshape(-1, 2, DEGREE)
     full = np.concatenate([np.broadcast_to(ends[:, None], (len(logs), 2, 1)), values], axis=2)
     full = np.concatenate([np.ones((len(logs), 2, 1)), full], axis=2)
@@ -329,6 +338,6 @@ def _residuals(
     a = grown ** (noisy.depth - 1)
     gain = scale * squared(forms.mixed) - noise
     beta = (noisy.depth - 1) * noisy.richness / (grown * a) * gain
-    want = np.log(ends[0]) - h * beta @ INTEGRAL.T
+    wanted = np.log(ends[0]) - h * beta @ INTEGRAL.T
     level = noisy.rate * a * np.maximum(loss + noisy.labels, 1e-300) / scale
-    return np.concatenate([want, np.log(level[:, 1:])], axis=1) - logs, a
+    return np.concatenate([wanted, np.log(level[:, 1:])], axis=1) - logs, a

@@ -1,4 +1,4 @@
-"""From the spectrum of a kernel or of features to a forecast of how fast networks will learn.
+"""Exponents of the spectrum of a kernel or of features, and the learning speed they forecast.
 
 Eigenvalues fall as k^-alpha (capacity), the target's power beyond mode k as k^(-alpha beta): a task
 is hard for a source beta < 1, easy up to 2 - 1/alpha and super-easy beyond.
@@ -42,8 +42,8 @@ from kleiber.systems.feature_learning.spectrum_noise import Source, draw_sources
 from kleiber.systems.feature_learning.spectrum_notes import write_notes
 
 Rule = Literal["resolved", "tails"]
-HALVES = 24  # halves of the samples, drawn at random
-SPREAD = 4000  # draws of both exponents, from which forecasts get their intervals
+HALVES = 24  # number of random halves of the samples
+FORECAST_DRAWS = 4000  # draws of both exponents, from which forecasts get their intervals
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def estimate_spectrum(
     (1.5, 'hard')
     """
     read = read_samples(given, targets, kind)
-    _check_known(width, dimension, noise)
+    _check_options(width, dimension, noise)
     draws, level = (
         check_whole("draws", draws, 2, error=BadTable),
         check_level(level, error=BadTable),
@@ -161,16 +161,16 @@ def estimate_spectrum(
             "The rule is 'resolved' (which needs samples, not eigenvalues) or 'tails', got "
             f"{shown(chosen)}."
         )
-    ends = _ends(window, default_window(found, chosen))
+    ends = _check_window(window, default_window(found, chosen))
     curves = _curves(found, chosen, ends, dimension is None)
     best = np.array(curves[0][1].exponents())
     covariance = _covariance(read, curves, chosen, ends, draws, seed)
-    drawn = stream(seed, "spectrum forecast").multivariate_normal(best, covariance, SPREAD)
+    drawn = stream(seed, "spectrum forecast").multivariate_normal(best, covariance, FORECAST_DRAWS)
     fitted = chosen == "resolved" and noise != 0
     source = fit_source(curves, noise, level) if fitted else None
     if source is not None:
         best[1] = source.source.value
-        drawn[:, 1] = draw_sources(source, SPREAD, stream(seed, "spectrum source"))
+        drawn[:, 1] = draw_sources(source, FORECAST_DRAWS, stream(seed, "spectrum source"))
     estimates, chances = forecast_exponents(best, drawn, level)
     if source is not None:
         estimates |= _with_noise(source, found)
@@ -183,7 +183,7 @@ def estimate_spectrum(
     )  # fmt: skip
 
 
-def _check_known(width: float, dimension: float | None, noise: float | None) -> None:
+def _check_options(width: float, dimension: float | None, noise: float | None) -> None:
     check_number("width", width, "a number above 0", above=0, endless=True, error=BadTable)
     if dimension is not None:
         accepted = "a number of features from 1, or None"
@@ -201,8 +201,7 @@ def _check_known(width: float, dimension: float | None, noise: float | None) -> 
 def _curves(
     found: Modes, rule: str, window: tuple[float, float], assumed: bool
 ) -> list[tuple[Modes, SpectrumCurve]]:
-    """The curve, and where features are only assumed to be all there are, that which they make as
-    random ones of a wider kernel."""
+    """Return the curve, and a second one if the features may be random ones of a wider kernel."""
     curves = [(found, _curve(found, rule, window))]
     if rule == "resolved" and assumed and np.isfinite(found.dimension):
         other = replace(found, width=found.dimension, dimension=np.inf)
@@ -218,8 +217,11 @@ def _covariance(
     draws: int,
     seed: int,
 ) -> Float[np.ndarray, "2 2"]:
-    """That of alpha and beta as slopes: over targets, over samples, over the window, and of what
-    the features are."""
+    """Return the covariance of alpha and beta as slopes.
+
+    It is the sum of those over targets, over samples, over the window, and over the two readings of
+    the features.
+    """
     found, curve = curves[0]
     spread = _over_targets(found, rule, window, draws, seed)
     if isinstance(read, Samples):
@@ -227,13 +229,13 @@ def _covariance(
     low, high = _halves(curve)
     spread = spread + np.diag(((high - low) / 2) ** 2)
     for _, other in curves[1:]:
-        apart = np.subtract(other.exponents(), curve.exponents())
-        spread = spread + np.outer(apart, apart) / 4
+        difference = np.subtract(other.exponents(), curve.exponents())
+        spread = spread + np.outer(difference, difference) / 4
     return spread
 
 
 def _with_noise(source: Source, modes: Modes) -> dict[str, Estimate]:
-    """Source and noise as fitted, and the noise as a share of the target's mean square."""
+    """Return fitted source and noise, and the noise as a share of the target's mean square."""
     whole = float(modes.powers.sum()) + modes.rest_power
     noise = source.noise
     parts = (noise.value, noise.stderr, noise.low, noise.high)
@@ -242,7 +244,7 @@ def _with_noise(source: Source, modes: Modes) -> dict[str, Estimate]:
 
 
 def lazy_loss(found: Spectrum, time: ArrayLike) -> pl.DataFrame:
-    """The mean squared error of a network that trains as this kernel, by gradient-flow time.
+    """Return the mean squared error, over gradient-flow time, of a network with this kernel.
 
     loss = sum_k c_k exp(-2 lam_k t) + rest, with K/P's eigenvalues lam_k, so that the first mode is
     learned at t = 1/lam_1; it is the training error on these samples, and that of fresh data as
@@ -263,7 +265,9 @@ def _curve(modes: Modes, rule: str, window: tuple[float, float]) -> SpectrumCurv
     return (resolved_curve if rule == "resolved" else tail_curve)(modes, window)
 
 
-def _ends(window: Sequence[float] | None, default: tuple[float, float]) -> tuple[float, float]:
+def _check_window(
+    window: Sequence[float] | None, default: tuple[float, float]
+) -> tuple[float, float]:
     if window is None:
         return default
     ends = check_array("window", window, "two rising numbers of modes from 1", error=BadTable)
@@ -273,7 +277,7 @@ def _ends(window: Sequence[float] | None, default: tuple[float, float]) -> tuple
 
 
 def _halves(curve: SpectrumCurve) -> tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]]:
-    """alpha and beta in the lower and the upper half of the window."""
+    """Return alpha and beta in the lower and the upper half of the window."""
     low, high = curve.log_x[0], curve.log_x[-1]
     middle = (low + high) / 2
     parts = (curve.cut(low, middle), curve.cut(middle, high))
@@ -289,7 +293,7 @@ def _over_samples(
     draws: int,
     seed: int,
 ) -> Float[np.ndarray, "2 2"]:
-    """The covariance of alpha and beta over halves of the samples: that of one set of them all."""
+    """Estimate the covariance of alpha and beta over samples from halves of them."""
     rng, n = stream(seed, "spectrum samples"), len(read.targets)
     ends = float(curve.log_x[0]), float(curve.log_x[-1])
     top = found.eigenvalues.size if found.rest_trace > 0 else None
@@ -304,10 +308,10 @@ def _over_samples(
 def _over_targets(
     modes: Modes, rule: str, window: tuple[float, float], draws: int, seed: int
 ) -> Float[np.ndarray, "2 2"]:
-    """The covariance of alpha and beta over other targets of the same spectrum.
+    """Estimate the covariance of alpha and beta over other targets of the same spectrum.
 
-    Squares of Gaussian coefficients scatter by twice their mean square. The powers given scatter
-    already, and gamma weights of variance 2/3 on them have that spread.
+    Squares of Gaussian coefficients have a variance of twice their mean square. The given powers
+    scatter already, and gamma weights of variance 2/3 reproduce that variance.
     """
     rng = stream(seed, "spectrum targets")
     shape = 1.5 * modes.outputs
@@ -322,7 +326,7 @@ def _over_targets(
 def _same_range(
     half: Modes, rule: str, window: tuple[float, float], ends: tuple[float, float]
 ) -> SpectrumCurve:
-    """The curve of half the samples over the range of the whole: kappa and k mean the same."""
+    """Return the curve of half the samples over the whole sample's range of kappa or k."""
     if rule == "tails":
         return _curve(half, rule, (window[0], min(window[1], half.n_data / 5)))
     wide = resolved_curve(half, (window[0] / 3, 0.98 * min(half.n_data, 1.4 * window[1])))
@@ -332,7 +336,7 @@ def _same_range(
 def _windows(
     modes: Modes, window: tuple[float, float], rule: str, noise: float | None, level: float
 ) -> pl.DataFrame:
-    """The exponents by both rules over the window, its halves, and one begun lower."""
+    """Return the exponents by both rules over the window, its halves, and a lower window."""
     low, high = window
     middle = float(np.sqrt(low * high))
     rows = list[tuple[str, float, float, float, float]]()

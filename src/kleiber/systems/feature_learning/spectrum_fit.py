@@ -43,15 +43,17 @@ from kleiber.systems.feature_learning.spectrum_modes import Modes
 
 Points = Float[np.ndarray, "points"]
 POINTS = 60  # evenly spaced in the logarithm, to which slopes are fitted
-FEWEST = 8  # modes in a window
+MIN_MODES = 8  # modes in a window
 GRID, SMALLEST = 800, 1e-12  # ridges, from the largest eigenvalue down to this part of it
-ROUNDS, SETTLED = 60, 1e-7  # of putting back what ends with the features; change of an exponent
+ROUNDS, SETTLED = 60, 1e-7  # iterations of the correction for the dimension; last change
 
 
 @dataclass(frozen=True)
 class Ridges:
-    """log kappa of rising ridges with df, 1/(lam_i + z) of every mode, the last standing for those
-    not computed, and 1 - df/N."""
+    """log kappa of rising ridges with df, 1/(lam_i + z) of every mode, and 1 - df/N.
+
+    The last mode represents those that were not computed.
+    """
 
     log_kappa: Float[np.ndarray, "ridges"]
     df: Float[np.ndarray, "ridges"]
@@ -71,23 +73,26 @@ class SpectrumCurve:
     log_end: float = -np.inf
 
     def cut(self, low: float, high: float) -> SpectrumCurve:
-        """The part between two values of log x."""
+        """Return the part between two values of log x."""
         x = np.linspace(low, high, POINTS)
         size = np.interp(x, self.log_x, self.log_size)
         power = np.interp(x, self.log_x, self.log_power)
         return SpectrumCurve(x, size, power, self.resolved, self.log_end)
 
     def exponents(self) -> tuple[float, float]:
-        """alpha and beta."""
+        """Fit alpha and beta as slopes."""
         size = float(window_slope(self.log_x, self.log_size))
         power = float(window_slope(self.log_x, self.log_power))
         return (-1 / size, power) if self.resolved else (-size, power / size)
 
 
 def default_window(modes: Modes, rule: str) -> tuple[float, float]:
-    """From 10 modes to a tenth of them ("tails"), or ("resolved") to a third of the samples, of the
-    width and of the dimension, the modes computed, or a fifth of the rank where the features end
-    although a kernel without end was asked for."""
+    """Return the default window of modes.
+
+    It is from 10 to a tenth of the modes ("tails"), or ("resolved") to the smallest of a third of
+    the samples, width and dimension, the modes computed, and a fifth of the rank if the features
+    end although an infinite kernel was asked for.
+    """
     if rule == "tails":
         return 10.0, (modes.n_data or modes.eigenvalues.size) / 10
     computed = modes.eigenvalues.size if modes.rest_trace > 0 else np.inf
@@ -97,24 +102,24 @@ def default_window(modes: Modes, rule: str) -> tuple[float, float]:
 
 
 def raise_ridges(modes: Modes) -> Ridges:
-    """What ridges make of the modes, where kappa rises with them. Raises BadTable for too few."""
-    many: Points = np.append(np.ones(modes.eigenvalues.size), modes.rest_count)
+    """Evaluate the modes at ridges for which kappa rises. Raises BadTable for too few modes."""
+    counts: Points = np.append(np.ones(modes.eigenvalues.size), modes.rest_count)
     lam: Points = np.append(modes.eigenvalues, modes.rest_trace / max(modes.rest_count, 1))
     z: Points = float(lam[0]) * np.geomspace(1.0, SMALLEST, GRID)[::-1]
     share = 1 / (lam + z[:, None])
-    df = (share * lam) @ many
-    few = df < 0.999 * min(modes.n_data, modes.width)
-    z, share, df = z[few], share[few], df[few]
+    df = (share * lam) @ counts
+    below_rank = df < 0.999 * min(modes.n_data, modes.width)
+    z, share, df = z[below_rank], share[below_rank], df[below_rank]
     short = 1 - df / modes.width
     kappa = z / (short * (1 - df / modes.n_data))
     rises = kappa < np.append(np.minimum.accumulate(kappa[::-1])[::-1][1:], np.inf)
-    if rises.sum() < 2 * FEWEST:
+    if rises.sum() < 2 * MIN_MODES:
         raise BadTable(_too_short(modes, default_window(modes, "resolved")))
     return Ridges(np.log(kappa[rises]), df[rises], share[rises], short[rises])
 
 
 def resolved_curve(modes: Modes, window: tuple[float, float]) -> SpectrumCurve:
-    """log (df + 1/2) and log left against log kappa, where df is in the window."""
+    """Return log (df + 1/2) and log left against log kappa, for df in the window."""
     ridges = raise_ridges(modes)
     df, log_kappa = ridges.df, ridges.log_kappa
     powers = np.append(modes.powers, modes.rest_power)
@@ -122,7 +127,7 @@ def resolved_curve(modes: Modes, window: tuple[float, float]) -> SpectrumCurve:
     left = np.exp(log_kappa) / 2 * (along(log_kappa, 2) - along(log_kappa, 1))
     inside = (df > 0.5) & (df < window[1] + 1) & (left > 0)
     x, size = log_kappa[inside], np.log(df[inside])
-    if not (inside.sum() > FEWEST and window[1] >= 2 * window[0] and df.max() >= window[1]):
+    if not (inside.sum() > MIN_MODES and window[1] >= 2 * window[0] and df.max() >= window[1]):
         raise BadTable(_too_short(modes, window))
     ends = np.interp(np.log(window)[::-1], size[::-1], x[::-1])
     whole = SpectrumCurve(x, np.log(df[inside] + 0.5), np.log(left[inside]), True)
@@ -130,9 +135,9 @@ def resolved_curve(modes: Modes, window: tuple[float, float]) -> SpectrumCurve:
 
 
 def _without_end(curve: SpectrumCurve, dimension: float) -> SpectrumCurve:
-    """A resolved curve as it would be if the power laws went on beyond the features' dimension.
+    """Correct a resolved curve for the modes beyond the features' dimension.
 
-    Left as it is for a capacity up to 1, whose law cannot go on.
+    It is unchanged for a capacity up to 1, whose power law cannot continue.
     """
     found = curve
     if not np.isfinite(dimension):
@@ -163,27 +168,29 @@ def _without_end(curve: SpectrumCurve, dimension: float) -> SpectrumCurve:
 
 
 def tail_curve(modes: Modes, window: tuple[float, float]) -> SpectrumCurve:
-    """log lam_k and the log of the power beyond k against log k, in the window."""
+    """Return log lam_k and the log of the power beyond k against log k, in the window."""
     k = np.arange(1.0, modes.eigenvalues.size + 1)
-    beyond = modes.rest_power + _beyond(modes.powers) + modes.powers / 2
+    beyond = modes.rest_power + _tail_sums(modes.powers) + modes.powers / 2
     if modes.n_data == 0:
-        beyond = beyond + _unseen(k, beyond, window)
+        beyond = beyond + _power_beyond(k, beyond, window)
     inside = (k >= window[0]) & (k <= window[1]) & (modes.eigenvalues > 0) & (beyond > 0)
-    if inside.sum() < FEWEST:
+    if inside.sum() < MIN_MODES:
         raise BadTable(_too_short(modes, window))
     x = np.log(k[inside])
     whole = SpectrumCurve(x, np.log(modes.eigenvalues[inside]), np.log(beyond[inside]), False)
     return whole.cut(float(x[0]), float(x[-1]))
 
 
-def _beyond(powers: Points) -> Points:
-    """The sum over the modes after each."""
+def _tail_sums(powers: Points) -> Points:
+    """Return the sum over the modes after each."""
     return np.append(np.cumsum(powers[:0:-1])[::-1], 0.0)
 
 
-def _unseen(k: Points, beyond: Points, window: tuple[float, float]) -> float:
-    """The power beyond the last mode given, where modes end but the target does not: the amount
-    with which the power beyond k is a power of k at the window's ends and middle."""
+def _power_beyond(k: Points, beyond: Points, window: tuple[float, float]) -> float:
+    """Estimate the target's power beyond the last given mode.
+
+    It is the amount with which the power beyond k is a power of k at the window's ends and middle.
+    """
     marks = np.sqrt([window[0] ** 2, window[0] * window[1], window[1] ** 2])
     a, b, c = (float(value) for value in np.interp(marks, k, beyond))
     if not (a > b > c > 0):
@@ -200,7 +207,7 @@ def _unseen(k: Points, beyond: Points, window: tuple[float, float]) -> float:
 def _too_short(modes: Modes, window: tuple[float, float]) -> str:
     what = f"{modes.n_data} samples" if modes.n_data else f"{modes.eigenvalues.size} modes"
     return (
-        f"The window from {window[0]:g} to {window[1]:g} holds too little of the spectrum of "
+        f"The window from {window[0]:g} to {window[1]:g} has too little of the spectrum of "
         f"{what} (rank {modes.rank}) for an exponent; give more samples or modes, or "
         "window=(low, high) with high at least twice low."
     )

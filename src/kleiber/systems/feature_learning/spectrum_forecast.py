@@ -1,4 +1,4 @@
-"""What capacity and source forecast: exponents of the loss and the regime of the task."""
+"""The forecast from capacity and source: exponents of the loss and the regime of the task."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from jaxtyping import Float
 from kleiber.claim import Estimate
 from kleiber.laws.bottlenecks import bottleneck_exponents
 
-ENDLESS = 1e6  # what stands for a source without end in the arithmetic
-LEAST = (
+ENDLESS = 1e6  # stands for an infinite source in the arithmetic
+SMALLEST = (
     1e-6  # of a source, and of a capacity above 1: below there is no forecast, and a note says so
 )
 REGIMES = ("hard", "easy", "super_easy")
@@ -18,12 +18,14 @@ REGIMES = ("hard", "easy", "super_easy")
 def forecast_exponents(
     value: Float[np.ndarray, "2"], drawn: Float[np.ndarray, "draws 2"], level: float
 ) -> tuple[dict[str, Estimate], dict[str, float]]:
-    """Estimates by name from capacity and source (NaN if unknown) and draws of both, and the share
-    of the draws in each regime."""
+    """Return estimates by name and the share of the draws in each regime.
+
+    `value` has capacity and source (NaN if unknown), `drawn` draws of both.
+    """
     alpha, beta = np.minimum(np.vstack([value, drawn]), ENDLESS).T
     named = {"capacity": alpha, "source": beta, "tail": alpha * beta}
-    capacity = np.maximum(alpha, 1 + LEAST)
-    source = np.maximum(np.where(np.isnan(beta), 1.0, beta), LEAST)
+    capacity = np.maximum(alpha, 1 + SMALLEST)
+    source = np.maximum(np.where(np.isnan(beta), 1.0, beta), SMALLEST)
     lazy = bottleneck_exponents(capacity, source, rich=False)
     rich = bottleneck_exponents(capacity, source, rich=True)
     for n in ("time", "compute"):
@@ -38,7 +40,7 @@ def forecast_exponents(
 
 
 def _estimate(values: Float[np.ndarray, "draws"], level: float) -> Estimate:
-    """The first value, spread and quantiles of the others; without an end where they have none."""
+    """Return the first value with the spread and quantiles of the others, or an infinite end."""
     drawn = values[1:]
     low, high = (float(end) for end in np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]))
     if high < ENDLESS / 10:

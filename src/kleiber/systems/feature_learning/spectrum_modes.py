@@ -1,4 +1,4 @@
-"""Eigenvalues and target coefficients of a Gram matrix or of features, for `reduce.spectrum`."""
+"""Eigenvalues and target powers of a Gram matrix or of features."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Modes:
 
     @property
     def rank(self) -> int:
-        """Eigenvalues that are not zero to rounding."""
+        """The number of eigenvalues that are not zero to rounding."""
         floor = self.eigenvalues[0] * max(self.n_data, 1) * 4 * np.finfo(float).eps
         positive = int((self.eigenvalues > floor).sum())
         return positive + (self.rest_count if self.rest_trace > floor else 0)
@@ -59,13 +59,13 @@ class Samples:
     targets: Float[np.ndarray, "samples outputs"]
 
     def part(self, rows: np.ndarray) -> Samples:
-        """Some of the samples."""
+        """Return the samples of the given rows."""
         given = self.given[np.ix_(rows, rows)] if self.kind == "gram" else self.given[rows]
         return Samples(self.kind, given, self.targets[rows])
 
 
 def read_samples(given: ArrayLike, targets: ArrayLike, kind: str | None) -> Samples | Modes:
-    """What was given, checked: samples, or the modes themselves. Raises BadTable.
+    """Check the input and return samples, or the modes themselves. Raises BadTable.
 
     Without a `kind`, one dimension is eigenvalues, a symmetric square matrix a Gram matrix, and any
     other matrix features with a row for each sample.
@@ -80,15 +80,15 @@ def read_samples(given: ArrayLike, targets: ArrayLike, kind: str | None) -> Samp
     found = kind or _kind_of(array)
     if array.ndim != (1 if found == "eigenvalues" else 2) or y.shape[:1] != array.shape[:1]:
         raise BadTable(
-            f"As {found}, an array of shape {array.shape} with targets of shape {y.shape} is of no "
-            "use: targets have one row for each row (sample or mode)."
+            f"An array of shape {array.shape} with targets of shape {y.shape} is not accepted as "
+            f"{found}; targets have one row for each row (sample or mode)."
         )
     if found == "eigenvalues":
         return _modes_as_given(array, y)
     if not y.any():
-        raise BadTable("The targets are all 0: there is nothing to learn.")
+        raise BadTable("The targets are all 0, so there is nothing to learn.")
     if found == "gram" and not _symmetric(array):
-        raise BadTable("A Gram matrix is square and symmetric.")
+        raise BadTable(f"A Gram matrix must be square and symmetric, got shape {array.shape}.")
     return Samples(found, array, y.reshape(len(y), -1))
 
 
@@ -99,11 +99,11 @@ def modes_of(
     width: float = math.inf,
     dimension: float | None = None,
 ) -> Modes:
-    """The modes of K/P: all of them up to 4000 samples or features, else the `top` (500) largest,
-    by Lanczos iteration. Raises BadTable for a matrix with negative eigenvalues, NotConverged.
+    """Compute the modes of K/P: all up to 4000 samples or features, else the `top` (500) largest.
 
-    A `dimension` not given is the number of features, or the rank of a Gram matrix well below its
-    size; of random features (`width`) there is none.
+    The largest are found by Lanczos iteration. `dimension` is by default the number of features, or
+    the rank of a Gram matrix if it is well below its size; random features (`width`) have none.
+    Raises BadTable for a matrix with negative eigenvalues, and NotConverged.
     """
     n, small = len(samples.targets), min(samples.given.shape)
     power = float((samples.targets**2).sum()) / n
@@ -119,7 +119,7 @@ def modes_of(
     if values[-1] < -1e-8 * values[0]:
         raise BadTable(
             f"The Gram matrix has a negative eigenvalue, {values[-1]:.3g}, beside {values[0]:.3g}; "
-            "a kernel has none."
+            "a kernel must not have any."
         )
     values = np.maximum(values, 0.0)
     trace = (
@@ -130,27 +130,27 @@ def modes_of(
     outputs = samples.targets.shape[1]
     found = Modes(values, along, n, n - values.size, left, rest, outputs, width)
     if dimension is None:
-        few = found.rank < 0.9 * n
+        deficient = found.rank < 0.9 * n
         features = math.inf if samples.kind == "gram" else samples.given.shape[1]
-        ends = min(features, found.rank if few else math.inf)
+        ends = min(features, found.rank if deficient else math.inf)
         dimension = float(ends) if math.isinf(width) else math.inf
     return replace(found, dimension=float(dimension))
 
 
 def _whole(samples: Samples, count: int, seed: int) -> tuple[Vector, Vector]:
-    """Every eigenvalue of K, and (u_k . y)^2, from the smaller of the two Gram matrices."""
+    """Return every eigenvalue of K, and (u_k . y)^2, from the smaller of the two Gram matrices."""
     x, y = samples.given, samples.targets
     if samples.kind == "features" and x.shape[1] < x.shape[0]:
-        values, turn = np.linalg.eigh(x.T @ x)
+        values, vectors = np.linalg.eigh(x.T @ x)
         floor = values[-1] * x.shape[0] * np.finfo(float).eps
-        along = ((turn.T @ (x.T @ y)) ** 2).sum(axis=1)
+        along = ((vectors.T @ (x.T @ y)) ** 2).sum(axis=1)
         return values, np.where(values > floor, along / np.maximum(values, floor), 0.0)
-    values, turn = np.linalg.eigh(x if samples.kind == "gram" else x @ x.T)
-    return values, ((turn.T @ y) ** 2).sum(axis=1)
+    values, vectors = np.linalg.eigh(x if samples.kind == "gram" else x @ x.T)
+    return values, ((vectors.T @ y) ** 2).sum(axis=1)
 
 
 def _largest(samples: Samples, count: int, seed: int) -> tuple[Vector, Vector]:
-    """The largest eigenvalues of K, and (u_k . y)^2."""
+    """Return the largest eigenvalues of K, and (u_k . y)^2."""
     smaller = int(min(samples.given.shape))
     start = stream(seed, "spectrum start").standard_normal(smaller)
     decompose = cast("Callable[..., tuple[Vector, ...]]", eigsh if samples.kind == "gram" else svds)
@@ -158,8 +158,8 @@ def _largest(samples: Samples, count: int, seed: int) -> tuple[Vector, Vector]:
         found = decompose(samples.given, k=count, v0=start)
     except ArithmeticError as error:
         raise NotConverged(f"The largest modes were not found: {error}.", np.nan, 0) from error
-    values, turn = found if samples.kind == "gram" else (found[1] ** 2, found[0])
-    return values, ((turn.T @ samples.targets) ** 2).sum(axis=1)
+    values, vectors = found if samples.kind == "gram" else (found[1] ** 2, found[0])
+    return values, ((vectors.T @ samples.targets) ** 2).sum(axis=1)
 
 
 def _kind_of(array: np.ndarray) -> Kind:
@@ -175,7 +175,7 @@ def _symmetric(array: np.ndarray) -> bool:
 
 
 def _modes_as_given(eigenvalues: Vector, powers: np.ndarray) -> Modes:
-    """Modes in falling order; BadTable unless positive."""
+    """Return given modes by falling eigenvalue. Raises BadTable unless they are positive."""
     total = powers.reshape(len(powers), -1).sum(axis=1)
     if not (eigenvalues > 0).all() or not (total >= 0).all() or not total.any():
         raise BadTable(

@@ -1,4 +1,4 @@
-"""The exponents of a spectrum as a table: a row for each estimate."""
+"""The reduction `spectrum`: the exponents of a spectrum as a table, one row per estimate."""
 
 from __future__ import annotations
 

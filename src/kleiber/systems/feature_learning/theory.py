@@ -53,7 +53,7 @@ SOLVERS = ("reduced", "limits", "dmft")
 LARGEST_COMPUTE = 1e40  # of a frontier, whose widths are tried one by one
 DEEPEST = 100  # layers
 LARGEST_SIZE = 1e50
-MOST = {"capacity": 100.0, "source": 100.0, "richness": 1e30, "step_size": 1e30, "noise": 1e100}
+MAXIMA = {"capacity": 100.0, "source": 100.0, "richness": 1e30, "step_size": 1e30, "noise": 1e100}
 LATEST = 1e40  # time
 COUNTS = ("width", "n_data", "batch_size", "modes")
 OVERRIDES = ("width", "n_data", "batch_size", "richness")  # parameters that a grid may have
@@ -186,8 +186,10 @@ class FeatureLearning:
         return pl.concat(parts, how="diagonal").sort("_row").drop("_row")
 
     def learned(self, time: ArrayLike, modes: ArrayLike) -> Float[np.ndarray, "times modes"]:
-        """f_k at each time (from 0) for each mode k (from 1); a mean over draws of A(0) and of the
-        data where these are finite. Raises ValueError."""
+        """Return f_k at each time (from 0) for each mode k (from 1). Raises ValueError.
+
+        For finite sizes it is a mean over draws of A(0) and of the data.
+        """
         times = check_array("time", time, "one or more finite numbers from 0", low=0)
         accepted = f"whole numbers from 1 to {self.modes:g}"
         k = check_array("modes", modes, accepted, low=1)
@@ -267,24 +269,25 @@ class FeatureLearning:
         return limits.phase_of(self)
 
     def crossover(self) -> float:
-        """The time from which a hard task falls by its rich law, as richness^(-1/(1 - source));
-        infinite without richness, 0 for easy tasks, which have one law."""
+        """Return the time after which a hard task follows its rich law.
+
+        It is ~ richness^(-1/(1 - source)), infinite without richness, and 0 for easy tasks.
+        """
         return limits.crossover(self)
 
     def frontier(self, compute: ArrayLike) -> pl.DataFrame:
-        """The width and time that make the loss smallest at each compute C = width * time, by the
-        theory: columns compute, width (a real number), time, loss.
+        """Find the width and time of the smallest loss at each compute C = width * time.
 
-        Width is what is optimised, so that the record's must be infinite; so must n_data. Raises
-        ValueError.
+        The columns are compute, width (a real number), time and loss. The record's own width and
+        n_data must be infinite. Raises ValueError.
         """
         values = check_array("compute", compute, "positive and finite", above=0)
         if (values > LARGEST_COMPUTE).any():
             raise ValueError(f"The compute may be up to {LARGEST_COMPUTE:g}, got {shown(compute)}.")
         if math.isfinite(self.width) or math.isfinite(self.n_data):
             raise ValueError(
-                "A frontier chooses the width itself and knows no limit of data, so both must be "
-                f"infinite, got width={self.width:g} and n_data={self.n_data:g}."
+                "A frontier chooses the width and assumes infinite data, so both must be infinite, "
+                f"got width={self.width:g} and n_data={self.n_data:g}."
             )
         return pl.DataFrame(frontiers.frontier(self, values))
 
@@ -292,7 +295,7 @@ class FeatureLearning:
 def _models(
     model: FeatureLearning, frame: pl.DataFrame
 ) -> list[tuple[FeatureLearning, pl.DataFrame, Any]]:
-    """The rows of each set of parameters in the grid, with their numbers."""
+    """Return the rows of each set of parameters in the grid, with their indices."""
     index = pl.Series("_row", np.arange(frame.height))
     named = [name for name in OVERRIDES if name in frame.columns]
     if not named:
@@ -309,7 +312,7 @@ def _models(
 
 
 def _predicted(model: FeatureLearning, rows: pl.DataFrame, solver: str) -> pl.DataFrame:
-    """The rows with the columns that a solver predicts."""
+    """Return the rows with the columns that a solver predicts."""
     if solver == "dmft":
         from kleiber.systems.feature_learning.dmft import solve_dmft
 
@@ -322,7 +325,7 @@ def _predicted(model: FeatureLearning, rows: pl.DataFrame, solver: str) -> pl.Da
 
 
 def _times(model: FeatureLearning, rows: pl.DataFrame) -> Float[np.ndarray, "rows"]:
-    """The column time, or step times step_size; BadTable for neither, both, or values below 0."""
+    """Return the times, from the column time or step times step_size. Raises BadTable."""
     given = [name for name in ("time", "step") if name in rows.columns]
     if len(given) != 1:
         raise BadTable(
@@ -344,25 +347,27 @@ def _times(model: FeatureLearning, rows: pl.DataFrame) -> Float[np.ndarray, "row
 
 
 def _steps(model: FeatureLearning, rows: pl.DataFrame) -> Any:
-    """Whole steps, for the mean-field theory."""
+    """Return whole steps for the mean-field theory. Raises BadTable."""
     if model.step_size == 0:
         raise BadTable("The mean-field theory takes steps, so step_size must be positive.")
     steps = _times(model, rows) / model.step_size
     if (np.abs(steps - np.round(steps)) > 1e-6 * np.maximum(steps, 1)).any():
-        raise BadTable("The mean-field theory knows whole steps: time must be a multiple of them.")
+        raise BadTable(
+            "The mean-field theory needs whole steps, so time must be a multiple of step_size."
+        )
     return np.round(steps).astype(int)
 
 
 def _check_number(name: str, value: Any) -> None:
-    """Raise ValueError with one sentence for a parameter out of range."""
+    """Raise ValueError for a parameter that is out of range."""
     if name in COUNTS:
         accepted = "a whole number from 1 or infinite"
         number = check_number(name, value, accepted, low=1, endless=True)
         if math.isfinite(number):
             check_whole(name, value, 1, int(LARGEST_SIZE), accepted=accepted)
         return
-    if check_number(name, value) > MOST.get(name, math.inf):
-        raise ValueError(f"The {name} may be up to {MOST[name]:g}, got {shown(value)}.")
+    if check_number(name, value) > MAXIMA.get(name, math.inf):
+        raise ValueError(f"The {name} may be up to {MAXIMA[name]:g}, got {shown(value)}.")
     if name == "capacity" and value <= 1:
         raise ValueError(
             f"The capacity must be above 1, so that the features have a finite variance, got "

@@ -1,9 +1,9 @@
-"""The neural tangent kernel of infinitely wide MLPs on the circle, and what it learns.
+"""The neural tangent kernel of infinitely wide MLPs on the circle, and its loss.
 
     Theta_1 = Sigma_1 = cos(theta),  Sigma_{l+1} = kappa(Sigma_l),
     Theta_{l+1} = Sigma_{l+1} + Theta_l kappa'(Sigma_l)
 
-kappa(rho) is E bend(u) bend(v) for unit Gaussians of correlation rho and an activation of unit
+kappa(rho) is E phi(u) phi(v) for unit Gaussians of correlation rho and an activation phi of unit
 second moment, kappa' its derivative (Jacot et al. 2018, arXiv 1806.07572; Cho & Saul 2009 for
 powers of relu). On the circle the eigenfunctions are cos(k theta) and sin(k theta).
 
@@ -27,7 +27,7 @@ def _relu(angle: Array) -> Array:
     return (np.sin(angle) + (np.pi - angle) * np.cos(angle)) / np.pi
 
 
-def _relu_slope(angle: Array) -> Array:
+def _relu_derivative(angle: Array) -> Array:
     return (np.pi - angle) / np.pi
 
 
@@ -36,31 +36,33 @@ def _relu_squared(angle: Array) -> Array:
     return (3 * sine * cosine + (np.pi - angle) * (1 + 2 * cosine**2)) / (3 * np.pi)
 
 
-def _relu_squared_slope(angle: Array) -> Array:
+def _relu_squared_derivative(angle: Array) -> Array:
     return 4 / 3 * _relu(angle)
 
 
 # activation -> kappa and kappa' as functions of the angle arccos(rho)
 DUALS: Mapping[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = MappingProxyType(
-    {"relu": (_relu, _relu_slope), "relu_squared": (_relu_squared, _relu_squared_slope)}
+    {"relu": (_relu, _relu_derivative), "relu_squared": (_relu_squared, _relu_squared_derivative)}
 )
 
 
 def circle_kernel(angle: Array, *, activation: str = "relu", depth: int = 2) -> Array:
-    """The kernel between inputs at angles from 0 to pi, of an MLP of ``depth`` hidden layers
-    without biases, unit Gaussian weights over sqrt(fan in), and activations of unit second moment.
+    """Compute the kernel between inputs at angles from 0 to pi.
+
+    The MLP has ``depth`` hidden layers without biases, unit Gaussian weights over sqrt(fan in), and
+    activations of unit second moment.
 
     Raises ValueError for another activation than relu and relu_squared, and for a depth below 1.
     """
     if activation not in DUALS or depth < 1:
         raise ValueError(
-            f"the kernel is known for {', '.join(DUALS)} and a depth of at least 1, "
-            f"got {activation!r} and {depth}"
+            f"The kernel is known for {', '.join(DUALS)} and a depth of at least 1, "
+            f"got {activation!r} and {depth}."
         )
-    dual, slope = DUALS[activation]
+    dual, derivative = DUALS[activation]
     kernel = np.cos(angle)
     for _ in range(depth):
-        grown = kernel * slope(angle)
+        grown = kernel * derivative(angle)
         overlap = dual(angle)
         angle = np.arccos(np.clip(overlap, -1, 1))
         kernel = overlap + grown
@@ -70,12 +72,14 @@ def circle_kernel(angle: Array, *, activation: str = "relu", depth: int = 2) -> 
 def circle_spectrum(
     modes: int, *, activation: str = "relu", depth: int = 2, points: int = 1 << 16
 ) -> Float[np.ndarray, "modes"]:
-    """The eigenvalues lambda_0, ..., lambda_{modes - 1} of that kernel for the uniform measure.
+    """Compute the eigenvalues lambda_0, ..., lambda_{modes - 1} of that kernel, uniform measure.
 
     By a Fourier transform on ``points`` angles; ValueError for more modes than a quarter of them.
     """
     if not 1 <= modes <= points // 4:
-        raise ValueError(f"{points} points give 1 to {points // 4} modes, got {modes}")
+        raise ValueError(
+            f"The modes must be from 1 to {points // 4} for {points} points, got {modes}."
+        )
     angle = 2 * np.pi * np.arange(points) / points
     folded = np.minimum(angle, 2 * np.pi - angle)
     kernel = circle_kernel(folded, activation=activation, depth=depth)
@@ -87,7 +91,7 @@ def lazy_loss(
     eigenvalues: Float[np.ndarray, "modes"],
     weights: Float[np.ndarray, "modes"],
 ) -> Float[np.ndarray, "times"]:
-    """The loss of the kernel's gradient flow, sum_k c_k exp(-2 lambda_k t).
+    """Return the loss of the kernel's gradient flow, sum_k c_k exp(-2 lambda_k t).
 
     ``weights`` are c_k, the loss in each mode at the start.
     """

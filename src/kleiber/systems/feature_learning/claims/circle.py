@@ -248,11 +248,11 @@ def half_times(
     rows: list[list[float]] = []
     for part in table.sort("seed", "time").partition_by("seed", maintain_order=True):
         time = part["time"].to_numpy()
-        rows.append([_passing(time, part[f"residual_{k}"].to_numpy(), share) for k in modes])
+        rows.append([_crossing_time(time, part[f"residual_{k}"].to_numpy(), share) for k in modes])
     return np.array(rows)
 
 
-def _passing(
+def _crossing_time(
     time: Float[np.ndarray, "times"], values: Float[np.ndarray, "times"], share: float
 ) -> float:
     below = np.flatnonzero(values < share)

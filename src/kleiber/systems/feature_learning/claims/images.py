@@ -129,11 +129,13 @@ def excess(dataset: str, richness: float) -> Compute:
     name = "time_lazy" if richness == LAZY else "time_rich"
 
     def difference(context: Context) -> Estimate:
-        seen = measured(dataset, richness)(context)
-        told = forecast(context, dataset).estimates[name]
-        stderr = math.hypot(seen.stderr, told.stderr)
-        half = math.hypot(seen.high - seen.value, (told.high - told.low) / 2)
-        value = seen.value - told.value
+        in_training = measured(dataset, richness)(context)
+        estimated = forecast(context, dataset).estimates[name]
+        stderr = math.hypot(in_training.stderr, estimated.stderr)
+        half = math.hypot(
+            in_training.high - in_training.value, (estimated.high - estimated.low) / 2
+        )
+        value = in_training.value - estimated.value
         return Estimate(value, stderr, value - half, value + half)
 
     return difference
@@ -150,7 +152,7 @@ def gain(dataset: str) -> Compute:
     return difference
 
 
-def told(dataset: str, name: str) -> Compute:
+def estimated(dataset: str, name: str) -> Compute:
     """One estimate of the spectrum: capacity, source, time_lazy, time_rich ..."""
     return lambda context: forecast(context, dataset).estimates[name]
 
@@ -162,7 +164,7 @@ STATEMENTS = (
         expected=1.0,
         within=0.0,
         side="at_most",
-        compute=told("mnist", "source"),
+        compute=estimated("mnist", "source"),
         scale="laptop",
         needs=("mnist",),
     ),
