@@ -80,7 +80,7 @@ def test_what_is_no_set_of_curves_is_refused() -> None:
     table = planted([16, 32, 64])
     with pytest.raises(BadTable, match="at least two values of 'width'"):
         envelope(table.filter(pl.col("width") == 16))
-    with pytest.raises(BadTable, match="no seeds of one another"):
+    with pytest.raises(BadTable, match="not different seeds"):
         envelope(pl.concat([table, table]))
     always = "wherever two values of 'width' were measured at the same 'flops', the "
     with pytest.raises(BadTable, match=always + "smaller one has the lower 'loss'"):

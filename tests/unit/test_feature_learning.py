@@ -79,11 +79,11 @@ def test_other_doors_are_checked() -> None:
         RICH.learned([np.nan], [1])
     with pytest.raises(ValueError, match="compute must be positive"):
         RICH.frontier([-1.0])
-    with pytest.raises(ValueError, match="chooses the width itself"):
+    with pytest.raises(ValueError, match="chooses the width and assumes"):
         FeatureLearning(width=10).frontier([1e4])
     with pytest.raises(BadTable, match="takes steps, so step_size must be positive"):
         RICH.solve({"step": [1]}, solver="dmft")
-    with pytest.raises(ValueError, match="no power law of time"):
+    with pytest.raises(ValueError, match="no power law in time"):
         FeatureLearning(source=1, richness=1).solve({"time": [1.0]}, solver="limits")
     loud = FeatureLearning(batch_size=1, step_size=1)
     with pytest.raises(NotConverged, match="grow without end"):

@@ -102,10 +102,10 @@ def test_a_source_that_noise_hides_is_unknown_and_said_to_be() -> None:
         assert np.isnan(found.estimates[name].value)
     assert np.isfinite(found.estimates["capacity"].value)
     assert found.regime == "undecided"
-    assert "the source cannot be determined" in found.notes[0]
+    assert "The source cannot be determined" in found.notes[0]
     assert found.estimates["noise"].low <= noise <= found.estimates["noise"].high
     pure = estimate_spectrum(gram, np.random.default_rng(0).standard_normal(300), draws=2)
-    assert "the source" in pure.notes[0]
+    assert "The source" in pure.notes[0]
     assert pure.estimates["noise"].low <= 1 <= pure.estimates["noise"].high
 
 

@@ -68,5 +68,5 @@ def test_the_lazy_loss_is_a_sum_of_exponentials() -> None:
 def test_what_is_unknown_is_refused() -> None:
     with pytest.raises(ValueError, match="relu, relu_squared"):
         circle_kernel(np.zeros(1), activation="tanh")
-    with pytest.raises(ValueError, match="1 to 16 modes"):
+    with pytest.raises(ValueError, match="from 1 to 16 for 64 points"):
         circle_spectrum(17, points=64)

@@ -1,6 +1,6 @@
 """The systems: each folder here is a paper, with its theory, simulation, measures and claims.
 
-A system's ``__init__`` says, without loading them, where what it offers is: ``THEORIES`` and
+A system's ``__init__`` declares what it offers without importing it: ``THEORIES`` and
 ``REDUCTIONS`` (names on the command line) and ``PUBLIC`` (names in ``kleiber.reduce``), each a
 mapping from a name to the module and the attribute; ``claims`` holds ``TITLE``, ``CITATION`` and
 ``CLAIMS``. All of it is discovered: adding a folder adds a system, removing it removes one.
@@ -15,12 +15,12 @@ from typing import Any
 
 
 def names() -> list[str]:
-    """The systems, sorted."""
+    """Return the names of the systems, sorted."""
     return sorted(item.name for item in pkgutil.iter_modules(__path__) if item.ispkg)
 
 
 def declared(entry: str) -> dict[str, tuple[str, str]]:
-    """What all systems declare under an entry: by name, the dotted module and the attribute."""
+    """Return what all systems declare under an entry: module and attribute by name."""
     found: dict[str, tuple[str, str]] = {}
     for name in names():
         system = f"{__name__}.{name}"
@@ -31,6 +31,6 @@ def declared(entry: str) -> dict[str, tuple[str, str]]:
 
 
 def load(place: tuple[str, str]) -> Any:
-    """What stands at a module and an attribute."""
+    """Return the attribute of a module, which is imported."""
     module, attribute = place
     return getattr(importlib.import_module(module), attribute)

@@ -1,4 +1,4 @@
-"""The grid over which a theory is solved: columns that are crossed, or a table's rows."""
+"""The grid on which a theory is solved: crossed columns, or the rows of a table."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from kleiber.arguments import check_memory
 from kleiber.errors import BadTable, listed, nearest, shown
 from kleiber.table import as_frame
 
-MAX_ROWS = 5_000_000  # of a crossed grid
+MAX_ROWS = 5_000_000  # largest crossed grid
 
 
 def rows_of(grid: Any, known: Collection[str], predicted: Iterable[str]) -> pl.DataFrame:
-    """The rows of a grid.
+    """Return the rows of a grid.
 
     A mapping of columns to a value or values is crossed, the last column running fastest; its
     columns must be among the `known`. The rows of a data frame are taken as they are, with any
@@ -38,13 +38,15 @@ def rows_of(grid: Any, known: Collection[str], predicted: Iterable[str]) -> pl.D
 
 
 def check_rows(rows: int, columns: int) -> None:
-    """ValueError where a simulated table of so many rows would not fit in memory."""
+    """Raise ValueError if a simulated table of that many rows would not fit in memory."""
     check_memory(f"a table of {rows:,} rows", 8 * rows * columns, "ask for fewer seeds or points")
 
 
 def crossed(grid: Mapping[str, Any], known: Collection[str]) -> pl.DataFrame:
-    """Every combination of the columns' values; BadTable for an unknown name, an empty column or
-    more than 5 million rows."""
+    """Return every combination of the columns' values.
+
+    Raises BadTable for an unknown name, an empty column or more than 5 million rows.
+    """
     columns: dict[str, np.ndarray] = {}
     for name, values in grid.items():
         if name not in known:

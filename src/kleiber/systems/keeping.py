@@ -1,7 +1,8 @@
-"""Finished claims kept in a folder, so that a long check can be interrupted and resumed.
+"""Finished claims saved in a folder, so that a long check can be interrupted and resumed.
 
-One JSON file a claim, landed whole. It counts only for the same paper, claim, scale, seed, version
-of kleiber and sources: a change in any module that the paper's module uses makes it stale.
+There is one JSON file per claim, written atomically. It is valid only for the same paper, claim,
+scale, seed, version of kleiber and sources: a change in any module that the paper's module depends
+on invalidates it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ NUMBERS = ("value", "stderr", "low", "high", "seconds")
 
 
 def keep_folder() -> Path:
-    """Where claims are kept by default: $KLEIBER_KEEP, else the user's cache folder."""
+    """Return the default folder of finished claims: $KLEIBER_KEEP, else the user's cache folder."""
     import pooch  # pyright: ignore[reportMissingTypeStubs]  # here: it is slow to import
 
     given = os.environ.get("KLEIBER_KEEP")
@@ -33,16 +34,16 @@ def keep_folder() -> Path:
 
 
 def source_digest(module: str) -> str:
-    """A SHA-256 of the sources of a module and of all modules of kleiber it imports in the end."""
+    """Return the SHA-256 of the sources of a module and of all modules of kleiber it depends on."""
     done: dict[str, bytes] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
+    pending = [module]
+    while pending:
+        name = pending.pop()
         file = source_of(name)
         if file is None or name in done:
             continue
         done[name] = file.read_bytes()
-        waiting += imported(ast.parse(done[name]))
+        pending += imported(ast.parse(done[name]))
     total = hashlib.sha256(__version__.encode())
     for name in sorted(done):
         total.update(f"\n{name} {len(done[name])}\n".encode() + done[name])
@@ -50,9 +51,9 @@ def source_digest(module: str) -> str:
 
 
 def source_of(module: str) -> Path | None:
-    """The file of a module of this package, None for any other name."""
-    first, *rest = module.split(".")
-    if first != PACKAGE or not rest:
+    """Return the file of a module of this package, None for any other name."""
+    package, *rest = module.split(".")
+    if package != PACKAGE or not rest:
         return None  # another package; and the façade, which nobody inside imports
     base = SOURCE.joinpath(*rest)
     files = (base.with_suffix(".py"), base / "__init__.py")
@@ -60,7 +61,7 @@ def source_of(module: str) -> Path | None:
 
 
 def imported(tree: ast.Module) -> Iterator[str]:
-    """Every dotted name that absolute imports anywhere in a module may mean."""
+    """Yield every dotted name that the absolute imports of a module may refer to."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -72,8 +73,8 @@ def imported(tree: ast.Module) -> Iterator[str]:
 def kept_file(
     folder: Path, paper: str, claim: Claim, scale: str, seed: int, digest: str
 ) -> tuple[Path, dict[str, Any]]:
-    """The file that keeps a finished claim, and what it must be about."""
-    about: dict[str, Any] = {
+    """Return the file of a finished claim, and the entries that identify the claim in it."""
+    identity: dict[str, Any] = {
         "paper": paper,
         "where": claim.where,
         "says": claim.says,
@@ -82,15 +83,15 @@ def kept_file(
         "version": __version__,
         "digest": digest,
     }
-    key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
-    return folder / f"{paper}-{scale}-{key}.json", about
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    return folder / f"{paper}-{scale}-{key}.json", identity
 
 
-def recall(file: Path, about: dict[str, Any]) -> tuple[Estimate, float] | None:
-    """What was obtained and in how many seconds; None if not kept, or not about the same thing."""
+def read_finished(file: Path, identity: dict[str, Any]) -> tuple[Estimate, float] | None:
+    """Read a finished claim's estimate and seconds; None if it is missing or does not match."""
     try:
         given = json.loads(file.read_text(encoding="utf-8"))
-        if {name: given[name] for name in about} != about:
+        if {name: given[name] for name in identity} != identity:
             return None
         values = [math.nan if given[name] is None else float(given[name]) for name in NUMBERS]
     except (OSError, ValueError, KeyError, TypeError):
@@ -98,11 +99,11 @@ def recall(file: Path, about: dict[str, Any]) -> tuple[Estimate, float] | None:
     return Estimate(*values[:4]), values[4]
 
 
-def retain(file: Path, about: dict[str, Any], obtained: Estimate, seconds: float) -> None:
-    """Land what was obtained. Raises OSError with one sentence where it cannot be written."""
+def save_finished(file: Path, identity: dict[str, Any], obtained: Estimate, seconds: float) -> None:
+    """Save the estimate of a finished claim. Raises OSError if it cannot be written."""
     values = (obtained.value, obtained.stderr, obtained.low, obtained.high, seconds)
     plain = [value if math.isfinite(value) else None for value in values]
     file.parent.mkdir(parents=True, exist_ok=True)
     with land(file) as temporary:
-        document = about | dict(zip(NUMBERS, plain, strict=True))
+        document = identity | dict(zip(NUMBERS, plain, strict=True))
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""The papers whose claims are checked: the ``claims`` of each system.
+"""The papers whose claims are checked, from the ``claims`` of each system.
 
-Adding a system is all that is needed for `kleiber check`, the tests and the lists to find it.
+A system that is added is found by `kleiber check`, the tests and the lists without further changes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from kleiber.errors import nearest, shown
 from kleiber.files import landing_place
 from kleiber.progress import Progress, check_progress
 from kleiber.systems import names
-from kleiber.systems.keeping import keep_folder, kept_file, recall, retain, source_digest
+from kleiber.systems.keeping import keep_folder, kept_file, read_finished, save_finished, source_digest
 
 PACKAGE = __name__.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper: its name on the command line, title, citation, claims, and the module they are in
-    ("" for a paper that is not part of kleiber)."""
+    """A paper: its name on the command line, title, citation and claims.
+
+    ``module`` is the module of the claims, "" for a paper that is not part of kleiber.
+    """
 
     name: str
     title: str
@@ -34,7 +36,7 @@ class Paper:
 
 
 def catalogue() -> dict[str, Paper]:
-    """The paper of every system, by name, sorted."""
+    """Return the paper of every system by its name, sorted."""
     found: dict[str, Paper] = {}
     for name in names():
         module = importlib.import_module(f"{PACKAGE}.{name}.claims")
@@ -44,7 +46,7 @@ def catalogue() -> dict[str, Paper]:
 
 
 def find(name: str) -> Paper:
-    """The paper of that name; ValueError with the nearest name there is for any other."""
+    """Return the paper of that name. Raises ValueError with the nearest name for any other."""
     known = catalogue()
     normalised = name.strip().casefold().replace("-", "_")
     if normalised not in known:
@@ -117,7 +119,7 @@ def each_verdict(
     keep: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Verdict]:
-    """The verdicts of ``check`` one by one, each as soon as it is known."""
+    """Yield the verdicts of ``check`` one by one, each as soon as it is known."""
     check_choice("scale", scale, SCALES)
     seed, report = check_whole("seed", seed), check_progress(progress)
     if keep is not None:
@@ -145,7 +147,7 @@ def each_verdict(
 
 
 def _make_folder(folder: Path) -> Path:
-    """The folder, made if need be, after checking that files can be written in it."""
+    """Return the folder, created if necessary, after checking that it is writable."""
     folder.mkdir(parents=True, exist_ok=True)
     landing_place(folder / "claim.json")
     return folder
@@ -154,17 +156,17 @@ def _make_folder(folder: Path) -> Path:
 def _check_claim(paper: Paper, claim: Claim, context: Context, digest: str) -> Verdict:
     if context.keep is None:
         return examine(paper.name, claim, context)[0]
-    file, about = kept_file(context.keep, paper.name, claim, context.scale, context.seed, digest)
-    if (known := recall(file, about)) is not None:
+    file, identity = kept_file(context.keep, paper.name, claim, context.scale, context.seed, digest)
+    if (known := read_finished(file, identity)) is not None:
         return replace(decide(paper.name, claim, *known), kept=True)
     verdict, obtained = examine(paper.name, claim, context)
     if obtained is not None and verdict.verdict != "error":
-        retain(file, about, obtained, verdict.seconds)
+        save_finished(file, identity, obtained, verdict.seconds)
     return verdict
 
 
 def list_papers() -> list[dict[str, str]]:
-    """Every paper with its title, how many claims of it are checked, and its citation."""
+    """List every paper with its title, number of claims, and citation."""
     return [
         {
             "name": paper.name,

@@ -1,4 +1,4 @@
-"""Theories: frozen records with `solve`, `simulate` and `exponents`, and how one is found."""
+"""Theories: frozen records with `solve`, `simulate` and `exponents`, and their catalogue."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class Theory(Protocol):
     """
 
     def solve(self, grid: Any) -> pl.DataFrame:
-        """The grid's columns and what the theory predicts, without randomness."""
+        """Return the grid's columns and the theory's predictions, without randomness."""
         ...
 
     def simulate(self, grid: Any, *, seeds: int = 8, seed: int = 0) -> pl.DataFrame:
-        """The same columns measured on systems drawn at random, with a column seed."""
+        """Return the same columns measured on systems drawn at random, with a column seed."""
         ...
 
     def exponents(self) -> Mapping[str, float]:
-        """What the theory asserts asymptotically."""
+        """Return the theory's asymptotic exponents."""
         ...
 
 
 def places() -> dict[str, tuple[str, str]]:
-    """Where each theory is, by the name of its record (HardTail)."""
+    """Return the module and attribute of each theory by the name of its record (HardTail)."""
     return {place[1]: place for place in declared("THEORIES").values()}
 
 
@@ -93,5 +93,5 @@ def find(name: str) -> type[Theory]:
 
 
 def _snake(name: str) -> str:
-    """HardTail as hard_tail."""
+    """Convert a name such as HardTail to hard_tail."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().replace("-", "_")

@@ -1,4 +1,4 @@
-"""What the claims on circle networks compute: MLPs with two hidden layers, trained online.
+"""Measures for the claims on circle networks: MLPs with two hidden layers, trained online.
 
 y = sum_k k^-q cos(k theta), activation relu^p of unit second moment, output over N gamma0, centred,
 rate eta N gamma0^2, so that t = eta x steps is the lazy kernel's time at every gamma0. The kernel's
@@ -41,12 +41,12 @@ GROUPS = {  # seeds of a target where they are not three, in the groups they wer
 
 
 def source(decay: float, activation: str = "relu") -> float:
-    """beta of the target k^-decay under an activation."""
+    """Return beta of the target k^-decay for an activation."""
     return (2 * decay - 1) / (2 * POWERS[activation])
 
 
 def rich_exponent(beta: float) -> float:
-    """The paper's time exponent with feature learning, beta max(1, 2/(1 + beta))."""
+    """Return the paper's time exponent with feature learning, beta max(1, 2/(1 + beta))."""
     return beta * max(1.0, 2 / (1 + beta))
 
 
@@ -60,7 +60,7 @@ def circle_spec(
     seeds: int | None = None,
     skip: int = 0,
 ) -> Experiment:
-    """The Experiment of a claim at the context's scale; `skip` leaves out so many first seeds."""
+    """Return the Experiment of a claim at the context's scale, without the first `skip` seeds."""
     lazy = richness < 0.1
     rate = 0.3 if lazy else context.choose(quick=0.04, laptop=0.04, full=0.02)
     end = context.choose(quick=100.0, laptop=200.0, full=1000.0)
@@ -88,7 +88,7 @@ def circle_spec(
 
 
 def trained(context: Context, specs: Sequence[Experiment]) -> pl.DataFrame:
-    """The table of some Experiments with residuals by mode, kept beside the claims."""
+    """Return the table of some Experiments with residuals by mode, saved with the claims."""
     from kleiber.systems.feature_learning.circle_spec import (
         train_with_modes,  # here: it needs torch
     )
@@ -108,10 +108,10 @@ def trained(context: Context, specs: Sequence[Experiment]) -> pl.DataFrame:
 
 
 def over_seeds(values: Sequence[float] | Float[np.ndarray, "seeds"]) -> Estimate:
-    """The mean with Student's interval; ValueError for fewer than two values."""
+    """Estimate the mean with Student's interval. Raises ValueError for fewer than two values."""
     each = np.asarray(values, float)
     if len(each) < 2:
-        raise ValueError("an interval over seeds needs two seeds or more")
+        raise ValueError("An interval over seeds needs two or more seeds.")
     stderr = float(each.std(ddof=1) / math.sqrt(len(each)))
     return student(float(each.mean()), stderr, len(each) - 1)
 
@@ -119,7 +119,7 @@ def over_seeds(values: Sequence[float] | Float[np.ndarray, "seeds"]) -> Estimate
 def time_exponents(
     table: pl.DataFrame, low: float = FIRST, high: float = math.inf
 ) -> Float[np.ndarray, "seeds"]:
-    """Minus the slope of log loss against log time of each seed, over times from low to high."""
+    """Return minus the slope of log loss against log time of each seed, from low to high."""
     kept = table.filter((pl.col("time") >= low) & (pl.col("time") <= high), ~pl.col("diverged"))
     return np.array(
         [
@@ -132,7 +132,7 @@ def time_exponents(
 def circle_runs(
     context: Context, decay: float, activation: str = "relu", richness: float = 1.0
 ) -> pl.DataFrame:
-    """The runs of a target, in the groups of seeds that they were added in."""
+    """Return the runs of a target, in the groups of seeds in which they were added."""
     spec = partial(circle_spec, context, decay, activation=activation, richness=richness)
     groups = GROUPS.get((activation, decay)) if richness == 1 and context.scale != "quick" else None
     if groups is None:
@@ -146,7 +146,7 @@ def circle_runs(
 def exponent_of(
     decay: float, *, activation: str = "relu", richness: float = 1.0, low: float = FIRST
 ) -> Compute:
-    """The time exponent of trained nets."""
+    """Return the time exponent of trained nets."""
     return lambda context: over_seeds(
         time_exponents(circle_runs(context, decay, activation, richness), low)
     )
@@ -158,8 +158,7 @@ def kernel_loss(
     activation: str = "relu",
     points: int = POINTS,
 ) -> Float[np.ndarray, "times"]:
-    """The loss (half the mean square) of infinitely wide lazy nets,
-    sum_k k^-2q/4 exp(-2 lambda_k t)."""
+    """Return the loss of infinitely wide lazy nets, sum_k k^-2q/4 exp(-2 lambda_k t)."""
     modes = points // 2
     eigenvalues = circle_spectrum(modes, activation=activation, points=8 * points)[1:]
     weights = 0.25 * np.arange(1, modes, dtype=float) ** (-2 * decay)
@@ -169,14 +168,14 @@ def kernel_loss(
 def kernel_exponent(
     decay: float, low: float, high: float, *, activation: str = "relu", points: int = POINTS
 ) -> float:
-    """Minus the slope of that loss over a window."""
+    """Return minus the slope of that loss over a window."""
     time = np.geomspace(low, high, 25)
     loss = kernel_loss(time, decay, activation, points)
     return -float(window_slope(np.log(time), np.log(loss)))
 
 
 def kernel_claim(decay: float, low: float, high: float, activation: str = "relu") -> Compute:
-    """The lazy exponent of the kernel formula over a window, as what a claim computes."""
+    """Return a claim's function for the kernel's exponent over a window."""
     return lambda _: Estimate(
         kernel_exponent(decay, low, high, activation=activation), math.nan, math.nan, math.nan
     )
@@ -189,8 +188,10 @@ def model_loss(
     activation: str = "relu",
     points: int = POINTS,
 ) -> Float[np.ndarray, "times"]:
-    """The paper's solvable model, infinitely wide, with richness gamma, on the circle's own
-    spectrum: the eigenvalues of the net's kernel and its target."""
+    """Return the loss of the paper's infinitely wide model with richness gamma on the circle.
+
+    Its spectrum has the eigenvalues of the net's kernel, and its target is the net's.
+    """
     modes = points // 2
     k = np.arange(1, modes, dtype=float)
     weights = 0.5 * k ** (-2 * decay)
@@ -201,8 +202,10 @@ def model_loss(
 
 
 def beyond(decay: float, richness: float, activation: str = "relu") -> Compute:
-    """The exponent of rich nets less that of the solvable model on the circle's own spectrum over
-    the same window; with richness 0 that is the kernel's."""
+    """Return the exponent of rich nets less that of the solvable model on the circle's spectrum.
+
+    Both are over the same window; with richness 0 the model is the kernel.
+    """
 
     def difference(context: Context) -> Estimate:
         table = circle_runs(context, decay, activation)
@@ -216,8 +219,10 @@ def beyond(decay: float, richness: float, activation: str = "relu") -> Compute:
 
 
 def eigenvalue_slope(activation: str, depth: int = 2) -> Compute:
-    """Minus the slope of log lambda_k against log k of the infinitely wide kernel, k = 64 to 1,024,
-    the mean of even and odd k."""
+    """Return minus the slope of log lambda_k against log k of the infinitely wide kernel.
+
+    It is over k = 64 to 1,024, the mean of even and odd k.
+    """
 
     def slope(_: Context) -> Estimate:
         eigenvalues = circle_spectrum(1025, activation=activation, depth=depth, points=1 << 15)
@@ -229,7 +234,7 @@ def eigenvalue_slope(activation: str, depth: int = 2) -> Compute:
 
 
 def over_lazy(decay: float) -> Compute:
-    """The exponent of rich nets less that of lazy ones with the same initial weights."""
+    """Return the exponent of rich nets less that of lazy ones with the same initial weights."""
 
     def difference(context: Context) -> Estimate:
         rich, lazy = (
@@ -244,7 +249,7 @@ def over_lazy(decay: float) -> Compute:
 def half_times(
     table: pl.DataFrame, modes: Sequence[int], share: float = 0.5
 ) -> Float[np.ndarray, "seeds modes"]:
-    """The first time at which the residual of each mode is below a share; NaN where it never is."""
+    """Return the first time at which the residual of each mode is below a share; NaN if never."""
     rows: list[list[float]] = []
     for part in table.sort("seed", "time").partition_by("seed", maintain_order=True):
         time = part["time"].to_numpy()
@@ -265,20 +270,20 @@ def _crossing_time(
 
 
 def mode_slope(decay: float, richness: float, modes: tuple[int, ...]) -> Compute:
-    """The slope of log half time against log k over some modes."""
+    """Return the slope of the log half time against log k over some modes."""
 
     def slope(context: Context) -> Estimate:
         table = circle_runs(context, decay, richness=richness)
         times = half_times(table, modes)
         if not np.isfinite(times).all():
-            raise ValueError("a mode is not learned by the end of the run")
+            raise ValueError("A mode is not learned by the end of the run.")
         return over_seeds(window_slope(np.log(np.array(modes, float)), np.log(times)))
 
     return slope
 
 
 def lazy_prediction(context: Context) -> Estimate:
-    """Largest relative difference between trained lazy nets and their own linearisation.
+    """Return the largest relative difference between trained lazy nets and their linearisation.
 
     Nets of richness 0.001 in double precision on a circle of few points, each against its own
     empirical kernel there, over times from 0.5 to the end.

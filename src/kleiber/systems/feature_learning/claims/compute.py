@@ -1,4 +1,4 @@
-"""What the claims on the best use of compute compute: frontiers of the theory.
+"""Claims on the best use of compute: frontiers of the theory.
 
 Compute is C = N t, the width times the time; the best width and loss follow from curves of the
 theory over widths.
@@ -28,7 +28,7 @@ def solved_claim(
 
 
 def frontier(context: Context, model: FeatureLearning) -> pl.DataFrame:
-    """The best width and loss for compute from 1e7 to 1e11 (1e13 beyond scale quick)."""
+    """Return the best width and loss for compute from 1e7 to 1e11 (1e13 above scale quick)."""
     high, points = context.choose(quick=(1e11, 5), laptop=(1e13, 13))
     compute: Float[np.ndarray, "points"] = np.geomspace(1e7, float(high), int(points))
     return context.share(f"frontier {model}", lambda: model.frontier(compute))
@@ -37,7 +37,7 @@ def frontier(context: Context, model: FeatureLearning) -> pl.DataFrame:
 def best(
     column: str, capacity: float, source: float, richness: float, *, noisy: bool = False
 ) -> Compute:
-    """The exponent of compute in the best loss (its fall) or width."""
+    """Return the exponent of the best loss (as a fall) or width in compute."""
 
     def exponent(context: Context) -> Estimate:
         noise = NOISE if noisy else {}

@@ -1,7 +1,7 @@
-"""What the claims on mean-field theory and literal training compute.
+"""Claims on mean-field theory and on simulated training.
 
 Simulations are projected gradient descent on drawn systems, alpha = 1.5; standard errors are over
-seeds. What is left between theory and the mean of many draws is of order 1/N, which `within`
+seeds. The difference between theory and the mean of many draws is of order 1/N, which `within`
 allows for.
 """
 
@@ -30,13 +30,13 @@ SAME_DRAW = "both are trained on the same draw, to the end"
 def drawn(
     model: FeatureLearning, grid: dict[str, np.ndarray], seeds: int, seed: int
 ) -> Float[np.ndarray, "seeds points"]:
-    """Simulated losses, one row for each seed."""
+    """Return simulated losses, one row for each seed."""
     table = model.simulate(pl.DataFrame(grid), seeds=seeds, seed=seed)
     return table["loss"].to_numpy().reshape(seeds, -1)
 
 
 def deviation(model: FeatureLearning, name: str) -> Compute:
-    """Simulated over predicted loss, less one, mean of steps 5, 20, 60 and 119."""
+    """Return simulated over predicted loss, less one, averaged over steps 5, 20, 60 and 119."""
 
     def compute(context: Context) -> Estimate:
         seeds = context.choose(quick=160, laptop=1600)
@@ -52,8 +52,10 @@ def deviation(model: FeatureLearning, name: str) -> Compute:
 
 
 def one_answer(richness: float) -> Compute:
-    """Mean-field over reduced theory, the largest |ratio - 1| at times 2 to 10, step 0 by
-    extrapolation from steps 0.1 and 0.05."""
+    """Compare mean-field with reduced theory: the largest |ratio - 1| at times 2 to 10.
+
+    The step is extrapolated to 0 from steps of 0.1 and 0.05.
+    """
 
     def compute(_: Context) -> Estimate:
         times = {"time": np.array([2.0, 5.0, 10.0])}
@@ -69,7 +71,7 @@ def one_answer(richness: float) -> Compute:
 
 
 def order_of_the_step(context: Context) -> Estimate:
-    """How many times closer discrete steps come to gradient flow at a quarter of the step."""
+    """Return the ratio of the errors of discrete steps for a step and a quarter of it."""
     times = {"time": np.linspace(1.0, 20.0, 20)}
     model = FeatureLearning(richness=1.0, width=60, modes=400)
     losses = [
@@ -83,7 +85,7 @@ def order_of_the_step(context: Context) -> Estimate:
 
 
 def same_end(n_data: float, width: float) -> Compute:
-    """The largest |rich over lazy - 1| of the test loss at the end of training, 3 draws."""
+    """Return the largest |rich over lazy - 1| of the test loss at the end of training, 3 draws."""
 
     def compute(context: Context) -> Estimate:
         model = FeatureLearning(width=width, n_data=n_data, modes=200, step_size=0.2, noise=0.2)
@@ -97,7 +99,7 @@ def same_end(n_data: float, width: float) -> Compute:
 
 
 def slowed(batch_size: float, richness: float) -> Compute:
-    """The exponent of a hard task's loss in time 3 to 30 with batches, less that without."""
+    """Return the exponent of a hard task's loss over time 3 to 30 with batches, less without."""
 
     def compute(context: Context) -> Estimate:
         model = replace(HARD, richness=richness, modes=context.choose(quick=200, laptop=400))

@@ -1,4 +1,4 @@
-"""What the claims on images compute: CNNs in one pass over MNIST and CIFAR-10, lazy and rich.
+"""Claims on images: CNNs in one pass over MNIST and CIFAR-10, lazy and rich.
 
 Two unpadded 3x3 convolutions (n and 2 n channels) with average pooling after each, a full layer of
 8 n, mean-field parameterisation, centred, squared error on one-hot labels, plain SGD: the net of
@@ -37,7 +37,7 @@ MODERATE, RICH = 1.0, 4.0  # gamma0; with 1 these kernels, of large eigenvalues,
 def image_spec(
     context: Context, dataset: str, richness: float, *, seeds: int = 2, skip: int = 0
 ) -> Experiment:
-    """One pass of one CNN, for each of the seeds but the first `skip`."""
+    """Return the Experiment of one pass of a CNN, without the first `skip` seeds."""
     n = context.choose(quick=4, laptop=16, full=32)
     batch = 16
     images = IMAGES[dataset]
@@ -66,14 +66,16 @@ def image_spec(
 
 
 def passes(context: Context, dataset: str, richness: float) -> pl.DataFrame:
-    """The runs at one richness, with the kernel's time as `kernel_time`."""
+    """Return the runs at one richness, with the kernel's time as `kernel_time`."""
     specs = [image_spec(context, dataset, richness)]
     if richness != MODERATE and dataset == "mnist":  # two could not decide
         specs.append(image_spec(context, dataset, richness, seeds=1, skip=2))
 
     def run() -> pl.DataFrame:
         if context.keep is None:
-            raise ValueError("images are trained at the scales that keep runs")
+            raise ValueError(
+                "Images are trained only at the scales that save runs, laptop and full."
+            )
         table = sweep(specs, context.keep / "feature_learning_images")
         return table.with_columns(kernel_time=pl.col("time") / OUTPUTS)
 
@@ -81,7 +83,7 @@ def passes(context: Context, dataset: str, richness: float) -> pl.DataFrame:
 
 
 def forecast(context: Context, dataset: str) -> Spectrum:
-    """Capacity, source and exponents of the first seed's kernel before training, on a sample."""
+    """Estimate the spectrum of the first seed's kernel before training, on a sample."""
     from kleiber.networks.ntk import initial_ntk  # here: it needs torch
     from kleiber.networks.task import make_data
 
@@ -98,13 +100,13 @@ def forecast(context: Context, dataset: str) -> Spectrum:
 
 
 def window(found: Spectrum) -> tuple[float, float]:
-    """The times at which the modes 10 and P/10 of the kernel on P images are being learned."""
+    """Return the times at which the modes 10 and P/10 of the kernel on P images are learned."""
     high = found.eigenvalues[min(SAMPLE // 10, len(found.eigenvalues)) - 1]
     return 1 / float(found.eigenvalues[9]), 1 / float(high)
 
 
 def slopes(table: pl.DataFrame, ends: tuple[float, float]) -> Float[np.ndarray, "seeds"]:
-    """Minus the slope of log test loss against log kernel time of each seed, between the ends."""
+    """Return minus the slope of log test loss against log kernel time of each seed."""
     kept = table.filter(pl.col("kernel_time").is_between(*ends), ~pl.col("diverged"))
     return np.array(
         [
@@ -115,7 +117,7 @@ def slopes(table: pl.DataFrame, ends: tuple[float, float]) -> Float[np.ndarray, 
 
 
 def measured(dataset: str, richness: float) -> Compute:
-    """The exponent in training."""
+    """Return the exponent in training."""
 
     def exponent(context: Context) -> Estimate:
         ends = window(forecast(context, dataset))
@@ -125,7 +127,7 @@ def measured(dataset: str, richness: float) -> Compute:
 
 
 def excess(dataset: str, richness: float) -> Compute:
-    """The exponent in training less that forecast from the spectrum before it; errors add."""
+    """Return the exponent in training less that forecast from the spectrum before training."""
     name = "time_lazy" if richness == LAZY else "time_rich"
 
     def difference(context: Context) -> Estimate:
@@ -142,7 +144,7 @@ def excess(dataset: str, richness: float) -> Compute:
 
 
 def gain(dataset: str) -> Compute:
-    """The exponent in training of rich nets less that of lazy ones from the same weights."""
+    """Return the exponent of rich nets less that of lazy ones from the same weights."""
 
     def difference(context: Context) -> Estimate:
         ends = window(forecast(context, dataset))
@@ -153,7 +155,7 @@ def gain(dataset: str) -> Compute:
 
 
 def estimated(dataset: str, name: str) -> Compute:
-    """One estimate of the spectrum: capacity, source, time_lazy, time_rich ..."""
+    """Return one estimate of the spectrum: capacity, source, time_lazy, time_rich ..."""
     return lambda context: forecast(context, dataset).estimates[name]
 
 

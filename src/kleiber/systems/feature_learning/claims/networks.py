@@ -1,4 +1,4 @@
-"""The statements on networks: circle MLPs, compute frontiers of circle MLPs, CNNs on images."""
+"""Claims on networks: circle MLPs, compute frontiers of circle MLPs, CNNs on images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the claims on exponents and phases compute: curves of the theory, solved.
+"""Claims on exponents and phases: solved curves of the theory.
 
 The paper's law of four bottlenecks, for infinite data, with m = max(1, 2/(1 + beta)) for a rich
 model and 1 for a lazy one, is
@@ -6,8 +6,8 @@ model and 1 for a lazy one, is
     loss ~ t^(-beta m) + N^(-alpha min(2, beta)) + (1/N) t^(-(1 - 1/alpha) m)
            + (eta/B) t^(-(2 - 1/alpha) m)
 
-and D^(-alpha min(2, beta)) for D data. Its text was not at hand: the law stands here as others
-quote it, and where the theory disagrees the statement as quoted is followed by the corrected one.
+and D^(-alpha min(2, beta)) for D data. The paper's text was not available: the law is given as
+others quote it, and if the theory disagrees, the quoted statement is followed by a corrected one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ALPHA = 1.5
 def time_slope(
     model: FeatureLearning, window: tuple[float, float] = LATE, column: str = "loss"
 ) -> float:
-    """Minus the least-squares slope of a column on logarithmic axes, at 31 times of a window."""
+    """Return minus the log-log slope of a column over 31 times of a window."""
     solved = model.solve({"time": np.geomspace(*window, 31)})
     values = solved[column].to_numpy()
     return -float(window_slope(np.log(solved["time"].to_numpy()), np.log(values)))
@@ -42,7 +42,7 @@ def falls(
     column: str = "loss",
     **sizes: float,
 ) -> Compute:
-    """The exponent of time of a column of `solve`."""
+    """Return the exponent in time of a column of `solve`."""
 
     def exponent(_: Context) -> Estimate:
         model = FeatureLearning(capacity, source, richness, **sizes)  # pyright: ignore[reportArgumentType]
@@ -52,7 +52,7 @@ def falls(
 
 
 def grows(source: float) -> Compute:
-    """The exponent of the kernel's growth, richness 1."""
+    """Return the exponent of the kernel's growth, richness 1."""
 
     def exponent(_: Context) -> Estimate:
         return estimate(-time_slope(FeatureLearning(ALPHA, source, 1.0), column="kernel_growth"))
@@ -61,7 +61,7 @@ def grows(source: float) -> Compute:
 
 
 def doubling(_: Context) -> Estimate:
-    """The rich exponent over the lazy one, source 0.1."""
+    """Return the rich exponent over the lazy one, source 0.1."""
     rich, lazy = (time_slope(FeatureLearning(2.0, 0.1, gamma)) for gamma in (1.0, 0.0))
     return estimate(rich / lazy)
 
@@ -75,7 +75,7 @@ def _floors(
 
 
 def floor_exponent(source: float, size: str) -> Compute:
-    """The exponent of the floor in a size, from 1e3 to 1e6, alpha = 1.5."""
+    """Return the exponent of the floor in a size, from 1e3 to 1e6, alpha = 1.5."""
 
     def exponent(_: Context) -> Estimate:
         column = "model_floor" if size == "width" else "data_floor"
@@ -86,7 +86,7 @@ def floor_exponent(source: float, size: str) -> Compute:
 
 
 def bias_exponent(_: Context) -> Estimate:
-    """The exponent in N of the loss of the mean predictor over draws of A(0), source 1.5."""
+    """Return the exponent in N of the mean predictor's loss over draws of A(0), source 1.5."""
     k = np.unique(np.round(np.geomspace(1, 3e7, 4000)))
     weight = np.gradient(k)
     lam, power = k**-ALPHA, k ** (-ALPHA * 1.5 - 1) * weight
@@ -101,7 +101,7 @@ def bias_exponent(_: Context) -> Estimate:
 
 
 def width_power(_: Context) -> Estimate:
-    """The exponent in N of what width adds at time 1e3, before the floor (alpha 2, beta 2.5)."""
+    """Return the exponent in N of what width adds at time 1e3 (alpha 2, beta 2.5)."""
     sizes: Float[np.ndarray, "sizes"] = np.geomspace(1e5, 1e7, 5).round()
     added = [
         float(FeatureLearning(2.0, 2.5, width=float(n)).solve({"time": [1e3]})["width_part"][0])
@@ -111,7 +111,7 @@ def width_power(_: Context) -> Estimate:
 
 
 def same_end(size: str) -> Compute:
-    """The loss after endless training with richness 3 over that without."""
+    """Return the loss after infinite training with richness 3 over that without."""
 
     def ratio(_: Context) -> Estimate:
         rich, lazy = (
@@ -124,7 +124,7 @@ def same_end(size: str) -> Compute:
 
 
 def crossing(_: Context) -> Estimate:
-    """Minus the exponent in gamma of the time when the local exponent is halfway, source 0.5."""
+    """Return minus the exponent in gamma of the time at which the local exponent is halfway."""
     times = np.geomspace(1e-1, 1e9, 201)
     found: list[float] = []
     for gamma in (1e-2, 1e-3):
@@ -136,14 +136,14 @@ def crossing(_: Context) -> Estimate:
 
 
 def noisy_ratio(_: Context) -> Estimate:
-    """The loss with fresh batches over that without at time 1e7, lazy, source 0.5, e = 0.02."""
+    """Return the loss with fresh batches over that without at time 1e7, lazy, source 0.5."""
     model = FeatureLearning(ALPHA, 0.5, batch_size=1, step_size=0.02)
     row = model.solve({"time": [1e7]}).row(0, named=True)
     return estimate(row["loss"] / row["time_part"])
 
 
 def prefactor(_: Context) -> Estimate:
-    """The rich loss at time 1e8 over its closed form, source 0.5."""
+    """Return the rich loss at time 1e8 over its closed form, source 0.5."""
     model = FeatureLearning(ALPHA, 0.5, 1.0)
     full, form = (
         model.solve({"time": [1e8]}, solver=name)["loss"][0] for name in ("reduced", "limits")

@@ -1,4 +1,4 @@
-"""What the claims on width compute: circle MLPs of several widths, lazy and rich, target k^-1.
+"""Claims on width: circle MLPs of several widths, lazy and rich, with the target k^-1.
 
 In the model every hidden unit is a random feature: the loss of width N ends at N^-(alpha beta), and
 at equal compute rich training wants wider nets than lazy training does. Here the loss of each width
@@ -32,7 +32,7 @@ DRAWS = 400
 
 
 def width_specs(context: Context, richness: float) -> list[Experiment]:
-    """One Experiment a width."""
+    """Return one Experiment per width."""
     made: list[Experiment] = []
     for width in WIDTHS:
         spec = circle_spec(context, DECAY, richness=richness, width=width, seeds=SEEDS)
@@ -42,14 +42,14 @@ def width_specs(context: Context, richness: float) -> list[Experiment]:
 
 
 def width_table(context: Context, richness: float) -> pl.DataFrame:
-    """The runs of all widths at one richness."""
+    """Return the runs of all widths at one richness."""
     return trained(context, width_specs(context, richness)).filter(~pl.col("diverged"))
 
 
 def losses_at(
     table: pl.DataFrame, width: int, compute: Float[np.ndarray, "places"]
 ) -> Float[np.ndarray, "seeds places"]:
-    """The loss of each seed of a width, interpolated at some compute; NaN beyond its runs."""
+    """Return each seed's loss of a width, interpolated in compute; NaN beyond its runs."""
     kept = table.filter((pl.col("width") == width) & (pl.col("flops") > 0))
     rows: list[np.ndarray] = []
     for part in kept.sort("seed", "step").partition_by("seed", maintain_order=True):
@@ -61,8 +61,8 @@ def losses_at(
 def best_widths(
     table: pl.DataFrame, compute: Float[np.ndarray, "places"], seed: int
 ) -> Float[np.ndarray, "draws places"]:
-    """The width of the lowest mean loss at each compute: first of the seeds as they are, then of
-    draws of them."""
+    """Return the width of the lowest mean loss at each compute, for all seeds and then for
+    resamples."""
     rng = stream(seed, "best width")
     losses = [losses_at(table, width, compute) for width in WIDTHS]
     rows: list[np.ndarray] = []
@@ -83,13 +83,13 @@ def _growth(context: Context, richness: float) -> Float[np.ndarray, "draws"]:
 
 
 def shift(context: Context) -> Estimate:
-    """The exponent of the best width in compute, rich less lazy, from two ends."""
+    """Return the exponent of the best width in compute, rich less lazy, from two ends."""
     difference = _growth(context, 1.0) - _growth(context, LAZY)
     return estimate(float(difference[0]), float(difference[1:].std(ddof=1)))
 
 
 def width_exponent(richness: float) -> Compute:
-    """Minus the slope of the log of the mean loss at the end against the log of the width."""
+    """Return minus the slope of the log of the final mean loss against the log of the width."""
 
     def exponent(context: Context) -> Estimate:
         table = width_table(context, richness)

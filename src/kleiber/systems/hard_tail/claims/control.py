@@ -21,7 +21,7 @@ ATTEMPTS = 100.0
 
 
 def given_bias(bias: Float[np.ndarray, "cases"], k: float) -> Float[np.ndarray, "cases"]:
-    """Failure at k attempts of cases of that bias, averaged over their precision (r = 1).
+    """Return failure at k attempts of cases with the given bias, averaged over precision (r = 1).
 
     The trapezoid rule in the logarithm of the precision, tabulated and interpolated in the bias.
     """
@@ -37,7 +37,7 @@ def given_bias(bias: Float[np.ndarray, "cases"], k: float) -> Float[np.ndarray, 
 
 
 def universality(features: str) -> Compute:
-    """Failure at fresh inputs over that of the theory at the run's own loss, at k = 100."""
+    """Compare failure at fresh inputs with the theory at the run's own loss, at k = 100."""
 
     def ratio(context: Context) -> Estimate:
         runs, cases = context.choose(quick=(60, 60_000), laptop=(200, 200_000))
@@ -62,7 +62,7 @@ def _one_run(rng: np.random.Generator, features: str, cases: int) -> float:
 
 
 def simulated(context: Context) -> Estimate:
-    """Failure of simulated heads over that of the theory at their own losses, k = 1 to 1,000.
+    """Compare failure of simulated heads with the theory at their own losses, k = 1 to 1,000.
 
     The mean over seeds of the log ratio, over three sets of parameters and four n_data.
     """

@@ -1,6 +1,6 @@
-"""What the claims on pass@k counts compute: seven Pythia models at MATH, 10,000 attempts a problem.
+"""Claims on pass@k counts: seven Pythia models on MATH, 10,000 attempts per problem.
 
-They stand in for the paper's distillation experiment, with model size in the place of training.
+They replace the paper's distillation experiment, with model size in the place of training.
 Standard errors are over problems, the same problems resampled for all models.
 """
 
@@ -25,12 +25,12 @@ LARGEST = "Pythia 12B"
 
 
 def passes(context: Context) -> pl.DataFrame:
-    """The counts: model, n_params, problem, attempts, successes."""
+    """Load the counts: model, n_params, problem, attempts, successes."""
     return context.share("passes", lambda: load_runs("passk"))
 
 
 def fits(context: Context) -> CountFit:
-    """A beta-binomial law of each model, with refits to resampled problems."""
+    """Fit a beta-binomial law to each model, with refits to resampled problems."""
     draws = context.choose(quick=200, laptop=2000)
     return context.share(
         "fits", lambda: fit_counts(passes(context), by="model", draws=draws, seed=context.seed)
@@ -38,20 +38,20 @@ def fits(context: Context) -> CountFit:
 
 
 def recomputed(context: Context) -> Estimate:
-    """Unbiased pass@10 of Pythia 1B."""
+    """Return the unbiased pass@10 of Pythia 1B."""
     table = passes(context).filter(pl.col("model") == "Pythia 1B")
     return estimate(float(pass_at_k(table, [10], seed=context.seed)["pass_at_k"][0]))
 
 
 def exponent_of_largest(context: Context) -> Estimate:
-    """The exponent of the largest model."""
+    """Return the exponent of the largest model."""
     made = fits(context)
     drawn = made.draws["a"][:, made.groups.index(LARGEST)]
     return estimate(made.params["a"][LARGEST], float(np.std(drawn, ddof=1)))
 
 
 def growth_with_size(context: Context) -> Estimate:
-    """The slope of log exponent against log n_params over all models."""
+    """Return the slope of log exponent against log n_params over all models."""
     made = fits(context)
     sizes = dict(passes(context).select("model", "n_params").unique().iter_rows())
     x = np.log([sizes[name] for name in made.groups])
@@ -61,15 +61,17 @@ def growth_with_size(context: Context) -> Estimate:
 
 
 def saturation(context: Context) -> Estimate:
-    """AICc of a power of n_params less that of a saturating form, over all models."""
+    """Return the AICc of a power law in n_params less that of a saturating form, over all
+    models."""
     trend = fit_counts(passes(context), along="n_params").trend
     if not isinstance(trend, Trend):
-        raise ValueError("no single trend along n_params was fitted")
+        raise ValueError("No single trend along n_params was fitted.")
     return estimate(trend.curves["power"].aicc - trend.curves["saturating"].aicc)
 
 
 def observables(context: Context) -> Estimate:
-    """Slope of log failure over that of log(-log pass@k), k from 10 to 10,000, largest model."""
+    """Return the slope of log failure over that of log(-log pass@k), k = 10 to 10,000, largest
+    model."""
     table = passes(context).filter(pl.col("model") == LARGEST)
     k = np.geomspace(10, 1e4, 20).round()
     attempts, successes = (numbers(table, name)[:, None] for name in ("attempts", "successes"))
@@ -83,7 +85,7 @@ def observables(context: Context) -> Estimate:
 def _ratios(
     failure: Float[np.ndarray, "draws k"], k: Float[np.ndarray, "k"]
 ) -> Float[np.ndarray, "draws"]:
-    """Ratio of the two slopes for each row."""
+    """Return the ratio of the two slopes for each row."""
     slopes = [
         np.polyfit(np.log(k), np.log(values).T, 1)[0] for values in (failure, -np.log1p(-failure))
     ]

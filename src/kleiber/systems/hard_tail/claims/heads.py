@@ -1,4 +1,4 @@
-"""What the claims on CIFAR-10H compute: linear heads taught with one human label an image.
+"""Claims on CIFAR-10H: linear heads trained with one human label per image.
 
 Standard errors are over seeds: the split into training and test images, and the labels drawn.
 """
@@ -21,7 +21,7 @@ Compute = Callable[[Context], Estimate]
 
 
 def heads(context: Context, products: bool) -> pl.DataFrame:
-    """Failure of heads on 11 features, or on 66 with products: seed, n_data, k, failure, loss."""
+    """Train heads on 11 features, or on 66 with products: seed, n_data, k, failure, loss."""
 
     def train() -> pl.DataFrame:
         data = load_cifar10h()
@@ -35,7 +35,7 @@ def heads(context: Context, products: bool) -> pl.DataFrame:
 def exponents(
     context: Context, products: bool, window: tuple[int, ...] | None = None
 ) -> dict[int, Float[np.ndarray, "seeds"]]:
-    """The windowed exponent of each seed, by n_data; the seeds are in the same order in all."""
+    """Return the window exponents by n_data, with the seeds in the same order for all."""
     table = heads(context, products)
     found = window_exponents(table) if window is None else window_exponents(table, window)
     parts = found.sort("seed").partition_by("n_data", as_dict=True)
@@ -43,17 +43,17 @@ def exponents(
 
 
 def over_seeds(values: Float[np.ndarray, "seeds"]) -> Estimate:
-    """The mean with its standard error."""
+    """Estimate the mean with its standard error."""
     return estimate(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def exponent_at(n_data: int, *, products: bool = False) -> Compute:
-    """The windowed exponent of heads taught with so many images."""
+    """Return the window exponent of heads trained with n_data images."""
     return lambda context: over_seeds(exponents(context, products)[n_data])
 
 
 def exponent_gain(few: int, many: int, *, products: bool = False) -> Compute:
-    """How much the exponent gains from few to many images, seed by seed."""
+    """Return the gain of the exponent from few to many images, seed by seed."""
 
     def gain(context: Context) -> Estimate:
         found = exponents(context, products)
@@ -63,13 +63,13 @@ def exponent_gain(few: int, many: int, *, products: bool = False) -> Compute:
 
 
 def late_over_early(context: Context) -> Estimate:
-    """The exponent over k = 16 to 45 as a share of that over k = 1 to 4, at 8,000 images."""
+    """Return the exponent over k = 16 to 45 divided by that over k = 1 to 4, at 8,000 images."""
     early, late = (exponents(context, False, w)[8000] for w in ((1, 2, 3, 4), (16, 23, 32, 45)))
     return over_seeds(late / early)
 
 
 def rank_with_loss(context: Context) -> Estimate:
-    """Rank correlation of exponent and loss over all sizes of both feature sets, seed by seed."""
+    """Return the rank correlation of exponent and loss over all sizes of both feature sets."""
     from scipy.stats import spearmanr
 
     tables = [window_exponents(heads(context, products)) for products in (False, True)]
@@ -82,7 +82,8 @@ def rank_with_loss(context: Context) -> Estimate:
 
 
 def same_loss(context: Context) -> Estimate:
-    """The loss of 66 features at 80 images over that at 8: medians, with a bootstrap over seeds."""
+    """Return the median loss of 66 features at 80 images over that at 8, by a bootstrap over
+    seeds."""
     table = window_exponents(heads(context, True)).sort("seed")
     few, many = (table.filter(pl.col("n_data") == size)["loss"].to_numpy() for size in (8, 80))
     rng = stream(context.seed, "same loss")

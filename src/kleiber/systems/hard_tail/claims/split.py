@@ -1,4 +1,4 @@
-"""What the claims on compute compute: a budget split between training data and attempts.
+"""Claims on the split of a budget between training data and attempts.
 
 A budget C buys N = n_data at cost 1 each and k = (C - N) / price attempts. The loss is that of
 least squares, rho^2 = 2 d/((beta - 2)(N - d - 1)) in units of the label noise, for N > d + 1. What
@@ -16,7 +16,7 @@ from kleiber.claim import Claim, Context, Estimate, estimate
 from kleiber.systems.hard_tail.claims.tails import QUADRATURE, TAIL, Compute, failures
 
 DIMENSION = 100
-POINTS = 18  # splits tried, evenly spaced in log(N/(C - N)), and again about the best
+POINTS = 18  # splits in each round, evenly spaced in log(N/(C - N))
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Split:
 
 
 def loss_of(n_data: Float[np.ndarray, "points"]) -> Float[np.ndarray, "points"]:
-    """Expected excess risk of least squares over the squared label noise."""
+    """Return the expected excess risk of least squares over the squared label noise."""
     return 2 * DIMENSION / ((TAIL - 2) * (n_data - DIMENSION - 1))
 
 
 def best_split(budget: float, price: float, weight: float, *, constant: bool = False) -> Split:
-    """The split that minimises the total loss, N above d + 1 and k at least 1.
+    """Find the split that minimises the total loss, with N above d + 1 and k at least 1.
 
     With ``constant`` the failure is the one without bias, whatever N: the baseline of a constant
     exponent.
@@ -57,7 +57,7 @@ def best_split(budget: float, price: float, weight: float, *, constant: bool = F
 def _parts(
     odds: Float[np.ndarray, "points"], budget: float
 ) -> tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"]]:
-    """What training and attempts get, by the logarithm of their ratio."""
+    """Return the parts of the budget for training and attempts, from the log of their ratio."""
     return budget / (1 + np.exp(-odds)), budget / (1 + np.exp(odds))
 
 
@@ -74,23 +74,25 @@ def _totals(
 
 
 def size_at(budget: float, price: float) -> Compute:
-    """The best N over d where only pass@k matters."""
+    """Return the best N/d if only pass@k matters."""
     return lambda _: estimate(best_split(budget, price, 0.0).n_data / DIMENSION)
 
 
 def share_at(budget: float, price: float, weight: float) -> Compute:
-    """The share of the budget that goes to training."""
+    """Return the share of the budget that goes to training."""
     return lambda _: estimate(best_split(budget, price, weight).share)
 
 
 def growth_of_attempts(_: Context) -> Estimate:
-    """dlog k/dlog C between budgets of 1e7 and 1e9, the loss weighing as much as failure."""
+    """Return dlog k/dlog C between budgets of 1e7 and 1e9, with equal weights of loss and
+    failure."""
     low, high = (best_split(budget, 1.0, 1.0).k for budget in (1e7, 1e9))
     return estimate(np.log(high / low) / np.log(100))
 
 
 def shift_of_size(_: Context) -> Estimate:
-    """The best N over that of a constant exponent, at C = 1,000 with the loss weighing 1e-4."""
+    """Return the best N over that of a constant exponent, at C = 1,000 and weight 1e-4 of the
+    loss."""
     sizes = [best_split(1e3, 1.0, 1e-4, constant=flag).n_data for flag in (False, True)]
     return estimate(sizes[0] / sizes[1])
 

@@ -1,4 +1,4 @@
-"""What the claims on inference compute: failure at k attempts, its exponents, and their limits.
+"""Claims on inference: failure at k attempts, its exponents, and their limits.
 
 Everything here is deterministic (quadrature), in units of the label noise: rho is the root of the
 generalisation loss over the noise, r the tolerance over the noise.
@@ -36,7 +36,7 @@ def failures(
     tail: float = TAIL,
     precision: Precision = "gamma",
 ) -> Float[np.ndarray, "attempts"]:
-    """Failure at k attempts."""
+    """Return failure at k attempts."""
     model = HardTail(tail=tail, tolerance=r, noise=1.0, precision=precision)
     return np.asarray(model.failure(k=k, rho=rho), dtype=float)
 
@@ -44,30 +44,30 @@ def failures(
 def window_exponents(
     rhos: Float[np.ndarray, "rhos"], window: tuple[float, float], *, r: float = 1.0
 ) -> Float[np.ndarray, "rhos"]:
-    """F(rho): minus the least-squares slope of log failure over 15 evenly spaced log k."""
+    """Return F(rho), minus the least-squares slope of log failure over 15 evenly spaced log k."""
     return HardTail(tail=TAIL, tolerance=r, noise=1.0).window_exponent(rhos, *window)
 
 
 def window_exponent(rho: float, window: tuple[float, float], *, r: float = 1.0) -> float:
-    """F at one rho."""
+    """Return F at one rho."""
     return float(window_exponents(np.array([rho]), window, r=r)[0])
 
 
 def local_exponent(
     rho: float, k: float, *, r: float = 1.0, precision: Precision = "gamma"
 ) -> float:
-    """-dlog failure/dlog k."""
+    """Return -dlog failure/dlog k."""
     model = HardTail(tail=TAIL, tolerance=r, noise=1.0, precision=precision)
     return float(model.solve({"rho": rho, "k": k})["local_exponent"][0])
 
 
 def plateau(_: Context) -> Estimate:
-    """The exponent over k = 100 to 10,000 without any bias."""
+    """Return the exponent over k = 100 to 10,000 without bias."""
     return estimate(window_exponent(0.0, LATE))
 
 
 def prefactor(_: Context) -> Estimate:
-    """failure / (P k^-beta) at k = 1e6, with P = 2 Gamma(beta)/(Gamma(beta/2) c^beta)."""
+    """Return failure/(P k^-beta) at k = 1e6, with P = 2 Gamma(beta)/(Gamma(beta/2) c^beta)."""
     r, k = 0.3, 1e6
     c = np.sqrt(2 / np.pi) * r
     log_p = np.log(2) + gammaln(TAIL) - gammaln(TAIL / 2) - TAIL * np.log(c * k)
@@ -75,7 +75,7 @@ def prefactor(_: Context) -> Estimate:
 
 
 def first_try(_: Context) -> Estimate:
-    """pass@1 without bias, less that of Student's t with beta degrees of freedom."""
+    """Return pass@1 without bias less that of Student's t with beta degrees of freedom."""
     r = 0.3
     passed = 1 - failures(np.array([1.0]), 0.0, r=r)[0]
     edge = r * float(np.sqrt(TAIL / 2))
@@ -83,12 +83,12 @@ def first_try(_: Context) -> Estimate:
 
 
 def decay_of_exponent(_: Context) -> Estimate:
-    """The local exponent at k = 1e15 over that at 1e8, rho = 1, r = 0.01."""
+    """Return the local exponent at k = 1e15 over that at 1e8, for rho = 1, r = 0.01."""
     return estimate(local_exponent(1.0, 1e15, r=0.01) / local_exponent(1.0, 1e8, r=0.01))
 
 
 def saddle(rho: float, k: float, r: float) -> float:
-    """t = [log(k c t^(1/4)) + Euler's constant]/rho^2: where precision and bias meet."""
+    """Return the saddle point t = [log(k c t^(1/4)) + Euler's constant]/rho^2."""
     t = 1.0
     for _ in range(200):
         t = (np.log(k * np.sqrt(2 / np.pi) * r * t**0.25) + EULER) / rho**2
@@ -96,55 +96,57 @@ def saddle(rho: float, k: float, r: float) -> float:
 
 
 def saddle_exponent(_: Context) -> Estimate:
-    """The local exponent over [t^-1/2 - (beta/4 - 1/2)/t]/rho^2, at k = 1e15, rho = 1, r = 0.01."""
+    """Return the local exponent over [t^-1/2 - (beta/4 - 1/2)/t]/rho^2, at k = 1e15, rho = 1, r =
+    0.01."""
     t = saddle(1.0, 1e15, 0.01)
     return estimate(local_exponent(1.0, 1e15, r=0.01) / (t**-0.5 - (TAIL / 4 - 0.5) / t))
 
 
 def saddle_height(_: Context) -> Estimate:
-    """failure over t^(beta/4 - 1/2) exp(-2 sqrt t)/Gamma(beta/2), at the same place."""
+    """Return failure over t^(beta/4 - 1/2) exp(-2 sqrt t)/Gamma(beta/2), for the same values."""
     t = saddle(1.0, 1e15, 0.01)
     log_height = (TAIL / 4 - 0.5) * np.log(t) - 2 * np.sqrt(t) - gammaln(TAIL / 2)
     return estimate(failures(np.array([1e15]), 1.0, r=0.01)[0] / np.exp(log_height))
 
 
 def bounded_exponent(_: Context) -> Estimate:
-    """rho^2 times the local exponent at k = 1e15 where no precision exceeds 1, rho = 1.5."""
+    """Return rho^2 times the local exponent at k = 1e15 for precision up to 1, rho = 1.5."""
     return estimate(1.5**2 * local_exponent(1.5, 1e15, r=0.3, precision="bounded"))
 
 
 def bounded_plateau(_: Context) -> Estimate:
-    """The local exponent at k = 1e12 where no precision exceeds 1, rho = 0.6."""
+    """Return the local exponent at k = 1e12 for precision up to 1, rho = 0.6."""
     return estimate(local_exponent(0.6, 1e12, r=0.3, precision="bounded"))
 
 
 def exponent_by_loss(_: Context) -> Estimate:
-    """dlog(window exponent)/dlog(loss) for rho from 2 to 10."""
+    """Return dlog(window exponent)/dlog(loss) for rho from 2 to 10."""
     rhos = np.geomspace(2, 10, 7)
     exponents = window_exponents(rhos, EARLY)
     return estimate(np.polyfit(2 * np.log(rhos), np.log(exponents), 1)[0])
 
 
 def overshoot(_: Context) -> Estimate:
-    """The largest window exponent at any bias less that without bias, r = 0.1."""
+    """Return the largest window exponent at any bias less that without bias, r = 0.1."""
     biased = window_exponents(np.linspace(0.2, 0.4, 9), EARLY, r=0.1)
     return estimate(biased.max() - window_exponent(0.0, EARLY, r=0.1))
 
 
 def crossover(_: Context) -> Estimate:
-    """log10 of the k from which on most failures come with the bias, rho = 0.2, r = 0.01."""
+    """Return log10 of the k beyond which most failures are due to bias, rho = 0.2, r = 0.01."""
     model = HardTail(tail=TAIL, tolerance=0.01, noise=1.0)
     return estimate(np.log10(model.crossover(0.2)[0]))
 
 
 def spread_of_powers(context: Context) -> Estimate:
-    """nu at delta = sigma less that at delta = 0.1 sigma."""
+    """Return nu at delta = sigma less that at delta = 0.1 sigma."""
     values = [saturation_power(r)(context).value for r in (1.0, 0.1)]
     return estimate(values[0] - values[1])
 
 
 def hard_share(rho: float) -> Compute:
-    """Failure at k = 1,000 without bias over that with it: the share that training cannot mend."""
+    """Return failure at k = 1,000 without bias over that with it: the share training cannot
+    remove."""
     k = np.array([1000.0])
     return lambda _: estimate(failures(k, 0.0)[0] / failures(k, rho)[0])
 
@@ -165,7 +167,7 @@ class Saturation:
 def fit_saturation(
     rhos: Float[np.ndarray, "points"], n: Float[np.ndarray, "points"], *, r: float = 1.0
 ) -> Saturation:
-    """The saturating form fitted to the window exponents by least squares, its top the plateau."""
+    """Fit the saturating form, with the plateau as its top, to the window exponents."""
     top = window_exponent(0.0, EARLY, r=r)
     measured = window_exponents(rhos, EARLY, r=r)
 
@@ -177,7 +179,7 @@ def fit_saturation(
 
 
 def saturation_power(r: float) -> Compute:
-    """nu for least squares in 100 dimensions, N from 150 to 30,000."""
+    """Return nu for least squares in 100 dimensions, N from 150 to 30,000."""
 
     def power(_: Context) -> Estimate:
         n = np.geomspace(150, 3e4, 25)

@@ -1,4 +1,4 @@
-"""What the claims on training compute: the loss of ridge regression, and exponents end to end.
+"""Claims on training: the loss of ridge regression, and exponents of trained heads.
 
 Features are Gaussian with eigenvalues j^-(1 + alpha), the target has components of variance one,
 and labels are x'theta + sigma z/sqrt(precision) with precision Gamma(beta/2). Losses of single runs
@@ -36,7 +36,7 @@ def losses(
     tail: float = TAIL,
     dimension: int = DIMENSION,
 ) -> Float[np.ndarray, "runs"]:
-    """The generalisation loss of that many runs on n_data examples, alpha = 1."""
+    """Simulate the generalisation losses of `runs` runs on n_data examples, alpha = 1."""
     eigenvalues = np.arange(1.0, dimension + 1) ** -2
     found = np.empty(runs)
     for run in range(runs):
@@ -49,7 +49,8 @@ def losses(
 
 
 def least_squares_risk(context: Context) -> Estimate:
-    """Mean excess risk over 2 sigma^2/(beta - 2) d/(N - d - 1), d = 50, N = 200, beta = 8."""
+    """Return the mean excess risk over 2 sigma^2/(beta - 2) d/(N - d - 1), d = 50, N = 200, beta =
+    8."""
     runs = context.choose(quick=1000, laptop=20_000)
     rng = stream(context.seed, "least squares risk")
     ratio = losses(rng, 200, runs, noise=1.0, tail=8.0, dimension=50) / (50 / 149 / 3)
@@ -57,13 +58,13 @@ def least_squares_risk(context: Context) -> Estimate:
 
 
 def late_exponent(_: Context) -> Estimate:
-    """Minus the least-squares slope of log(1/(N - d - 1)) against log N, N = 20 d to 300 d."""
+    """Return minus the slope of log(1/(N - d - 1)) against log N, for N = 20 d to 300 d."""
     n = np.geomspace(20, 300, 40) * DIMENSION
     return estimate(np.polyfit(np.log(n), np.log(n - DIMENSION - 1), 1)[0])
 
 
 def early_exponent(power: float | None) -> Compute:
-    """Minus the slope of log loss against log N from 30 to 1,000, without noise, d = 200,000.
+    """Return minus the slope of log loss against log N from 30 to 1,000, no noise, d = 200,000.
 
     The target's power along feature j, l_j theta_j^2, falls as j^-power; isotropic for None.
     """
@@ -80,7 +81,7 @@ def early_exponent(power: float | None) -> Compute:
 
 
 def _near_peak(context: Context, noise: float) -> dict[int, Float[np.ndarray, "runs"]]:
-    """Losses of runs about N = d, by N."""
+    """Simulate the losses of runs near N = d, by N."""
 
     def run() -> dict[int, Float[np.ndarray, "runs"]]:
         rng = stream(context.seed, f"peak {noise}")
@@ -91,24 +92,24 @@ def _near_peak(context: Context, noise: float) -> dict[int, Float[np.ndarray, "r
 
 
 def _bootstrap(context: Context, runs: int) -> Int[np.ndarray, "draws runs"]:
-    """Rows of a bootstrap over seeds."""
+    """Draw the rows of a bootstrap over seeds."""
     return stream(context.seed, "bootstrap").integers(runs, size=(400, runs))
 
 
 def peak_place(context: Context) -> Estimate:
-    """The N of the largest median loss over d, sigma = 0.1."""
+    """Return the N of the largest median loss over d, sigma = 0.1."""
     found = _near_peak(context, 1e-1)
     table = np.array([found[n] for n in NEAR_PEAK])
     rows = _bootstrap(context, table.shape[1])
     drawn = np.median(table[:, rows], axis=-1).argmax(axis=0)
     places = np.array(NEAR_PEAK) / DIMENSION
-    spacing = 0.02 / np.sqrt(12)  # the places tried are that far apart, whatever the seeds say
+    spacing = 0.02 / np.sqrt(12)  # from the spacing of the values of N
     spread = np.hypot(places[drawn].std(ddof=1), spacing)
     return estimate(places[np.median(table, axis=1).argmax()], float(spread))
 
 
 def peak_height(noise: float) -> Compute:
-    """log10 of the median loss at N = d over that at 0.9 d."""
+    """Return log10 of the median loss at N = d over that at 0.9 d."""
 
     def height(context: Context) -> Estimate:
         found = _near_peak(context, noise)
@@ -121,7 +122,7 @@ def peak_height(noise: float) -> Compute:
 
 
 def _run_exponents(context: Context, n_data: int) -> Float[np.ndarray, "runs"]:
-    """The window exponent of each run: for Gaussian features that of the theory at its loss."""
+    """Return each run's window exponent: for Gaussian features that of the theory at its loss."""
 
     def run() -> Float[np.ndarray, "runs"]:
         runs = context.choose(quick=31, laptop=301)
@@ -132,13 +133,13 @@ def _run_exponents(context: Context, n_data: int) -> Float[np.ndarray, "runs"]:
 
 
 def _median(context: Context, values: Float[np.ndarray, "runs"]) -> tuple[float, float]:
-    """The median and its standard error by bootstrap."""
+    """Return the median and its standard error by bootstrap."""
     drawn = np.median(values[_bootstrap(context, len(values))], axis=1)
     return float(np.median(values)), float(drawn.std(ddof=1))
 
 
 def exponent_rise(context: Context) -> Estimate:
-    """Median window exponent at N = 970 less that at N = 309."""
+    """Return the median window exponent at N = 970 less that at N = 309."""
     (high, high_error), (low, low_error) = (
         _median(context, _run_exponents(context, n)) for n in (970, 309)
     )
@@ -146,7 +147,7 @@ def exponent_rise(context: Context) -> Estimate:
 
 
 def exponent_end(context: Context) -> Estimate:
-    """Median window exponent at N = 4,459."""
+    """Return the median window exponent at N = 4,459."""
     return estimate(*_median(context, _run_exponents(context, 4459)))
 
 

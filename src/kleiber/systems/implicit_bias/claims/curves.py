@@ -1,8 +1,8 @@
 """The published learning curves refitted: three nets on CIFAR-10, seed-averaged by the authors.
 
 gamma_1 and gamma_2 are in the authors' repository, Francill99/deep_norm; their product, the
-exponent measured and sigma in the paper's main table. What follows from the same curves by a rule
-of ours, and by the authors' rule with other n_data, stands beside them.
+exponent measured and sigma in the paper's main table. The same curves are also evaluated by a rule
+of ours, and by the authors' rule with other n_data.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PUBLISHED = {  # gamma_1, gamma_2, gamma_measured, sigma; the table prints two d
 
 
 def refit(context: Context, model: str, rule: str, least: float | None = None) -> Collapse:
-    """The two laws of one model's curves by a rule, all fits from n_data = least on if given."""
+    """Fit the two laws to one model's curves by a rule, from n_data = least on if given."""
 
     def make() -> Collapse:
         curves = load_runs("norms").filter(pl.col("model") == model)
@@ -40,17 +40,17 @@ def refit(context: Context, model: str, rule: str, least: float | None = None) -
 
 
 def exponent(model: str, name: str) -> Compute:
-    """An exponent by the authors' rule, without its error."""
+    """Return an exponent by the authors' rule, without its error."""
     return lambda context: estimate(refit(context, model, "authors").estimates[name].value)
 
 
 def error(model: str) -> Compute:
-    """The authors' sigma of gamma_1 gamma_2 - gamma_measured."""
+    """Return the authors' sigma of gamma_1 gamma_2 - gamma_measured."""
     return lambda context: estimate(refit(context, model, "authors").sigma)
 
 
 def ratio(model: str, rule: str, least: float | None = None) -> Compute:
-    """gamma_1 gamma_2/gamma_measured with the error of the difference."""
+    """Return gamma_1 gamma_2/gamma_measured with the error of the difference."""
 
     def compute(context: Context) -> Estimate:
         found = refit(context, model, rule, least)
@@ -62,7 +62,7 @@ def ratio(model: str, rule: str, least: float | None = None) -> Compute:
 
 
 def in_errors(model: str) -> Compute:
-    """|gamma_1 gamma_2 - gamma_measured| in units of sigma."""
+    """Return |gamma_1 gamma_2 - gamma_measured| in units of sigma."""
 
     def compute(context: Context) -> Estimate:
         found = refit(context, model, "authors")
@@ -74,18 +74,18 @@ def in_errors(model: str) -> Compute:
 
 
 def spread(model: str, name: str) -> Compute:
-    """A relative spread of the curves in the authors' window or beyond it."""
+    """Return a relative spread of the curves in the authors' window or beyond it."""
     return lambda context: estimate(getattr(refit(context, model, "authors"), name))
 
 
 def ended(context: Context) -> Estimate:
-    """The share of ResNet's n_data whose error is least where training ends."""
+    """Return the share of ResNet's n_data whose error is smallest at the end of training."""
     found = refit(context, "ResNet", "authors")
     return estimate(float(found.at_end.mean()))
 
 
 def amplitude(model: str) -> Compute:
-    """error_opt over the early law taken at norm_opt, mean over the window's n_data."""
+    """Return error_opt over the early law at norm_opt, averaged over the window's n_data."""
 
     def compute(context: Context) -> Estimate:
         found = refit(context, model, "robust")
@@ -97,7 +97,7 @@ def amplitude(model: str) -> Compute:
 
 
 def refitted(model: str) -> tuple[Claim, ...]:
-    """The numbers of one model, to the digits published."""
+    """Return the claims on one model's numbers, to the published digits."""
     names = ("gamma_1", "gamma_2", "gamma_measured")
     where = f"main table, {model} on CIFAR-10"
     claims = [
@@ -136,7 +136,7 @@ def refitted(model: str) -> tuple[Claim, ...]:
 
 
 def equality(model: str, why: str) -> Claim:
-    """What the table would show if its errors were small."""
+    """Return the claim that the errors are small enough to test the product rule."""
     return Claim(
         f"main table, {model} on CIFAR-10",
         "The errors are small enough to tell the product rule from one that is 10% off: gamma_1 "
@@ -151,7 +151,7 @@ def equality(model: str, why: str) -> Claim:
 
 
 def by_our_rule(model: str, why: str) -> Claim:
-    """The product by the rule "robust": one set of n_data, smoothed optima, a stated window."""
+    """Return the claim on the product by the rule "robust"."""
     return Claim(
         f"main table, {model} on CIFAR-10, by our rule",
         "With the same n_data in all fits and a window found by a rule, gamma_1 "
@@ -166,7 +166,7 @@ def by_our_rule(model: str, why: str) -> Claim:
 
 
 def overlapping(model: str) -> tuple[Claim, Claim]:
-    """The two facts behind the product rule."""
+    """Return the claims on the two facts behind the product rule."""
     return (
         Claim(
             f"figure 4, {model} on CIFAR-10",

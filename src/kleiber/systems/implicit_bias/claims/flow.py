@@ -1,5 +1,5 @@
-"""What the claims on trained perceptrons compute: gradient flow without a constraint beside fixed
-norms, on the same data, and theory beside simulation.
+"""Claims on trained perceptrons: unconstrained gradient flow against training at fixed norm on the
+same data, and theory against simulation.
 
 Load 5, as in figure 1. Quick: 16 data sets in 200 dimensions; laptop: 32 in 400.
 """
@@ -35,7 +35,7 @@ class Runs:
 
 
 def train(context: Context) -> Runs:
-    """The runs that all claims here share."""
+    """Train the runs that all claims here share."""
 
     def make() -> Runs:
         seeds, size = context.choose((16, 200), (32, 400))
@@ -53,19 +53,19 @@ def train(context: Context) -> Runs:
 
 
 def by_seed(table: pl.DataFrame, column: str) -> Errors:
-    """A column of a simulation, one row a seed."""
+    """Return a column of a simulation, one row per seed."""
     return table[column].to_numpy().reshape(-1, NORMS.size)
 
 
 def jackknife(seeds: int, value: Callable[[Float[np.ndarray, "kept"]], float]) -> Estimate:
-    """A function of the seeds kept, with its error from leaving each out."""
+    """Estimate a function of the seeds with its jackknife error."""
     every = np.arange(seeds)
     each = np.array([value(every[every != k]) for k in every])
     return estimate(value(every), np.sqrt((seeds - 1) * each.var()))
 
 
 def ratio_at(norm: float) -> Compute:
-    """Mean error of the flow over that at fixed norm, the same data sets."""
+    """Return the mean error of the flow over that at fixed norm, on the same data sets."""
     k = int(np.argmin(np.abs(NORMS - norm)))
 
     def ratio(context: Context) -> Estimate:
@@ -79,7 +79,7 @@ def ratio_at(norm: float) -> Compute:
 
 
 def best_norm(errors: Errors) -> float:
-    """Where a cubic in log norm through the mean errors is least."""
+    """Return the norm at the minimum of a cubic in log norm fitted to the mean errors."""
     x = np.log(NORMS[AROUND])
     fine = np.linspace(float(x[0]), float(x[-1]), 600)
     cubic = np.polynomial.Polynomial.fit(x, errors.mean(0)[AROUND], 3)
@@ -87,7 +87,7 @@ def best_norm(errors: Errors) -> float:
 
 
 def ratio_of_best(context: Context) -> Estimate:
-    """The best norm of the flow over the best fixed norm, the same data sets."""
+    """Return the best norm of the flow over the best fixed norm, on the same data sets."""
     runs = train(context)
     return jackknife(
         len(runs.flow), lambda kept: best_norm(runs.flow[kept]) / best_norm(runs.fixed[kept])
@@ -95,7 +95,7 @@ def ratio_of_best(context: Context) -> Estimate:
 
 
 def theory_gap(norm: float) -> Compute:
-    """Mean error at a fixed norm over the theory's."""
+    """Return the mean error at a fixed norm over the theory's."""
     k = int(np.argmin(np.abs(NORMS - norm)))
 
     def ratio(context: Context) -> Estimate:
@@ -106,31 +106,31 @@ def theory_gap(norm: float) -> Compute:
 
 
 def least_growth(context: Context) -> Estimate:
-    """dlambda/dtime = (1/N) sum (1 - tanh z) z/lambda, the least of it along each run."""
+    """Return the smallest dlambda/dtime = (1/N) sum (1 - tanh z) z/lambda along each run."""
     values = train(context).growth.min(1)
     return estimate(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def last_train_error(context: Context) -> Estimate:
-    """The training error of the flow at norm 9."""
+    """Return the training error of the flow at norm 9."""
     values = train(context).train_error[:, -1]
     return estimate(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def largest_excess(_: Context) -> Estimate:
-    """The largest of flow over fixed norm, load -> infinity."""
+    """Return the largest ratio of the flow's error to that at fixed norm, load -> infinity."""
     norms = np.geomspace(0.2, 3, 60)
     return estimate((flow_curve(norms) / early_curve(norms)).max())
 
 
 def flow_slope(_: Context) -> Estimate:
-    """-dlog(relative error)/dlog norm of the flow at norm 100."""
+    """Return -dlog(relative error)/dlog norm of the flow at norm 100."""
     pair = flow_curve([100.0, 101.0])
     return estimate(-np.log(pair[1] / pair[0]) / np.log(1.01))
 
 
 def clock(_: Context) -> Estimate:
-    """dlog time/dlog norm of the flow at norm 100, load -> infinity."""
+    """Return dlog time/dlog norm of the flow at norm 100, load -> infinity."""
     pair = flow_time([100.0, 101.0])
     return estimate(np.log(pair[1] / pair[0]) / np.log(1.01))
 

@@ -1,7 +1,7 @@
-"""Networks: the two laws, overlap, collapse and every norm, for nets trained here.
+"""Claims on networks trained here: the two laws, overlap, collapse and every norm.
 
-At "quick" a tiny CNN on digits shows that the machinery runs; at "laptop" the paper's nets scaled
-down (implicit_bias_sweep says how), which are held to the published exponents as they stand.
+At "quick" a tiny CNN on digits tests the implementation; at "laptop" the paper's nets are scaled
+down (see ``sweep.py``) and compared with the published exponents.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ PUBLISHED = {
     "ResNet MNIST": Published((1.152, 0.142), (0.495, 0.024), (0.69, 0.08)),
     "ViT MNIST": Published((0.1387, 0.0057), (3.411, 0.107), (0.54, 0.03)),
 }
-# what is known of each claim that does not hold: (verdict, why)
+# known verdict and reason of each claim that does not hold
 KNOWN: dict[tuple[str, str], tuple[str, str]] = {
     ("CNN digits", "overlap"): (
         "inconclusive",
@@ -139,7 +139,7 @@ KNOWN: dict[tuple[str, str], tuple[str, str]] = {
 
 
 def _claim(case: str, key: str, says: str, **fields: object) -> Claim:
-    """A claim on a case, with what is known of it."""
+    """Make a claim on a case, with its known verdict."""
     known, why = KNOWN.get((case, key), ("holds", ""))
     dataset = case.partition(" ")[2]
     scale = "quick" if dataset == "digits" else "laptop"
@@ -149,7 +149,7 @@ def _claim(case: str, key: str, says: str, **fields: object) -> Claim:
 
 
 def _shape(case: str) -> tuple[Claim, ...]:
-    """Overlap, collapse, growth and the product rule, with spectral complexity."""
+    """Return claims on overlap, collapse, growth and the product rule, with spectral complexity."""
     return (
         _claim(
             case, "overlap",
@@ -179,7 +179,7 @@ def _shape(case: str) -> tuple[Claim, ...]:
 
 
 def _published(case: str) -> tuple[Claim, ...]:
-    """The published exponents, with the norm that the released code computes for this net."""
+    """Return claims on the published exponents, with the norm that the released code computes."""
     norm = RELEASED[case.partition(" ")[0]]
     table = PUBLISHED[case]
     made = [
@@ -206,7 +206,7 @@ def _published(case: str) -> tuple[Claim, ...]:
 
 
 def _others(case: str) -> tuple[Claim, ...]:
-    """The other norms, which behave alike but do not satisfy the product rule."""
+    """Return claims on the other norms, which do not satisfy the product rule."""
     made: list[Claim] = []
     for norm in ("log_l1", "log_frobenius", "log_21", "log_spectral_product"):
         name = NAMES[norm]
@@ -245,7 +245,7 @@ def _augmented(case: str) -> tuple[Claim, ...]:
 
 
 def _definitions() -> tuple[Claim, ...]:
-    """What the released code computes in the place of the norms."""
+    """Return claims on what the released code computes instead of the norms."""
     return (
         Claim(
             "norm of a ResNet",
@@ -286,7 +286,7 @@ def _definitions() -> tuple[Claim, ...]:
 
 
 def _digits() -> tuple[Claim, ...]:
-    """The machinery on digits: growth, and the product rule, which small runs cannot decide."""
+    """Return the claims on digits, which test the implementation."""
     case = "CNN digits"
     return tuple(claim for claim in _shape(case) if "collapse" not in claim.says)
 

@@ -1,7 +1,7 @@
-"""What the claims on the perceptron compute: the replica theory of figures 1 to 3, which is exact.
+"""Claims on the perceptron: the replica theory of figures 1 to 3, which is exact.
 
 Errors relative to Hebb's at the same load are called relative; loads are examples per dimension.
-All but the flow's claims (`implicit_bias_flow`) are deterministic: roots to 1e-11.
+All claims except those of ``flow.py`` are deterministic: roots to 1e-11.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Compute = Callable[[Context], Estimate]
 
 
 def error(load: float, norm: float) -> Compute:
-    """The generalisation error at a fixed norm."""
+    """Return the generalisation error at a fixed norm."""
     return lambda _: estimate(Perceptron(load).error(norm)[0])
 
 
 def optima(context: Context, loads: tuple[float, ...] = LOADS) -> list[Optimum]:
-    """The optima at some loads."""
+    """Return the optima at some loads."""
 
     def solve() -> list[Optimum]:
         return [Perceptron(load).optimum() for load in loads]
@@ -45,41 +45,42 @@ def optima(context: Context, loads: tuple[float, ...] = LOADS) -> list[Optimum]:
 
 
 def above_bayes(context: Context) -> Estimate:
-    """The largest of error_opt/Bayes error - 1 at the six loads."""
+    """Return the largest error_opt/Bayes error - 1 of the six loads."""
     pairs = zip(optima(context), LOADS, strict=True)
     return estimate(max(o.error / Perceptron(load).references().bayes - 1 for o, load in pairs))
 
 
 def early_slope(_: Context) -> Estimate:
-    """-dlog(relative error)/dlog norm of the early law from norm 100 to 101."""
+    """Return -dlog(relative error)/dlog norm of the early law from norm 100 to 101."""
     pair = early_curve([100.0, 101.0])
     return estimate(-np.log(pair[1] / pair[0]) / np.log(1.01))
 
 
 def early_amplitude(_: Context) -> Estimate:
-    """Relative error times sqrt(norm), norm 100, load 1e8."""
+    """Return the relative error times sqrt(norm) at norm 100, load 1e8."""
     return estimate(10 * relative(1e8, np.array([100.0]))[0])
 
 
 def relative(load: float, norm: Float[np.ndarray, "norms"]) -> Float[np.ndarray, "norms"]:
-    """Error over Hebb's."""
+    """Return the error over that of Hebb's rule."""
     return Perceptron(load).solve({"norm": norm})["relative_error"].to_numpy()
 
 
 def steepest(load: float) -> float:
-    """The largest local exponent before the optimum."""
+    """Return the largest local exponent before the optimum."""
     norms = np.geomspace(0.2, 40, 160)
     return float(np.max(Perceptron(load).solve({"norm": norms})["local_exponent"].to_numpy()))
 
 
 def steepest_gap(_: Context) -> Estimate:
-    """The largest distance of the steepest slope from 1/2 - 0.75 load^(-2/3), 25 to 1,000."""
+    """Return the largest distance of the steepest slope from 1/2 - 0.75 load^(-2/3), 25 to
+    1,000."""
     loads = (25.0, 50.0, 100.0, 300.0, 1000.0)
     return estimate(max(abs(steepest(a) - 0.5 + 0.75 * a ** (-2 / 3)) for a in loads))
 
 
 def overlap(name: str) -> Compute:
-    """The error, or the relative error, at load 100 over that at load 12.5, both at norm 1."""
+    """Return the (relative) error at load 100 over that at load 12.5, both at norm 1."""
 
     def ratio(_: Context) -> Estimate:
         high, low = (Perceptron(a).solve({"norm": 1.0})[name][0] for a in (100.0, 12.5))
@@ -89,7 +90,7 @@ def overlap(name: str) -> Compute:
 
 
 def slope(what: str, first: int = 0) -> Compute:
-    """The slope of log of a field of the optimum against log load, from the first-th load on."""
+    """Return the slope of the log of a field of the optimum against log load, from `first` on."""
 
     def fit(context: Context) -> Estimate:
         values = np.array([getattr(o, what) for o in optima(context)][first:])
@@ -99,7 +100,7 @@ def slope(what: str, first: int = 0) -> Compute:
 
 
 def read_off(what: str, seen: tuple[float, ...]) -> Compute:
-    """The largest relative distance of what was read off the figure from ours."""
+    """Return the largest relative distance between values read from the figure and ours."""
 
     def distance(context: Context) -> Estimate:
         ours = np.array([getattr(o, what) for o in optima(context)])
@@ -109,7 +110,8 @@ def read_off(what: str, seen: tuple[float, ...]) -> Compute:
 
 
 def collapse(*which: int) -> Compute:
-    """The largest relative distance of rescaled curves from the master curve, 0.3 <= x <= 5."""
+    """Return the largest relative distance of rescaled curves from the master curve, x = 0.3 to
+    5."""
 
     def distance(context: Context) -> Estimate:
         x, best = np.geomspace(0.3, 5, 60), master_optimum()
@@ -125,13 +127,13 @@ def collapse(*which: int) -> Compute:
 
 
 def amplitude(context: Context) -> Estimate:
-    """Relative error at the optimum over k1 (k2 load)^(-1/2), load 1e6."""
+    """Return the relative error at the optimum over k1 (k2 load)^(-1/2), load 1e6."""
     there = optima(context, (1e6,))[0]
     return estimate(there.relative_error / (EARLY_AMPLITUDE * there.norm**-0.5))
 
 
 def limit(what: str) -> Compute:
-    """norm_opt/load or error_opt * load at load 1e6."""
+    """Return norm_opt/load or error_opt * load at load 1e6."""
 
     def value(context: Context) -> Estimate:
         there = optima(context, (1e6,))[0]
@@ -141,7 +143,7 @@ def limit(what: str) -> Compute:
 
 
 def elbow(_: Context) -> Estimate:
-    """norm/load at which the relative error exceeds its early law by 10% (load -> infinity)."""
+    """Return norm/load at which the relative error is 10% above its early law, load -> infinity."""
     ells = np.geomspace(0.03, 0.5, 200)
     excess = master_curve(ells) * np.sqrt(ells) / (np.sqrt(np.pi / 2) * EARLY_AMPLITUDE)
     return estimate(np.interp(1.1, excess, ells))
@@ -157,7 +159,7 @@ def exact(
     side: str = "both",
     why: str = "",
 ) -> Claim:
-    """A claim without a standard error; with a why it fails."""
+    """Make a claim without a standard error, which fails if a reason is given."""
     known = "fails" if why else "holds"
     return Claim(
         where, says, expected, within, compute, known=known, side=side, why=why, exact=ROOTS

@@ -1,4 +1,4 @@
-"""Which networks the claims on learning curves train: cases, sizes and seeds at each scale.
+"""The networks that the claims on learning curves train: cases, sizes and seeds at each scale.
 
 At "laptop" the paper's nets are scaled down: a quarter of its widths, pixels averaged two by two,
 P from 188 to 6,000, three seeds, and steps that grow with P; at "full" they are those of its code
@@ -22,7 +22,7 @@ from kleiber.experiment import NORMS, Experiment
 from kleiber.sweeps.run import sweep
 
 BATCH = 128
-FOLDER = "implicit_bias_networks"  # where the trainings are kept
+FOLDER = "implicit_bias_networks"  # where the runs are saved
 MEASURED = tuple(name for name in NORMS if name != "log_path")
 ADAM: Mapping[str, Any] = {"kind": "adam", "rate": 1e-3}
 ADAMW: Mapping[str, Any] = {"kind": "adamw", "rate": 3e-4}
@@ -46,12 +46,12 @@ class Case:
 
     @property
     def augmented(self) -> bool:
-        """Whether training images are flipped or moved."""
+        """Whether training images are flipped or shifted."""
         return bool(self.task.get("shift") or self.task.get("flip"))
 
 
 def experiments(case: Case, seed: int) -> list[Experiment]:
-    """The trainings of a case, one for each P and seed; seeds are counted from `seed`."""
+    """Return the experiments of a case, one for each P and seed; seeds start at `seed`."""
     return [
         _experiment(case, place, seed + member)
         for place in range(len(case.sizes))
@@ -81,18 +81,18 @@ def _experiment(case: Case, place: int, seed: int) -> Experiment:
 
 
 def epoch_marks(n_data: int, batch: int, epochs: int, count: int) -> tuple[int, ...]:
-    """Log-spaced epochs as steps: the distinct whole numbers of epochs among `count` from 1 on."""
+    """Return log-spaced whole epochs as steps, at most `count` of them."""
     whole = np.unique(np.geomspace(1, epochs, count).round().astype(int))
     return tuple(sorted({max(1, round(int(epoch) * n_data / batch)) for epoch in whole}))
 
 
 def cases(scale: str) -> tuple[Case, ...]:
-    """The cases of a scale."""
+    """Return the cases of a scale."""
     return {"quick": quick, "laptop": laptop, "full": full}[scale]()
 
 
 def quick() -> tuple[Case, ...]:
-    """A tiny CNN on the digits of the package: that the machinery runs, nothing more."""
+    """Return a tiny CNN on the package's digits, which only tests the implementation."""
     net = {"kind": "cnn", "channels": [6, 12], "hidden": [32]}
     task = {"dataset": "digits"}
     steps = (100, 140, 200, 280)
@@ -100,7 +100,7 @@ def quick() -> tuple[Case, ...]:
 
 
 def laptop() -> tuple[Case, ...]:
-    """A quarter of the paper's widths on images of half the pixels each way."""
+    """Return the cases with a quarter of the paper's widths and half the resolution."""
     cnn = {"kind": "cnn", "channels": [8, 16, 32], "hidden": [128]}
     mnist = {"dataset": "mnist", "shrink": 2, "n_test": 2500}
     cifar = {"dataset": "cifar10", "shrink": 2, "n_test": 2500}
@@ -118,7 +118,7 @@ def laptop() -> tuple[Case, ...]:
 
 
 def full() -> tuple[Case, ...]:
-    """The paper's nets, sizes and numbers of seeds; rotations of its MNIST images are left out."""
+    """Return the paper's nets, sizes and numbers of seeds, without rotations of MNIST images."""
     doubled = tuple(188 * 2**k for k in range(8))
     mnist = (375, 750, 1500, 3000, 6000, 12000, 24000, 30000, 36000, 42000, 48000)
     few, many = tuple(range(6000, 46001, 5000)), tuple(range(4000, 48001, 4000))
@@ -152,10 +152,10 @@ def full() -> tuple[Case, ...]:
 
 
 def learning_curves(context: Context, case: Case) -> pl.DataFrame:
-    """The table of a case: trained once, kept in the context's folder where there is one.
+    """Return the table of a case, trained once and saved in the context's folder if it has one.
 
     Columns model and dataset as the paper writes them, n_data, seed, step, error, the logs of the
-    norms. A check that is stopped goes on where it was; two of them share the work.
+    norms. An interrupted check continues where it stopped; two checks share the runs.
     """
 
     def make() -> pl.DataFrame:

@@ -1,6 +1,6 @@
-"""What the claims on networks compute: the two laws from nets trained here, norm by norm.
+"""Measures for the claims on networks: the two laws from nets trained here, for each norm.
 
-The nets and sizes are those of `implicit_bias_sweep`, the exponents those of `reduce.collapse`. The
+The nets and sizes are those of ``sweep.py``, the exponents those of `reduce.collapse`. The
 norm is the textbook spectral complexity, or the one that the released code computes for that net:
 the tail variant for CNNs, that of the readout alone for ResNets, the textbook one for ViTs.
 """
@@ -23,7 +23,7 @@ from kleiber.systems.implicit_bias.collapse import measure_collapse, rescale_cur
 from kleiber.systems.implicit_bias.collapse_record import Collapse
 from kleiber.systems.implicit_bias.collapse_window import upper_half
 
-LEARNT = 0.85  # an error that a run of ten classes falls below, or it has learnt nothing
+LEARNT = 0.85  # runs whose error stays above this have learned nothing (ten classes)
 REACH, POINTS = 1.0, 41  # decades of the norm around the optimum, and points of their grid
 Compute = Callable[[Context], Estimate]
 TEXTBOOK = "log_spectral_complexity"
@@ -31,12 +31,12 @@ RELEASED = {"CNN": "log_tail_complexity", "ResNet": "log_fc_complexity", "ViT": 
 
 
 def case_of(context: Context, name: str) -> Case:
-    """The case of that name at the context's scale; the quick one is there at every scale."""
+    """Return the case of that name at the context's scale; the quick case is in every scale."""
     return next(case for case in (*cases(context.scale), *quick()) if case.name == name)
 
 
 def curves_of(context: Context, name: str, norm: str) -> pl.DataFrame:
-    """The learning curves of a case with one of its norms as log_norm, of the runs that learn.
+    """Return the learning curves of a case with one of its norms as log_norm, for runs that learn.
 
     Left out are runs that never leave chance (with the paper's small initial weights narrow nets
     may die) and errors of 0.
@@ -48,7 +48,7 @@ def curves_of(context: Context, name: str, norm: str) -> pl.DataFrame:
 
 
 def collapse_of(context: Context, name: str, norm: str, rule: str = "robust") -> Collapse:
-    """The two laws of a case; computed once for all claims."""
+    """Fit the two laws of a case, once for all claims."""
 
     def make() -> Collapse:
         table = curves_of(context, name, norm)
@@ -58,7 +58,7 @@ def collapse_of(context: Context, name: str, norm: str, rule: str = "robust") ->
 
 
 def combined(name: str, norm: str = TEXTBOOK, rule: str = "robust") -> Compute:
-    """gamma_1 gamma_2 over gamma_measured, with Student's interval over the sizes."""
+    """Return gamma_1 gamma_2 over gamma_measured, with Student's interval over the sizes."""
 
     def ratio(context: Context) -> Estimate:
         found = collapse_of(context, name, norm, rule)
@@ -72,7 +72,7 @@ def combined(name: str, norm: str = TEXTBOOK, rule: str = "robust") -> Compute:
 
 
 def exponent(name: str, which: str, norm: str, rule: str) -> Compute:
-    """One of the exponents of a case."""
+    """Return one of the exponents of a case."""
 
     def value(context: Context) -> Estimate:
         return collapse_of(context, name, norm, rule).estimates[which]
@@ -81,7 +81,7 @@ def exponent(name: str, which: str, norm: str, rule: str) -> Compute:
 
 
 def spread(name: str, which: str, norm: str = TEXTBOOK) -> Compute:
-    """The relative spread of raw curves early ("overlap") or of rescaled ones ("collapse").
+    """Return the relative spread of raw early curves ("overlap") or rescaled ones ("collapse").
 
     The error is a jackknife's over seeds: each left out in turn.
     """
@@ -102,13 +102,16 @@ def spread(name: str, which: str, norm: str = TEXTBOOK) -> Compute:
 
 
 def early_spread(found: Collapse) -> float:
-    """The relative spread of raw curves within the window of the early law."""
+    """Return the relative spread of raw curves within the window of the early law."""
     return found.overlap
 
 
 def collapse_spread(found: Collapse) -> float:
-    """The root-mean-square relative spread over the larger half of P of error/error_opt at equal
-    norm/norm_opt, within a decade of the optimum, where at least two curves have a value."""
+    """Return the root-mean-square relative spread of error/error_opt at equal norm/norm_opt.
+
+    It is over the larger half of P, within a decade of the optimum, where at least two curves have
+    a value.
+    """
     grid = np.linspace(-REACH, REACH, POINTS) * math.log(10)
     large = upper_half(found.curves.n_data)
     parts = rescale_curves(found).filter(pl.col("n_data").is_in(large)).partition_by("n_data")
@@ -121,7 +124,7 @@ def collapse_spread(found: Collapse) -> float:
 
 
 def falls(name: str, norm: str = TEXTBOOK) -> Compute:
-    """The share of steps between checkpoints in which the norm falls."""
+    """Return the share of steps between checkpoints in which the norm falls."""
 
     def share(context: Context) -> Estimate:
         table = curves_of(context, name, norm).sort("step")
@@ -133,8 +136,10 @@ def falls(name: str, norm: str = TEXTBOOK) -> Compute:
 
 
 def augmented_gap(name: str) -> Compute:
-    """Error on augmented test images over that on plain ones: geometric mean at the end of
-    training over sizes, with its error over seeds."""
+    """Return the error on augmented test images over that on plain ones at the end of training.
+
+    It is a geometric mean over sizes, with its standard error over seeds.
+    """
 
     def ratio(context: Context) -> Estimate:
         table = learning_curves(context, case_of(context, name))
@@ -148,7 +153,7 @@ def augmented_gap(name: str) -> Compute:
 
 
 def augmented_exponent(name: str) -> Compute:
-    """gamma_measured on augmented test images less that on plain ones; errors over seeds."""
+    """Return gamma_measured on augmented test images less that on plain ones."""
 
     def difference(context: Context) -> Estimate:
         table = learning_curves(context, case_of(context, name))
@@ -164,7 +169,7 @@ def augmented_exponent(name: str) -> Compute:
 
 
 def blocks_doubled(norm: str) -> Compute:
-    """What doubling the convolutions of a ResNet's blocks adds to the log of a norm."""
+    """Return what doubling the convolutions of a ResNet's blocks adds to the log of a norm."""
 
     def gain(context: Context) -> Estimate:
         from kleiber.networks.norms import measure_norms
@@ -180,8 +185,11 @@ def blocks_doubled(norm: str) -> Compute:
 
 
 def operator_over_flat(context: Context) -> Estimate:
-    """The operator norm of a convolution over the largest singular value of its flattened kernel:
-    the second layer of the paper's CNN for MNIST, as drawn, on its 28 x 28 maps; mean of 5."""
+    """Return the operator norm of a convolution over the norm of its flattened kernel.
+
+    The layer is the second of the paper's CNN for MNIST with initial weights, on its 28 x 28 maps;
+    the value is a mean of 5.
+    """
     from kleiber.networks.norms import convolution_norm
     from kleiber.networks.singular import spectral_norm
     from kleiber.networks.weights import find_weights
@@ -194,7 +202,7 @@ def operator_over_flat(context: Context) -> Estimate:
 
 
 def drawn(net: CNN | ResNet, seed: int) -> Any:
-    """A net for MNIST with weights as drawn."""
+    """Return a net for MNIST with initial weights."""
     from kleiber.networks.image_nets import build_module, draw_weights
 
     module = build_module(net, (1, 28, 28), 10)
