@@ -16,7 +16,13 @@ from kleiber.errors import nearest, shown
 from kleiber.files import landing_place
 from kleiber.progress import Progress, check_progress
 from kleiber.systems import names
-from kleiber.systems.keeping import keep_folder, kept_file, read_finished, save_finished, source_digest
+from kleiber.systems.keeping import (
+    keep_folder,
+    kept_file,
+    read_finished,
+    save_finished,
+    source_digest,
+)
 
 PACKAGE = __name__.rpartition(".")[0]
 

@@ -1,7 +1,8 @@
-"""Many modes as few: the first alone, nodes of a quadrature for those learned, bins for the rest.
+"""A few nodes for many modes: the first modes, quadrature nodes for learned ones, bins for others.
 
-Sums over modes k of lam_k f(lam_k) and of c_k f(lam_k) are wanted for functions f that vary slowly
-with log k, such as the responses 1 / (1 + lam_k x); lam_k = k^-alpha, c_k = k^-(alpha beta + 1).
+The nodes give sums over modes k of lam_k f(lam_k) and of c_k f(lam_k) for functions f that vary
+slowly with log k, such as the responses 1 / (1 + lam_k x); lam_k = k^-alpha, c_k = k^-(alpha beta +
+1).
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from kleiber.systems.feature_learning.model import Model
 
 Vector = Float[np.ndarray, "modes"]
 Matrix = Float[np.ndarray, "modes degrees"]
-EXACT = 8  # modes that stand for themselves, of more than
-FEW = 20  # modes, where all do
+EXACT = 8  # number of first modes that are nodes of their own
+FEW = 20  # up to this number of modes all are nodes of their own
 NODES, RATIO = 5, 8.0  # nodes of a panel, and the largest ratio of its ends
 SUMMED = 400  # modes of a panel that are summed one by one; more are integrated
 SLOW = 1e-3  # lam eta T below which a mode counts as not learned
-FOREVER = 1e14  # modes kept of infinitely many; the rest is added as unlearned
-DECADES = 0.4  # of the first bin of modes that are not learned; each further one has twice as many
+FOREVER = 1e14  # modes used of infinitely many; the others are added as unlearned
+DECADES = 0.4  # width of the first bin of unlearned modes; each next one is twice as wide
 
 
 @dataclass(frozen=True)
 class Modes:
-    """Modes in bins: eigenvalue, number of modes, sum of lam_k w*_k^2, and the loss left out."""
+    """Modes in bins: eigenvalue, number of modes, sum of lam_k w*_k^2, and the loss of other
+    modes."""
 
     lam: Vector
     count: Vector
@@ -40,9 +42,9 @@ class Modes:
 def bin_modes(model: Model, time: float) -> Modes:
     """Return the bins of a model's modes for training up to `time`.
 
-    The first modes stand alone. Panels of those that are learned by `time` have Gauss's nodes in
-    log k, with weights that are exact for polynomials of log k. Of the others each bin has the
-    exact number and sums; of infinitely many modes 10^14 are binned.
+    The first modes are nodes of their own. Panels of those that are learned by `time` have Gauss
+    nodes in log k, with weights that are exact for polynomials of log k. The bins of the others
+    have the exact number and sums; of infinitely many modes 10^14 are binned.
     """
     last = min(model.modes, FOREVER)
     power = model.capacity * model.source + 1

@@ -1,4 +1,4 @@
-"""Dynamical mean-field theory of projected gradient descent, for `theory.feature_learning`.
+"""Dynamical mean-field theory of projected gradient descent.
 
 The model is that of Bordelon, Atanasov and Pehlevan (arXiv 2409.17858) in discrete time, with
 width N and batch B (or data D) growing with the modes. All operators are causal, T x T in steps:
@@ -13,10 +13,10 @@ width N and batch B (or data D) growing with the modes. All operators are causal
                                          R1 = (I + (1/D) sum_k lam_k H_k G)^-1, or I for one pass
     C0 .. C3, Cw   covariances of v0 .. v3 and w, as written in `_covariances`
 
-The loss is the diagonal of C0, the training loss that of C1. One pass over Gaussian data adds to
-C1, in what mode k sees of it, lam_k diag <v0_k^2>: not small for the first modes. Everything at
-step t follows from the rows before t, so that one sweep over rows solves the whole, at a cost of
-two matrix-vector products a step with the array H of K modes, K T^3 multiplications in all.
+The loss is the diagonal of C0, the training loss that of C1. For one pass over Gaussian data, mode
+k has lam_k diag <v0_k^2> in addition to C1, which is not small for the first modes. Row t depends
+only on earlier rows, so one sweep over rows solves all equations, at a cost of two matrix-vector
+products a step with the array H of K modes, K T^3 multiplications in all.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from kleiber.systems.feature_learning.volterra import fill, next_congruence, nex
 
 Matrix = Float[np.ndarray, "times times"]
 LARGEST = 2**31  # bytes of the modes' responses
-BLOCK = 64  # steps whose responses are kept together
+BLOCK = 64  # number of steps whose responses are stored together
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def solve_dmft(
 
 
 def sweep(model: Model, modes: Modes, size: int) -> State:
-    """All operators over `size` steps, row by row."""
+    """Compute all operators over `size` steps, row by row."""
     shape = (size, modes.lam.size)
     starts = range(0, size, BLOCK)
     state = State(
@@ -106,7 +106,7 @@ def sweep(model: Model, modes: Modes, size: int) -> State:
 
 
 def _responses(model: Model, state: State, t: int) -> None:
-    """Row t of G, H, R1, R3 and of the sums M = sum_k lam_k H_k, F = sum_k lam_k^2 H_k."""
+    """Compute row t of G, H, R1, R3 and of the sums M = sum_k lam_k H_k, F = sum_k lam_k^2 H_k."""
     lam, count = state.modes.lam, state.modes.count
     r1, r3, z, g, m = (state[name] for name in ("R1", "R3", "Z", "G", "M"))
     end = t + 1
@@ -126,13 +126,13 @@ def _responses(model: Model, state: State, t: int) -> None:
 
 
 def _blocks(state: State, t: int) -> Iterator[tuple[int, Float[np.ndarray, "modes later block"]]]:
-    """Each block of columns that begins by step t, and its first column."""
+    """Yield each block of columns that begins by step t, with its first column."""
     for number in range(t // BLOCK + 1):
         yield number * BLOCK, state.responses[number]
 
 
 def _row(state: State, t: int) -> Float[np.ndarray, "modes upto"]:
-    """Row t of every H_k, up to column t."""
+    """Return row t of every H_k, up to column t."""
     parts = [block[:, t - first] for first, block in _blocks(state, t)]
     return np.concatenate(parts, axis=1)[:, : t + 1]
 
@@ -140,7 +140,7 @@ def _row(state: State, t: int) -> Float[np.ndarray, "modes upto"]:
 def _carried(
     state: State, t: int, fields: Float[np.ndarray, "modes upto"]
 ) -> Float[np.ndarray, "modes upto"]:
-    """H_k times a field of each mode, up to step t."""
+    """Return H_k times a field of each mode, up to step t."""
     out = np.zeros_like(fields)
     for first, block in _blocks(state, t):
         width = min(BLOCK, t + 1 - first)
@@ -150,7 +150,7 @@ def _carried(
 
 
 def _covariances(model: Model, state: State, t: int) -> None:
-    """Row t of the covariances; P = (1/N) Z C3 Z', U = (1/B) G C1 G', B = D for fixed data:
+    """Compute row t of the covariances; P = (1/N) Z C3 Z', U = (1/B) G C1 G', B = D for fixed data:
 
     C0 = sum_k lam_k H_k [w*_k^2 11' + P + lam_k U] H_k',   C1 = R1 (C0 + sigma^2 11') R1',
     C2 = sum_k {lam_k^2 R1 H_k [w*_k^2 11' + P] H_k' R1'
@@ -181,7 +181,7 @@ def _covariances(model: Model, state: State, t: int) -> None:
 
 
 def _noise(model: Model, state: State, t: int, own: Float[np.ndarray, "earlier"] | None) -> None:
-    """Row t of C1, C2 and C3, once C0 and E = sum_k lam_k^2 H_k [...] H_k' have theirs."""
+    """Compute row t of C1, C2 and C3 from C0 and E = sum_k lam_k^2 H_k [...] H_k'."""
     lam, count, end = state.modes.lam, state.modes.count, t + 1
     r1, c1, j = state["R1"], state["C1"], state["J"]
     share = 1 / (model.n_data if own is None else model.batch_size)
@@ -203,7 +203,7 @@ def _noise(model: Model, state: State, t: int, own: Float[np.ndarray, "earlier"]
 
 
 def _weights(model: Model, state: State, t: int) -> None:
-    """Row t + 1 of Q, Cw and Z."""
+    """Compute row t + 1 of Q, Cw and Z."""
     q, c3, end = state["Q"], state["C3"], t + 1
     eta, rich = model.step_size, model.step_size * model.richness
     q[end] = q[t] + eta * rich * (c3[t, :t] @ q[:t])
@@ -213,7 +213,7 @@ def _weights(model: Model, state: State, t: int) -> None:
 
 
 def _check(model: Model, steps: Int[np.ndarray, "rows"]) -> int:
-    """The last step; ValueError with one sentence for what is not covered."""
+    """Return the last step. Raises ValueError for what the theory does not cover."""
     if model.depth != 2:
         raise ValueError(
             f"The mean-field theory in discrete time needs depth 2, got depth={model.depth}."

@@ -83,12 +83,12 @@ class Block:
 def simulate(model: Model, grid: pl.DataFrame, seeds: int, seed: int) -> pl.DataFrame:
     """Simulate the grid (column step or time): loss, train_loss, growth 1 + gamma |w|^2/N.
 
-    train_loss is measured before the step on what it is taken on, with label noise: fixed data, the
-    fresh batch, or the population. Infinite width is an orthogonal A(0) of as many units as modes.
-    Of infinitely many modes max(2000, 8 width, 8 n_data) are drawn (500 at infinite width); the
-    others act as one isotropic rest, which is what they average to. Without step_size, steps are
-    0.02 over the largest rate. Between steps losses are interpolated linearly. The numbers of a
-    seed do not depend on how many there are. Raises BadTable and ValueError.
+    train_loss is measured before each step on the data of the step, with label noise: fixed data,
+    the fresh batch, or the population. Infinite width is an orthogonal A(0) of as many units as
+    modes. Of infinitely many modes max(2000, 8 width, 8 n_data) are drawn (500 at infinite width);
+    the others act as one isotropic term, which is their average. Without step_size, steps are 0.02
+    over the largest rate. Between steps losses are interpolated linearly. The numbers of a seed do
+    not depend on the number of seeds. Raises BadTable and ValueError.
     """
     if model.depth != 2:
         raise ValueError(f"Only depth 2 is simulated, got depth={model.depth}.")

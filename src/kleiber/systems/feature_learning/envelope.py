@@ -61,8 +61,8 @@ def envelope(
 ) -> pl.DataFrame:
     """Find where the lower envelope of training curves passes from one size to the next.
 
-    Where two winners follow each other they cross at a compute C, and the geometric mean of their
-    sizes stands for the best size there (approach 1 of Hoffmann et al. 2022, arXiv:2203.15556).
+    Consecutive winners cross at a compute C, and the geometric mean of their sizes is taken as the
+    best size there (approach 1 of Hoffmann et al. 2022, arXiv:2203.15556).
 
     Parameters
     ----------

@@ -8,7 +8,7 @@
     s        a^(-1/2)
     f        learned fraction of the target along a mode
 
-The hidden layers can be eliminated, and with f = u/s what is left has one scalar unknown:
+The hidden layers can be eliminated, and with f = u/s one scalar unknown remains:
 
     du/dtau = x (s - u),  n = sum w u^2/x,  s = (1 + gamma n)^(-(L - 1)/2),  loss = sum w (1 - f)^2
 

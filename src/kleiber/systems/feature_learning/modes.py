@@ -17,7 +17,7 @@ from scipy.special import zeta
 
 Nodes = Float[np.ndarray, "nodes"]
 SINGLE = 64  # modes taken one by one
-ALL_SINGLE = 300  # a spectrum of up to so many modes has only such
+ALL_SINGLE = 300  # spectra of up to this number of modes are summed one by one
 PANEL = 1.0  # width of a panel in log lam, at most
 PER_PANEL = 8
 

@@ -1,10 +1,10 @@
-"""Exponents of a spectrum, two ways, for `reduce.spectrum`.
+"""Exponents of a spectrum by the rules "tails" and "resolved".
 
 "tails" reads them off the modes k in a window, as Bordelon, Atanasov and Pehlevan 2024 (arXiv
 2402.01092) do: -dlog lam_k/dlog k and -dlog sum_{l>k} c_l/dlog k, where l ends with the samples;
 half of c_k is counted too, so that the sum is a power of k from the first modes on.
 
-"resolved" allows for the number of samples P, through what a ridge z makes of their modes:
+"resolved" accounts for the number of samples P, through the response of their modes to a ridge z:
 
     df = sum_k lam_k/(lam_k + z),   z = kappa (1 - df/N) (1 - df/P),
     G = (1 - df/N) sum_k c_k/(lam_k + z).
@@ -18,12 +18,13 @@ For a power law
 
 (the half is what a sum from 1 lacks of its integral). N is the number of random features that the
 kernel is made of, if that is small (`width`), else infinite. The window is one of df. The modes at
-the end of an empirical spectrum are no modes of the population; here they only set kappa.
+the end of an empirical spectrum are not modes of the population; here they only determine kappa.
 
 Features of D dimensions end the spectrum of the population at D (`dimension`), where a power law
-goes on. Of df + 1/2 it then lacks the share I(1 - 1/alpha, 1/alpha), of the power left that of
-I(beta, 3 - beta), I the regularised incomplete beta function at lam_D/(lam_D + kappa); both are put
-back with the exponents found, until these stay. Label noise: ``spectrum_noise.py``.
+continues. Then df + 1/2 lacks the share I(1 - 1/alpha, 1/alpha), and `left` the share
+I(beta, 3 - beta), with I the regularised incomplete beta function at lam_D/(lam_D + kappa); both
+are corrected with the exponents found, until these no longer change. Label noise:
+``spectrum_noise.py``.
 """
 
 from __future__ import annotations

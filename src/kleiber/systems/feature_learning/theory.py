@@ -128,7 +128,8 @@ class FeatureLearning:
         if math.isfinite(self.batch_size) and math.isfinite(self.n_data):
             raise ValueError(
                 "A fixed data set is trained on as a whole, and fresh batches are one pass over "
-                f"endless data, so give n_data or batch_size, not both; got n_data={self.n_data:g} "
+                "infinite data, so give n_data or batch_size, not both; got "
+                f"n_data={self.n_data:g} "
                 f"and batch_size={self.batch_size:g}."
             )
         if math.isfinite(self.batch_size) and self.step_size == 0:
@@ -157,8 +158,8 @@ class FeatureLearning:
             it; local_exponent, -dlog loss/dlog time; kernel_growth, the factor by which the kernel
             has grown; spike, its eigenvalue along what is learned. loss is the sum of time_part,
             the loss of infinite sizes, and of what width, data and batch add; floor is the loss
-            after endless training without noise of batches, model_floor for this width alone,
-            data_floor for these data alone.
+            after infinitely long training without noise of batches, model_floor for this width
+            alone, data_floor for these data alone.
 
         Raises
         ------

@@ -1,7 +1,7 @@
-"""Causal operators on discrete time: T x T matrices whose row t needs the rows before t alone.
+"""Causal operators on discrete time: T x T matrices whose row t depends only on earlier rows.
 
 A system of equations between such operators is solved by one sweep over the rows: each function
-here gives the next row of a matrix from those above it.
+here computes the next row of a matrix from those above it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ def next_resolvent(inverse: Matrix, row: Float[np.ndarray, "earlier"]) -> None:
 
 
 def next_congruence(left: Matrix, inner: Matrix, t: int) -> Float[np.ndarray, "upto"]:
-    """Row t of L C L', up to column t: the covariance C of a field carried through the operator L.
+    """Return row t of L C L' up to column t, for the covariance C of a field and an operator L.
 
-    L is causal, so that nothing of L and C after t is read.
+    L is causal, so entries of L and C after t are not read.
     """
     end = t + 1
     return left[:end, :end] @ (left[t, :end] @ inner[:end, :end])
 
 
 def fill(matrix: Matrix, row: Float[np.ndarray, "upto"]) -> None:
-    """Write row t of a symmetric matrix up to column t, and with it column t; t + 1 is its
-    length."""
+    """Write row t of a symmetric matrix up to column t, and column t; the row has length t + 1."""
     end = row.size
     matrix[end - 1, :end] = row
     matrix[:end, end - 1] = row

@@ -37,7 +37,7 @@ PrecisionLaw = Literal["gamma", "bounded", "fixed"]
 UNBIASED = 1e-100  # rho up to this counts as 0
 LARGEST = 600.0  # lam beyond which a case fails with less than exp(-600), taken as 0
 END = 30.0  # tails are cut at exp(-END) of the largest term
-BEND, LOWER = 2.0, 10.0  # how far below log t0 the nodes begin to spread
+SPREAD_START, LOWEST_START = 2.0, 10.0  # distances below log t0 at which the nodes begin to spread
 STEEPEST = 1e6  # larger powers of lam are not resolved: such an F is a step
 STEP = 0.15  # of log lam, at most
 LARGEST_K = 1e15  # trials
@@ -100,12 +100,14 @@ def tabulate(
     lowest = band.half_width(lam) / mixture.band
     intrinsic = _log_below(mixture, lowest**2)
     biased = np.full((rhos.size, lam.size), -np.inf)
-    some = rhos > UNBIASED
-    if some.any():
+    positive = rhos > UNBIASED
+    if positive.any():
         if mixture.law == "fixed":
-            biased[some] = _fixed(mixture, rhos[some], lam)
+            biased[positive] = _fixed(mixture, rhos[positive], lam)
         else:
-            biased[some] = _over_precision(mixture, rhos[some], lam, lowest**2, k[1], refine)
+            biased[positive] = _over_precision(
+                mixture, rhos[positive], lam, lowest**2, k[1], refine
+            )
     return Levels(lam, weights, mixture.hardest, intrinsic, biased)
 
 
@@ -116,10 +118,10 @@ def failure(levels: Levels, k: Float[np.ndarray, "attempts"]) -> Failure:
     beyond = -k * levels.edge
     intrinsic = np.logaddexp(_log_sum(kernel + levels.intrinsic), beyond)
     total, biased, exponent = np.empty((3, len(levels.biased), k.size))
-    for row, more in enumerate(levels.biased):
-        biased[row] = _log_sum(kernel + more)
+    for row, biased_levels in enumerate(levels.biased):
+        biased[row] = _log_sum(kernel + biased_levels)
         total[row] = np.logaddexp(intrinsic, biased[row])
-        share = np.exp(kernel + np.logaddexp(levels.intrinsic, more) - total[row, :, None])
+        share = np.exp(kernel + np.logaddexp(levels.intrinsic, biased_levels) - total[row, :, None])
         exponent[row] = (share * (scaled - 1)).sum(axis=-1)
         if np.isfinite(levels.edge):
             exponent[row] -= beyond * np.exp(beyond - total[row])
@@ -156,22 +158,22 @@ def _levels(
 ) -> tuple[Array, Array]:
     """Return nodes lam and weights of dlog lam over the range in which exp(-k lam) changes."""
     power = 2 * mixture.shape  # F falls at most as lam to this power
-    if mixture.law == "fixed" and (some := rhos[rhos > UNBIASED]).size:
+    if mixture.law == "fixed" and (positive := rhos[rhos > UNBIASED]).size:
         wide = 1 + mixture.band + mixture.band**2 / 8
-        power = min(wide / float(some.min()) ** 2, STEEPEST)
+        power = min(wide / float(positive.min()) ** 2, STEEPEST)
     step = min(STEP, PEAK / np.sqrt(power + 1)) / refine
-    most = (power + 12 * np.sqrt(power) + 1.5 * END) / k[0]
+    largest = (power + 12 * np.sqrt(power) + 1.5 * END) / k[0]
     edge = min(mixture.hardest, LARGEST)
     low = min(-np.log(k[1]), np.log(edge)) - 3
-    free = mixture.law == "gamma"
-    high = np.log(min(most, LARGEST)) if free or most < edge else np.log(edge) + END
+    unbounded = mixture.law == "gamma"
+    high = np.log(min(largest, LARGEST)) if unbounded or largest < edge else np.log(edge) + END
     z = np.arange(low - np.log(END) - 0.2, high + step, step)
-    bend = np.exp(low - z)
-    y, slope = z - bend, 1 + bend
-    if free:
+    gap = np.exp(low - z)
+    y, slope = z - gap, 1 + gap
+    if unbounded:
         return np.exp(y), step * slope
-    rest = 1 / (1 + np.exp(y - np.log(edge)))  # of a logistic curve up to the edge
-    return np.exp(y) * rest, step * slope * rest
+    remaining = 1 / (1 + np.exp(y - np.log(edge)))  # of a logistic curve up to the edge
+    return np.exp(y) * remaining, step * slope * remaining
 
 
 def _log_below(mixture: Mixture, t0: Array) -> Array:
@@ -197,7 +199,7 @@ def _over_precision(
 ) -> Array:
     """Return the log of the integral over t > t0, for each rho (rows) and level (columns)."""
     a = mixture.shape
-    start = np.log(t0) - BEND + np.clip(np.log(t0 * rhos.min() ** 2), -LOWER, 0)
+    start = np.log(t0) - SPREAD_START + np.clip(np.log(t0 * rhos.min() ** 2), -LOWEST_START, 0)
     floor = _log_below(mixture, t0)
     deep = 2 * a * max(-float(floor.min()) / (2 * a), 1)
     reach = min(2 * a * np.log(last + 10), 2 * np.sqrt(2 * np.log(last + 10)) / rhos.min())
@@ -208,16 +210,16 @@ def _over_precision(
         step,
     )
     level, node = np.nonzero(z >= start[:, None] - np.log(END) - 1)
-    x = z[node] - (bend := np.exp(start[level] - z[node]))
+    x = z[node] - (gap := np.exp(start[level] - z[node]))
     if mixture.law == "gamma":
         t = t0[level] + np.exp(x)
-        density = (a - 1) * np.log(t) - t - gammaln(a) + x + np.log1p(bend)
+        density = (a - 1) * np.log(t) - t - gammaln(a) + x + np.log1p(gap)
     else:
         room = np.maximum(1 - t0, np.finfo(float).tiny)[level]
         x -= np.log(room)
         t = t0[level] + room / (1 + np.exp(-x))
         logistic = np.abs(x) + 2 * np.log1p(np.exp(-np.abs(x)))
-        density = (a - 1) * np.log(t) + np.log(a * room) - logistic + np.log1p(bend)
+        density = (a - 1) * np.log(t) + np.log(a * room) - logistic + np.log1p(gap)
     density += np.log(step)
     v = mixture.band * np.sqrt(t)
     w = np.sqrt(band.offset(v, lam[level]))
@@ -227,8 +229,8 @@ def _over_precision(
         x = w / (rho * np.sqrt(2 * t))
         with np.errstate(over="ignore"):
             terms = density - x**2  # at least the logarithm of the integrand
-        some = terms > floor[level] - 2 * END
-        terms[some] += np.log(np.asarray(erfcx(x[some]), float))
+        relevant = terms > floor[level] - 2 * END
+        terms[relevant] += np.log(np.asarray(erfcx(x[relevant]), float))
         top = np.maximum.reduceat(terms, ends)
         out[row] = top + np.log(np.add.reduceat(np.exp(terms - top[level]), ends))
     return out

@@ -194,7 +194,7 @@ def forecast_from_norm(curves: object, partial: object, *, level: float = 0.95) 
 
 
 def _elbow(curves: object) -> float:
-    """log(norm/norm_opt) at which the complete runs leave the early law (median); 0 if nowhere."""
+    """Return the median log(norm/norm_opt) at which complete runs leave the early law, else 0."""
     found = measure_collapse(curves, rule="robust")
     gaps = found.log_elbow - found.log_norm_opt
     return float(np.nanmedian(gaps)) if np.isfinite(gaps).any() else 0.0
@@ -203,7 +203,7 @@ def _elbow(curves: object) -> float:
 def _guess(
     known: Sequence[MeanCurve], best: Float[np.ndarray, "sizes 2"], run: MeanCurve
 ) -> _Guess:
-    """What the complete runs say about this one."""
+    """Forecast the run by both methods from the complete runs."""
     x = np.log([item.n_data for item in known])
     at = math.log(run.n_data)
     (power, power_error), (log_norm, norm_error) = (_extend(x, best[:, k], at) for k in (1, 0))

@@ -34,7 +34,9 @@ def median_of(values: Seeds, *, seed: int = 0) -> Estimate:
     """
     n = _check_count(values)
     ordered = np.sort(values)
-    chances = special.bdtr(np.arange(n), n, 0.5)  # the chance that so many lie below the median
+    chances = special.bdtr(
+        np.arange(n), n, 0.5
+    )  # probabilities of that many values below the median
     skipped = max(int((chances <= (1 - LEVEL) / 2).sum()), 1)
     error = float(np.median(_resample(values, seed), axis=1).std(ddof=1))
     return Estimate(

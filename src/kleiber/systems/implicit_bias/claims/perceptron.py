@@ -99,12 +99,12 @@ def slope(what: str, first: int = 0) -> Compute:
     return fit
 
 
-def read_off(what: str, seen: tuple[float, ...]) -> Compute:
+def read_off(what: str, from_figure: tuple[float, ...]) -> Compute:
     """Return the largest relative distance between values read from the figure and ours."""
 
     def distance(context: Context) -> Estimate:
         ours = np.array([getattr(o, what) for o in optima(context)])
-        return estimate(np.abs(np.array(seen) / ours - 1).max())
+        return estimate(np.abs(np.array(from_figure) / ours - 1).max())
 
     return distance
 

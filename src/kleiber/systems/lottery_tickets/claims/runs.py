@@ -88,14 +88,14 @@ class Nets:
         from kleiber.networks.task import ACTIVATIONS
 
         net = cast(Any, self.experiment.net)
-        bend = ACTIVATIONS[net.activation]
+        activation = ACTIVATIONS[net.activation]
         stride = max(1, BLOCK // (self.width * len(x)))
         parts = [
             self.c[k : k + stride, None]
             + np.einsum(
                 "sn,spn->sp",
                 self.v[k : k + stride],
-                bend(
+                activation(
                     np.einsum("snd,pd->spn", self.weights[k : k + stride], x)
                     + self.b[k : k + stride, None]
                 ),
