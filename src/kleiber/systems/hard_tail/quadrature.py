@@ -23,7 +23,7 @@ or "fixed" (t = 1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -113,6 +113,15 @@ def tabulate(
 
 def failure(levels: Levels, k: Float[np.ndarray, "attempts"]) -> Failure:
     """Compute the failure probabilities at k, within the range of attempts of the table."""
+    size = max(1, CELLS // levels.lam.size)
+    if k.size > size:
+        parts = [failure(levels, k[at : at + size]) for at in range(0, k.size, size)]
+        return Failure(
+            *(
+                np.concatenate([getattr(part, field.name) for part in parts], axis=-1)
+                for field in fields(Failure)
+            )
+        )
     scaled = k[:, None] * levels.lam
     kernel = np.log(levels.weights * scaled) - scaled
     beyond = -k * levels.edge
