@@ -105,7 +105,7 @@ def _report(console: Console, done: SweepResult, store: Path) -> None:
     from kleiber.sweeps.state import format_seconds
 
     state = done.state
-    say(console, f"{counts(state)}, {format_seconds(state.seconds)}: {store}")
+    say(console, f"{describe_state(state)}, {format_seconds(state.seconds)}: {store}")
     for key, failure in list(done.failures.items())[:SHOWN]:
         step = "" if failure.step is None else f" at step {failure.step}"
         first = failure.error.splitlines()[0] if failure.error else "unknown"
