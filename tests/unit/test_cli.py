@@ -466,7 +466,8 @@ BAD_WORDS: dict[str, tuple[list[str], str]] = {
     "cost": (["plan", "!", "--budget", "1e9", "--cost", "6dn"], "Did you mean '6nd'?"),
     "limit": (["plan", "!", "--budget", "1e9", "--limit", "n_params=5"], "NAME=LOW:HIGH"),
     "limit name": (["plan", "!", "--budget", "1e9", "--limit", "k=1:2"], "this plan chooses"),
-    "given": (["plan", "!", "--budget", "1e9", "--given", "k=1"], "The given values name 'k'"),
+    "given": (["plan", "!", "--budget", "1e9", "--given", "k=1"], "The given values have an entry "
+    "'k'"),
     "frontier": (["plan", "!", "--budget", "1e9", "--frontier", "1:2:inf"], "2 to 1000 points"),
     "frontier ends": (["plan", "!", "--budget", "1e9", "--frontier", "9:2"], "0 < LOW < HIGH"),
     "frontier form": (["plan", "!", "--budget", "1e9", "--frontier", "9"], "LOW:HIGH:POINTS"),

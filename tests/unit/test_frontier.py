@@ -400,7 +400,10 @@ def test_a_target_on_a_ladder_is_met_at_the_least_cost(bare: Fit) -> None:
     [
         ({"choices": {"n_params": ()}}, r"choices of n_params must be positive numbers, got \(\)"),
         ({"choices": {"n_params": (0.0, 1e9)}}, r"choices of n_params must be positive"),
-        ({"choices": {"depth": (1.0,)}}, r"The choices name 'depth', and this plan chooses"),
+        (
+            {"choices": {"depth": (1.0,)}},
+            r"The choices have an entry 'depth', but this plan chooses",
+        ),
         (
             {"choices": {"n_params": (1e9,)}, "limits": {"n_params": (1e10, 1e11)}},
             r"No choice of n_params lies within its limits",

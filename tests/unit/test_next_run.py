@@ -322,7 +322,7 @@ def test_candidates_outside_the_limits_are_left_out(scaling: Fit) -> None:
 @pytest.mark.parametrize(
     ("limits", "message"),
     [
-        ({"n_param": (1, 2)}, r"limits name 'n_param'.* Did you mean 'n_params'"),
+        ({"n_param": (1, 2)}, r"limits have an entry 'n_param'.* Did you mean 'n_params'"),
         ({"n_params": (2, 1)}, r"limits of n_params must be 0 <= low <= high, got 2:1"),
         ({"n_params": (-1, 1)}, r"must be 0 <= low <= high, got -1:1"),
         ({"n_params": (1, np.nan)}, r"must be a pair of numbers"),

@@ -144,7 +144,10 @@ def test_the_document() -> None:
         ({"weight": -1.0}, "weight must be zero or more"),
         ({"given": {"n_data": 5.0}}, "leaves 0 training variables"),
         ({"given": {"n_dat": 5.0}}, r"nothing uses\. Did you mean 'n_data'"),
-        ({"limits": {"steps": (1, 2)}}, "The limits name 'steps', and this plan chooses n_data, k"),
+        (
+            {"limits": {"steps": (1, 2)}},
+            "The limits have an entry 'steps', but this plan chooses n_data, k",
+        ),
         ({"limits": {"k": (3, 2)}}, "0 < low <= high"),
         ({"now": {"k": 3.0}}, "Where one is now takes a value of n_data, k, got k"),
         ({"now": {"n_data": 3.0, "k": 0.5}}, "k from 1"),

@@ -148,7 +148,10 @@ def test_attempts_that_are_given() -> None:
         ({"choices": {"k": [1, 2.5]}}, r"choices of k must be whole, from 1 to 1e\+12, got 2\.5"),
         ({"choices": {"k": [0]}}, "The choices of k must be whole"),
         ({"given": {"k": 1.5}}, "The value of k must be whole"),
-        ({"choices": {"steps": [1]}}, "The choices name 'steps', and this plan chooses n_params"),
+        (
+            {"choices": {"steps": [1]}},
+            "The choices have an entry 'steps', but this plan chooses n_params",
+        ),
         ({"choices": {"n_params": [1e9]}}, "does not pay for the least training and 1 attempts"),
         ({"under": "k<=0.5"}, "What k may come to, 0.5, does not pay for the smallest run"),
         ({"under": "3*steps<=5"}, r"The cost '3\*steps' needs steps"),

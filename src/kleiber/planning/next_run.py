@@ -115,7 +115,7 @@ def next_run(
         check_number(f"given[{name!r}]", value, error=BadPlan)
         if name not in (known := find_cost(cost).variables):
             raise BadPlan(
-                f"The given values name {shown(name)}, and the cost uses {listed(known)}."
+                f"The given values have an entry {shown(name)}, but the cost uses {listed(known)}."
                 f"{nearest(name, known)}"
             )
     limits = check_mapping("limits", limits, "a mapping from columns to (low, high) or None")
@@ -175,7 +175,7 @@ def _check_limits(
         made[name] = low, high
         if name not in known:
             raise BadPlan(
-                f"The limits name {name!r}; the candidates have {listed(known)}."
+                f"The limits have an entry {name!r}, but the candidates have {listed(known)}."
                 f"{nearest(name, known)}"
             )
         if not 0 <= low <= high:

@@ -188,7 +188,7 @@ def _check_given(used: Collection[str], given: Mapping[str, float]) -> None:
     for name, value in given.items():
         if name not in used:
             raise BadPlan(
-                f"The given values name {name!r}, which nothing uses.{nearest(name, used)}"
+                f"The given values have an entry {name!r}, which nothing uses.{nearest(name, used)}"
             )
         if not (is_real(value) and value > 0):
             raise BadPlan(f"The given {name} must be a positive number, got {shown(value)}.")

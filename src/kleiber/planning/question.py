@@ -50,8 +50,8 @@ def ask(
         unknown_names = [name for name in names if name not in free]
         if unknown_names:
             raise BadPlan(
-                f"The {what} name {unknown_names[0]!r}, and this plan chooses {', '.join(free)}."
-                f"{nearest(unknown_names[0], free)}"
+                f"The {what} have an entry {unknown_names[0]!r}, but this plan chooses "
+                f"{', '.join(free)}.{nearest(unknown_names[0], free)}"
             )
     ladders = {name: _read_choices(name, values) for name, values in (choices or {}).items()}
     order = sorted(free, key=lambda name: name not in ladders)  # those with choices come first
@@ -112,8 +112,8 @@ def _check_given(
     for name, value in given.items():
         if name not in used:
             raise BadPlan(
-                f"The given values name {name!r}, which neither law {law.name} nor the cost uses."
-                f"{nearest(name, used)}"
+                f"The given values have an entry {name!r}, which neither law {law.name} nor the "
+                f"cost uses.{nearest(name, used)}"
             )
         if not is_real(value) or (name in law.variables and value <= 0):
             raise BadPlan(f"The given {name} must be a positive number, got {shown(value)}.")
