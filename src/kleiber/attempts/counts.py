@@ -189,7 +189,7 @@ def _columns(name: str, *values: Float[np.ndarray, "k"]) -> dict[str, Float[np.n
 def _framed(
     columns: Mapping[str, Any], ks: Float[np.ndarray, "k"], problems: int, key: pl.DataFrame
 ) -> pl.DataFrame:
-    """The rows of one group; null where a number is unknown."""
+    """Return the rows of one group, null where a number is unknown."""
     count = {"k": ks.astype(int), "problems": np.full(len(ks), problems)}
     frame = pl.DataFrame({**count, **columns}).with_columns(pl.col(pl.Float64).fill_nan(None))
     if not key.width:

@@ -248,7 +248,5 @@ def scaled_beta(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
     )
 
 
-SCALED_LOW, SCALED_HIGH = (
-    (-8.0, LOW, -20.0),
-    (14.0, HIGH, MAX_SCALE),
-)  # of scaled_beta's coordinates
+# ends of scaled_beta's coordinates
+SCALED_LOW, SCALED_HIGH = (-8.0, LOW, -20.0), (14.0, HIGH, MAX_SCALE)

@@ -65,7 +65,7 @@ def _share(whole: Quantity, parts: Quantity) -> Quantity:
 def count_params(
     shape: Shape, convention: Convention | str = exact, *, active: bool = False
 ) -> Terms:
-    """Trainable parameters: v w + l (2 w (a + k) + E m w f + E w) [+ v w] + biases and norms.
+    """Count trainable parameters: v w + l (2 w (a + k) + E m w f + E w) [+ v w] + biases and norms.
 
     The term E w is the router's, without experts there is none. With ``active`` the parameters that
     one token meets: e experts in the place of all E, and the whole embedding and last layer.
@@ -100,7 +100,7 @@ def count_params(
 def count_forward(
     shape: Shape, convention: Convention | str = exact, n_tokens: Quantity = 1
 ) -> Terms:
-    """FLOPs of the forward pass over ``n_tokens`` tokens in full contexts.
+    """Count the FLOPs of the forward pass over ``n_tokens`` tokens in full contexts.
 
     Per token: 4 w (a + k) l for the projections, (4 a + 3 heads) l times the
     counted scores (``_counted_scores``) for scores and softmax, 2 m w f e l for the
@@ -165,7 +165,8 @@ def _smaller(a: Quantity, b: Quantity) -> Quantity:
 def count_training(
     shape: Shape, convention: Convention | str = exact, n_tokens: Quantity = 1
 ) -> Terms:
-    """FLOPs of training on ``n_tokens`` tokens: forward, backward (twice forward), recomputation.
+    """Count the FLOPs of training on ``n_tokens`` tokens: forward, backward (twice forward),
+    recomputation.
 
     Layers are recomputed, embedding and last layer are not (Narayanan et al. 2021, section 5.1).
     """
@@ -204,7 +205,7 @@ def count_memory(
     gradient_bytes: float = 2,
     optimiser_bytes: float = 12,
 ) -> Memory:
-    """Bytes of parameters, gradients and optimiser states, by bytes per parameter.
+    """Count the bytes of parameters, gradients and optimiser states, by bytes per parameter.
 
     The defaults are mixed-precision Adam, 16 bytes per parameter: two-byte parameters and
     gradients, four-byte copies of the parameters and of both moments (Rajbhandari et al. 2020,

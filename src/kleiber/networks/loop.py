@@ -128,9 +128,8 @@ def run_stack(
             until = min(mark, progress.step + stride)
             stack.advance(progress.step, until)
             before, progress.seconds = progress.seconds, time.monotonic() - started
-            pace = (until - progress.step) / max(
-                progress.seconds - before, 1e-3
-            )  # steps per second
+            seconds = max(progress.seconds - before, 1e-3)
+            pace = (until - progress.step) / seconds
             progress.step, stride = until, max(1, min(round(pace * REPORT_EVERY), STRIDE))
             report(until)
             saved.keep(number, stack, progress)

@@ -276,7 +276,7 @@ def log_margin(outputs: Tensor, labels: Tensor, share: float = 0.1) -> float:
 
 
 def over_margin(norms: Norms, margin: float) -> Norms:
-    """Logs of norms divided by a margin, by the log of that margin (`log_margin`).
+    """Return the logs of norms divided by a margin, from the log of that margin (`log_margin`).
 
     Only norms that scale as the outputs do mean anything so: complexities, products and path norm.
     """

@@ -140,7 +140,8 @@ def weigh_forms(
     variances: Float[np.ndarray, "points"],
     direction: float,
 ) -> FormWeights:
-    """Akaike weights of the forms that leave a degree of freedom, and the spreads about them."""
+    """Return the Akaike weights of the forms with at least one degree of freedom left, and the
+    variance of the points about each."""
     values: dict[str, float] = {}
     spreads: dict[str, float] = {}
     for count, form in enumerate(FORMS, start=1):

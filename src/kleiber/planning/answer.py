@@ -119,7 +119,7 @@ def _build_plan(
 def _extrapolation_factors(
     source: Source, question: Question, chosen: Mapping[str, float]
 ) -> dict[str, float | None]:
-    """Each of the law's variables, given ones too, over the largest measured."""
+    """Return each of the law's variables, given ones included, over the largest measured value."""
     values = {**question.given, **chosen}
     return extrapolations(source.ranges, {name: values[name] for name in source.law.variables})
 

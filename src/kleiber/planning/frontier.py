@@ -45,7 +45,8 @@ def trace_frontier(
     level: float = 0.95,
     far: bool = False,
 ) -> pl.DataFrame:
-    """The compute-optimal curve: one row per budget with allocation, prediction and intervals.
+    """Trace the compute-optimal curve: one row per budget with allocation, prediction and
+    intervals.
 
     Parameters
     ----------
@@ -123,7 +124,7 @@ def sensitivity(
     series: str | None = None,
     far: bool = False,
 ) -> pl.DataFrame:
-    """How a plan moves with each free parameter: elasticities dlog(plan)/dlog(parameter).
+    """Measure how a plan moves with each free parameter: elasticities dlog(plan)/dlog(parameter).
 
     Parameters
     ----------

@@ -25,10 +25,8 @@ from kleiber.planning.source import Source, source_from_curve, source_from_fit
 
 USER_FORMULA = "formula given by the user"  # the convention of a formula, which is not repeated
 MAX_ATTEMPTS = 1e12  # at each query
-BELOW_MEASURED, BEYOND_MEASURED = (
-    10.0,
-    1000.0,
-)  # factors on the measured range if no limit is given
+# factors on the measured range if no limit is given
+BELOW_MEASURED, BEYOND_MEASURED = 10.0, 1000.0
 Posed = tuple[Source, Question, Mapping[str, Ends]]
 
 

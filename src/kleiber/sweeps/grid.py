@@ -82,10 +82,10 @@ def check_size(base: Mapping[str, Any], axes: Sequence[list[dict[str, Any]]]) ->
     if size > MAX_EXPERIMENTS:
         how_many = str(size) if size < 10**18 else f"1e{math.floor(math.log10(size))}"
         raise BadExperiment(
-            f"The axes make {how_many} Experiments; at most {MAX_EXPERIMENTS} are taken"
+            f"The axes make {how_many} Experiments; at most {MAX_EXPERIMENTS} are taken."
         )
     places = next((axis for axis in axes if "seeds" in axis[0]), [base])
-    seeds = size // len(places) * sum(_seeds(target.get("seeds")) for target in places)
+    seeds = size // len(places) * sum(_seeds(place.get("seeds")) for place in places)
     if seeds > MAX_SEEDS:
         raise BadExperiment(f"The Experiments have {seeds} seeds; at most {MAX_SEEDS} are taken.")
 

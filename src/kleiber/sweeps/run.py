@@ -111,11 +111,11 @@ def sweep(
     >>> table.select("width", "loss").sort("width").rows()
     [(4, 0.25), (8, 0.125)]
     """
-    target, by_key = open_store(store), read_specs(specs)
+    target, experiments = open_store(store), read_specs(specs)
     if not adopt:
         check_own(target)
     done = run_sweep(
-        by_key,
+        experiments,
         target,
         executor,
         workers=workers,

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-REPORTED_IF_NONZERO = (
-    "running",
-    "failed",
-    "diverged",
-    "elsewhere",
-)  # counts that are said unless zero
+REPORTED_IF_NONZERO = ("running", "failed", "diverged", "elsewhere")
 
 
 @dataclass(frozen=True)
