@@ -143,7 +143,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "CNN on a function": ({"net": {"kind": "cnn"}}, "'cnn' needs a task of images"),
     "error of a function": ({"measures": ["error"]}, "'error' needs a task of images"),
     "richness unread": (
-        {"net": {"kind": "mlp", "width": 8, "richness": 2.0}}, "net: richness is read by"),
+        {"net": {"kind": "mlp", "width": 8, "richness": 2.0}}, "net: richness is used only by"),
     "pooling unread": (
         {"task": {"kind": "images"}, "net": {"kind": "cnn", "pool_after": [7]}}, "pool_after"),
     "heads": (

@@ -119,7 +119,9 @@ def check_sizes(record: Any) -> None:
         value = getattr(record, field.name)
         if field.type == "bool":
             if not isinstance(value, bool):
-                raise ValueError(f"The value of {field.name} is true or false, got {shown(value)}.")
+                raise ValueError(
+                    f"The value of {field.name} must be true or false, got {shown(value)}."
+                )
         elif value is not None or field.default is not None:
             object.__setattr__(record, field.name, read_quantity(field.name, value))
     experts, active, share = record.experts, record.active_experts, record.window_share

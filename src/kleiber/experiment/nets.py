@@ -69,7 +69,9 @@ class CNN(Part):
     @model_validator(mode="after")
     def _consistent(self) -> CNN:
         if any(layer > len(self.channels) for layer in self.pool_after):
-            raise ValueError(f"pool_after {self.pool_after} names more than the convolutions")
+            raise ValueError(
+                f"pool_after {self.pool_after} goes beyond the {len(self.channels)} convolutions"
+            )
         return _check_scaled(self)
 
 
@@ -107,7 +109,7 @@ def _check_scaled(net: Any) -> Any:
     """Raise ValueError for fields that the chosen parameterisation does not use."""
     scaled = net.parameterisation in ("ntk", "mean_field")
     if net.richness != 1 and not scaled:
-        raise ValueError("richness is read by the parameterisations ntk and mean_field")
+        raise ValueError("richness is used only by the parameterisations ntk and mean_field")
     if getattr(net, "init", "default") != "default" and net.parameterisation != "standard":
-        raise ValueError("init is read by the standard parameterisation")
+        raise ValueError("init is used only by the standard parameterisation")
     return net

@@ -44,7 +44,7 @@ class FormulaTask(Part):
             raise ValueError(reason(error)) from None
         unknown = sorted(used - set(AXES))
         if unknown or not used:
-            raise ValueError(f"a formula of x, y and z is needed, got {text!r}")
+            raise ValueError(f"the formula must contain x, y or z and no other name, got {text!r}")
         return text
 
     @model_validator(mode="after")

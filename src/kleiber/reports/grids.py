@@ -96,7 +96,7 @@ def _on_attempts(made: Plan) -> Iterator[tuple[str, Estimate]]:
         yield "pass rate", made.pass_rate
         yield "share of training", made.training_share
         for side, item in made.marginal.items():
-            yield f"failure less for one more unit in {side}", item
+            yield f"decrease of failure for one more unit in {side}", item
 
 
 def _ratio_ends(made: Plan) -> str:
