@@ -180,7 +180,7 @@ def test_bad_input_is_refused_in_one_line(run: Run, file: Path, tmp_path: Path) 
     out = ("-o", tmp_path / "runs")
     for words, message in (
         ((wrong, *out), "wrong.toml: net: no field 'widht'"),
-        ((tmp_path / "none.toml", *out), "cannot read"),
+        ((tmp_path / "none.toml", *out), "Cannot read"),
         ((file, "-o", taken), "is a file; give a folder"),
         ((file, *out, "--workers", "0"), "at least one worker, got 0"),
         ((file, *out, "--dask", "node1"), "tcp://HOST:PORT or local, got 'node1'"),
