@@ -221,7 +221,7 @@ import os, signal, sys, threading, time
 sys.path.insert(0, {here!r})
 from sweep_fakes import Fake, fake_run, starts
 from kleiber.sweeps.cluster import dask_executor
-from kleiber.sweeps.run import carry_out
+from kleiber.sweeps.run import run_sweep
 from kleiber.sweeps.store import Folder
 from pathlib import Path
 
@@ -235,7 +235,7 @@ if __name__ == "__main__":
     threading.Thread(target=kill_one, daemon=True).start()
     specs = [Fake(n, seconds=0.2) for n in range(20)] + [Fake(90, "fail")]
     with dask_executor("local", 2) as executor:
-        done = carry_out(specs, Folder(Path({store!r})), executor, run=fake_run)
+        done = run_sweep(specs, Folder(Path({store!r})), executor, run=fake_run)
     print("ended", done.state.finished, done.state.failed, done.state.lost)
 """
 
@@ -264,7 +264,7 @@ sys.path.insert(0, {here!r})
 from pathlib import Path
 from sweep_fakes import Fake, fake_run
 from kleiber.sweeps.cluster import dask_executor
-from kleiber.sweeps.run import carry_out
+from kleiber.sweeps.run import run_sweep
 from kleiber.sweeps.store import Folder
 
 if __name__ == "__main__":
@@ -273,7 +273,7 @@ if __name__ == "__main__":
     try:
         with place as executor:
             workers = None if executor else 1
-            carry_out(specs, Folder(Path({store!r})), executor, workers=workers, run=fake_run)
+            run_sweep(specs, Folder(Path({store!r})), executor, workers=workers, run=fake_run)
     except KeyboardInterrupt:
         sys.exit(130)
 """
