@@ -133,7 +133,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "late checkpoint": ({"checkpoints": [3, 2000]}, "from 0 to the 1000 steps"),
     "checkpoints as text": ({"checkpoints": "many"}, "^checkpoints: "),
     "unknown measure": ({"measures": ["los"]}, "measures.0: 'los' .* Did you mean 'loss'"),
-    "unknown symbol": ({"task": {**TASK, "formula": "x+w"}}, "task.formula: the formula must contain"),
+    "unknown symbol": ({"task": {**TASK, "formula": "x+w"}}, "task.formula: the formula must"),
     "bad formula": ({"task": {**TASK, "formula": "x+"}}, "task.formula: Cannot read"),
     "grid that is none": (
         {"task": {**TASK, "formula": "x+y", "n_data": 60}}, "2 dimensions .* 60; 64 is near"),
