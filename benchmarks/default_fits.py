@@ -23,7 +23,7 @@ from scipy import optimize
 import kleiber
 from kleiber.fitting.engine.noise import charge
 from kleiber.fitting.options import Options
-from kleiber.fitting.posing import pose_rows, take_table
+from kleiber.fitting.table_problem import pose_rows, take_table
 from kleiber.law import Law
 
 NOISE = kleiber.Noise("log", delta=1e-3)

@@ -22,7 +22,7 @@ from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import minimise
 from kleiber.fitting.judge.inspection import inspect_fit
 from kleiber.fitting.options import Options
-from kleiber.fitting.posing import pose_rows, take_table
+from kleiber.fitting.table_problem import pose_rows, take_table
 
 NOISES = {"least squares": Noise("log"), "Huber 1e-3": Noise("log", delta=1e-3)}
 CHINCHILLA = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}

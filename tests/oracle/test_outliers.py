@@ -16,7 +16,7 @@ from kleiber.fitting.engine.search import finish, search
 from kleiber.fitting.engine.starts import start_ranges
 from kleiber.fitting.fit import fit
 from kleiber.fitting.options import Options
-from kleiber.fitting.posing import pose_rows, take_table
+from kleiber.fitting.table_problem import pose_rows, take_table
 from kleiber.law import Law
 
 ROBUST = [Noise("log", 1e-3), Noise("log", dof=4.0)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kleiber.fitting.engine.insides import solve_insides
+from kleiber.fitting.engine.affine_starts import solve_insides
 from kleiber.fitting.fit import fit
 from kleiber.formula import parse, symbols
 from kleiber.law import law_from_formula

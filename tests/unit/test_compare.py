@@ -24,7 +24,7 @@ from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.fit import fit
 from kleiber.fitting.options import Options
 from kleiber.fitting.origins import Errors, choose_origins
-from kleiber.fitting.posing import pose_rows, take_table
+from kleiber.fitting.table_problem import pose_rows, take_table
 from kleiber.law import Law, positive, real
 from kleiber.laws import find
 

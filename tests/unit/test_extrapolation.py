@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from kleiber import laws
 from kleiber.cli import app
 from kleiber.errors import BadPlan, BadTable
-from kleiber.fitting.best import MOST, find_best_runs
+from kleiber.fitting.best_runs import MOST, find_best_runs
 from kleiber.fitting.fit import fit
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load, save

@@ -20,8 +20,8 @@ from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.options import Options, choose_options
-from kleiber.fitting.outcome import solve
 from kleiber.fitting.record import Fit
+from kleiber.fitting.solution import solve
 from kleiber.fitting.spread.bootstrap import Refits, refit, resample_weights
 from kleiber.fitting.spread.wild import normal_factors, stretch_residuals
 from kleiber.law import Law, positive, real

@@ -19,9 +19,9 @@ from kleiber.cli import main
 from kleiber.errors import BadPlan, BadTable
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
+from kleiber.fitting.judge.candidates import is_measure
 from kleiber.fitting.judge.misfit import Misfit, misfit_from
 from kleiber.fitting.judge.repeats import find_twins, judge_repeats, number_cells, widening
-from kleiber.fitting.judge.suspects import is_measure
 from kleiber.fitting.judge.trends import (
     Question,
     added,

@@ -20,8 +20,8 @@ from kleiber.fitting.fit import fit
 from kleiber.fitting.judge.status import Status, judge_intervals
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, load, save
+from kleiber.fitting.spread.exchangeable import align_draws, find_twins
 from kleiber.fitting.spread.intervals import Interval
-from kleiber.fitting.spread.twins import align_draws, find_twins
 from kleiber.reports.grids import show_fit
 from kleiber.table import read_table
 

@@ -30,9 +30,9 @@ from kleiber.fitting.origins import (
     measure_errors,
     plain_target,
 )
-from kleiber.fitting.outcome import FEW_GROUPS
-from kleiber.fitting.posing import pose_rows, take_table
 from kleiber.fitting.ratios import Trial, take_error, take_ratio, weigh
+from kleiber.fitting.solution import FEW_GROUPS
+from kleiber.fitting.table_problem import pose_rows, take_table
 from kleiber.law import Law
 from kleiber.laws import find_law
 from kleiber.plain import as_plain, plain_estimate

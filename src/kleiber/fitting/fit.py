@@ -10,15 +10,15 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.arguments import check_memory
-from kleiber.fitting.conclusion import conclude, fitted_params
+from kleiber.fitting.assembly import conclude, fitted_params
 from kleiber.fitting.engine.compiled import find_kernel
 from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.engine.search import look_again
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.judge.units import refuse_logarithms
 from kleiber.fitting.options import Options, choose_options
-from kleiber.fitting.outcome import Solved, draw_from, judge_optimum, solve
 from kleiber.fitting.record import Fit
+from kleiber.fitting.solution import Solved, draw_from, judge_optimum, solve
 from kleiber.fitting.spread.bootstrap import refit
 from kleiber.law import Law
 from kleiber.laws import find_law

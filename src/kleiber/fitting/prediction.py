@@ -14,13 +14,13 @@ from jaxtyping import Float
 from kleiber.columns import FILE_ROW
 from kleiber.errors import BadLaw, BadTable, listed
 from kleiber.fitting.judge.status import Status
-from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.spread.components import (
     VarianceComponents,
     deviation_interval,
 )
 from kleiber.fitting.spread.intervals import check_level
+from kleiber.fitting.table_problem import positive_columns
 from kleiber.measurements import take_columns
 from kleiber.plain import as_plain
 from kleiber.rows import name_row

@@ -17,7 +17,6 @@ from kleiber.fitting.engine.problem import straighten
 from kleiber.fitting.judge.misfit import Misfit
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.options import Options
-from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.quantities import Quantity, one_number, slopes_along
 from kleiber.fitting.quantities import call_quantity as call_quantity
 from kleiber.fitting.quantities import complete as complete
@@ -31,6 +30,7 @@ from kleiber.fitting.spread.intervals import (
 )
 from kleiber.fitting.spread.student import straight_interval
 from kleiber.fitting.spread.wild import Moments, slopes_of
+from kleiber.fitting.table_problem import positive_columns
 from kleiber.law import Law
 from kleiber.measurements import take_columns
 from kleiber.table import widened

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Int
 
 from kleiber.columns import COLUMNS
 from kleiber.errors import BadTable
-from kleiber.fitting.posing import positive_columns
 from kleiber.fitting.record import Fit
+from kleiber.fitting.table_problem import positive_columns
 from kleiber.measurements import take_columns
 from kleiber.reports.axes import MINUS, Axis, axis_label, make_axis, shorten_name, unit_of
 from kleiber.table import digest, numbers

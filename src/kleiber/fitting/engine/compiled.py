@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from kleiber.fitting.engine.kernel import column_function, model_program
+from kleiber.fitting.engine.derivatives import column_function, model_program
 from kleiber.fitting.engine.levenberg import Local
 from kleiber.fitting.engine.native import Entry, find_entry
 from kleiber.fitting.engine.noise import Noise

@@ -10,11 +10,11 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.fitting.engine.compiled import Ends, Kernel
-from kleiber.fitting.engine.kernel import Differentiate, Slopes, traced_slopes
+from kleiber.fitting.engine.derivatives import Differentiate, Slopes, traced_slopes
 from kleiber.fitting.engine.levenberg import RESTART, START_DAMPING, Descent, Local, descend
 from kleiber.fitting.engine.noise import Charge, Noise, charge, fit_scale
+from kleiber.fitting.engine.numeric_derivatives import stepped_slopes
 from kleiber.fitting.engine.prior import Prior, add_prior
-from kleiber.fitting.engine.stepped import stepped_slopes
 from kleiber.law import Law
 from kleiber.maths.affine import find_exponents
 

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.engine.insides import solve_insides
+from kleiber.fitting.engine.affine_starts import solve_insides
 from kleiber.fitting.engine.problem import Problem
 from kleiber.formula import Expr, calculate, symbols, walk
 from kleiber.law import Domain, Law

@@ -2,7 +2,7 @@
 
 Measured are the typical error of a row (that which 68% of the rows do not exceed, one standard
 deviation of normal errors), how residuals depend on each column, on the prediction and on the
-compute (``suspects.py``), whether repeated runs agree with the law (``repeats.py``), the rows that
+compute (``candidates.py``), whether repeated runs agree with the law (``repeats.py``), the rows that
 lie furthest off, and measurements below the law's floor. All of it describes the table at hand:
 a law that passes may still be wrong where nothing was measured.
 """
@@ -20,8 +20,8 @@ from scipy import special
 
 from kleiber.columns import FILE_ROW
 from kleiber.fitting.engine.problem import Problem
+from kleiber.fitting.judge.candidates import Seen, find_suspects, find_trends
 from kleiber.fitting.judge.misfit import FarRow, Floor, LackOfFit, Misfit, Trend
-from kleiber.fitting.judge.remarks import remark, word_notes
 from kleiber.fitting.judge.repeats import (
     TYPICAL,
     find_twins,
@@ -31,7 +31,7 @@ from kleiber.fitting.judge.repeats import (
     run_column,
     widening,
 )
-from kleiber.fitting.judge.suspects import Seen, find_suspects, find_trends
+from kleiber.fitting.judge.sentences import remark, word_notes
 from kleiber.fitting.judge.trends import MAD, Tangent, group_means, refit_tangent, smallest_of
 from kleiber.fitting.options import Options
 from kleiber.law import Law

@@ -25,9 +25,9 @@ from kleiber.arguments import check_memory, check_text, check_whole
 from kleiber.errors import BadLaw, BadTable, NotConverged, nearest
 from kleiber.fitting.engine.noise import charge
 from kleiber.fitting.engine.problem import Problem
-from kleiber.fitting.posing import pose_rows, take_table
 from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.spread.intervals import check_level
+from kleiber.fitting.table_problem import pose_rows, take_table
 from kleiber.maths.seeds import stream
 from kleiber.table import as_frame, digest
 

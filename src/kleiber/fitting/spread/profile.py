@@ -23,9 +23,9 @@ from kleiber.fitting.engine.levenberg import Local, descend
 from kleiber.fitting.engine.problem import Problem, look, pose
 from kleiber.fitting.engine.search import Optimum
 from kleiber.fitting.judge.signs import dispersion
-from kleiber.fitting.posing import pose_rows, take_table
 from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.spread.intervals import Interval, check_level
+from kleiber.fitting.table_problem import pose_rows, take_table
 from kleiber.law import Domain
 from kleiber.table import as_frame, digest
 

@@ -25,10 +25,10 @@ from kleiber.fitting.judge.status import (
     judge_rows,
 )
 from kleiber.fitting.options import Options
-from kleiber.fitting.posing import pose_rows, take_table
 from kleiber.fitting.spread.bootstrap import Lift
 from kleiber.fitting.spread.covariance import Spread, measure_spread
 from kleiber.fitting.spread.student import FEW, even_covariance, is_straight, spare_rows
+from kleiber.fitting.table_problem import pose_rows, take_table
 from kleiber.law import Law, restrict
 from kleiber.measurements import Measurements
 

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.best import find_best_runs
+from kleiber.fitting.best_runs import find_best_runs
 from kleiber.fitting.engine.problem import Problem, residuals
 from kleiber.fitting.judge.inspection import inspect_fit
 from kleiber.fitting.judge.status import Status, join_words, judge_intervals
 from kleiber.fitting.judge.units import note_units
 from kleiber.fitting.options import Options
-from kleiber.fitting.outcome import FEW_GROUPS, SOME_GROUPS, Solved
 from kleiber.fitting.record import ANY, Fit, complete
+from kleiber.fitting.solution import FEW_GROUPS, SOME_GROUPS, Solved
 from kleiber.fitting.spread.components import measure_components
+from kleiber.fitting.spread.exchangeable import align_draws, find_twins
 from kleiber.fitting.spread.student import FEW, spare_rows
-from kleiber.fitting.spread.twins import align_draws, find_twins
 from kleiber.fitting.spread.wild import Moments, find_moves, measure_moments, stretch_residuals
 from kleiber.law import Law
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.engine.kernel import Differentiate, Slopes
+from kleiber.fitting.engine.derivatives import Differentiate, Slopes
 from kleiber.law import Law, run_function
 
 TINY = 1e-30  # complex step, relative to the parameter
