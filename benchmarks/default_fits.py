@@ -21,7 +21,7 @@ from fit_catalogue import PLANTED, RANGES, middle
 from scipy import optimize
 
 import kleiber
-from kleiber.fitting.engine.noise import charge
+from kleiber.fitting.engine.noise import evaluate_loss
 from kleiber.fitting.options import Options
 from kleiber.fitting.table_problem import pose_rows, take_table
 from kleiber.law import Law
@@ -71,9 +71,9 @@ def baseline(law: Law, table: pl.DataFrame, fit: kleiber.Fit) -> float:
         weights = np.bincount(rng.integers(0, len(table), len(table)), minlength=len(table))
 
         def value(point: np.ndarray, w: np.ndarray = weights) -> tuple[float, np.ndarray]:
-            slopes = problem.differentiate(point[None], False)
-            paid = charge(problem.noise, slopes.residual, np.ones(1))
-            return float(paid.rho[0] @ w), slopes.slopes[0] @ (w * paid.psi[0])
+            derivatives = problem.differentiate(point[None], False)
+            terms = evaluate_loss(problem.noise, derivatives.residual, np.ones(1))
+            return float(terms.rho[0] @ w), derivatives.jacobian[0] @ (w * terms.psi[0])
 
         began = time.process_time()
         optimize.minimize(value, u, jac=True, method="BFGS", options={"gtol": 1e-9})

@@ -24,9 +24,9 @@ from scipy import optimize
 
 import kleiber
 from kleiber.fitting.engine.compiled import make_kernel
-from kleiber.fitting.engine.noise import Noise, charge
+from kleiber.fitting.engine.noise import Noise, evaluate_loss
 from kleiber.fitting.engine.problem import Problem, pose
-from kleiber.fitting.engine.search import finish
+from kleiber.fitting.engine.search import descend_fully
 from kleiber.fitting.spread.bootstrap import refit
 from kleiber.law import Domain, Law
 
@@ -81,7 +81,7 @@ def plant(law: Law, rows: int) -> tuple[Problem, np.ndarray]:
     y = law(**columns, **truth) * np.exp(0.01 * rng.standard_normal(rows))
     problem = pose(law, Noise("log", 1e-3), columns, y, np.ones(rows))
     start = problem.inner(np.array([[truth[name] for name in law.params]]))
-    return problem, finish(problem, start).point
+    return problem, descend_fully(problem, start).point
 
 
 def per_refit(problem: Problem, u: np.ndarray, draws: int) -> tuple[float, float]:
@@ -103,9 +103,9 @@ def baseline(problem: Problem, u: np.ndarray, refits: int) -> float:
         weights = np.bincount(rng.integers(0, rows, rows), minlength=rows)
 
         def value(point: np.ndarray, w: np.ndarray = weights) -> tuple[float, np.ndarray]:
-            slopes = problem.differentiate(point[None], False)
-            paid = charge(problem.noise, slopes.residual, np.ones(1))
-            return float(paid.rho[0] @ w), slopes.slopes[0] @ (w * paid.psi[0])
+            derivatives = problem.differentiate(point[None], False)
+            terms = evaluate_loss(problem.noise, derivatives.residual, np.ones(1))
+            return float(terms.rho[0] @ w), derivatives.jacobian[0] @ (w * terms.psi[0])
 
         began = time.process_time()
         with np.errstate(all="ignore"):

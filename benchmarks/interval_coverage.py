@@ -23,7 +23,7 @@ from scipy import stats
 
 import kleiber
 from kleiber.fitting.engine.compiled import find_kernel
-from kleiber.fitting.engine.noise import Noise, charge
+from kleiber.fitting.engine.noise import Noise, evaluate_loss
 from kleiber.fitting.engine.problem import Problem, minimise, pose, residuals
 from kleiber.fitting.spread.bootstrap import refit
 from kleiber.fitting.spread.covariance import measure_spread
@@ -208,10 +208,10 @@ def influence(
     problem: Problem, u: np.ndarray, groups: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Inverse Hessian (up to a factor) and the score of each row or group."""
-    slopes = problem.differentiate(u[None], False)
-    jac = slopes.slopes[0].T
-    paid = charge(problem.noise, slopes.residual, np.ones(1))
-    scores = jac * paid.psi[0][:, None]
+    derivatives = problem.differentiate(u[None], False)
+    jac = derivatives.jacobian[0].T
+    terms = evaluate_loss(problem.noise, derivatives.residual, np.ones(1))
+    scores = jac * terms.psi[0][:, None]
     if groups is not None:
         scores = np.array([scores[groups == g].sum(axis=0) for g in np.unique(groups)])
     return -np.linalg.pinv(jac.T @ jac), scores

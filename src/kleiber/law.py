@@ -39,7 +39,7 @@ from kleiber.formula import (
     symbols,
     trace,
 )
-from kleiber.maths.affine import find_exponents, find_insides, find_linear
+from kleiber.maths.affine import find_affine_arguments, find_exponents, find_linear
 
 LIKE = 0.85  # similarity from which a parameter's name is taken for a column typed wrong
 UNMISTAKABLE = frozenset(  # names that can only mean a column, so that a missing one is said
@@ -310,7 +310,9 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
         )
     domains = {item: Domain("positive") for item in rest}
     among = set(rest) - find_exponents(expr) - set(find_linear(expr, rest))
-    for inside in find_insides(expr, rest, among):  # a place on an axis has no sign of its own
+    for inside in find_affine_arguments(
+        expr, rest, among
+    ):  # a place on an axis has no sign of its own
         domains |= dict.fromkeys(inside.params, Domain("real"))
     law = formula_law(expr, variables, domains, name=name, doc=text)
     return replace(law, open_signs=frozenset(rest))

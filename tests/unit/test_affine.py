@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from kleiber.fitting.engine.affine_starts import solve_insides
+from kleiber.fitting.engine.affine_starts import solve_affine_arguments
 from kleiber.fitting.fit import fit
 from kleiber.formula import parse, symbols
 from kleiber.law import law_from_formula
-from kleiber.maths.affine import find_exponents, find_insides
+from kleiber.maths.affine import find_affine_arguments, find_exponents
 
 INSIDES = {
     "E + k*(log(lr) - (c - p*log(n) + q*log(d)))**2": ("c", "p", "q"),
@@ -37,14 +37,14 @@ def test_insides(text: str) -> None:
 def test_exponents_are_no_insides() -> None:
     expr = parse("n**(a - b*log(d))")
     assert find_exponents(expr) == {"a", "b", "d"}
-    assert find_insides(expr, ["a", "b"], []) == ()
+    assert find_affine_arguments(expr, ["a", "b"], []) == ()
 
 
 def test_starts_solve_the_inside_on_rows_of_the_table() -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 10, 50)
-    (inside,) = find_insides(parse("k*(x - m)**2"), ["k", "m"], ["m"])
-    starts = solve_insides(inside, {"x": x}, 1 + (x - 7) ** 2, count=64, rng=rng)
+    (inside,) = find_affine_arguments(parse("k*(x - m)**2"), ["k", "m"], ["m"])
+    starts = solve_affine_arguments(inside, {"x": x}, 1 + (x - 7) ** 2, count=64, rng=rng)
     assert starts is not None
     assert starts[0, 0] == pytest.approx(x.mean())
     assert x.min() <= starts.min() < 5 < 6 < starts.max() <= x.max()

@@ -23,10 +23,10 @@ from kleiber.files import cache_folder
 from kleiber.fitting.compare import compare
 from kleiber.fitting.engine import compiled, linear, native, tape
 from kleiber.fitting.engine.compiled import find_kernel, make_kernel
-from kleiber.fitting.engine.levenberg import Local
+from kleiber.fitting.engine.levenberg import LocalModel
 from kleiber.fitting.engine.linear import tangent_refits
 from kleiber.fitting.engine.noise import Noise
-from kleiber.fitting.engine.problem import Problem, look, minimise, pose
+from kleiber.fitting.engine.problem import Problem, evaluate_objective, minimise, pose
 from kleiber.fitting.fit import fit
 from kleiber.fitting.spread.bootstrap import refit
 from kleiber.law import Law, positive, real
@@ -87,7 +87,7 @@ def around(problem: Problem, members: int, seed: int = 1) -> np.ndarray:
     return u + 0.02 * np.maximum(np.abs(u), 0.1) * rng.standard_normal((members, u.shape[1]))
 
 
-def same(got: Local, wanted: Local, rtol: float) -> None:
+def same(got: LocalModel, wanted: LocalModel, rtol: float) -> None:
     """Equal to a share of each member's largest entry: of gauss too for newton, whose terms cancel
     where a law is linear."""
     for name in FIELDS:
@@ -111,8 +111,8 @@ def check_against_numpy(law: Law, noise: Noise, members: int = 3, rows: int = 12
     for weights in (np.ones((1, rows)), counts):
         for moved in (None, shift):
             same(
-                look(fast, u, weights, scale, shift=moved),
-                look(plain, u, weights, scale, shift=moved),
+                evaluate_objective(fast, u, weights, scale, shift=moved),
+                evaluate_objective(plain, u, weights, scale, shift=moved),
                 rtol=1e-12,
             )
 
@@ -143,8 +143,8 @@ def test_blocks_of_rows_are_put_together(rows: int) -> None:
 def test_the_same_bits_every_time() -> None:
     problem = compiled_problem(planted(laws.kaplan, HUBER, rows=100))
     u, ones = around(problem, 20), np.ones((1, 100))
-    first, second = (look(problem, u, ones, np.ones(20)) for _ in range(2))
-    alone = look(problem, u[7:8], ones, np.ones(1))
+    first, second = (evaluate_objective(problem, u, ones, np.ones(20)) for _ in range(2))
+    alone = evaluate_objective(problem, u[7:8], ones, np.ones(1))
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
         np.testing.assert_array_equal(getattr(first, name)[7:8], getattr(alone, name))
@@ -154,7 +154,7 @@ def apply(op: str, x: np.ndarray, number: float | None = None) -> np.ndarray:
     """An operation of the tape on every number of ``x``: as the gradient of a model that it is,
     whose slope is 1, each member having weight on one row only."""
     form = tape.ROW if number is None else tape.ROW_NUMBER
-    row = 3 + tape.CHARGE + 1
+    row = 3 + tape.LOSS_ROWS + 1
     written = tape.Tape(
         scalar_code=np.zeros((0, 4), np.int32),
         code=np.array([(form, tape.OPS[op], row, 0, 2), (tape.NUMBER, 0, row + 1, 1, 0)], np.int32),
@@ -167,7 +167,7 @@ def apply(op: str, x: np.ndarray, number: float | None = None) -> np.ndarray:
     assert entry is not None
     kernel = compiled.Kernel(entry, written, x[None], np.zeros(len(x)), PLAIN[0], False)
     given = np.zeros((len(x), 1)), np.eye(len(x)), np.ones(len(x)), None
-    return kernel.look(*given).gradient[:, 0]
+    return kernel.evaluate(*given).gradient[:, 0]
 
 
 @pytest.mark.usefixtures("machine")
@@ -225,13 +225,13 @@ def test_regions_without_a_value_are_the_same(noise: Noise) -> None:
     plain = planted(laws.chinchilla, noise)
     u = far_away(around(plain, 1))
     ours, theirs = (
-        look(item, u, plain.weights[None], np.full(len(u), 0.01))
+        evaluate_objective(item, u, plain.weights[None], np.full(len(u), 0.01))
         for item in (compiled_problem(plain), plain)
     )
     np.testing.assert_array_equal(np.isfinite(ours.objective), np.isfinite(theirs.objective))
     assert np.isfinite(theirs.objective).tolist() == [False, False, False, False, True, True]
     some = np.isfinite(theirs.objective)
-    same(*(Local(*(getattr(x, f)[some] for f in FIELDS)) for x in (ours, theirs)), rtol=1e-12)
+    same(*(LocalModel(*(getattr(x, f)[some] for f in FIELDS)) for x in (ours, theirs)), rtol=1e-12)
     for item in (ours, theirs):
         assert (item.gradient[~some] == 0).all()
 
@@ -248,7 +248,7 @@ def test_a_logarithm_of_a_negative_prediction_is_no_value() -> None:
     plain = pose(falling, LEAST, {"n_data": x}, 3 - 0.1 * x, np.ones(20))
     u = np.array([[3.0, 0.1], [3.0, 0.2], [-1.0, 0.1], [3.0, 0.14]])
     for item in (compiled_problem(plain), plain):
-        value = look(item, u, plain.weights[None], np.ones(4)).objective
+        value = evaluate_objective(item, u, plain.weights[None], np.ones(4)).objective
         assert np.isfinite(value).tolist() == [True, False, False, True]
 
 
@@ -288,14 +288,14 @@ def test_draws_that_the_compiled_descent_leaves_are_finished(
     plain = planted(laws.chinchilla, LEAST, rows=60)
     found, _ = minimise(plain, around(plain, 1), plain.weights[None])
     whole = draw(compiled_problem(plain), found.point[0], 1.0, False)
-    monkeypatch.setattr(compiled, "LIMIT", limit)
-    monkeypatch.setattr(linear, "STEPS", limit)
+    monkeypatch.setattr(compiled, "MAX_STEPS", limit)
+    monkeypatch.setattr(linear, "MAX_ITERATIONS", limit)
     problem = compiled_problem(plain)
     assert problem.kernel is not None
-    ends = problem.kernel.polish(
+    ends = problem.kernel.descend(
         found.point[[0, 0]] + 0.1, np.ones((1, 60)), np.ones(2), None, np.full(5, -np.inf), 1e-10
     )
-    assert not ends.settled.any()
+    assert not ends.converged.any()
     cut = draw(problem, found.point[0], 1.0, False)
     assert cut[2].all()
     np.testing.assert_allclose(cut[0], whole[0], rtol=1e-8)
@@ -360,7 +360,7 @@ def test_a_fit_is_the_same_with_and_without(
     rng = np.random.default_rng(5)
     table = {**problem.columns, "loss": np.exp(problem.target)}
     table |= {"run": np.repeat(np.arange(24), 5), "trust": rng.uniform(0.5, 2.0, 120)}
-    monkeypatch.setattr(compiled, "WORTH", 1)
+    monkeypatch.setattr(compiled, "MIN_WORK", 1)
     used: list[object] = []
 
     def watch(*given: Any) -> Any:
@@ -385,7 +385,7 @@ def test_a_comparison_is_the_same_with_and_without(
 ) -> None:
     problem = planted(laws.chinchilla, HUBER, rows=80)
     table = {**problem.columns, "loss": np.exp(problem.target)}
-    monkeypatch.setattr(compiled, "WORTH", 1)
+    monkeypatch.setattr(compiled, "MIN_WORK", 1)
     both: list[list[Any]] = []
     for _ in range(2):
         found = compare(
@@ -414,7 +414,7 @@ def kernel_for(law: Law, draws: int, rows: int = 100) -> compiled.Kernel | None:
 
 @pytest.mark.usefixtures("machine")
 def test_few_draws_are_not_worth_loading() -> None:
-    enough = -(-compiled.WORTH // 100)
+    enough = -(-compiled.MIN_WORK // 100)
     assert kernel_for(laws.power_law, enough - 1) is None
     assert kernel_for(laws.power_law, enough) is not None
     law = Law(untraced)
@@ -435,7 +435,7 @@ def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
             commands.append(command)
 
     monkeypatch.setattr("kleiber.fitting.engine.native.subprocess.Popen", Process)
-    monkeypatch.setattr(compiled, "WORTH", 1)
+    monkeypatch.setattr(compiled, "MIN_WORK", 1)
     monkeypatch.setenv("KLEIBER_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KLEIBER_FAST")
     return commands
@@ -455,7 +455,7 @@ def test_a_first_fit_waits_for_nobody(
     assert command[-4:] == ["-m", "kleiber.fitting.engine.build", str(place), "--aside"]
     begun = place.with_suffix(".begun")
     assert [item.name for item in place.parent.iterdir()] == [begun.name]
-    long_ago = time.time() - native.AGAIN - 1
+    long_ago = time.time() - native.RETRY_AFTER - 1
     os.utime(begun, (long_ago, long_ago))
     for _ in range(2):
         assert kernel_for(laws.power_law, 1) is None
@@ -519,9 +519,9 @@ def test_the_code_is_made_while_the_process_that_asked_for_it_is_gone(
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     place = tmp_path / next(item.name for item in kept.iterdir() if item.suffix == ".bin")
-    until = time.monotonic() + 300
+    stop = time.monotonic() + 300
     while (left := [item.name for item in tmp_path.iterdir()]) != [place.name]:
-        assert time.monotonic() < until, left
+        assert time.monotonic() < stop, left
         time.sleep(0.5)
     content = place.read_bytes()
     assert content[:32] == hashlib.sha256(content[32:]).digest()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from kleiber.fitting.engine.levenberg import Descent, Local, descend, solve_each
+from kleiber.fitting.engine.levenberg import Descent, LocalModel, descend, solve_each
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import minimise, pose
 from kleiber.laws import broken_1, chinchilla, kaplan, m3
@@ -18,10 +18,10 @@ Parts = tuple[np.ndarray, np.ndarray, np.ndarray]  # residual (m, r), slopes (m,
 Residual = Callable[[np.ndarray], Parts]
 
 
-def least_squares(residual: Residual) -> Callable[[np.ndarray, np.ndarray], Local]:
+def least_squares(residual: Residual) -> Callable[[np.ndarray, np.ndarray], LocalModel]:
     """The look of a least-squares problem; members whose residuals are not finite are marked."""
 
-    def look(points: np.ndarray, members: np.ndarray) -> Local:
+    def evaluate(points: np.ndarray, members: np.ndarray) -> LocalModel:
         with np.errstate(all="ignore"):
             r, jac, bends = residual(points)
             gauss = jac @ jac.transpose(0, 2, 1)
@@ -32,9 +32,9 @@ def least_squares(residual: Residual) -> Callable[[np.ndarray, np.ndarray], Loca
         value[bad] = np.inf
         for item in (gradient, gauss, newton):
             item[bad] = 0.0
-        return Local(value, gradient, gauss, newton)
+        return LocalModel(value, gradient, gauss, newton)
 
-    return look
+    return evaluate
 
 
 def rosenbrock(u: np.ndarray) -> Parts:
@@ -82,21 +82,21 @@ def remaining(residual: Residual, found: Descent) -> np.ndarray:
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("residual", [rosenbrock, decay, walled])
 def test_a_batch_is_its_members_one_by_one(residual: Residual, exact: bool) -> None:
-    look = least_squares(residual)
-    whole = descend(look, SPREAD, exact=exact)
+    evaluate = least_squares(residual)
+    whole = descend(evaluate, SPREAD, exact=exact)
     for i, start in enumerate(SPREAD):
-        alone = descend(look, start[None], exact=exact)
+        alone = descend(evaluate, start[None], exact=exact)
         assert alone.converged[0] == whole.converged[i]
         assert alone.point[0] == pytest.approx(whole.point[i], rel=1e-9, abs=1e-9)
         assert alone.objective[0] == pytest.approx(whole.objective[i], rel=1e-9, abs=1e-20)
 
 
 def test_members_keep_their_own_first_damping() -> None:
-    look = least_squares(decay)
+    evaluate = least_squares(decay)
     damping = np.geomspace(1e-4, 1e6, len(SPREAD))
-    whole = descend(look, SPREAD, damping=damping)
+    whole = descend(evaluate, SPREAD, damping=damping)
     for i in range(0, len(SPREAD), 7):
-        alone = descend(look, SPREAD[[i]], damping=float(damping[i]))
+        alone = descend(evaluate, SPREAD[[i]], damping=float(damping[i]))
         assert alone.point[0] == pytest.approx(whole.point[i], rel=1e-9, abs=1e-9)
 
 
@@ -104,15 +104,15 @@ def test_look_is_told_which_members_it_sees() -> None:
     """Each member pulls to its own centre; one that is confused with another would end there."""
     centre = np.random.default_rng(1).normal(size=(40, 3))
 
-    def look(points: np.ndarray, members: np.ndarray) -> Local:
+    def evaluate(points: np.ndarray, members: np.ndarray) -> LocalModel:
         r = points - centre[members]
         one = np.broadcast_to(np.eye(3), (len(points), 3, 3)).copy()
         quartic = r + r**3
         newton = one * (1 + 3 * r**2)[:, None, :]
         value = (r**2 / 2 + r**4 / 4).sum(axis=1)
-        return Local(value, quartic, one * (1 + r**2)[:, None, :], newton)
+        return LocalModel(value, quartic, one * (1 + r**2)[:, None, :], newton)
 
-    found = descend(look, np.random.default_rng(2).normal(size=(40, 3)) * 5)
+    found = descend(evaluate, np.random.default_rng(2).normal(size=(40, 3)) * 5)
     assert found.converged.all()
     assert found.point == pytest.approx(centre, abs=1e-6)
 
@@ -157,8 +157,8 @@ def test_converged_only_where_stationary(residual: Residual, limit: int) -> None
 
 def test_a_wall_is_not_an_optimum() -> None:
     """Pressed against the end of where it is finite, a descent has not converged."""
-    look = least_squares(walled)
-    found = descend(look, np.array([[0.5, 1.0], [0.99, 1.3], [-0.5, 0.2]]), max_iterations=2000)
+    evaluate = least_squares(walled)
+    found = descend(evaluate, np.array([[0.5, 1.0], [0.99, 1.3], [-0.5, 0.2]]), max_iterations=2000)
     assert np.isfinite(found.objective).all()
     assert (found.point[:, 0] <= 1).all()
     assert not found.converged.any()
@@ -166,9 +166,9 @@ def test_a_wall_is_not_an_optimum() -> None:
 
 
 def test_starts_without_a_value_stay_and_do_not_count() -> None:
-    look = least_squares(walled)
+    evaluate = least_squares(walled)
     starts = np.array([[2.0, 1.0], [0.5, -900.0], [0.2, 1.0]])
-    found = descend(look, starts)
+    found = descend(evaluate, starts)
     assert found.objective[:2].tolist() == [np.inf, np.inf]
     assert found.converged[:2].tolist() == [False, False]
     assert found.point[:2] == pytest.approx(starts[:2])
@@ -176,10 +176,10 @@ def test_starts_without_a_value_stay_and_do_not_count() -> None:
 
 
 def test_a_start_without_a_value_leaves_the_others_alone() -> None:
-    look = least_squares(decay)
+    evaluate = least_squares(decay)
     starts = np.array([[1.0, 1.0], [1.0, -900.0], [3.0, 0.5]])
-    with_it = descend(look, starts)
-    without = descend(look, starts[[0, 2]])
+    with_it = descend(evaluate, starts)
+    without = descend(evaluate, starts[[0, 2]])
     assert with_it.converged.tolist() == [True, False, True]
     assert with_it.point[[0, 2]] == pytest.approx(without.point, rel=1e-12)
 
@@ -192,14 +192,14 @@ def test_singular_members_do_not_poison_the_others() -> None:
     matrices[1, :, 0] = 0.0
     right = rng.normal(size=(6, 20))
 
-    def look(points: np.ndarray, members: np.ndarray) -> Local:
+    def evaluate(points: np.ndarray, members: np.ndarray) -> LocalModel:
         own = matrices[members]
         r = np.einsum("mrp,mp->mr", own, points) - right[members]
         gauss = own.transpose(0, 2, 1) @ own
-        return Local(0.5 * (r**2).sum(axis=1), np.einsum("mrp,mr->mp", own, r), gauss, gauss)
+        return LocalModel(0.5 * (r**2).sum(axis=1), np.einsum("mrp,mr->mp", own, r), gauss, gauss)
 
     for damping in (0.0, 1e-2):
-        found = descend(look, np.zeros((6, 3)), damping=damping)
+        found = descend(evaluate, np.zeros((6, 3)), damping=damping)
         assert np.isfinite(found.point).all()
         assert found.converged.all()
         for k in range(6):
@@ -230,34 +230,34 @@ def test_exact_fits_converge() -> None:
 
 
 def test_a_floor_is_never_passed() -> None:
-    look = least_squares(decay)
-    free = descend(look, np.array([[3.0, 2.0]]))
+    evaluate = least_squares(decay)
+    free = descend(evaluate, np.array([[3.0, 2.0]]))
     high = np.array([-np.inf, free.point[0, 1] + 0.5])
     seen: list[float] = []
 
-    def watched(points: np.ndarray, members: np.ndarray) -> Local:
+    def watched(points: np.ndarray, members: np.ndarray) -> LocalModel:
         seen.extend(points[:, 1])
-        return look(points, members)
+        return evaluate(points, members)
 
     held = descend(watched, np.array([[3.0, 4.0]]), floor=high)
     assert min(seen) >= high[1]
     assert held.point[0, 1] == pytest.approx(high[1], abs=1e-4)
     low = np.array([-np.inf, free.point[0, 1] - 0.5])
-    assert descend(look, np.array([[3.0, 2.0]]), floor=low).point == pytest.approx(free.point)
+    assert descend(evaluate, np.array([[3.0, 2.0]]), floor=low).point == pytest.approx(free.point)
 
 
 def test_a_step_cut_short_at_the_floor_is_no_proof_of_an_optimum() -> None:
     """The undamped step would pass the floor; cut short in one component it leads uphill."""
     bowl, centre = np.array([[1.0, 0.99], [0.99, 1.0]]), np.array([-5.0, 5.0])
 
-    def look(points: np.ndarray, members: np.ndarray) -> Local:
+    def evaluate(points: np.ndarray, members: np.ndarray) -> LocalModel:
         away = points - centre
         matrix = np.broadcast_to(bowl, (len(points), 2, 2)).copy()
         value = 0.5 * np.einsum("mp,pq,mq->m", away, bowl, away)
-        return Local(value, away @ bowl, matrix, matrix)
+        return LocalModel(value, away @ bowl, matrix, matrix)
 
     found = descend(
-        look, np.array([[0.01, 0.3]]), damping=0.0, exact=True, floor=np.array([0.0, -9.0])
+        evaluate, np.array([[0.01, 0.3]]), damping=0.0, exact=True, floor=np.array([0.0, -9.0])
     )
     # along the floor the bowl is lowest at 5 - 0.99 * 5
     assert found.point[0] == pytest.approx([0.0, 0.05], abs=1e-3)
@@ -277,11 +277,11 @@ def rising(u: np.ndarray) -> Parts:
 
 def test_units_keep_a_parameter_from_running_off() -> None:
     """A bold first step leaps onto the plateau; damped by the start's own size none does."""
-    look, start = least_squares(rising), np.array([1.0, 1.0])
+    evaluate, start = least_squares(rising), np.array([1.0, 1.0])
     damping = np.geomspace(1e-4, 1e4, 9)
     starts = np.repeat(start[None], 9, 0)
-    leapt = descend(look, starts, damping=damping)
-    held = descend(look, starts, damping=damping, units=start)
+    leapt = descend(evaluate, starts, damping=damping)
+    held = descend(evaluate, starts, damping=damping, units=start)
     best = 1168.0088766 / 2
     assert (leapt.objective > 8 * best).any()
     assert held.objective == pytest.approx(np.full(9, best), rel=1e-9)

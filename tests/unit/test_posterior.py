@@ -12,7 +12,7 @@ import pytest
 from scipy import integrate, stats
 
 from kleiber.errors import BadLaw, BadTable, NotConverged
-from kleiber.fitting.engine.noise import Noise, charge
+from kleiber.fitting.engine.noise import Noise, evaluate_loss
 from kleiber.fitting.fit import fit
 from kleiber.fitting.spread.posterior import (
     Posterior,
@@ -108,7 +108,7 @@ def test_the_normaliser_is_the_integral_of_the_likelihood(delta: float, tau: flo
     noise = Noise("linear", delta=delta)
 
     def likelihood(r: float) -> float:
-        rho = charge(noise, np.array([[r]]), np.ones(1)).rho[0, 0]
+        rho = evaluate_loss(noise, np.array([[r]]), np.ones(1)).rho[0, 0]
         return float(np.exp(-rho / tau))
 
     ends = [0, min(delta, 8 * tau**0.5), delta, delta + 40 * tau / delta]
@@ -137,7 +137,7 @@ def test_a_huber_posterior_is_that_of_its_density_on_a_grid() -> None:
     made = sample_posterior(found, table, steps=STEPS)
     b = np.linspace(1.7, 2.3, 301)
     log_tau = np.linspace(np.log(1e-4), np.log(0.5), 301)
-    rho = charge(noise, b[:, None] * x - table["loss"], np.ones(301)).rho.sum(axis=1)
+    rho = evaluate_loss(noise, b[:, None] * x - table["loss"], np.ones(301)).rho.sum(axis=1)
     tau = np.exp(log_tau)
     density = -rho[:, None] / tau - 25 * _log_normaliser(tau, 0.1)
     density = np.exp(density - density.max())

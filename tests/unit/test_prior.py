@@ -11,14 +11,14 @@ import pytest
 
 from kleiber import laws
 from kleiber.errors import BadLaw
-from kleiber.fitting.engine.levenberg import Local
+from kleiber.fitting.engine.levenberg import LocalModel
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.prior import (
-    _read_pair,  # pyright: ignore[reportPrivateUsage]
+    _check_pair,  # pyright: ignore[reportPrivateUsage]
     add_prior,
-    read_priors,
+    make_prior,
 )
-from kleiber.fitting.engine.problem import straighten
+from kleiber.fitting.engine.problem import untransform_exponents
 from kleiber.fitting.fit import fit
 from kleiber.fitting.saved import describe, load, save
 from kleiber.law import Law, fraction, positive, real
@@ -176,12 +176,12 @@ def mixed(
 
 def test_a_prior_is_normal_in_its_parameters_own_coordinate() -> None:
     """Value, slopes and curvature against the definition, for every kind of parameter."""
-    fitted = straighten(mixed)
+    fitted = untransform_exponents(mixed)
     given = {"alpha": (0.5, 0.2), "A": (3.0, 0.5), "p": (0.3, 0.4), "c": (0.1, 0.05)}
-    prior = read_priors(mixed, fitted, given, 0.7)
+    prior = make_prior(mixed, fitted, given, 0.7)
     theta = {"A": 4.0, "alpha": 0.4, "p": 0.2, "c": 0.25}
     u = np.array([[np.log(4.0), 0.4, np.log(0.2 / 0.8), 0.25]])
-    none = Local(np.zeros(1), np.zeros((1, 4)), np.zeros((1, 4, 4)), np.zeros((1, 4, 4)))
+    none = LocalModel(np.zeros(1), np.zeros((1, 4)), np.zeros((1, 4, 4)), np.zeros((1, 4, 4)))
 
     def logit(p: float) -> float:
         return float(np.log(p / (1 - p)))
@@ -203,7 +203,7 @@ def test_a_prior_is_normal_in_its_parameters_own_coordinate() -> None:
         np.testing.assert_allclose(got.newton[0, k], bend, rtol=1e-7, atol=1e-7)
         assert got.gauss[0, k, k] > 0
     moved = add_prior(none, u, prior, np.array([[0.2, 0.0, 0.0, 0.0]]))
-    shifted = read_priors(mixed, fitted, {**given, "alpha": (0.5 * np.exp(0.2), 0.2)}, 0.7)
+    shifted = make_prior(mixed, fitted, {**given, "alpha": (0.5 * np.exp(0.2), 0.2)}, 0.7)
     np.testing.assert_allclose(moved.objective, add_prior(none, u, shifted, None).objective)
 
 
@@ -262,7 +262,7 @@ def test_priors_that_are_refused(priors: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("pair", [0.5, (1, 2, 3), "wide", None, (1, "b")])
 def test_what_is_no_pair_is_refused(pair: Any) -> None:
     with pytest.raises(BadLaw, match=r"The prior of b is \(value, spread\), got "):
-        _read_pair("b", pair)
+        _check_pair("b", pair)
 
 
 def test_a_prior_outside_the_domain_or_on_what_is_held_is_refused() -> None:

@@ -157,7 +157,7 @@ def test_noise_leaves_as_much_as_the_residuals() -> None:
     r = residuals(problem, best[None])[0]
     noise = even_noise(problem, best, r, np.random.default_rng(0), 50)
     root = np.sqrt(weights)
-    jac = problem.differentiate(best[None], False).slopes[0].T * root[:, None]
+    jac = problem.differentiate(best[None], False).jacobian[0].T * root[:, None]
     off = np.eye(6) - jac @ np.linalg.pinv(jac)
     left = np.linalg.norm((noise * root) @ off, axis=1)
     assert left == pytest.approx(np.full(50, np.linalg.norm(off @ (root * r))), rel=1e-9)
@@ -182,7 +182,7 @@ def test_a_narrow_loss_has_a_larger_variance() -> None:
     for rows, narrow in ((3, 1.0), (10, math.pi / 2)):
         problem, best = posed(plant_power(rows))
         least = even_covariance(problem, best, 1.0)
-        w, jac = problem.weights, problem.differentiate(best[None], False).slopes[0].T
+        w, jac = problem.weights, problem.differentiate(best[None], False).jacobian[0].T
         r = residuals(problem, best[None])[0]
         by_hand = w @ r**2 / (rows - 2) * np.linalg.inv(jac.T @ jac)
         np.testing.assert_allclose(least, by_hand, rtol=1e-6)

@@ -188,9 +188,9 @@ def compare(
     if isinstance(laws, str) or not isinstance(laws, Sequence) or len(laws) < 2:  # pyright: ignore[reportUnnecessaryIsInstance]
         given = len(laws) if isinstance(laws, list | tuple) else shown(laws)
         raise BadTable(f"A comparison needs a list of at least two laws, got {given}.")
-    charge = Noise("log", delta=1e-3) if noise is None else noise
+    noise_model = Noise("log", delta=1e-3) if noise is None else noise
     count = check_whole("draws", draws, low=2)
-    ask = Options(target=target, noise=charge, draws=count, level=level, by=by, seed=seed)
+    ask = Options(target=target, noise=noise_model, draws=count, level=level, by=by, seed=seed)
     check_memory(f"a comparison with {count:,} draws", 8.0 * count * frame.height, "ask for fewer")
     check_text("beyond", beyond, "the name of a column")
     if origins is not None:

@@ -13,7 +13,7 @@ from kleiber.arguments import check_memory
 from kleiber.fitting.assembly import conclude, fitted_params
 from kleiber.fitting.engine.compiled import find_kernel
 from kleiber.fitting.engine.problem import Problem
-from kleiber.fitting.engine.search import look_again
+from kleiber.fitting.engine.search import search_from_draws
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.judge.units import refuse_logarithms
 from kleiber.fitting.options import Options, choose_options
@@ -94,7 +94,7 @@ def fit(
     if solved.status is not Status.TOO_FEW_POINTS and ask.draws:
         for _ in range(LOOKS):
             drawn = _draw(solved, ask, heard)
-            better = look_again(solved.problem, solved.best, drawn.point)
+            better = search_from_draws(solved.problem, solved.best, drawn.point)
             if better is None:
                 break
             decided = solved.decided

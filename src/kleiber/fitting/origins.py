@@ -20,7 +20,7 @@ from kleiber.fitting.engine.linear import tangent_refits
 from kleiber.fitting.engine.problem import Problem, minimise, pose
 from kleiber.fitting.engine.search import Optimum, search
 from kleiber.fitting.engine.starts import start_ranges
-from kleiber.fitting.spread.bootstrap import RESTART, resample_weights
+from kleiber.fitting.spread.bootstrap import RESTART_DAMPING, resample_weights
 from kleiber.maths.seeds import stream
 from kleiber.progress import Progress, ignore
 
@@ -134,7 +134,7 @@ def _refit(item: Split, weights: Float[np.ndarray, "draws rows"]) -> Float[np.nd
     scale = np.full(len(own), item.best.scale)
     found, _ = minimise(
         item.inside, near, own, scale=scale, exact=True, tolerance=TOLERANCE,
-        max_iterations=STEPS, restart=RESTART,
+        max_iterations=STEPS, restart=RESTART_DAMPING,
     )  # fmt: skip
     with np.errstate(invalid="ignore"):
         size = np.where(far > 0, far * _misses(item.beyond, found.point), 0.0)
@@ -154,8 +154,8 @@ def plain_target(problem: Problem) -> Float[np.ndarray, "rows"]:
 
 
 def _misses(
-    problem: Problem, u: Float[np.ndarray, "members params"]
-) -> Float[np.ndarray, "members rows"]:
+    problem: Problem, u: Float[np.ndarray, "batch params"]
+) -> Float[np.ndarray, "batch rows"]:
     """Absolute residuals at each member's u; infinite where the law has no value to compare."""
     theta = problem.outer(u)
     if problem.law.expr is None:

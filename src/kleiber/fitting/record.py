@@ -13,7 +13,7 @@ from jaxtyping import Float
 from kleiber.arguments import check_call, check_flag, check_memory, check_record
 from kleiber.errors import BadLaw, listed, nearest, shown
 from kleiber.fitting.engine.noise import Noise
-from kleiber.fitting.engine.problem import straighten
+from kleiber.fitting.engine.problem import untransform_exponents
 from kleiber.fitting.judge.misfit import Misfit
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.options import Options
@@ -237,7 +237,7 @@ class Fit:
         self, what: Callable[[Mapping[str, Any]], np.ndarray], level: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Student's interval of quantities of a straight line (``student.py``)."""
-        inner = straighten(self.law).domains
+        inner = untransform_exponents(self.law).domains
         u, turn = np.empty((2, len(self.free)))
         for k, name in enumerate(self.free):
             value, own = self.params[name], self.law.domains[name]

@@ -10,9 +10,16 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kleiber.errors import BadLaw, nearest
-from kleiber.fitting.engine.prior import read_priors
+from kleiber.fitting.engine.prior import make_prior
 from kleiber.fitting.engine.problem import Problem
-from kleiber.fitting.engine.search import DRAWN, Optimum, descend_from, lowest, search, thin
+from kleiber.fitting.engine.search import (
+    N_STARTS,
+    Optimum,
+    descend_from_start,
+    search,
+    select_lowest,
+    subsample,
+)
 from kleiber.fitting.engine.starts import draw_starts, start_ranges
 from kleiber.fitting.judge.remedy import collinear_variables, offer
 from kleiber.fitting.judge.signs import allow_signs, dispersion, judge_bounds, try_other_sign
@@ -88,7 +95,7 @@ def solve(law: Law, table: Any, ask: Options) -> Solved:
     best = _optimum(problem, starts, ask)
     if ask.priors:
         tau = dispersion(problem, best)
-        problem = replace(problem, prior=read_priors(law, problem.law, ask.priors, tau))
+        problem = replace(problem, prior=make_prior(law, problem.law, ask.priors, tau))
         best = _optimum(problem, starts, ask)
     return judge_optimum(law, Posed(problem, rows, starts), best, ask)
 
@@ -169,7 +176,7 @@ def _optimum(problem: Problem, starts: Mapping[str, tuple[float, float]], ask: O
                 f"Start names {name!r}; law {problem.law.name} has {', '.join(free)}."
                 f"{nearest(name, free)}"
             )
-    best = descend_from(problem, _given_start(problem, ask.start))
+    best = descend_from_start(problem, _given_start(problem, ask.start))
     if not np.isfinite(best.objective):
         raise BadLaw(f"Law {problem.law.name} has no finite value at the start {dict(ask.start)}.")
     return best
@@ -203,9 +210,9 @@ def draw_from(solved: Solved, seed: int) -> Begin:
         return Begin(solved.point[None], None)
     if not solved.starts:
         return Begin(np.stack([solved.point, solved.best.point]), None)
-    fewer = thin(solved.problem, seed)
-    u = draw_starts(fewer, solved.starts, count=DRAWN, seed=seed)
-    inner = lowest(fewer, u, INNER)
+    fewer = subsample(solved.problem, seed)
+    u = draw_starts(fewer, solved.starts, count=N_STARTS, seed=seed)
+    inner = select_lowest(fewer, u, INNER)
     if not len(inner):
         return Begin(solved.point[None], None)
     return Begin(np.concatenate([solved.point[None], inner[:1]]), _lifts(solved, inner))

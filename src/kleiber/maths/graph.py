@@ -1,4 +1,4 @@
-"""A formula and its derivatives as one numbered graph, and the straight-line program it makes.
+"""A formula and its derivatives as one numbered graph, and the straight-line program made from it.
 
 Equal nodes get one number, so value, gradient and Hessian share every common part. What depends
 on columns alone is computed once per table, what depends on parameters alone once per parameter
@@ -19,7 +19,7 @@ Node = tuple[str, tuple[int, ...], float | str]
 
 
 class Graph:
-    """Numbered nodes under construction; equal nodes are the same number."""
+    """Graph of numbered nodes under construction; equal nodes have the same number."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -43,7 +43,7 @@ class Graph:
         return float(value) if op == "number" else None
 
     def build(self, expr: Expr) -> int:
-        """The number of the node that computes ``expr``."""
+        """Add an expression and return the number of its node."""
         made: dict[int, int] = {}
         for node in walk(expr):
             if node.op == "number":
@@ -55,7 +55,7 @@ class Graph:
         return made[id(expr)]
 
     def join(self, op: str, *args: int) -> int:
-        """The node ``op(args)``, simplified where that is exact."""
+        """Return the node ``op(args)``, simplified where that is exact."""
         known = [self._constant(item) for item in args]
         if all(value is not None for value in known):
             with np.errstate(all="ignore"):
@@ -107,7 +107,8 @@ class Graph:
         return None
 
     def slope(self, node: int, by: int) -> int:
-        """The node that computes the derivative of ``node`` with respect to the symbol ``by``."""
+        """Return the node that computes the derivative of ``node`` with respect to the symbol
+        ``by``."""
         for item in self.below(node):
             if (item, by) not in self._slopes:
                 self._slopes[item, by] = self._rule(item, by)
@@ -161,11 +162,12 @@ class Graph:
 
 @dataclass(frozen=True)
 class Program:
-    """Statements in order, by what they depend on; ``outputs`` name their results.
+    """Statements in order of execution, grouped by what they depend on; ``outputs`` name the
+    results.
 
     ``column`` statements depend on columns (and numbers) alone, ``vector`` on parameters alone,
-    ``mixed`` on both. ``stored`` are the column results that later statements read. ``parts`` says
-    of every statement its operation and what it reads, ``numbers`` what each literal means.
+    ``mixed`` on both. ``stored`` are the column results that later statements read. ``parts`` gives
+    the operation and operands of every statement, ``numbers`` the value of each literal.
     """
 
     column: tuple[tuple[str, str], ...]
@@ -243,7 +245,8 @@ def _statement(op: str, parts: tuple[str, ...]) -> str:
 def partials(
     graph: Graph, node: int, params: Sequence[str], *, second: bool = False
 ) -> tuple[list[int], list[int]]:
-    """Nodes of the gradient, and of the lower triangle of the Hessian row by row, of ``node``."""
+    """Return the nodes of the gradient of ``node`` and of the lower triangle of its Hessian, row by
+    row."""
     symbols = [graph.symbol(name) for name in params]
     first = [graph.slope(node, by) for by in symbols]
     if not second:

@@ -13,6 +13,7 @@ from kleiber.arguments import check_whole
 
 
 def stream(seed: int, purpose: str) -> np.random.Generator:
-    """The generator of ``purpose`` under ``seed``. Raises ValueError for a negative seed."""
+    """Return the random generator of ``purpose`` under ``seed``. Raises ValueError for a negative
+    seed."""
     seed = check_whole("seed", seed)
     return np.random.Generator(np.random.PCG64([seed, zlib.crc32(purpose.encode())]))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 def window_slope(
     log_x: Float[np.ndarray, "points"], log_y: Float[np.ndarray, "*curves points"]
 ) -> Float[np.ndarray, "*curves"]:
-    """The least-squares slope of log y against log x, for each curve.
+    """Return the least-squares slope of log y against log x for each curve.
 
     Raises ValueError for fewer than two different x.
     """

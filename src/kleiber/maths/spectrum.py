@@ -7,7 +7,8 @@ from jaxtyping import Float
 
 
 def power_law(dims: int, exponent: float, *, first: float = 1.0) -> Float[np.ndarray, "dims"]:
-    """first * j^-exponent for j = 1..dims. Raises ValueError for dims < 1 or a first <= 0."""
+    """Return first * j^-exponent for j = 1..dims. Raises ValueError for dims < 1 or a first <=
+    0."""
     if dims < 1 or not (np.isfinite(exponent) and np.isfinite(first) and first > 0):
         raise ValueError(
             "a power law needs at least one dimension, a finite exponent and a positive first "

@@ -1,1 +1,2 @@
-"""The engine: a law on a table as a problem, its search, and its descents."""
+"""The engine: a law on a table as a minimisation problem, the search for its optimum, and its
+solver."""

@@ -1,9 +1,9 @@
 # pyright: basic
-"""Makes the machine code that runs tapes: ``python -m kleiber.fitting.engine.build``.
+"""Build of the machine code for law objectives: ``python -m kleiber.fitting.engine.build``.
 
-Numba compiles the door (``descent.py``) with all that it calls. Its functions are then made
-private to it, so that what Numba wraps around them for Python falls away and the code needs nothing
-but the system's own library.
+Numba compiles the entry function (``descent.py``) with everything that it calls. All other
+functions are then made private to the module, so that the wrappers which Numba adds for Python are
+optimised away and the code needs nothing but the system's own library.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import llvmlite.binding as binding
 from kleiber.files import land
 from kleiber.fitting.engine.native import ENTRY, code_path, native_target
 
-KNOWN = {"memset", "memcpy", "memmove", "sqrt"}  # of the system's own library
+SYSTEM_FUNCTIONS = {"memset", "memcpy", "memmove", "sqrt"}  # of the system's own library
 
 
-def make_code() -> bytes:
-    """The machine code of the door, as an object file."""
+def compile_machine_code() -> bytes:
+    """Compile the entry function and return the object file as bytes."""
     from kleiber.fitting.engine.descent import enter
 
     target = native_target()
@@ -41,23 +41,26 @@ def make_code() -> bytes:
     builder.getModulePassManager().run(module, builder)
     called = set(re.findall(r"call [^@\n]*@([\w.]+)\(", str(module)))
     made = {item.name for item in module.functions if not item.is_declaration}
-    if missing := {name for name in called - made - KNOWN if not name.startswith("llvm.")}:
+    if missing := {
+        name for name in called - made - SYSTEM_FUNCTIONS if not name.startswith("llvm.")
+    }:
         raise RuntimeError(f"The machine code needs {', '.join(sorted(missing))}.")
     return target.emit_object(module)
 
 
-def main(place: Path, *, aside: bool = False) -> None:
-    """Make the machine code and land it at ``place``; ``aside``, only with time nobody wants."""
-    if aside and hasattr(os, "nice"):
+def main(path: Path, *, in_background: bool = False) -> None:
+    """Build the machine code and write it to ``path``, at the lowest priority if
+    ``in_background``."""
+    if in_background and hasattr(os, "nice"):
         os.nice(19)
-    code = make_code()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with land(place) as temporary:
+    code = compile_machine_code()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with land(path) as temporary:
         Path(temporary).write_bytes(hashlib.sha256(code).digest() + code)
-    place.with_suffix(".begun").unlink(missing_ok=True)
+    path.with_suffix(".begun").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    aside = "--aside" in sys.argv
+    in_background = "--aside" in sys.argv
     given = [item for item in sys.argv[1:] if item != "--aside"]
-    main(Path(given[0]) if given else code_path(), aside=aside)
+    main(Path(given[0]) if given else code_path(), in_background=in_background)

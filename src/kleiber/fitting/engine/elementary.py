@@ -1,5 +1,6 @@
 # pyright: basic
-"""Elementary functions in a few ulp, without branches: loops of them become vectors (Numba)."""
+"""Elementary functions to a few ulp without branches, so that loops over them are vectorised
+(Numba)."""
 
 from __future__ import annotations
 
@@ -8,16 +9,16 @@ from math import floor
 from numba import njit
 from numpy import float64, inf, int64, nan
 
-STRICT = {"contract"}  # where the order of operations is the point of them
+STRICT_MATH = {"contract"}  # where the order of operations is the point of them
 
 
-@njit(fastmath=STRICT, forceinline=True)
+@njit(fastmath=STRICT_MATH, forceinline=True)
 def remainder(t, k):  # t - k log(2)
     return t - k * 0.6931471803691238 - k * 1.9082149292705877e-10
 
 
-@njit(fastmath=STRICT, forceinline=True)
-def lost(x, u):  # what rounding took from u = 1 + x
+@njit(fastmath=STRICT_MATH, forceinline=True)
+def rounding_error(x, u):  # what rounding took from u = 1 + x
     return x - (u - 1.0)
 
 
@@ -56,7 +57,7 @@ def log(x):  # the exponent's log(2), and 2 atanh((m-1)/(m+1)) of the mantissa: 
 @njit(inline="always")
 def log1p(x):
     u = 1.0 + x
-    y = log(u) + lost(x, u) / u
+    y = log(u) + rounding_error(x, u) / u
     return y if u < inf else u
 
 
@@ -75,11 +76,11 @@ def tanh(x):  # from exp(2x) - 1, by its own series where that is small
 @njit(inline="always")
 def power(x, y):  # whole numbers by squaring, others through the logarithm
     if y == floor(y) and abs(y) < 4e15:
-        left, base, out = int64(abs(y)), x, 1.0
-        while left > 0:
-            if left & 1:
+        remaining, base, out = int64(abs(y)), x, 1.0
+        while remaining > 0:
+            if remaining & 1:
                 out *= base
             base *= base
-            left >>= 1
+            remaining >>= 1
         return out if y >= 0.0 else 1.0 / out
     return exp(y * log(x))

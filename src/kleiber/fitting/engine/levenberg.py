@@ -1,12 +1,12 @@
-"""Levenberg-Marquardt for many least-squares-like problems at once.
+"""Levenberg-Marquardt for a batch of least-squares-like problems.
 
-Members (starts, bootstrap replicates) advance together. Each has an objective Q, a gradient and
-two matrices: ``gauss``, positive semidefinite and safe far from the optimum (Gauss-Newton, with
-reweighting for a robust loss), and ``newton``, the exact Hessian, which ends the descent
-quadratically where Gauss-Newton on a robust loss would crawl. A step solves
-(M + lambda D) s = -g (Marquardt 1963) with M = gauss until progress is slow, M = newton from then
-on, and D the largest diagonal of gauss met so far (More 1978), which keeps a parameter that stops
-mattering from being thrown away. A member leaves the array when it has converged.
+The problems of a batch (starts, bootstrap replicates) advance together. Each has an objective Q, a
+gradient and two matrices: ``gauss``, positive semidefinite and safe far from the optimum
+(Gauss-Newton, reweighted for a robust loss), and ``newton``, the exact Hessian, which ends the
+descent quadratically where Gauss-Newton on a robust loss would crawl. A step solves (M + lambda D)
+s = -g (Marquardt 1963) with M = gauss until progress is slow and M = newton from then on. D is the
+largest diagonal of gauss seen so far (More 1978), which keeps a parameter that has lost its effect
+from taking a huge step. A problem leaves the batch when it has converged.
 """
 
 from __future__ import annotations
@@ -18,46 +18,47 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 START_DAMPING = 1e-2
-RESTART = 1e-8  # damping after an undamped failure
+RESTART_DAMPING = 1e-8  # damping after an undamped failure
 NO_DAMPING = 1e-12  # what counts as none
-NEAR = 0.9  # share of the way to a floor that one step may go
-ROUNDING = 4e-15  # relative size of changes of the objective that are noise
-QUIET = 4  # steps without progress after which a member leaves
-SETTLED = 1e-8  # predicted relative fall of Q below which such a member has converged
-SHORT = 1e-3  # of a step taken unseen, in any coordinate
+FLOOR_FRACTION = 0.9  # share of the way to a floor that one step may go
+RELATIVE_ROUNDING = 4e-15  # relative size of changes of the objective that are noise
+MAX_IDLE_STEPS = 4  # steps without progress after which a member leaves
+CONVERGED_DECREASE = 1e-8  # predicted relative fall of Q below which such a member has converged
+SHORT_STEP = 1e-3  # of a step taken unseen, in any coordinate
 
 
 @dataclass(frozen=True)
-class Local:
-    """Second-order picture of each member's objective at its point."""
+class LocalModel:
+    """Second-order model of each objective at its current point."""
 
-    objective: Float[np.ndarray, "members"]
-    gradient: Float[np.ndarray, "members params"]
-    gauss: Float[np.ndarray, "members params params"]
-    newton: Float[np.ndarray, "members params params"]
+    objective: Float[np.ndarray, "batch"]
+    gradient: Float[np.ndarray, "batch params"]
+    gauss: Float[np.ndarray, "batch params params"]
+    newton: Float[np.ndarray, "batch params params"]
 
 
 @dataclass(frozen=True)
 class Descent:
-    """Where each member ended. ``decrement`` is the relative fall of Q predicted of an undamped
-    step: of the last one taken, or of the next one for a member that ran out of steps."""
+    """End of each descent. ``decrement`` is the relative decrease of Q predicted for an undamped
+    step: the last one taken, or the next one for a problem that ran out of steps."""
 
-    point: Float[np.ndarray, "members params"]
-    objective: Float[np.ndarray, "members"]
-    decrement: Float[np.ndarray, "members"]
-    converged: Bool[np.ndarray, "members"]
+    point: Float[np.ndarray, "batch params"]
+    objective: Float[np.ndarray, "batch"]
+    decrement: Float[np.ndarray, "batch"]
+    converged: Bool[np.ndarray, "batch"]
     iterations: int
 
 
-Look = Callable[[Float[np.ndarray, "active params"], Int[np.ndarray, "active"]], Local]
+Evaluate = Callable[[Float[np.ndarray, "active params"], Int[np.ndarray, "active"]], LocalModel]
 
 
 def solve_each(
-    matrix: Float[np.ndarray, "members params params"], right: Float[np.ndarray, "members params"]
-) -> Float[np.ndarray, "members params"]:
-    """Solve each small symmetric system by L D L'; a singular one gives NaN for its member alone.
+    matrix: Float[np.ndarray, "batch params params"], right: Float[np.ndarray, "batch params"]
+) -> Float[np.ndarray, "batch params"]:
+    """Solve each small symmetric system by LDL' elimination; a singular system gives NaN for itself
+    alone.
 
-    Elimination runs over parameters and is vectorised over members, without pivoting: matrices
+    Elimination runs over parameters and is vectorised over the batch, without pivoting: matrices
     come scaled to a unit diagonal, and a step that suffers from it is rejected by its result.
     """
     work, x = matrix.copy(), right.copy()
@@ -73,10 +74,11 @@ def solve_each(
     return np.where(np.isfinite(x).all(axis=1, keepdims=True), x, np.nan)
 
 
-def _bend_down(
-    matrix: Float[np.ndarray, "members params params"], right: Float[np.ndarray, "members params"]
-) -> Float[np.ndarray, "members params"]:
-    """Solve with the eigenvalues' absolute values, so that the step descends whatever they are."""
+def _solve_by_absolute_eigenvalues(
+    matrix: Float[np.ndarray, "batch params params"], right: Float[np.ndarray, "batch params"]
+) -> Float[np.ndarray, "batch params"]:
+    """Solve each system with the absolute values of its eigenvalues, which always gives a descent
+    direction."""
     values, vectors = np.linalg.eigh(np.nan_to_num(matrix))
     size = np.abs(values)
     size = np.maximum(size, 1e-10 * size.max(axis=1, keepdims=True) + 1e-300)
@@ -85,71 +87,72 @@ def _bend_down(
 
 
 def descend(
-    look: Look,
-    start: Float[np.ndarray, "members params"],
+    evaluate: Evaluate,
+    start: Float[np.ndarray, "batch params"],
     *,
     max_iterations: int = 200,
     tolerance: float = 1e-12,
-    damping: float | Float[np.ndarray, "members"] = START_DAMPING,
-    restart: float = RESTART,
+    damping: float | Float[np.ndarray, "batch"] = START_DAMPING,
+    restart: float = RESTART_DAMPING,
     exact: bool = False,
     floor: Float[np.ndarray, "params"] | None = None,
     units: Float[np.ndarray, "params"] | None = None,
 ) -> Descent:
-    """Minimise each member's objective from its start.
+    """Minimise each objective of a batch from its start.
 
-    ``look(points, members)`` gives the local picture at ``points`` for the members numbered.
-    ``damping`` is the first and ``restart`` what replaces none after a failure: small for curved
-    valleys, where much of it would stop all progress, larger where failures are near at hand.
-    ``exact`` begins with the Newton matrix (right when the start is close); no step takes a
-    component more than nine tenths of the way to its ``floor``; ``units`` are sizes by which
-    steps are damped in place of those that gauss suggests. A member has converged when an
-    undamped step, and a short one, is predicted to lower Q by less than ``tolerance`` relative
-    (that step is taken without a further look), or by less than SETTLED where Q no longer changes
-    beyond rounding.
+    ``evaluate(points, index)`` returns the LocalModel at ``points`` for the problems numbered
+    ``index``. ``damping`` is the first damping and ``restart`` the one that follows a failed
+    undamped step: small for curved valleys, where large damping would stop all progress, larger
+    where failures are close. ``exact`` begins with the Newton matrix (right when the start is
+    close). No step takes a component more than nine tenths of the way to its ``floor``. ``units``
+    are parameter scales that replace the diagonal of gauss in the damping. A problem has converged
+    when an undamped, short step is predicted to lower Q by less than ``tolerance`` relative (that
+    step is taken without another evaluation), or by less than CONVERGED_DECREASE where Q no longer
+    changes beyond rounding.
     """
     count = len(start)
-    state = _State.begin(look, start, damping, restart, exact, units)
+    state = _State.begin(evaluate, start, damping, restart, exact, units)
     final = Descent(
         start.copy(), np.full(count, np.inf), np.full(count, np.inf), np.zeros(count, bool), 0
     )
     for iteration in range(max_iterations):
-        step, predicted = _step(state, floor)
-        sure = _near(state, predicted, tolerance) & (state.damping == 0)
-        sure &= _short(step, state.point)
+        step, predicted = _damped_step(state, floor)
+        sure = _is_negligible(state, predicted, tolerance) & (state.damping == 0)
+        sure &= _is_short(step, state.point)
         if sure.any():
             state.point[sure] += step[sure]
             state.here.objective[sure] -= predicted[sure]
-            _settle(final, state, sure, predicted, floor)
-            state, step, predicted = state.keep(~sure), step[~sure], predicted[~sure]
-        if state.member.size:
-            leave = _advance(state, look, step, predicted, tolerance, units is None)
+            _record_ends(final, state, sure, predicted, floor)
+            state, step, predicted = state.select(~sure), step[~sure], predicted[~sure]
+        if state.index.size:
+            leave = _try_steps(state, evaluate, step, predicted, tolerance, units is None)
             leave |= iteration == max_iterations - 1
             if leave.any():
-                _settle(final, state, leave, None, floor)
-                state = state.keep(~leave)
-        if not state.member.size:
+                _record_ends(final, state, leave, None, floor)
+                state = state.select(~leave)
+        if not state.index.size:
             return replace(final, iterations=iteration + 1)
     return final
 
 
 @dataclass
 class _State:
-    """The members still moving; ``reach`` sizes their coordinates for damping."""
+    """State of the problems that are still moving; ``damping_scale`` is the diagonal D of the
+    damping."""
 
-    member: Int[np.ndarray, "active"]
+    index: Int[np.ndarray, "active"]
     point: Float[np.ndarray, "active params"]
-    here: Local
-    reach: Float[np.ndarray, "active params"]
+    here: LocalModel
+    damping_scale: Float[np.ndarray, "active params"]
     damping: Float[np.ndarray, "active"]
     restart: Float[np.ndarray, "active"]
     growth: Float[np.ndarray, "active"]
     exact: Bool[np.ndarray, "active"]
-    quiet: Int[np.ndarray, "active"]
+    idle_steps: Int[np.ndarray, "active"]
 
     @staticmethod
     def begin(
-        look: Look,
+        evaluate: Evaluate,
         start: np.ndarray,
         damping: float | np.ndarray,
         restart: float,
@@ -157,16 +160,16 @@ class _State:
         units: np.ndarray | None,
     ) -> _State:
         count = len(start)
-        here = look(start, np.arange(count))
-        reach = np.einsum("mii->mi", here.gauss).copy()
+        here = evaluate(start, np.arange(count))
+        damping_scale = np.einsum("mii->mi", here.gauss).copy()
         if units is not None:
             size = np.where(np.isfinite(here.objective), np.abs(here.objective), 1.0)
-            reach = 2 * size[:, None] / units**2
+            damping_scale = 2 * size[:, None] / units**2
         return _State(
             np.arange(count),
             start.copy(),
             here,
-            reach,
+            damping_scale,
             np.zeros(count) + damping,
             np.full(count, restart),
             np.full(count, 4.0),
@@ -174,169 +177,174 @@ class _State:
             np.zeros(count, int),
         )
 
-    def keep(self, which: np.ndarray) -> _State:
+    def select(self, which: np.ndarray) -> _State:
         return _State(
-            self.member[which],
+            self.index[which],
             self.point[which],
-            _pick(self.here, which),
-            self.reach[which],
+            _select(self.here, which),
+            self.damping_scale[which],
             self.damping[which],
             self.restart[which],
             self.growth[which],
             self.exact[which],
-            self.quiet[which],
+            self.idle_steps[which],
         )
 
 
-def _pick(local: Local, which: np.ndarray) -> Local:
-    return Local(
+def _select(local: LocalModel, which: np.ndarray) -> LocalModel:
+    return LocalModel(
         local.objective[which], local.gradient[which], local.gauss[which], local.newton[which]
     )
 
 
-def _settle(
+def _record_ends(
     final: Descent,
     state: _State,
     leave: np.ndarray,
     predicted: np.ndarray | None,
     floor: np.ndarray | None,
 ) -> None:
-    """Record the members that leave: with the fall ``predicted`` where that shows convergence,
-    else with the one that remains, which decides it."""
-    rows, here, point = state.member[leave], _pick(state.here, leave), state.point[leave]
+    """Record the problems that leave: those with a ``predicted`` decrease have converged, for the
+    others the decrease that remains decides."""
+    rows, here, point = state.index[leave], _select(state.here, leave), state.point[leave]
     if predicted is None:
-        step, left = _last(here, point, floor)
-        done = left <= SETTLED
+        step, remaining = _undamped_step(here, point, floor)
+        done = remaining <= CONVERGED_DECREASE
         # where rounding hides the fall of Q, its gradient still tells the way
-        point = np.where((done & _short(step, point))[:, None], point + step, point)
+        point = np.where((done & _is_short(step, point))[:, None], point + step, point)
     else:
-        left = predicted[leave] / np.maximum(np.abs(here.objective), 1e-300)
+        remaining = predicted[leave] / np.maximum(np.abs(here.objective), 1e-300)
         done = np.ones(len(rows), bool)
     final.point[rows] = point
     final.objective[rows] = here.objective
-    final.decrement[rows] = left
+    final.decrement[rows] = remaining
     final.converged[rows] = done
 
 
-def _short(step: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Whether a step may be taken unseen: a long one, along a flat valley, may end where Q is not
-    even finite."""
-    return np.asarray((np.abs(step) <= SHORT * (1 + np.abs(point))).all(axis=1))
+def _is_short(step: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """Return whether each step is short enough to be taken without evaluating Q at its end: a long
+    one along a flat valley may end where Q is not finite."""
+    return np.asarray((np.abs(step) <= SHORT_STEP * (1 + np.abs(point))).all(axis=1))
 
 
-def _last(
-    here: Local, point: np.ndarray, floor: np.ndarray | None
+def _undamped_step(
+    here: LocalModel, point: np.ndarray, floor: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The undamped step, and the relative fall of Q it would bring: infinite where Q is, zero
-    where the step is lost in the rounding of the point."""
-    unit = 1.0 / np.sqrt(_sizes(np.einsum("mii->mi", here.gauss)))
-    side = -here.gradient * unit
+    """Return the undamped step and its predicted relative decrease of Q: infinite where Q is
+    infinite, zero where the step is below the rounding of the point."""
+    unit = 1.0 / np.sqrt(_bounded_diagonal(np.einsum("mii->mi", here.gauss)))
+    right = -here.gradient * unit
     matrix = here.newton * unit[:, :, None] * unit[:, None, :]
-    step = _cut(_bend_down(matrix, side) * unit, matrix, side, unit, point, floor)
-    fall = 0.5 * np.einsum("mp,mp->m", step, -here.gradient)
+    step = _cut_at_floor(
+        _solve_by_absolute_eigenvalues(matrix, right) * unit, matrix, right, unit, point, floor
+    )
+    decrease = 0.5 * np.einsum("mp,mp->m", step, -here.gradient)
     lost = (np.abs(step) <= 1e-10 * (np.abs(point) + 1e-3)).all(axis=1)
     size = np.abs(here.objective)
     with np.errstate(invalid="ignore", divide="ignore"):
-        left = np.where((fall > 0) & ~lost, fall / size, 0.0)
-    return step, np.where(np.isfinite(size), left, np.inf)
+        remaining = np.where((decrease > 0) & ~lost, decrease / size, 0.0)
+    return step, np.where(np.isfinite(size), remaining, np.inf)
 
 
-def _sizes(diagonal: np.ndarray) -> np.ndarray:
+def _bounded_diagonal(diagonal: np.ndarray) -> np.ndarray:
     return np.maximum(diagonal, 1e-14 * diagonal.max(axis=1, keepdims=True)) + 1e-300
 
 
-def _step(state: _State, floor: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The damped step of each member, and its predicted fall of Q."""
+def _damped_step(state: _State, floor: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the damped step of each problem and its predicted decrease of Q."""
     here = state.here
-    damp = state.damping[:, None] * _sizes(state.reach)
+    damp = state.damping[:, None] * _bounded_diagonal(state.damping_scale)
     # columns are scaled to about unit diagonal before solving: units must not cost digits
-    unit = 1.0 / np.sqrt(_sizes(np.einsum("mii->mi", here.gauss)) + damp)
+    unit = 1.0 / np.sqrt(_bounded_diagonal(np.einsum("mii->mi", here.gauss)) + damp)
     matrix = np.where(state.exact[:, None, None], here.newton, here.gauss)
     whole = (matrix + damp[:, :, None] * np.eye(damp.shape[1])) * unit[:, :, None] * unit[:, None]
-    side = -here.gradient * unit
-    step = solve_each(whole, side) * unit
-    uphill = ~(np.einsum("mp,mp->m", step, here.gradient) < 0) & (np.abs(side).max(axis=1) > 0)
+    right = -here.gradient * unit
+    step = solve_each(whole, right) * unit
+    uphill = ~(np.einsum("mp,mp->m", step, here.gradient) < 0) & (np.abs(right).max(axis=1) > 0)
     if uphill.any():  # an indefinite or singular matrix: the sizes of its eigenvalues serve
-        step[uphill] = _bend_down(whole[uphill], side[uphill]) * unit[uphill]
+        step[uphill] = _solve_by_absolute_eigenvalues(whole[uphill], right[uphill]) * unit[uphill]
     step = np.nan_to_num(step, nan=0.0, posinf=0.0, neginf=0.0)
-    step = _cut(step, whole, side, unit, state.point, floor)
-    bend = np.einsum("mp,mpq,mq->m", step, matrix, step)
-    return step, -(np.einsum("mp,mp->m", step, here.gradient) + 0.5 * bend)
+    step = _cut_at_floor(step, whole, right, unit, state.point, floor)
+    curvature = np.einsum("mp,mpq,mq->m", step, matrix, step)
+    return step, -(np.einsum("mp,mp->m", step, here.gradient) + 0.5 * curvature)
 
 
-def _cut(
+def _cut_at_floor(
     step: np.ndarray,
     matrix: np.ndarray,
-    side: np.ndarray,
+    right: np.ndarray,
     unit: np.ndarray,
     point: np.ndarray,
     floor: np.ndarray | None,
 ) -> np.ndarray:
-    """The step with no component going more than nine tenths of the way to its floor, and the
-    other components solved again for those that are cut short; ``matrix`` and ``side`` are those
-    of the system in units of ``unit``."""
+    """Shorten components that go more than nine tenths of the way to their floor, and solve again
+    for the other components; ``matrix`` and ``right`` are the linear system in units of
+    ``unit``."""
     if floor is None:
         return step
-    room = NEAR * (floor - point)
+    room = FLOOR_FRACTION * (floor - point)
     short = step < room
     rows = np.flatnonzero(short.any(axis=1))
     if not rows.size:
         return step
-    held = short[rows]
-    fixed = np.where(held, room[rows] / unit[rows], 0.0)
-    rest = side[rows] - np.einsum("mpq,mq->mp", matrix[rows], fixed)
-    apart = held[:, :, None] | held[:, None, :]
+    at_floor = short[rows]
+    fixed = np.where(at_floor, room[rows] / unit[rows], 0.0)
+    rest = right[rows] - np.einsum("mpq,mq->mp", matrix[rows], fixed)
+    apart = at_floor[:, :, None] | at_floor[:, None, :]
     others = solve_each(
-        np.where(apart, np.eye(step.shape[1]), matrix[rows]), np.where(held, 0.0, rest)
+        np.where(apart, np.eye(step.shape[1]), matrix[rows]), np.where(at_floor, 0.0, rest)
     )
     out = step.copy()
-    out[rows] = np.where(held, room[rows], np.nan_to_num(others) * unit[rows])
+    out[rows] = np.where(at_floor, room[rows], np.nan_to_num(others) * unit[rows])
     return np.maximum(out, room)
 
 
-def _near(state: _State, predicted: np.ndarray, tolerance: float) -> np.ndarray:
-    """Whether the step is predicted to change nothing that matters. An undamped Newton step
-    overestimates what is left after it (quadratic convergence), a Gauss-Newton one does not."""
+def _is_negligible(state: _State, predicted: np.ndarray, tolerance: float) -> np.ndarray:
+    """Return whether each step is predicted to change nothing that matters. An undamped Newton step
+    overestimates what is left after it (quadratic convergence), a Gauss-Newton step does not."""
     size = np.abs(state.here.objective)
     with np.errstate(invalid="ignore"):
-        enough = predicted <= np.where(state.exact, 1.0, 1e-3) * tolerance * size + ROUNDING * size
+        enough = (
+            predicted
+            <= np.where(state.exact, 1.0, 1e-3) * tolerance * size + RELATIVE_ROUNDING * size
+        )
     return enough & (predicted >= 0) & np.isfinite(size)
 
 
-def _advance(
+def _try_steps(
     state: _State,
-    look: Look,
+    evaluate: Evaluate,
     step: np.ndarray,
     predicted: np.ndarray,
     tolerance: float,
-    widen: bool,
+    grow_scale: bool,
 ) -> np.ndarray:
-    """One trial step for every active member; says which can go no further."""
+    """Try one step for every active problem and return which problems can go no further."""
     trial = state.point + step
-    there = look(trial, state.member)
+    there = evaluate(trial, state.index)
     old, new = state.here.objective, there.objective
     with np.errstate(invalid="ignore"):
-        fall = np.where(np.isfinite(new), old - new, -np.inf)
-    fall = np.where(np.isfinite(old), fall, np.where(np.isfinite(new), np.inf, -np.inf))
+        decrease = np.where(np.isfinite(new), old - new, -np.inf)
+    decrease = np.where(np.isfinite(old), decrease, np.where(np.isfinite(new), np.inf, -np.inf))
     size = np.where(np.isfinite(old), np.abs(old), 1.0)
-    noise = ROUNDING * size
-    taken = fall >= -noise
-    near = _near(state, predicted, tolerance)
-    idle = near | (np.abs(fall) <= noise)
-    state.quiet = np.where(fall > 1e3 * tolerance * size, 0, state.quiet + idle)
+    noise = RELATIVE_ROUNDING * size
+    taken = decrease >= -noise
+    near = _is_negligible(state, predicted, tolerance)
+    idle = near | (np.abs(decrease) <= noise)
+    state.idle_steps = np.where(decrease > 1e3 * tolerance * size, 0, state.idle_steps + idle)
     tiny = (np.abs(step) <= 1e-14 * (np.abs(state.point) + 1e-3)).all(axis=1)
-    _learn(state, fall, predicted, taken, near)
-    _move(state, trial, there, taken, widen)
-    return (~taken & (state.damping > 1e12)) | (state.quiet >= QUIET) | tiny
+    _adapt_damping(state, decrease, predicted, taken, near)
+    _accept_steps(state, trial, there, taken, grow_scale)
+    return (~taken & (state.damping > 1e12)) | (state.idle_steps >= MAX_IDLE_STEPS) | tiny
 
 
-def _learn(
-    state: _State, fall: np.ndarray, predicted: np.ndarray, taken: np.ndarray, near: np.ndarray
+def _adapt_damping(
+    state: _State, decrease: np.ndarray, predicted: np.ndarray, taken: np.ndarray, near: np.ndarray
 ) -> None:
-    """Adapt damping and the choice of matrix to how well the step was predicted."""
+    """Adapt the damping and the choice of matrix to how well the decrease was predicted."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(predicted > 0, fall / predicted, np.where(taken, 1.0, -1.0))
-        small = fall < 0.1 * np.abs(state.here.objective)
+        ratio = np.where(predicted > 0, decrease / predicted, np.where(taken, 1.0, -1.0))
+        small = decrease < 0.1 * np.abs(state.here.objective)
     # Nielsen 1999: a smooth factor after success, growing ones after failures in a row
     factor = np.maximum(0.1, 1 - (2 * np.clip(ratio, 0, 1) - 1) ** 3)
     # a damped step says little of what is left along weak directions: the next is undamped, and
@@ -352,13 +360,17 @@ def _learn(
     state.exact = state.exact | (taken & small)
 
 
-def _move(state: _State, trial: np.ndarray, there: Local, taken: np.ndarray, widen: bool) -> None:
+def _accept_steps(
+    state: _State, trial: np.ndarray, there: LocalModel, taken: np.ndarray, grow_scale: bool
+) -> None:
     here = state.here
     state.point = np.where(taken[:, None], trial, state.point)
-    if widen:
+    if grow_scale:
         met = np.einsum("mii->mi", there.gauss)
-        state.reach = np.where(taken[:, None], np.maximum(state.reach, met), state.reach)
-    state.here = Local(
+        state.damping_scale = np.where(
+            taken[:, None], np.maximum(state.damping_scale, met), state.damping_scale
+        )
+    state.here = LocalModel(
         np.where(taken, there.objective, here.objective),
         np.where(taken[:, None], there.gradient, here.gradient),
         np.where(taken[:, None, None], there.gauss, here.gauss),

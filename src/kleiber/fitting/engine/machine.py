@@ -1,11 +1,11 @@
 # pyright: basic
-"""The machine that runs tapes: blocks of rows through one operation after another (Numba).
+"""Interpreter of tapes in machine code: each operation runs over a block of rows at a time (Numba).
 
 Only the process that compiles imports this module (``native.py``); the machine code serves every
-law and noise model. An operation is one loop over the rows of a block, without branches, which
-the compiler turns into vector instructions. A sum is
-taken in a loop that stores nothing: one that stores is compiled twice, and the order of its sum
-would depend on where its arrays lie.
+law and noise model. An operation is one loop over the rows of a block, without branches, which the
+compiler turns into vector instructions. Sums are taken in loops that store nothing: a loop that
+stores is compiled twice, and the order of its sum would depend on the memory addresses of its
+arrays.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from math import sqrt
 
 from numba import njit
 
-from kleiber.fitting.engine.elementary import STRICT, exp, log, log1p, power, tanh
+from kleiber.fitting.engine.elementary import STRICT_MATH, exp, log, log1p, power, tanh
 
-FAST = {"contract", "nsz", "arcp", "reassoc"}
-PLAIN = {"error_model": "numpy", "fastmath": FAST, "_nrt": False}
-KEPT = {"error_model": "numpy", "fastmath": STRICT, "_nrt": False}
-CHARGE = 7  # rows of the noise model, before those of the slopes
+FAST_MATH = {"contract", "nsz", "arcp", "reassoc"}
+FAST_JIT = {"error_model": "numpy", "fastmath": FAST_MATH, "_nrt": False}
+STRICT_JIT = {"error_model": "numpy", "fastmath": STRICT_MATH, "_nrt": False}
+LOSS_ROWS = 7  # rows of the noise model, before those of the slopes
 
 
-@njit(**KEPT)
-def count(code, s):
-    """The operations on parameters alone."""
+@njit(**STRICT_JIT)
+def run_scalar_code(code, s):
+    """Run the operations that depend on parameters alone."""
     for k in range(code.shape[0]):
         op, d, a, b = code[k, 0], code[k, 1], s[code[k, 2]], s[code[k, 3]]
         if op == 0:
@@ -55,9 +55,9 @@ def count(code, s):
             s[d] = a
 
 
-@njit(**PLAIN)
-def both(op, d, a, b, n):
-    """An operation on two rows of the pool."""
+@njit(**FAST_JIT)
+def apply_row_row(op, d, a, b, n):
+    """Apply an operation to two rows of the pool."""
     if op == 0:
         for i in range(n):
             d[i] = a[i] + b[i]
@@ -72,9 +72,9 @@ def both(op, d, a, b, n):
             d[i] = a[i] / b[i]
 
 
-@njit(**PLAIN)
-def right(op, d, a, y, n):
-    """An operation on a row and a number."""
+@njit(**FAST_JIT)
+def apply_row_number(op, d, a, y, n):
+    """Apply an operation to a row and a number."""
     if op == 0:
         for i in range(n):
             d[i] = a[i] + y
@@ -92,9 +92,9 @@ def right(op, d, a, y, n):
             d[i] = power(a[i], y)
 
 
-@njit(**PLAIN)
-def left(op, d, x, b, n):
-    """An operation on a number and a row, where their order counts."""
+@njit(**FAST_JIT)
+def apply_number_row(op, d, x, b, n):
+    """Apply an operation that does not commute to a number and a row."""
     if op == 1:
         for i in range(n):
             d[i] = x - b[i]
@@ -103,9 +103,9 @@ def left(op, d, x, b, n):
             d[i] = x / b[i]
 
 
-@njit(**PLAIN)
-def one(op, d, a, n):
-    """An operation on one row."""
+@njit(**FAST_JIT)
+def apply_row(op, d, a, n):
+    """Apply an operation to one row."""
     if op == 4:
         for i in range(n):
             d[i] = -a[i]
@@ -132,89 +132,89 @@ def one(op, d, a, n):
             d[i] = a[i]
 
 
-@njit(**PLAIN)
+@njit(**FAST_JIT)
 def fill(d, x, n):
     for i in range(n):
         d[i] = x
 
 
-@njit(**KEPT)
-def play(code, s, pool, n):
-    """The operations on rows; ``form`` 0: two rows, 1: row and number, 2: number and row, 3: one
-    row, 4: a number in every row."""
+@njit(**STRICT_JIT)
+def run_row_code(code, s, pool, n):
+    """Run the operations on rows; ``form`` is 0 for two rows, 1 for row and number, 2 for number
+    and row, 3 for one row, 4 for a number copied to every row."""
     for k in range(code.shape[0]):
         form, op, d = code[k, 0], code[k, 1], pool[code[k, 2]]
         if form == 0:
-            both(op, d, pool[code[k, 3]], pool[code[k, 4]], n)
+            apply_row_row(op, d, pool[code[k, 3]], pool[code[k, 4]], n)
         elif form == 1:
-            right(op, d, pool[code[k, 3]], s[code[k, 4]], n)
+            apply_row_number(op, d, pool[code[k, 3]], s[code[k, 4]], n)
         elif form == 2:
-            left(op, d, s[code[k, 3]], pool[code[k, 4]], n)
+            apply_number_row(op, d, s[code[k, 3]], pool[code[k, 4]], n)
         elif form == 3:
-            one(op, d, pool[code[k, 3]], n)
+            apply_row(op, d, pool[code[k, 3]], n)
         else:
             fill(d, s[code[k, 3]], n)
 
 
-@njit(**PLAIN)
+@njit(**FAST_JIT)
 def compare_logs(m, y, error, inverse, n):
     for i in range(n):
         error[i] = log(m[i]) - y[i]
         inverse[i] = 1.0 / m[i]
 
 
-@njit(**PLAIN)
+@njit(**FAST_JIT)
 def compare(m, y, error, n):
     for i in range(n):
         error[i] = m[i] - y[i]
 
 
-@njit(**PLAIN)
-def charge_squares(error, w, rho, psi, weight, curve, n):
+@njit(**FAST_JIT)
+def squares_loss(error, w, rho, psi, weight, curvature, n):
     for i in range(n):
         e = error[i]
         rho[i] = w[i] * (0.5 * e * e)
         psi[i] = w[i] * e
         weight[i] = w[i]
-        curve[i] = w[i]
+        curvature[i] = w[i]
 
 
-@njit(**PLAIN)
-def charge_huber(error, w, size, rho, psi, weight, curve, n):
+@njit(**FAST_JIT)
+def huber_loss(error, w, parameter, rho, psi, weight, curvature, n):
     for i in range(n):
         e = error[i]
         far = abs(e)
-        near = min(far, size)
-        part = near / far if far > 0.0 else 1.0
+        near = min(far, parameter)
+        packed = near / far if far > 0.0 else 1.0
         rho[i] = w[i] * (near * (far - 0.5 * near))
-        psi[i] = w[i] * (part * e)
-        weight[i] = w[i] * part
-        curve[i] = w[i] if far <= size else 0.0
+        psi[i] = w[i] * (packed * e)
+        weight[i] = w[i] * packed
+        curvature[i] = w[i] if far <= parameter else 0.0
 
 
-@njit(**PLAIN)
-def charge_student(error, w, size, scale, rho, psi, weight, curve, n):
-    s2 = size * scale * scale
+@njit(**FAST_JIT)
+def student_loss(error, w, parameter, scale, rho, psi, weight, curvature, n):
+    s2 = parameter * scale * scale
     level = log(scale)
     for i in range(n):
         e = error[i]
         base = s2 + e * e
-        part = (size + 1.0) / base
-        rho[i] = w[i] * (0.5 * (size + 1.0) * log1p(e * e / s2) + level)
-        psi[i] = w[i] * (part * e)
-        weight[i] = w[i] * part
-        curve[i] = w[i] * (part * (s2 - e * e) / base)
+        packed = (parameter + 1.0) / base
+        rho[i] = w[i] * (0.5 * (parameter + 1.0) * log1p(e * e / s2) + level)
+        psi[i] = w[i] * (packed * e)
+        weight[i] = w[i] * packed
+        curvature[i] = w[i] * (packed * (s2 - e * e) / base)
 
 
-@njit(**PLAIN)
-def total(a, n):
+@njit(**FAST_JIT)
+def sum_values(a, n):
     out = 0.0
     for i in range(n):
         out += a[i]
     return out
 
 
-@njit(**PLAIN)
+@njit(**FAST_JIT)
 def dot(a, b, n):
     out = 0.0
     for i in range(n):
@@ -222,8 +222,8 @@ def dot(a, b, n):
     return out
 
 
-@njit(**PLAIN)
-def pair(a, b, c, n):  # a.c and b.c
+@njit(**FAST_JIT)
+def dot_two(a, b, c, n):  # a.c and b.c
     first = second = 0.0
     for i in range(n):
         first += a[i] * c[i]
@@ -231,58 +231,59 @@ def pair(a, b, c, n):  # a.c and b.c
     return first, second
 
 
-@njit(**PLAIN)
-def bend(curve, psi, inverse, n):
-    """What the logarithm makes of the weights of the second derivatives."""
+@njit(**FAST_JIT)
+def add_log_terms(curvature, psi, inverse, n):
+    """Turn the derivatives of the loss in log(m) into the weights of the derivatives of m."""
     for i in range(n):
-        curve[i] -= psi[i]
+        curvature[i] -= psi[i]
         psi[i] *= inverse[i]
 
 
-@njit(**KEPT)
-def charge(tape, scale, n):
-    """What the noise model makes of one block: the rows after the stored ones."""
-    outs, pool, noise, size, first = tape[2], tape[4], tape[5], tape[6], tape[7]
+@njit(**STRICT_JIT)
+def evaluate_loss(tape, scale, n):
+    """Evaluate the loss of one block of rows with its derivatives, into the rows after the stored
+    ones."""
+    outs, pool, noise, parameter, first = tape[2], tape[4], tape[5], tape[6], tape[7]
     m, w, y = pool[outs[0]], pool[first - 2], pool[first - 1]
-    rho, psi, weight, curve = pool[first], pool[first + 1], pool[first + 2], pool[first + 3]
+    rho, psi, weight, curvature = pool[first], pool[first + 1], pool[first + 2], pool[first + 3]
     error, inverse = pool[first + 4], pool[first + 5]
     if noise < 3:
         compare_logs(m, y, error, inverse, n)
     else:
         compare(m, y, error, n)
     if noise % 3 == 0:
-        charge_squares(error, w, rho, psi, weight, curve, n)
+        squares_loss(error, w, rho, psi, weight, curvature, n)
     elif noise % 3 == 1:
-        charge_huber(error, w, size, rho, psi, weight, curve, n)
+        huber_loss(error, w, parameter, rho, psi, weight, curvature, n)
     else:
-        charge_student(error, w, size, scale, rho, psi, weight, curve, n)
+        student_loss(error, w, parameter, scale, rho, psi, weight, curvature, n)
 
 
-@njit(**KEPT)
+@njit(**STRICT_JIT)
 def add_sums(tape, n, out, gauss, newton):
-    """One block's part of the objective, its gradient and both matrices (lower triangles)."""
+    """Add one block to the objective, its gradient and both matrices (lower triangles)."""
     outs, pool, noise, first = tape[2], tape[4], tape[5], tape[7]
     width, psi, inverse = out.shape[0] - 1, pool[first + 1], pool[first + 5]
-    out[0] += total(pool[first], n)
+    out[0] += sum_values(pool[first], n)
     for i in range(width):
         if outs[1 + i] >= 0:
-            slope = pool[first + CHARGE + i]
+            derivative = pool[first + LOSS_ROWS + i]
             if noise < 3:
-                both(2, slope, pool[outs[1 + i]], inverse, n)
+                apply_row_row(2, derivative, pool[outs[1 + i]], inverse, n)
             else:
-                one(12, slope, pool[outs[1 + i]], n)
-            out[1 + i] += dot(psi, slope, n)
+                apply_row(12, derivative, pool[outs[1 + i]], n)
+            out[1 + i] += dot(psi, derivative, n)
     if noise < 3:
-        bend(pool[first + 3], psi, inverse, n)
+        add_log_terms(pool[first + 3], psi, inverse, n)
     k = 1 + width
     for i in range(width):
         low, high = pool[first + 4], pool[first + 6]
         if outs[1 + i] >= 0:
-            both(2, low, pool[first + 2], pool[first + CHARGE + i], n)
-            both(2, high, pool[first + 3], pool[first + CHARGE + i], n)
+            apply_row_row(2, low, pool[first + 2], pool[first + LOSS_ROWS + i], n)
+            apply_row_row(2, high, pool[first + 3], pool[first + LOSS_ROWS + i], n)
         for j in range(i + 1):
             if outs[1 + i] >= 0 and outs[1 + j] >= 0:
-                a, b = pair(low, high, pool[first + CHARGE + j], n)
+                a, b = dot_two(low, high, pool[first + LOSS_ROWS + j], n)
                 gauss[i, j] += a
                 newton[i, j] += b
             if outs[k] >= 0:
@@ -290,7 +291,7 @@ def add_sums(tape, n, out, gauss, newton):
             k += 1
 
 
-@njit(**KEPT)
+@njit(**STRICT_JIT)
 def clear(out, gauss, newton):
     for i in range(out.shape[0]):
         out[i] = 0.0
@@ -299,22 +300,22 @@ def clear(out, gauss, newton):
             gauss[i, j] = newton[i, j] = 0.0
 
 
-@njit(**KEPT)
-def picture(theta, tape, part, kept, scale, out, gauss, newton):
-    """The objective of one member with its gradient and both matrices."""
+@njit(**STRICT_JIT)
+def evaluate(theta, tape, packed, n_packed, scale, out, gauss, newton):
+    """Evaluate the objective of one draw with its gradient and both matrices."""
     scalar_code, code, s, pool = tape[0], tape[1], tape[3], tape[4]
-    width, rows = theta.shape[0], part.shape[0]
+    width, rows = theta.shape[0], packed.shape[0]
     for k in range(width):
         s[k] = theta[k]
-    count(scalar_code, s)
+    run_scalar_code(scalar_code, s)
     clear(out, gauss, newton)
     block, start = pool.shape[1], 0
-    while start < kept:
-        n = min(block, kept - start)
+    while start < n_packed:
+        n = min(block, n_packed - start)
         for k in range(rows):
-            fetch(part[k], start, pool[k], n)
-        play(code, s, pool, n)
-        charge(tape, scale, n)
+            copy_values(packed[k], start, pool[k], n)
+        run_row_code(code, s, pool, n)
+        evaluate_loss(tape, scale, n)
         add_sums(tape, n, out, gauss, newton)
         start += n
     for i in range(width):
@@ -323,29 +324,29 @@ def picture(theta, tape, part, kept, scale, out, gauss, newton):
             newton[j, i] = newton[i, j]
 
 
-@njit(**PLAIN)
-def fetch(row, start, d, n):
+@njit(**FAST_JIT)
+def copy_values(row, start, d, n):
     a = row[start : start + n]
     for i in range(n):
         d[i] = a[i]
 
 
-@njit(**KEPT)
-def gather(m, data, target, weights, shift, part, lanes):
-    """A member's rows of positive weight, and as many copies of the last, of weight 0, as fill the
-    last vector."""
+@njit(**STRICT_JIT)
+def pack_rows(m, data, target, weights, shift, packed, lanes):
+    """Copy a draw's rows of positive weight, and pad the last vector with copies of weight 0;
+    return the number of rows."""
     w, s = weights[m if weights.shape[0] > 1 else 0], shift[m if shift.shape[0] > 1 else 0]
-    stored, kept = data.shape[0], 0
+    stored, n_packed = data.shape[0], 0
     for i in range(data.shape[1]):
         if w[i] != 0.0:
             for k in range(stored):
-                part[k, kept] = data[k, i]
-            part[stored, kept] = w[i]
-            part[stored + 1, kept] = target[i] + s[i]
-            kept += 1
-    while kept % lanes != 0:
+                packed[k, n_packed] = data[k, i]
+            packed[stored, n_packed] = w[i]
+            packed[stored + 1, n_packed] = target[i] + s[i]
+            n_packed += 1
+    while n_packed % lanes != 0:
         for k in range(stored + 2):
-            part[k, kept] = part[k, kept - 1]
-        part[stored, kept] = 0.0
-        kept += 1
-    return kept
+            packed[k, n_packed] = packed[k, n_packed - 1]
+        packed[stored, n_packed] = 0.0
+        n_packed += 1
+    return n_packed

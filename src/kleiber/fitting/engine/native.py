@@ -1,9 +1,9 @@
-"""The machine code that runs tapes: loaded from the cache folder, made there in the background.
+"""Loading of the machine code from the cache folder, and its build in the background.
 
-Making it takes Numba half a minute, which no fit waits for: the first fit that would gain from it
-starts a process of the lowest priority, and goes on with NumPy. Loading it needs llvmlite alone,
-which takes a fifth of the time of importing Numba. The file is named after everything that its
-content depends on, lands whole or not at all, and is checked before it is run.
+The build takes Numba half a minute, which no fit waits for: the first fit that would gain from it
+starts a process of the lowest priority and goes on with NumPy. Loading needs llvmlite alone, which
+takes a fifth of the time of importing Numba. The file name is a hash of everything that the content
+depends on; the file is written atomically and is checked before it is run.
 """
 
 from __future__ import annotations
@@ -26,29 +26,35 @@ import numpy as np
 from kleiber.files import cache_folder
 
 Entry = Callable[..., None]
-SWITCH, OFF = "KLEIBER_FAST", ("0", "no", "off", "false")  # neither use machine code nor make it
+VARIABLE, OFF_VALUES = (
+    "KLEIBER_FAST",
+    ("0", "no", "off", "false"),
+)  # neither use machine code nor make it
 ENTRY = "kleiber_enter"
 SOURCES = "elementary machine descent levenberg build native".split()  # what the code depends on
-AGAIN = 3600.0  # seconds after which a making that came to nothing may be tried again
+RETRY_AFTER = 3600.0  # seconds after which a making that came to nothing may be tried again
 ARGUMENTS = "qiii" + 16 * "d" + "q"  # types of the arrays that the code takes
 
 
 def find_entry() -> Entry | None:
-    """The machine code as a function of arrays; None where it may not be used, cannot be had, or
-    is only now being made."""
-    if os.environ.get(SWITCH, "").lower() in OFF or importlib.util.find_spec("numba") is None:
+    """Return the machine code as a function of arrays, or None if it is switched off, unavailable,
+    or still being built."""
+    if (
+        os.environ.get(VARIABLE, "").lower() in OFF_VALUES
+        or importlib.util.find_spec("numba") is None
+    ):
         return None
     try:
-        place = code_path()
-        if (entry := _load(place)) is None:
-            start_making(place)
+        path = code_path()
+        if (entry := _load(path)) is None:
+            start_build(path)
         return entry
     except (ImportError, OSError, RuntimeError):  # no llvmlite for this system, no folder
         return None
 
 
 def code_path() -> Path:
-    """Where the machine code for this machine and this version of the sources is kept."""
+    """Return the path of the machine code for this machine and this version of the sources."""
     return cache_folder() / f"machine-{_key()}.bin"
 
 
@@ -67,21 +73,21 @@ def _key() -> str:
 _loaded: dict[Path, tuple[Entry, Any]] = {}  # with the engine that holds the code
 
 
-def _load(place: Path) -> Entry | None:
-    """The function in a file of machine code; None where it is missing or damaged."""
-    if place not in _loaded:
+def _load(path: Path) -> Entry | None:
+    """Return the function in a file of machine code, or None if the file is missing or damaged."""
+    if path not in _loaded:
         try:
-            content = place.read_bytes()
+            content = path.read_bytes()
         except FileNotFoundError:
             return None
         if content[:32] != hashlib.sha256(content[32:]).digest():
             return None
-        _loaded[place] = _link(content[32:])
-    return _loaded[place][0]
+        _loaded[path] = _link(content[32:])
+    return _loaded[path][0]
 
 
 def native_target() -> Any:
-    """What llvmlite compiles for: this machine, with all its instructions."""
+    """Return llvmlite's compilation target: this machine with all its instructions."""
     binding: Any = importlib.import_module("llvmlite.binding")
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
@@ -103,34 +109,34 @@ def _link(code: bytes) -> tuple[Entry, Any]:
     function = kind(engine.get_function_address(ENTRY))
 
     def enter(*arrays: np.ndarray) -> None:
-        kept = [np.ascontiguousarray(a, t) for a, t in zip(arrays, ARGUMENTS, strict=True)]
-        function(*[array.ctypes.data for array in kept])
+        arguments = [np.ascontiguousarray(a, t) for a, t in zip(arrays, ARGUMENTS, strict=True)]
+        function(*[array.ctypes.data for array in arguments])
 
     return enter, engine
 
 
-def start_making(place: Path) -> None:
-    """Begin to make the machine code in a process of its own, unless one has begun lately."""
+def start_build(path: Path) -> None:
+    """Start the build in a process of its own, unless one was started recently."""
     if not sys.executable or getattr(sys, "frozen", False):
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
-    begun = place.with_suffix(".begun")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    marker = path.with_suffix(".begun")
     try:
-        begun.touch(exist_ok=False)
+        marker.touch(exist_ok=False)
     except FileExistsError:
-        if time.time() - begun.stat().st_mtime < AGAIN:
+        if time.time() - marker.stat().st_mtime < RETRY_AFTER:
             return
-        begun.touch()
-    low = getattr(subprocess, "IDLE_PRIORITY_CLASS", 0) | getattr(
+        marker.touch()
+    flags = getattr(subprocess, "IDLE_PRIORITY_CLASS", 0) | getattr(
         subprocess, "CREATE_NO_WINDOW", 0
     )  # Windows; elsewhere the process itself takes the lowest priority
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "kleiber.fitting.engine.build", str(place), "--aside"],
+        [sys.executable, "-P", "-m", "kleiber.fitting.engine.build", str(path), "--aside"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(item for item in sys.path if item)},
         process_group=0,  # Ctrl-C is not meant for it; in a session of its own nice says nothing
-        creationflags=low,
+        creationflags=flags,
     )
     child.returncode = 0  # nobody waits for it: it may outlive this process

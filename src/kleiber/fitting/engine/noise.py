@@ -1,6 +1,6 @@
-"""Noise models: on which scale residuals live, and how a residual is charged.
+"""Noise models: the scale of the residuals, and the loss function rho that is applied to them.
 
-With r = log(prediction) - log(data) (or their plain difference), each row is charged rho(r):
+With r = log(prediction) - log(data) (or their plain difference), the loss of a row is rho(r):
 
 - least squares    rho = r^2 / 2
 - Huber, width d   rho = r^2 / 2 for abs(r) <= d, else d (abs(r) - d/2)      (Huber 1964)
@@ -71,7 +71,7 @@ class Noise:
             raise ValueError("The noise is Huber (delta) or Student-t (dof), not both.")
 
     def describe(self) -> str:
-        """One phrase for people."""
+        """Describe the noise model in one phrase."""
         kind = "least squares" if self.delta is None else f"Huber {self.delta:g}"
         if self.dof is not None:
             kind = f"Student-t with {self.dof:g} degrees of freedom"
@@ -79,43 +79,45 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Charge:
-    """rho and what descent needs of it: psi = rho', weight = psi/r, curve = rho''."""
+class LossTerms:
+    """Loss rho of each residual with the terms of its derivatives: psi = rho', weight = psi/r,
+    curvature = rho''."""
 
-    rho: Float[np.ndarray, "members rows"]
-    psi: Float[np.ndarray, "members rows"]
-    weight: Float[np.ndarray, "members rows"]
-    curve: Float[np.ndarray, "members rows"]
+    rho: Float[np.ndarray, "batch rows"]
+    psi: Float[np.ndarray, "batch rows"]
+    weight: Float[np.ndarray, "batch rows"]
+    curvature: Float[np.ndarray, "batch rows"]
 
 
-def charge(
-    noise: Noise, r: Float[np.ndarray, "members rows"], scale: Float[np.ndarray, "members"]
-) -> Charge:
-    """Charge every residual; ``scale`` is s of Student-t noise and unused otherwise."""
+def evaluate_loss(
+    noise: Noise, r: Float[np.ndarray, "batch rows"], scale: Float[np.ndarray, "batch"]
+) -> LossTerms:
+    """Evaluate the loss of every residual; ``scale`` is s of Student-t noise and is ignored
+    otherwise."""
     if noise.dof is not None:
         s2 = (noise.dof * scale**2)[:, None]
         base = s2 + r * r
         weight = (noise.dof + 1) / base
         rho = 0.5 * (noise.dof + 1) * np.log1p(r * r / s2) + np.log(scale)[:, None]
-        return Charge(rho, weight * r, weight, weight * (s2 - r * r) / base)
+        return LossTerms(rho, weight * r, weight, weight * (s2 - r * r) / base)
     if noise.delta is None:
         one = np.ones_like(r)
-        return Charge(0.5 * r * r, r, one, one)
+        return LossTerms(0.5 * r * r, r, one, one)
     size = np.abs(r)
     small = np.minimum(size, noise.delta)
     weight = small / np.where(size > 0, size, 1.0)
     weight = np.where(size > 0, weight, 1.0)
     inside = (size <= noise.delta).astype(float)
-    return Charge(small * (size - 0.5 * small), weight * r, weight, inside)
+    return LossTerms(small * (size - 0.5 * small), weight * r, weight, inside)
 
 
 def fit_scale(
-    r: Float[np.ndarray, "members rows"],
-    weights: Float[np.ndarray, "members rows"],
+    r: Float[np.ndarray, "batch rows"],
+    weights: Float[np.ndarray, "batch rows"],
     dof: float,
-    start: Float[np.ndarray, "members"],
-) -> Float[np.ndarray, "members"]:
-    """Maximum-likelihood s of Student-t residuals, by its fixed point (an EM iteration)."""
+    start: Float[np.ndarray, "batch"],
+) -> Float[np.ndarray, "batch"]:
+    """Estimate the scale s of Student-t residuals by maximum likelihood, with EM iterations."""
     s = start.copy()
     total = weights.sum(axis=1)
     for _ in range(200):

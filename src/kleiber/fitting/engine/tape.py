@@ -1,7 +1,7 @@
-"""A law's Program as a tape: numbered operations on rows of a pool, and on single numbers.
+"""A law's Program as a tape: numbered operations on rows of a memory pool, and on single numbers.
 
-The pool's rows are the stored columns, the weights and the shift, what the noise model makes of
-the residuals, and results, whose rows are used again as soon as nothing reads them any more.
+The rows of the pool are the stored columns, the weights and the shift, the loss terms of the
+residuals, and intermediate results, whose rows are reused as soon as nothing reads them any more.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ OPS = {
     )
 }
 ROWS, ROW_NUMBER, NUMBER_ROW, ROW, NUMBER = range(5)  # what an operation reads
-CHARGE = 7  # rows of the noise model, before those of the slopes
+LOSS_ROWS = 7  # rows of the noise model, before those of the slopes
 
 
 @dataclass(frozen=True)
 class Tape:
-    """Operations on single numbers (what, where to, from where) and on rows (what is read, what,
-    where to, from where); ``outs`` are the rows of the results, -1 for a zero."""
+    """Operations on single numbers (operation, destination, operands) and on rows (kind of
+    operands, operation, destination, operands); ``outs`` are the rows of the results, -1 for a
+    zero."""
 
     scalar_code: Int[np.ndarray, "scalar_ops 4"]
     code: Int[np.ndarray, "ops 5"]
@@ -37,34 +38,34 @@ class Tape:
 
 
 def write_tape(program: Program, width: int) -> Tape:
-    """The tape of a Program over ``width`` parameters."""
-    numbers, scalar_code = _scalars(program, width)
-    place = {name: k for k, name in enumerate(program.stored)}
-    first = len(place) + 2
-    last = _last_uses(program)
-    free: list[int] = []
-    slots = first + CHARGE + width
+    """Write the tape of a Program over ``width`` parameters."""
+    numbers, scalar_code = _scalar_operations(program, width)
+    slot_of = {name: k for k, name in enumerate(program.stored)}
+    first = len(slot_of) + 2
+    last = _find_last_uses(program)
+    free_slots: list[int] = []
+    slots = first + LOSS_ROWS + width
     code: list[tuple[int, int, int, int, int]] = []
 
-    def take() -> int:
+    def take_slot() -> int:
         nonlocal slots
-        if free:
-            return free.pop()
+        if free_slots:
+            return free_slots.pop()
         slots += 1
         return slots - 1
 
     for k, (name, _) in enumerate(program.mixed):
         op, parts = program.parts[name]
-        row = take()
-        code.append(_operation(op, row, parts, place, numbers))
-        place[name] = row
-        free += [place[part] for part in dict.fromkeys(parts) if last.get(part) == k]
+        row = take_slot()
+        code.append(_encode_operation(op, row, parts, slot_of, numbers))
+        slot_of[name] = row
+        free_slots += [slot_of[part] for part in dict.fromkeys(parts) if last.get(part) == k]
     outs: list[int] = []
     for name, zero in zip(program.outputs, program.zero, strict=True):
-        if name not in place and not zero:
-            place[name] = take()
-            code.append((NUMBER, 0, place[name], numbers[name], 0))
-        outs.append(-1 if zero else place[name])
+        if name not in slot_of and not zero:
+            slot_of[name] = take_slot()
+            code.append((NUMBER, 0, slot_of[name], numbers[name], 0))
+        outs.append(-1 if zero else slot_of[name])
     values = np.zeros(max(numbers.values()) + 1)
     for name, value in program.numbers.items():
         values[numbers[name]] = value
@@ -78,10 +79,10 @@ def write_tape(program: Program, width: int) -> Tape:
     )
 
 
-def write_sum(width: int) -> Tape:
-    """The tape of a weighted sum of ``width`` columns, the weights being the parameters."""
+def write_weighted_sum(width: int) -> Tape:
+    """Write the tape of a weighted sum of ``width`` columns whose weights are the parameters."""
     first = width + 2
-    row = first + CHARGE + width
+    row = first + LOSS_ROWS + width
     code = [(ROW_NUMBER, OPS["mul"], row, 0, 0)]
     for k in range(1, width):
         product, total = row + 1, row + 2 + k % 2
@@ -99,10 +100,10 @@ def write_sum(width: int) -> Tape:
     )
 
 
-def _scalars(
+def _scalar_operations(
     program: Program, width: int
 ) -> tuple[dict[str, int], list[tuple[int, int, int, int]]]:
-    """Where each single number is, and the operations on them."""
+    """Return the position of each single number, and the operations on them."""
     numbers = {f"t_{k}": k for k in range(width)}
     for name in (*program.numbers, *(name for name, _ in program.vector)):
         numbers[name] = len(numbers)
@@ -114,23 +115,24 @@ def _scalars(
     return numbers, code
 
 
-def _operation(
-    op: str, row: int, parts: tuple[str, ...], place: dict[str, int], numbers: dict[str, int]
+def _encode_operation(
+    op: str, row: int, parts: tuple[str, ...], slot_of: dict[str, int], numbers: dict[str, int]
 ) -> tuple[int, int, int, int, int]:
     if len(parts) == 1:
-        return ROW, OPS[op], row, place[parts[0]], 0
+        return ROW, OPS[op], row, slot_of[parts[0]], 0
     a, b = parts
-    if a in place and b in place:
-        return ROWS, OPS[op], row, place[a], place[b]
-    if a in place:
-        return ROW_NUMBER, OPS[op], row, place[a], numbers[b]
+    if a in slot_of and b in slot_of:
+        return ROWS, OPS[op], row, slot_of[a], slot_of[b]
+    if a in slot_of:
+        return ROW_NUMBER, OPS[op], row, slot_of[a], numbers[b]
     if op in ("add", "mul"):
-        return ROW_NUMBER, OPS[op], row, place[b], numbers[a]
-    return NUMBER_ROW, OPS[op], row, numbers[a], place[b]
+        return ROW_NUMBER, OPS[op], row, slot_of[b], numbers[a]
+    return NUMBER_ROW, OPS[op], row, numbers[a], slot_of[b]
 
 
-def _last_uses(program: Program) -> dict[str, int]:
-    """At which statement each result is read for the last time; those that are kept are missing."""
+def _find_last_uses(program: Program) -> dict[str, int]:
+    """Return the statement that reads each result for the last time; results that are outputs are
+    left out."""
     last: dict[str, int] = {}
     made = {name for name, _ in program.mixed}
     for k, (name, _) in enumerate(program.mixed):

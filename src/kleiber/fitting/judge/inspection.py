@@ -2,8 +2,8 @@
 
 Measured are the typical error of a row (that which 68% of the rows do not exceed, one standard
 deviation of normal errors), how residuals depend on each column, on the prediction and on the
-compute (``candidates.py``), whether repeated runs agree with the law (``repeats.py``), the rows that
-lie furthest off, and measurements below the law's floor. All of it describes the table at hand:
+compute (``candidates.py``), whether repeated runs agree with the law (``repeats.py``), the worst
+rows, and measurements below the law's floor. All of it describes the table at hand:
 a law that passes may still be wrong where nothing was measured.
 """
 
@@ -83,8 +83,8 @@ def inspect_fit(
 def _look_at(
     problem: Problem, point: np.ndarray, held: tuple[int, ...], frame: pl.DataFrame, ask: Options
 ) -> Seen:
-    slopes = problem.differentiate(point[None], False)
-    r, jac = slopes.residual[0], np.delete(slopes.slopes[0].T, held, axis=1)
+    derivatives = problem.differentiate(point[None], False)
+    r, jac = derivatives.residual[0], np.delete(derivatives.jacobian[0].T, held, axis=1)
     rows = np.flatnonzero((problem.weights > 0) & np.isfinite(r) & np.isfinite(jac).all(axis=1))
     log = ask.noise.scale == "log"
     r, target = r[rows], problem.target[rows]

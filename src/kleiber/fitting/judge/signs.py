@@ -23,9 +23,9 @@ from jaxtyping import Float
 from scipy import special
 
 from kleiber.errors import BadLaw
-from kleiber.fitting.engine.noise import Noise, charge
+from kleiber.fitting.engine.noise import Noise, evaluate_loss
 from kleiber.fitting.engine.problem import Problem, pose, residuals
-from kleiber.fitting.engine.search import Optimum, finish, search
+from kleiber.fitting.engine.search import Optimum, descend_fully, search
 from kleiber.fitting.engine.starts import linear_params, start_ranges
 from kleiber.fitting.judge.status import EXACT, Status
 from kleiber.fitting.options import Options
@@ -74,9 +74,9 @@ def dispersion(problem: Problem, best: Optimum) -> float:
     if problem.noise.dof is not None:
         return 1.0  # its loss function is a log likelihood already
     r = residuals(problem, best.point[None])
-    paid = charge(problem.noise, r, np.array([best.scale]))
+    terms = evaluate_loss(problem.noise, r, np.array([best.scale]))
     rows = int((problem.weights > 0).sum())
-    mean = float((problem.weights * paid.psi[0] * r[0]).sum() / problem.weights.sum())
+    mean = float((problem.weights * terms.psi[0] * r[0]).sum() / problem.weights.sum())
     return max(mean * rows / max(rows - len(best.point), 1), 1e-300)
 
 
@@ -140,7 +140,7 @@ def _free(
     start = own.inner(theta)
     if not np.isfinite(start).all():
         start = np.nan_to_num(start, neginf=-700.0)
-    end = finish(own, start)
+    end = descend_fully(own, start)
     share = _share(problem.noise, end, best, float(problem.weights.sum()))
     trial = OtherSign(below, signed, own, end, share, clear=False)
     known = not measure_spread(own, end.point, end.scale, None, ()).lost

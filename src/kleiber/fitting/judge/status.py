@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.engine.problem import Problem, look, residuals
+from kleiber.fitting.engine.problem import Problem, evaluate_objective, residuals
 from kleiber.fitting.spread.covariance import VAGUE, Spread
 from kleiber.fitting.spread.intervals import Interval
 from kleiber.fitting.spread.student import spare_rows
@@ -72,7 +72,7 @@ def bounds_hit(
         for bound in (end for end in domain.bounds if np.isfinite(end)):
             moved = u.copy()
             moved[k] = domain.approach(bound)
-            there = look(
+            there = evaluate_objective(
                 problem, moved[None], problem.weights[None], np.array([scale]), second=False
             ).objective[0]
             if there <= objective + SAME * abs(objective) + nothing:

@@ -19,16 +19,22 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from kleiber.fitting.engine.levenberg import Descent, Local, solve_each
-from kleiber.fitting.engine.linear import FARTHEST, tangent_refits
-from kleiber.fitting.engine.problem import Problem, is_curved, look, minimise, residuals
+from kleiber.fitting.engine.levenberg import Descent, LocalModel, solve_each
+from kleiber.fitting.engine.linear import MAX_STEP, tangent_refits
+from kleiber.fitting.engine.problem import (
+    Problem,
+    evaluate_objective,
+    minimise,
+    residuals,
+    uses_second_derivatives,
+)
 from kleiber.fitting.spread.student import even_noise
 from kleiber.fitting.spread.wild import normal_factors, stretch_residuals
 
 AT_ONCE = 400_000  # rows x parameters x draws worked on between two signs of life
 TOLERANCE = 1e-10  # relative, on the objective of each draw
 PATIENCE = {True: 200, False: 60}  # steps of one descent of a draw, on few rows and on many
-RESTART = 1e-3  # damping after a failed Newton step, close as the optimum is
+RESTART_DAMPING = 1e-3  # damping after a failed Newton step, close as the optimum is
 
 
 @dataclass(frozen=True)
@@ -89,19 +95,19 @@ def refit(
     believed = rng.spawn(1)[0]
     for first in range(0, draws, chunk):
         count = min(chunk, draws - first)
-        moved = None
+        prior_shift = None
         if problem.prior is not None:
             prior = problem.prior
-            moved = prior.spread * believed.standard_normal((count, len(prior.where)))
+            prior_shift = prior.spread * believed.standard_normal((count, len(prior.positions)))
         if even:
             shift = residual - even_noise(problem, starts[0], residual, rng, count)
-            refits = _Refitting(problem, problem.weights[None], shift, moved, scale)
+            refits = _Refitting(problem, problem.weights[None], shift, prior_shift, scale)
         elif wild:
             shift = residual - stretched * normal_factors(rng, count, rows, groups)
-            refits = _Refitting(problem, problem.weights[None], shift, moved, scale)
+            refits = _Refitting(problem, problem.weights[None], shift, prior_shift, scale)
         else:
             weights = resample_weights(rng, count, rows, groups) * problem.weights
-            refits = _Refitting(problem, weights, None, moved, scale)
+            refits = _Refitting(problem, weights, None, prior_shift, scale)
         if wild or even:  # a look at a table of its own costs as little as a tangent's
             near = np.repeat(starts[:1], count, 0)
         else:
@@ -123,7 +129,7 @@ class _Refitting:
     problem: Problem
     weights: np.ndarray
     shift: np.ndarray | None
-    moved: np.ndarray | None
+    prior_shift: np.ndarray | None
     scale: float
 
     def descend(self, start: np.ndarray, which: np.ndarray | None = None) -> Descent:
@@ -136,11 +142,11 @@ class _Refitting:
             scale=np.full(len(start), self.scale),
             exact=True,
             tolerance=TOLERANCE,
-            restart=RESTART,
+            restart=RESTART_DAMPING,
             shift=None if self.shift is None else self.shift[rows],
-            moved=None if self.moved is None else self.moved[rows],
-            curved=is_curved(self.problem),
-            max_iterations=PATIENCE[is_curved(self.problem)],
+            prior_shift=None if self.prior_shift is None else self.prior_shift[rows],
+            second_order=uses_second_derivatives(self.problem),
+            max_iterations=PATIENCE[uses_second_derivatives(self.problem)],
         )[0]
 
     def lift(self, best: Descent, lifts: Sequence[Lift]) -> np.ndarray:
@@ -150,8 +156,13 @@ class _Refitting:
             kept = np.isnan(lift.point)
             trial = np.where(kept, best.point, lift.point)
             scale = np.full(len(trial), self.scale)
-            local = look(
-                self.problem, trial, self.weights, scale, shift=self.shift, moved=self.moved
+            local = evaluate_objective(
+                self.problem,
+                trial,
+                self.weights,
+                scale,
+                shift=self.shift,
+                prior_shift=self.prior_shift,
             )
             inside = local.gradient[:, lift.position] * lift.inward < 0
             inside &= np.isfinite(local.objective)
@@ -164,7 +175,7 @@ class _Refitting:
         return found
 
     def _step_off(
-        self, lift: Lift, trial: np.ndarray, local: Local, rows: np.ndarray
+        self, lift: Lift, trial: np.ndarray, local: LocalModel, rows: np.ndarray
     ) -> np.ndarray:
         """Where a Gauss-Newton step leads from beside the bound, the lifted parameter itself (not
         its logarithm, which the bound puts infinitely far away) as a coordinate."""
@@ -179,7 +190,7 @@ class _Refitting:
         scaled = gauss / (size[:, :, None] * size[:, None, :]) + 1e-9 * np.eye(trial.shape[1])
         step = -np.nan_to_num(solve_each(scaled, gradient / size)) / size
         own = lift.inward * np.clip(lift.inward * step[:, k], 0, lift.room)
-        step = np.clip(step, -FARTHEST, FARTHEST)
+        step = np.clip(step, -MAX_STEP, MAX_STEP)
         out = trial + step
         out[:, k] = domain.inner(value + own)
         floor = np.array([item.floor for item in self.problem.law.domains.values()])

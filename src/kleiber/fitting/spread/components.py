@@ -67,7 +67,7 @@ def measure_components(
     Rows of weight zero do not count, the others all alike."""
     kept = problem.weights > 0
     residual = residuals(problem, u[None])[0][kept]
-    slopes = problem.differentiate(u[None], False).slopes[0].T[kept]
+    slopes = problem.differentiate(u[None], False).jacobian[0].T[kept]
     if not (np.isfinite(residual).all() and np.isfinite(slopes).all()):
         return None
     return split_variance(residual, slopes, None if groups is None else groups[kept])

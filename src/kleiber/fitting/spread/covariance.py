@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from kleiber.fitting.engine.noise import charge
-from kleiber.fitting.engine.problem import Problem, look
+from kleiber.fitting.engine.noise import evaluate_loss
+from kleiber.fitting.engine.problem import Problem, evaluate_objective
 
 SINGULAR = 1e12  # condition of the scaled matrix past which a direction counts as lost
 VAGUE = 3.0  # standard error of log(parameter): known to no better than a factor of 20
@@ -51,24 +51,24 @@ def measure_spread(
     free = [k for k in range(len(u)) if k not in held]
     if not free:
         return Spread(np.zeros((len(u),) * 2), np.zeros((len(u),) * 2), 1.0, ())
-    slopes = problem.differentiate(u[None], False)
-    r, jac = slopes.residual[0], slopes.slopes[0][free].T
-    paid = charge(problem.noise, r[None], np.array([scale]))
+    derivatives = problem.differentiate(u[None], False)
+    r, jac = derivatives.residual[0], derivatives.jacobian[0][free].T
+    terms = evaluate_loss(problem.noise, r[None], np.array([scale]))
     w = problem.weights
     believed = prior_rows(problem, u)[:, free]
-    charged = np.concatenate([jac * np.sqrt(w * paid.weight[0])[:, None], believed])
+    charged = np.concatenate([jac * np.sqrt(w * terms.weight[0])[:, None], believed])
     condition, lost, half, _ = _decompose(charged)
     used = int((w > 0).sum()) - len(free)
-    variance = float((w * paid.psi[0] * r).sum()) / used if used > 0 else np.nan
+    variance = float((w * terms.psi[0] * r).sum()) / used if used > 0 else np.nan
     classical = half @ half.T * (1.0 if problem.noise.dof is not None else variance)
     lost = lost or _vague(problem, u, free, classical)
     lost = lost or _adrift(problem, u, scale, free, classical)
-    curve = float((w * paid.curve[0]).sum() / w.sum())
+    curve = float((w * terms.curvature[0]).sum() / w.sum())
     sandwich = np.full((len(free),) * 2, np.nan)
     if curve > 0:
         even = np.concatenate([jac * np.sqrt(w)[:, None], believed / np.sqrt(curve)])
         _, _, half, left = _decompose(even)
-        push = np.append(np.sqrt(w) * paid.psi[0], np.zeros(len(believed)))
+        push = np.append(np.sqrt(w) * terms.psi[0], np.zeros(len(believed)))
         influence = (left * push[:, None] @ half.T / curve)[: len(r)]
         sandwich = _sandwich(influence[w > 0], groups if groups is None else groups[w > 0])
         if problem.prior is not None:  # what is believed is uncertain too, by its own spread
@@ -87,9 +87,9 @@ def prior_rows(problem: Problem, u: np.ndarray) -> Float[np.ndarray, "priors par
     if problem.prior is None:
         return np.empty((0, len(u)))
     prior = problem.prior
-    rows = np.zeros((len(prior.where), len(u)))
-    for j, k in enumerate(prior.where):
-        rows[j, k] = np.sqrt(prior.tau) / prior.spread[j] / (u[k] if prior.straight[j] else 1.0)
+    rows = np.zeros((len(prior.positions), len(u)))
+    for j, k in enumerate(prior.positions):
+        rows[j, k] = np.sqrt(prior.tau) / prior.spread[j] / (u[k] if prior.in_log[j] else 1.0)
     return rows
 
 
@@ -97,15 +97,15 @@ def scaled_jacobian(
     problem: Problem, u: Float[np.ndarray, "params"], scale: float
 ) -> Float[np.ndarray, "rows params"]:
     """The Jacobian in units of the noise, its columns per log(theta) for positive parameters."""
-    slopes = problem.differentiate(u[None], False)
-    paid = charge(problem.noise, slopes.residual, np.array([scale]))
-    w, r = problem.weights, slopes.residual[0]
+    derivatives = problem.differentiate(u[None], False)
+    terms = evaluate_loss(problem.noise, derivatives.residual, np.array([scale]))
+    w, r = problem.weights, derivatives.residual[0]
     used = max(int((w > 0).sum()) - len(u), 1)
     variance = 1.0
     if problem.noise.dof is None:
-        variance = max(float((w * paid.psi[0] * r).sum()) / used, 1e-300)
+        variance = max(float((w * terms.psi[0] * r).sum()) / used, 1e-300)
     above = np.array([item.kind == "above" for item in problem.law.domains.values()])
-    jac = slopes.slopes[0].T * np.sqrt(w * paid.weight[0] / variance)[:, None]
+    jac = derivatives.jacobian[0].T * np.sqrt(w * terms.weight[0] / variance)[:, None]
     return np.nan_to_num(jac * np.where(above, u, 1.0))
 
 
@@ -184,7 +184,7 @@ def _adrift(
         moved[1:, k] += size[i], -size[i]
         if kinds[k] == "above":
             moved[2, k] = u[k]
-        value = look(
+        value = evaluate_objective(
             problem, moved, problem.weights[None], np.full(3, scale), second=False
         ).objective
         rise = value[1 : 2 if kinds[k] == "above" else 3] - value[0]

@@ -23,7 +23,7 @@ from scipy import special
 
 from kleiber.arguments import check_memory, check_text, check_whole
 from kleiber.errors import BadLaw, BadTable, NotConverged, nearest
-from kleiber.fitting.engine.noise import charge
+from kleiber.fitting.engine.noise import evaluate_loss
 from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.spread.intervals import check_level
@@ -198,7 +198,7 @@ def _centre(fit: Fit, problem: Problem) -> Float[np.ndarray, "coordinates"]:
     """The fit's own point, with log(tau) (or log(s)) from its residuals."""
     u = problem.inner(np.array([[fit.params[name] for name in fit.free]]))[0]
     r = problem.differentiate(u[None], False).residual
-    pull = charge(problem.noise, r, np.ones(1)).psi[0] * r[0]
+    pull = evaluate_loss(problem.noise, r, np.ones(1)).psi[0] * r[0]
     tau = float(np.average(pull, weights=problem.weights))
     if fit.noise.dof is not None:
         tau = float(np.median(np.abs(r)) / 0.6745)
@@ -225,7 +225,7 @@ def _log_density(
         np.where(outside[:, None], np.abs(u) + 1e-6, u), False
     ).residual
     with np.errstate(all="ignore"):
-        rho = charge(problem.noise, residual, tau).rho @ problem.weights
+        rho = evaluate_loss(problem.noise, residual, tau).rho @ problem.weights
         count = problem.weights.sum()
         if problem.noise.dof is not None:
             value = -rho

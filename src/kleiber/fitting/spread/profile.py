@@ -19,8 +19,8 @@ from scipy import special
 
 from kleiber.arguments import check_text
 from kleiber.errors import BadLaw, BadTable, nearest
-from kleiber.fitting.engine.levenberg import Local, descend
-from kleiber.fitting.engine.problem import Problem, look, pose
+from kleiber.fitting.engine.levenberg import LocalModel, descend
+from kleiber.fitting.engine.problem import Problem, evaluate_objective, pose
 from kleiber.fitting.engine.search import Optimum
 from kleiber.fitting.judge.signs import dispersion
 from kleiber.fitting.record import Fit, check_fit
@@ -172,7 +172,9 @@ def _end(
 def _first_step(problem: Problem, u: Float[np.ndarray, "params"], k: int, rise: float) -> float:
     """How far coordinate k alone goes before the objective rises by ``rise``, were it a parabola:
     never more than the profile's end, and in the coordinate's own units."""
-    bend = float(look(problem, u[None], problem.weights[None], np.ones(1)).gauss[0, k, k])
+    bend = float(
+        evaluate_objective(problem, u[None], problem.weights[None], np.ones(1)).gauss[0, k, k]
+    )
     least = 1e-9 * max(abs(u[k]), 1e-9)
     return max(float(np.sqrt(2 * rise / bend)), least) if bend > 0 else max(abs(u[k]), 1.0)
 
@@ -184,11 +186,11 @@ def _least(
     points = starts.copy()
     points[:, k] = value
 
-    def held(u: np.ndarray, who: np.ndarray) -> Local:
-        here = look(problem, u, problem.weights[None], np.ones(len(u)))
+    def held(u: np.ndarray, who: np.ndarray) -> LocalModel:
+        here = evaluate_objective(problem, u, problem.weights[None], np.ones(len(u)))
         gradient = here.gradient.copy()
         gradient[:, k] = 0.0
-        return Local(here.objective, gradient, _hold(here.gauss, k), _hold(here.newton, k))
+        return LocalModel(here.objective, gradient, _hold(here.gauss, k), _hold(here.newton, k))
 
     floor = np.array([item.floor for item in problem.law.domains.values()])
     traced = problem.law.expr is not None

@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from kleiber.fitting.engine.noise import charge
+from kleiber.fitting.engine.noise import evaluate_loss
 from kleiber.fitting.engine.problem import Problem, residuals
 from kleiber.fitting.spread.covariance import prior_rows
 
@@ -87,7 +87,7 @@ def even_covariance(
 
 def is_straight(problem: Problem, u: Float[np.ndarray, "params"]) -> bool:
     """Whether the law is a straight line: linear in every coordinate on the noise's scale."""
-    r, jac = residuals(problem, u[None])[0], problem.differentiate(u[None], False).slopes[0].T
+    r, jac = residuals(problem, u[None])[0], problem.differentiate(u[None], False).jacobian[0].T
     steps = np.concatenate([np.eye(len(u)), -0.5 * np.eye(len(u)), np.full((1, len(u)), 0.7)])
     steps *= np.maximum(np.abs(u), 1.0)
     line = steps @ jac.T
@@ -137,7 +137,7 @@ def _widening(problem: Problem, r: np.ndarray, scale: float, spare: int) -> floa
         return 1.0
     width = len(problem.law.params)
     used = problem.weights > 0
-    near = charge(problem.noise, r[None], np.array([scale])).curve[0][used]
+    near = evaluate_loss(problem.noise, r[None], np.array([scale])).curvature[0][used]
     inside = min(max((float(near.sum()) - width) / max(spare, 1), 0.0), 1.0)
     grown = min(1.0, (spare - 1) / (REACHED - 1))
     return 1 + (1 - inside) * grown * (ABSOLUTE - 1)
@@ -148,7 +148,7 @@ def _tangent(
 ) -> tuple[Float[np.ndarray, "rows params"], Float[np.ndarray, "rows"]]:
     """The weighted Jacobian and the roots of the weights."""
     root = np.sqrt(problem.weights)
-    return problem.differentiate(u[None], False).slopes[0].T * root[:, None], root
+    return problem.differentiate(u[None], False).jacobian[0].T * root[:, None], root
 
 
 def _base(jac: Float[np.ndarray, "rows params"]) -> Float[np.ndarray, "rows rank"]:

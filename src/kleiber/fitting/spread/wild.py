@@ -107,7 +107,7 @@ def _tangent(
     """The weighted Jacobian with its columns at unit length, their lengths, and the roots of the
     weights. Parameters at a bound, on which no row pulls, have length 0 and no column."""
     root = np.sqrt(problem.weights)
-    jac = problem.differentiate(u[None], False).slopes[0].T * root[:, None]
+    jac = problem.differentiate(u[None], False).jacobian[0].T * root[:, None]
     size = np.sqrt((jac**2).sum(axis=0))
     return jac[:, size > 0] / size[size > 0], size, root
 
