@@ -23,7 +23,7 @@ from scipy import optimize
 import kleiber
 from kleiber.fitting.engine.noise import evaluate_loss
 from kleiber.fitting.options import Options
-from kleiber.fitting.table_problem import pose_rows, take_table
+from kleiber.fitting.table_problem import pose_rows, read_measurements
 from kleiber.law import Law
 
 NOISE = kleiber.Noise("log", delta=1e-3)
@@ -64,7 +64,7 @@ def plant(law: Law, rows: int) -> pl.DataFrame:
 def baseline(law: Law, table: pl.DataFrame, fit: kleiber.Fit) -> float:
     """CPU-seconds of one refit by BFGS with exact gradients, the median of three."""
     ask = Options(noise=NOISE, draws=0)
-    problem = pose_rows(law, take_table(law, table, ask), ask)
+    problem = pose_rows(law, read_measurements(law, table, ask), ask)
     u = problem.inner(np.array([[max(fit.params[n], 1e-300) for n in problem.law.params]]))[0]
     rng, times = np.random.default_rng(0), list[float]()
     for _ in range(3):

@@ -26,9 +26,14 @@ from kleiber.fitting.engine.compiled import find_kernel
 from kleiber.fitting.engine.noise import Noise, evaluate_loss
 from kleiber.fitting.engine.problem import Problem, minimise, pose, residuals
 from kleiber.fitting.spread.bootstrap import refit
-from kleiber.fitting.spread.covariance import measure_spread
-from kleiber.fitting.spread.intervals import bca_interval, draws_level, percentile_interval
-from kleiber.fitting.spread.wild import find_moves, measure_moments, slopes_of, stretch_residuals
+from kleiber.fitting.spread.covariance import estimate_covariance
+from kleiber.fitting.spread.intervals import bca_interval, percentile_interval, percentile_level
+from kleiber.fitting.spread.wild import (
+    estimate_gradients,
+    measure_influence,
+    measure_moments,
+    stretch_residuals,
+)
 from kleiber.law import Law
 
 LEVEL, LOW, HIGH = 0.95, 0.93, 0.97
@@ -113,24 +118,32 @@ class Sample:
         return len(self.problem.target) if self.groups is None else int(self.groups.max()) + 1
 
     @property
-    def lost(self) -> int:
+    def n_lost(self) -> int:
         """Degrees of freedom that the fit takes."""
         return len(self.u) if self.groups is None else 1
 
     def level(self, wild: bool, drawn: Drawn) -> np.ndarray:
         """Where kleiber reads percentiles of such draws, one level for each quantity."""
-        inside, freedom, delta = 1.0, np.full(len(drawn.values), np.inf), self.problem.noise.delta
+        inside, degrees_of_freedom, delta = (
+            1.0,
+            np.full(len(drawn.values), np.inf),
+            self.problem.noise.delta,
+        )
         r = residuals(self.problem, self.u[None])[0]
         if delta is not None:
             inside = float((np.abs(r) <= delta).mean())
         if wild:
             stretched = stretch_residuals(self.problem, self.u, r, self.groups)
-            moments = measure_moments(find_moves(self.problem, self.u, stretched, self.groups))
+            moments = measure_moments(
+                measure_influence(self.problem, self.u, stretched, self.groups)
+            )
             values = np.stack(list(drawn.values.values()), axis=1)
-            freedom = moments.freedom(slopes_of(values, drawn.point))
-        through = 0.0 if wild or self.groups is not None else self.lost / self.units
-        options = {"wild": wild, "inside": inside, "through": through}
-        return draws_level(LEVEL, self.units, self.lost, freedom=freedom, **options)
+            degrees_of_freedom = moments.degrees_of_freedom(estimate_gradients(values, drawn.point))
+        through = 0.0 if wild or self.groups is not None else self.n_lost / self.units
+        options = {"wild": wild, "quadratic_share": inside, "interpolated_share": through}
+        return percentile_level(
+            LEVEL, self.units, self.n_lost, degrees_of_freedom=degrees_of_freedom, **options
+        )
 
     def read(self, wild: bool, drawn: Drawn) -> dict[str, tuple[float, float]]:
         """The intervals that kleiber reads from such draws."""
@@ -164,9 +177,9 @@ def all_intervals(sample: Sample) -> Intervals:
     drawn = {kind: draw(sample, kind) for kind in (False, True)}
     rows, wild = drawn[False].values, drawn[True].values
     expanded, student = (sample.read(kind, each) for kind, each in drawn.items())
-    spread = measure_spread(sample.problem, sample.u, 1.0, sample.groups)
+    spread = estimate_covariance(sample.problem, sample.u, 1.0, sample.groups)
     bread, scores = influence(sample.problem, sample.u, sample.groups)
-    t = stats.t.ppf(0.5 + LEVEL / 2, sample.units - sample.lost)
+    t = stats.t.ppf(0.5 + LEVEL / 2, sample.units - sample.n_lost)
     out: Intervals = {}
     wide = float(sample.level(False, drawn[False])[0])
     for name in rows:

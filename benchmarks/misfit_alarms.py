@@ -22,7 +22,7 @@ from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import minimise
 from kleiber.fitting.judge.inspection import inspect_fit
 from kleiber.fitting.options import Options
-from kleiber.fitting.table_problem import pose_rows, take_table
+from kleiber.fitting.table_problem import pose_rows, read_measurements
 
 NOISES = {"least squares": Noise("log"), "Huber 1e-3": Noise("log", delta=1e-3)}
 CHINCHILLA = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
@@ -101,7 +101,7 @@ def inspect_sound(cell: Sound, noise: Noise, seed: int) -> bool:
     rng = np.random.default_rng([seed, zlib.crc32(str(cell).encode())])
     frame, law = plant_sound(cell, rng), kleiber.laws.catalogue()[cell.law]
     ask = Options(noise=noise, draws=0)
-    rows = take_table(law, frame, ask)
+    rows = read_measurements(law, frame, ask)
     problem = pose_rows(law, rows, ask)
     truth = np.array([[TRUTH[cell.law][name] for name in law.params]])
     point = minimise(problem, problem.inner(truth), problem.weights[None])[0].point[0]

@@ -27,7 +27,7 @@ from interval_coverage import LEVEL, RANGES, TRUTH, passes, quantities
 import kleiber
 from kleiber import Noise
 from kleiber.fitting.engine.problem import minimise, pose
-from kleiber.fitting.spread.student import even_covariance, straight_interval
+from kleiber.fitting.spread.student import equal_noise_covariance, linear_interval
 
 SIGMA, ERRORS = 0.01, 2.5
 STRAIGHT = ("power_law",)
@@ -79,7 +79,7 @@ def run_line(cell: Cell, rng: np.random.Generator) -> Outcome:
         named = dict(zip(law.params, problem.outer(point[None])[0], strict=True))
         return np.array(list(quantities(law, named).values()))
 
-    low, high = straight_interval(what, u, even_covariance(problem, u, 1.0), cell.spare, LEVEL)
+    low, high = linear_interval(what, u, equal_noise_covariance(problem, u, 1.0), cell.spare, LEVEL)
     inside = (low <= what(truth[0])) & (what(truth[0]) <= high)
     names = quantities(law, {k: np.asarray(v) for k, v in TRUTH[cell.law].items()})
     return "converged", dict(zip(names, inside.tolist(), strict=True))

@@ -16,7 +16,7 @@ from kleiber.fitting.engine.search import descend_fully, search
 from kleiber.fitting.engine.starts import start_ranges
 from kleiber.fitting.fit import fit
 from kleiber.fitting.options import Options
-from kleiber.fitting.table_problem import pose_rows, take_table
+from kleiber.fitting.table_problem import pose_rows, read_measurements
 from kleiber.law import Law
 
 ROBUST = [Noise("log", 1e-3), Noise("log", dof=4.0)]
@@ -24,7 +24,7 @@ ROBUST = [Noise("log", 1e-3), Noise("log", dof=4.0)]
 
 def posed(law: Law, table: pl.DataFrame, noise: Noise) -> Problem:
     ask = Options(noise=noise, draws=0)
-    return pose_rows(law, take_table(law, table, ask), ask)
+    return pose_rows(law, read_measurements(law, table, ask), ask)
 
 
 def found(problem: Problem) -> tuple[np.ndarray, float]:

@@ -18,8 +18,13 @@ from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import minimise, pose, residuals
 from kleiber.fitting.options import Options
 from kleiber.fitting.spread.bootstrap import refit
-from kleiber.fitting.spread.intervals import draws_level, percentile_interval
-from kleiber.fitting.spread.wild import find_moves, measure_moments, slopes_of, stretch_residuals
+from kleiber.fitting.spread.intervals import percentile_interval, percentile_level
+from kleiber.fitting.spread.wild import (
+    estimate_gradients,
+    measure_influence,
+    measure_moments,
+    stretch_residuals,
+)
 from kleiber.law import Law
 
 TABLES, DRAWS, SIGMA = 200, 99, 0.01
@@ -88,12 +93,17 @@ def cover(law: Law, noise: Noise, made: Planted, seed: int) -> dict[str, bool]:
     freedom = np.full(len(values), np.inf)
     if ask.wild:
         stretched = stretch_residuals(problem, u, residuals(problem, u[None])[0], made.groups)
-        moments = measure_moments(find_moves(problem, u, stretched, made.groups))
-        slopes = slopes_of(np.stack(list(values.values()), axis=1), problem.inner(theta))
-        freedom = moments.freedom(slopes)
+        moments = measure_moments(measure_influence(problem, u, stretched, made.groups))
+        slopes = estimate_gradients(np.stack(list(values.values()), axis=1), problem.inner(theta))
+        freedom = moments.degrees_of_freedom(slopes)
     through = 0.0 if ask.wild or made.groups is not None else lost / units
-    options = {"wild": ask.wild, "freedom": freedom, "inside": inside, "through": through}
-    levels = draws_level(0.95, units, lost, **options)
+    options = {
+        "wild": ask.wild,
+        "degrees_of_freedom": freedom,
+        "quadratic_share": inside,
+        "interpolated_share": through,
+    }
+    levels = percentile_level(0.95, units, lost, **options)
     found: dict[str, bool] = {}
     for (name, value), level in zip(quantities(law).items(), levels, strict=True):
         low, high = percentile_interval(values[name], level)

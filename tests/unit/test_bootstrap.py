@@ -17,11 +17,11 @@ from kleiber.fitting.engine.problem import Problem, minimise, pose
 from kleiber.fitting.spread import bootstrap, wild
 from kleiber.fitting.spread.bootstrap import refit, resample_weights
 from kleiber.fitting.spread.wild import (
-    FREEDOM,
-    find_moves,
+    DOF_PER_UNIT,
+    estimate_gradients,
+    measure_influence,
     measure_moments,
     normal_factors,
-    slopes_of,
     stretch_residuals,
 )
 from kleiber.law import Law, real
@@ -171,12 +171,14 @@ def test_degrees_of_freedom_count_the_rows_that_decide() -> None:
     even, one = np.tile([1.0, -1.0], 6), np.eye(12)[3]
 
     def freedom(residual: np.ndarray, groups: np.ndarray | None = None) -> float:
-        moments = measure_moments(find_moves(problem, np.zeros(1), residual, groups))
-        return float(moments.freedom(np.array([[2.5]]))[0])  # whatever the scale of the quantity
+        moments = measure_moments(measure_influence(problem, np.zeros(1), residual, groups))
+        return float(
+            moments.degrees_of_freedom(np.array([[2.5]]))[0]
+        )  # whatever the scale of the quantity
 
-    assert freedom(even) == pytest.approx(FREEDOM * 12)
-    assert freedom(one) == pytest.approx(FREEDOM)
-    assert freedom(np.ones(12), np.repeat([0, 1, 2, 3], 3)) == pytest.approx(FREEDOM * 4)
+    assert freedom(even) == pytest.approx(DOF_PER_UNIT * 12)
+    assert freedom(one) == pytest.approx(DOF_PER_UNIT)
+    assert freedom(np.ones(12), np.repeat([0, 1, 2, 3], 3)) == pytest.approx(DOF_PER_UNIT * 4)
     assert freedom(np.zeros(12)) == np.inf
 
 
@@ -185,10 +187,10 @@ def test_moments_know_every_direction() -> None:
     rng = np.random.default_rng(0)
     moves, slope = rng.standard_normal((3, 20)), rng.standard_normal((3, 6))
     parts = (slope.T @ moves) ** 2
-    wanted = FREEDOM * parts.sum(axis=1) ** 2 / (parts**2).sum(axis=1)
-    np.testing.assert_allclose(measure_moments(moves).freedom(slope), wanted, rtol=1e-12)
+    wanted = DOF_PER_UNIT * parts.sum(axis=1) ** 2 / (parts**2).sum(axis=1)
+    np.testing.assert_allclose(measure_moments(moves).degrees_of_freedom(slope), wanted, rtol=1e-12)
     unit = np.array([[1e-12], [1.0], [1e21]])
-    again = measure_moments(moves * unit).freedom(slope / unit)
+    again = measure_moments(moves * unit).degrees_of_freedom(slope / unit)
     np.testing.assert_allclose(again, wanted, rtol=1e-12)
 
 
@@ -201,15 +203,17 @@ def test_the_slope_of_a_quantity_is_found_from_its_draws() -> None:
     drawn[:2, 0] = [-745.0, 1e9]
     values = np.stack([np.exp(3 * straight[:, 0]), straight[:, 1], np.ones(4000)], axis=1)
     values[5, 0] = np.inf
-    got = slopes_of(values, drawn) * np.array([[1.0], [0.1], [30.0]])  # in units of the draws
+    got = estimate_gradients(values, drawn) * np.array(
+        [[1.0], [0.1], [30.0]]
+    )  # in units of the draws
     wanted = slope * np.array([[1.0], [0.1], [30.0]])
     for k in range(2):
         cosine = got[:, k] @ wanted[:, k] / np.linalg.norm(got[:, k]) / np.linalg.norm(wanted[:, k])
         assert cosine > 0.998
     assert np.abs(got[:, 2]).max() < 1e-9
     unit = np.array([1e-15, 1.0, 1e15])
-    scaled = slopes_of(values[:, :2], drawn * unit) * unit[:, None]
-    np.testing.assert_allclose(scaled, slopes_of(values[:, :2], drawn), rtol=1e-9)
+    scaled = estimate_gradients(values[:, :2], drawn * unit) * unit[:, None]
+    np.testing.assert_allclose(scaled, estimate_gradients(values[:, :2], drawn), rtol=1e-9)
 
 
 def test_a_row_that_a_parameter_serves_alone_is_stretched_to_a_limit() -> None:
@@ -219,7 +223,7 @@ def test_a_row_that_a_parameter_serves_alone_is_stretched_to_a_limit() -> None:
     problem = pose(law, PLAIN, {"x": x}, np.arange(10.0), np.ones(10))
     residual = np.full(10, 0.5)
     got = stretch_residuals(problem, np.zeros(2), residual, None)
-    assert got[-1] == pytest.approx(0.5 / wild.LEAST)
+    assert got[-1] == pytest.approx(0.5 / wild.MIN_RESIDUAL_SHARE)
     assert got[:-1] == pytest.approx(np.full(9, 0.5 / np.sqrt(1 - 1 / 9)))
 
 

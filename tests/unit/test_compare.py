@@ -24,7 +24,7 @@ from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.fit import fit
 from kleiber.fitting.options import Options
 from kleiber.fitting.origins import Errors, choose_origins
-from kleiber.fitting.table_problem import pose_rows, take_table
+from kleiber.fitting.table_problem import pose_rows, read_measurements
 from kleiber.law import Law, positive, real
 from kleiber.laws import find
 
@@ -219,7 +219,7 @@ ASKED = Options(noise=LEAST, draws=100)
 def posed() -> Problem:
     """A law of two parameters on 30 rows."""
     law = find(NO_FLOOR, ["n"])
-    return pose_rows(law, take_table(law, floored(rows=30), ASKED), ASKED)
+    return pose_rows(law, read_measurements(law, floored(rows=30), ASKED), ASKED)
 
 
 def trial_of(logs: np.ndarray, points: np.ndarray, judges: float = 20.0) -> ratios.Trial:
@@ -227,7 +227,7 @@ def trial_of(logs: np.ndarray, points: np.ndarray, judges: float = 20.0) -> rati
     errors = Errors(np.exp(points), np.exp(logs))
     names = [f"law {k}" for k in range(len(logs))]
     each = np.full((2, logs.shape[1]), [[1e9], [judges]])
-    return ratios.weigh(names, [posed()] * len(logs), errors, None, each, ASKED)
+    return ratios.compare_errors(names, [posed()] * len(logs), errors, None, each, ASKED)
 
 
 def test_origins_weigh_by_how_well_they_tell_laws_apart() -> None:
@@ -294,7 +294,7 @@ def test_few_rows_before_an_origin_widen_the_interval() -> None:
     halves: list[float] = []
     for train in ([1e9, 1e9], [4, 10]):
         units = np.array([train, [20, 20]], float)
-        trial = ratios.weigh(["a", "b"], [posed()] * 2, errors, None, units, ASKED)
+        trial = ratios.compare_errors(["a", "b"], [posed()] * 2, errors, None, units, ASKED)
         halves.append(float(np.log(ratios.take_ratio(trial, 1, 0).high)))
     wanted = np.sqrt((4 * 4 / 2 + 10 / 8) / 5)
     assert halves[1] / halves[0] == pytest.approx(wanted, rel=0.02)
@@ -320,7 +320,7 @@ def test_the_result_does_not_depend_on_how_the_work_is_cut(
 ) -> None:
     asked: dict[str, Any] = {"beyond": "n", "noise": LEAST, "origins": [60.0], "draws": 30}
     whole = compare([FLOOR, NO_FLOOR], floored(), **asked)
-    monkeypatch.setattr(module, "MEMORY", 40 * 7)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 40 * 7)
     parts = compare([FLOOR, NO_FLOOR], floored(), **asked)
     for one, two in zip(whole.contenders, parts.contenders, strict=True):
         assert one.ratio.low == pytest.approx(two.ratio.low, rel=1e-6)

@@ -452,7 +452,7 @@ def test_a_first_fit_waits_for_nobody(
         assert fit("power_law", table, draws=20).n_draws == 20
     place = native.code_path()
     (command,) = started
-    assert command[-4:] == ["-m", "kleiber.fitting.engine.build", str(place), "--aside"]
+    assert command[-4:] == ["-m", "kleiber.fitting.engine.build", str(place), "--background"]
     begun = place.with_suffix(".begun")
     assert [item.name for item in place.parent.iterdir()] == [begun.name]
     long_ago = time.time() - native.RETRY_AFTER - 1

@@ -14,11 +14,11 @@ from scipy import stats
 from kleiber import BadTable, Fit, Noise, fit, load, save
 from kleiber.fitting.spread.components import (
     VarianceComponents,
-    add_noise,
-    deviation_interval,
-    noise_reach,
+    estimate_components,
+    noise_margins,
     read_components,
-    split_variance,
+    standard_deviation_interval,
+    widen_by_noise,
 )
 
 
@@ -54,15 +54,15 @@ def test_the_restricted_likelihood_is_that_of_dense_matrices(run: float) -> None
     number = np.repeat(np.arange(15), rng.integers(1, 8, 15))
     x = np.stack([np.ones(len(number)), rng.normal(size=15)[number], rng.normal(size=len(number))])
     r = run * rng.normal(size=15)[number] + rng.normal(size=len(number))
-    found = split_variance(r, x.T, number)
+    found = estimate_components(r, x.T, number)
     assert found.run is not None
     ratio = found.run / found.evaluation
     least, *known = dense(r, x.T, number, ratio)
     others = [dense(r, x.T, number, k)[0] for k in np.geomspace(1e-4, 1e4, 200)]
     assert least <= min(others) + 1e-6
     spread = np.linalg.inv(np.reshape(known, (2, 2)))
-    assert found.freedom == pytest.approx(2 * (1 + ratio) ** 2 / spread.sum(), rel=1e-6)
-    assert found.evaluation_freedom == pytest.approx(2 / spread[1, 1], rel=1e-6)
+    assert found.degrees_of_freedom == pytest.approx(2 * (1 + ratio) ** 2 / spread.sum(), rel=1e-6)
+    assert found.evaluation_degrees_of_freedom == pytest.approx(2 / spread[1, 1], rel=1e-6)
 
 
 def test_equal_numbers_of_evaluations_give_the_analysis_of_variance() -> None:
@@ -70,7 +70,7 @@ def test_equal_numbers_of_evaluations_give_the_analysis_of_variance() -> None:
     number = np.repeat(np.arange(20), 4)
     r = rng.normal(size=20)[number] + 0.5 * rng.normal(size=80)
     r -= r.mean()
-    found = split_variance(r, np.ones((80, 1)), number)
+    found = estimate_components(r, np.ones((80, 1)), number)
     means = r.reshape(20, 4).mean(axis=1)
     within = ((r - means[number]) ** 2).sum() / 60
     between = 4 * (means**2).sum() / 19
@@ -80,23 +80,23 @@ def test_equal_numbers_of_evaluations_give_the_analysis_of_variance() -> None:
 
 def test_rows_alone_have_the_residual_variance_of_the_rows_that_are_left() -> None:
     r, x = np.array([1.0, -2.0, 3.0, -4.0, 2.0]), np.ones((5, 1))
-    found = split_variance(r, x, None)
+    found = estimate_components(r, x, None)
     assert found == VarianceComponents(None, r.var(ddof=1), 4, 0, 4)
-    assert split_variance(r, x, np.arange(5)) == found  # no run was evaluated twice
+    assert estimate_components(r, x, np.arange(5)) == found  # no run was evaluated twice
     twice = np.repeat(np.arange(5), 2)  # nor is a repeat of the same number an evaluation
-    assert split_variance(r[twice], x[twice], twice) == found
+    assert estimate_components(r[twice], x[twice], twice) == found
 
 
 def test_nothing_is_known_without_degrees_of_freedom() -> None:
-    found = split_variance(np.zeros(2), np.eye(2), None)
-    assert found.freedom == 0
-    assert all(math.isnan(x) for x in noise_reach(found, None, 0.95))
-    flat = split_variance(np.array([0.1, -0.1, 0.2, 0.3]), np.repeat(np.eye(2), 2, 0),
+    found = estimate_components(np.zeros(2), np.eye(2), None)
+    assert found.degrees_of_freedom == 0
+    assert all(math.isnan(x) for x in noise_margins(found, None, 0.95))
+    flat = estimate_components(np.array([0.1, -0.1, 0.2, 0.3]), np.repeat(np.eye(2), 2, 0),
                           np.repeat(np.arange(2), 2))  # fmt: skip
-    assert flat.freedom == 0  # as many parameters between runs as runs
+    assert flat.degrees_of_freedom == 0  # as many parameters between runs as runs
     number = np.repeat(np.arange(3), 3)
-    full = split_variance(np.sin(np.arange(9.0)), np.eye(3)[number] * 1e3, number)
-    assert (full.run, full.freedom) == (None, 0)
+    full = estimate_components(np.sin(np.arange(9.0)), np.eye(3)[number] * 1e3, number)
+    assert (full.run, full.degrees_of_freedom) == (None, 0)
 
 
 def test_a_run_that_went_wrong_does_not_widen_the_rest() -> None:
@@ -121,9 +121,11 @@ def test_a_new_run_has_the_interval_of_a_run(run: float, one: float, noise: Nois
     known = found.components
     assert known is not None
     assert known.run is not None
-    low, high = deviation_interval(known.run, known.run_freedom, 0.99)
+    low, high = standard_deviation_interval(known.run, known.run_degrees_of_freedom, 0.99)
     assert low < run < high
-    low, high = deviation_interval(known.evaluation, known.evaluation_freedom, 0.99)
+    low, high = standard_deviation_interval(
+        known.evaluation, known.evaluation_degrees_of_freedom, 0.99
+    )
     assert low < one < high
 
 
@@ -143,22 +145,22 @@ def test_further_runs_lie_inside(tail: int) -> None:
 def test_many_rows_speak_for_themselves() -> None:
     rng = np.random.default_rng(0)
     r = rng.exponential(size=1000) - 1
-    known = split_variance(r, np.ones((1000, 1)), None)
-    below, above = noise_reach(known, r, 0.95)  # residuals are prediction minus data
+    known = estimate_components(r, np.ones((1000, 1)), None)
+    below, above = noise_margins(known, r, 0.95)  # residuals are prediction minus data
     assert below == pytest.approx(-math.log(0.025) - 1, rel=0.15)
     assert above == pytest.approx(1 + math.log(0.975), rel=0.05)
-    few = split_variance(r[:100], np.ones((100, 1)), None)
+    few = estimate_components(r[:100], np.ones((100, 1)), None)
     t = stats.t(99).ppf(0.975) * math.sqrt(few.total)
-    assert noise_reach(few, r[:100], 0.95) == pytest.approx((t, t))
+    assert noise_margins(few, r[:100], 0.95) == pytest.approx((t, t))
 
 
 def test_noise_is_added_in_squares() -> None:
     value, low, high = np.array([2.0]), np.array([1.7]), np.array([2.4])
-    lower, upper = add_noise(value, (low, high), (0.4, 0.3), log=False)
+    lower, upper = widen_by_noise(value, (low, high), (0.4, 0.3), log=False)
     assert (lower[0], upper[0]) == pytest.approx((1.5, 2.5))
-    lower, upper = add_noise(np.exp(value), (np.exp(low), np.exp(high)), (0.4, 0.3), log=True)
+    lower, upper = widen_by_noise(np.exp(value), (np.exp(low), np.exp(high)), (0.4, 0.3), log=True)
     assert np.log([lower[0], upper[0]]) == pytest.approx([1.5, 2.5])
-    lower, upper = add_noise(value, (np.array([-1.0]), np.array([math.inf])), (1, 1), log=True)
+    lower, upper = widen_by_noise(value, (np.array([-1.0]), np.array([math.inf])), (1, 1), log=True)
     assert (lower[0], upper[0]) == (-1.0, math.inf)
 
 
@@ -172,7 +174,10 @@ def test_the_variances_are_saved_with_the_fit(grouped: Fit, tmp_path: Path) -> N
     save(grouped, tmp_path / "fit.json")
     assert load(tmp_path / "fit.json").components == grouped.components
     document = json.loads((tmp_path / "fit.json").read_text())
-    for value, message in ((-1.0, "no variances"), ("inf", "'variance' must hold numbers by name")):
+    for value, message in (
+        (-1.0, "must be finite and not negative"),
+        ("inf", "'variance' must hold numbers by name"),
+    ):
         document["variance"]["run"] = value
         (tmp_path / "bad.json").write_text(json.dumps(document))
         with pytest.raises(BadTable, match=message):

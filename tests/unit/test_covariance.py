@@ -10,7 +10,7 @@ from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import Problem, minimise, pose
 from kleiber.fitting.fit import fit
 from kleiber.fitting.judge.status import Status
-from kleiber.fitting.spread.covariance import Spread, measure_spread
+from kleiber.fitting.spread.covariance import CovarianceEstimate, estimate_covariance
 from kleiber.law import Law, positive, real
 from kleiber.laws import chinchilla, power_law_floor
 
@@ -54,14 +54,14 @@ def spread_of_line(
     groups: np.ndarray | None = None,
     noise: Noise = PLAIN,
     rows: int = 40,
-) -> tuple[Spread, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[CovarianceEstimate, np.ndarray, np.ndarray, np.ndarray]:
     """The spread, the design matrix, the residuals and the weights."""
     x, y, _ = make_line(rows)
     w = np.ones(rows) if weights is None else weights
     problem = pose(line, noise, {"x": x}, y, w)
     u = solve(problem, [1.0, 2.0])
     design = np.column_stack([np.ones(rows), x])
-    return measure_spread(problem, u, 1.0, groups), design, design @ u - y, w
+    return estimate_covariance(problem, u, 1.0, groups), design, design @ u - y, w
 
 
 def test_classical_is_the_textbook_formula() -> None:
@@ -140,8 +140,8 @@ def test_rows_of_weight_zero_do_not_count() -> None:
     u = solve(part, [1.0, 2.0])
     assert solve(whole, [1.0, 2.0]) == pytest.approx(u, rel=1e-12)
     for by in (None, groups):
-        few = measure_spread(part, u, 1.0, None if by is None else by[kept])
-        all_ = measure_spread(whole, u, 1.0, by)
+        few = estimate_covariance(part, u, 1.0, None if by is None else by[kept])
+        all_ = estimate_covariance(whole, u, 1.0, by)
         assert all_.classical == pytest.approx(few.classical, rel=1e-12)
         assert all_.sandwich == pytest.approx(few.sandwich, rel=1e-12)
 
@@ -178,7 +178,7 @@ def test_a_curved_law_has_the_covariances_of_its_tangent() -> None:
     columns = {name: table[name].to_numpy() for name in ("n_params", "n_tokens")}
     problem = pose(chinchilla, Noise("log"), columns, table["loss"].to_numpy(), np.ones(40))
     u = solve(problem, [1.8, 480.0, 2100.0, 0.35, 0.37])
-    spread = measure_spread(problem, u, 1.0, None)
+    spread = estimate_covariance(problem, u, 1.0, None)
     jac = numeric_slopes(problem, u)
     r = problem.differentiate(u[None], False).residual[0]
     inverse = np.linalg.inv(jac.T @ jac)
@@ -202,9 +202,9 @@ def test_parameters_at_a_bound_are_left_out() -> None:
 
     part = pose(bare, Noise("log"), {"n_data": x}, y, np.ones(30))
     u = solve(part, [5.0, 0.4])
-    few = measure_spread(part, u, 1.0, None)
+    few = estimate_covariance(part, u, 1.0, None)
     at = np.array([whole.law.domains["E"].approach(0.0), *u])
-    spread = measure_spread(whole, at, 1.0, None, held=(0,))
+    spread = estimate_covariance(whole, at, 1.0, None, at_bound=(0,))
     assert spread.classical[1:, 1:] == pytest.approx(few.classical, rel=1e-9)
     assert spread.sandwich[1:, 1:] == pytest.approx(few.sandwich, rel=1e-9)
     assert not spread.classical[0].any()
@@ -216,7 +216,7 @@ def test_units_of_columns_do_not_change_the_condition() -> None:
     conditions = []
     for size in (1.0, 1e-9, 1e9):
         problem = pose(line, PLAIN, {"x": x * size}, y, np.ones(40))
-        conditions.append(measure_spread(problem, solve(problem, [1.0, 2 / size]), 1.0, None))
+        conditions.append(estimate_covariance(problem, solve(problem, [1.0, 2 / size]), 1.0, None))
     first, *others = [item.condition for item in conditions]
     assert others == pytest.approx([first, first], rel=1e-6)
 
@@ -230,9 +230,9 @@ def test_an_ill_conditioned_line_keeps_both_covariances() -> None:
     design = np.column_stack([np.ones(40), x])
     centred = np.linalg.lstsq(design, y)[0]
     u = np.array([centred[0] - shift * centred[1], centred[1]])
-    spread = measure_spread(problem, u, 1.0, None)
+    spread = estimate_covariance(problem, u, 1.0, None)
     assert 1e6 < spread.condition < 1e9
-    assert spread.lost == ()
+    assert spread.undetermined == ()
     inverse = np.linalg.inv(design.T @ design)
     r = design @ centred - y
     meat = 40 / 38 * design.T @ np.diag(r**2) @ design
@@ -314,9 +314,9 @@ def test_a_parameter_that_ran_off_is_named(seed: int) -> None:
     table = pl.DataFrame({"x": x, "loss": y})
     problem = pose(saturating, PLAIN, {"x": x}, table["loss"].to_numpy(), np.ones(30))
     mean = float(table["loss"].to_numpy().mean())
-    spread = measure_spread(problem, np.array([mean, 6.0]), 1.0, None)
+    spread = estimate_covariance(problem, np.array([mean, 6.0]), 1.0, None)
     assert spread.condition < 1e3
-    assert spread.lost == ((1,),)
+    assert spread.undetermined == ((1,),)
     found = fit(saturating, table, noise=PLAIN, draws=0, seed=seed)
     assert found.status == Status.FLAT
     assert named(found.reason, saturating) == {"k"}
@@ -340,7 +340,7 @@ def test_too_few_rows_to_say() -> None:
     assert np.isnan(spread.sandwich).all()
     assert np.isfinite(spread.condition)
     problem = pose(line, PLAIN, {"x": np.ones(1)}, np.ones(1), np.ones(1))
-    spread = measure_spread(problem, np.array([0.5, 0.5]), 1.0, None)
+    spread = estimate_covariance(problem, np.array([0.5, 0.5]), 1.0, None)
     assert np.isnan(spread.sandwich).all()
-    assert spread.lost == ((0, 1),)
+    assert spread.undetermined == ((0, 1),)
     assert spread.condition > 1e15

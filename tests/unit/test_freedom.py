@@ -14,7 +14,7 @@ import kleiber
 from kleiber import Fit, Law, Noise, fit
 from kleiber.errors import BadTable
 from kleiber.fitting.spread.intervals import percentile_interval
-from kleiber.fitting.spread.wild import FREEDOM
+from kleiber.fitting.spread.wild import DOF_PER_UNIT
 from kleiber.law import real
 
 MANY, FEW = 60, 4
@@ -40,13 +40,13 @@ def values(found: Fit) -> np.ndarray:
 
 
 def test_each_quantity_counts_the_rows_that_decide_it(two_levels: Fit) -> None:
-    got = two_levels.freedom(values(two_levels))
-    assert got == pytest.approx([FREEDOM * MANY, FREEDOM * FEW], rel=0.05)
+    got = two_levels.degrees_of_freedom(values(two_levels))
+    assert got == pytest.approx([DOF_PER_UNIT * MANY, DOF_PER_UNIT * FEW], rel=0.05)
 
 
 def test_intervals_are_read_at_students_level_of_the_quantity(two_levels: Fit) -> None:
     for quantity, rows in ((lambda p: p["a"], MANY), (lambda p: p["a"] + p["b"], FEW)):
-        t = stats.t.ppf(0.975, min(FREEDOM * rows, MANY + FEW - 2))
+        t = stats.t.ppf(0.975, min(DOF_PER_UNIT * rows, MANY + FEW - 2))
         wanted = percentile_interval(quantity(two_levels.draws), 2 * stats.norm.cdf(t) - 1)
         assert two_levels.interval(quantity) == pytest.approx([float(x) for x in wanted], rel=5e-3)
     table = two_levels.predict({"x": [0.0, 1.0]})
@@ -71,18 +71,18 @@ def test_the_origin_of_a_column_does_not_matter() -> None:
     for made, shift in zip(found, (0.0, 200.0), strict=True):
         at = np.array([0.0, 5.0, 11.0]) + shift
         drawn = {name: values[:, None] for name, values in made.draws.items()}
-        freedom.append(made.freedom(np.asarray(made.law(at, **drawn))))
+        freedom.append(made.degrees_of_freedom(np.asarray(made.law(at, **drawn))))
     np.testing.assert_allclose(freedom[0], freedom[1], rtol=0.1)
 
 
 def test_what_is_known_on_some_draws_counts_as_the_least(two_levels: Fit) -> None:
     some = values(two_levels)[:-1]
-    assert two_levels.freedom(some) == pytest.approx([FREEDOM * FEW] * 2, rel=0.2)
+    assert two_levels.degrees_of_freedom(some) == pytest.approx([DOF_PER_UNIT * FEW] * 2, rel=0.2)
 
 
 def test_draws_of_resampled_rows_have_no_such_limit(two_levels: Fit) -> None:
     bare = dataclasses.replace(two_levels, moments=None)
-    assert bare.freedom(values(bare)).tolist() == [np.inf, np.inf]
+    assert bare.degrees_of_freedom(values(bare)).tolist() == [np.inf, np.inf]
     rows = fit("power_law", {"n_data": [1.0, 2, 4, 8], "loss": [4.0, 3, 2.2, 1.6]}, draws=5)
     assert rows.moments is None
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from kleiber.fitting.spread.intervals import check_level, draws_level, percentile_interval
+from kleiber.fitting.spread.intervals import check_level, percentile_interval, percentile_level
 
 
 @pytest.mark.parametrize("count", [2, 3, 40, 999])
@@ -45,14 +45,18 @@ def test_levels_for_small_samples() -> None:
     def quantile(level: np.ndarray) -> float:
         return float(stats.norm.ppf(0.5 + level / 2))
 
-    assert draws_level(0.95, 10**9, 5, wild=True) == pytest.approx(0.95, abs=1e-8)
-    assert quantile(draws_level(0.95, 30, 5, wild=True)) == pytest.approx(stats.t.ppf(0.975, 25))
-    few = draws_level(0.95, 30, 5, wild=True, freedom=6.5)
+    assert percentile_level(0.95, 10**9, 5, wild=True) == pytest.approx(0.95, abs=1e-8)
+    assert quantile(percentile_level(0.95, 30, 5, wild=True)) == pytest.approx(
+        stats.t.ppf(0.975, 25)
+    )
+    few = percentile_level(0.95, 30, 5, wild=True, degrees_of_freedom=6.5)
     assert quantile(few) == pytest.approx(stats.t.ppf(0.975, 6.5))
-    assert draws_level(0.95, 30, 5, wild=True, freedom=80) == draws_level(0.95, 30, 5, wild=True)
-    expanded = quantile(draws_level(0.95, 30, 5))
+    assert percentile_level(0.95, 30, 5, wild=True, degrees_of_freedom=80) == percentile_level(
+        0.95, 30, 5, wild=True
+    )
+    expanded = quantile(percentile_level(0.95, 30, 5))
     assert expanded == pytest.approx(np.sqrt(30 / 25) * stats.t.ppf(0.975, 25))
-    assert math.isnan(draws_level(0.95, 5, 5))
+    assert math.isnan(percentile_level(0.95, 5, 5))
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, 95.0, -1.0])
@@ -62,7 +66,11 @@ def test_levels_that_are_none(level: float) -> None:
 
 
 def test_where_the_loss_is_not_quadratic_levels_narrow_for_the_rows_passed_through() -> None:
-    narrow = draws_level(0.95, 30, 5, inside=0.0, through=5 / 30)
+    narrow = percentile_level(0.95, 30, 5, quadratic_share=0.0, interpolated_share=5 / 30)
     assert stats.norm.ppf(0.5 + narrow / 2) == pytest.approx(25 / 30 * stats.norm.ppf(0.975))
-    assert draws_level(0.95, 30, 5, inside=1.0, through=5 / 30) == draws_level(0.95, 30, 5)
-    assert draws_level(0.95, 10**9, 5, inside=0.1, through=5e-9) == pytest.approx(0.95, abs=1e-7)
+    assert percentile_level(
+        0.95, 30, 5, quadratic_share=1.0, interpolated_share=5 / 30
+    ) == percentile_level(0.95, 30, 5)
+    assert percentile_level(
+        0.95, 10**9, 5, quadratic_share=0.1, interpolated_share=5e-9
+    ) == pytest.approx(0.95, abs=1e-7)

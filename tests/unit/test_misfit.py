@@ -19,17 +19,22 @@ from kleiber.cli import main
 from kleiber.errors import BadPlan, BadTable
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
-from kleiber.fitting.judge.candidates import is_measure
-from kleiber.fitting.judge.misfit import Misfit, misfit_from
-from kleiber.fitting.judge.repeats import find_twins, judge_repeats, number_cells, widening
+from kleiber.fitting.judge.candidates import is_measurement_name
+from kleiber.fitting.judge.misfit import Misfit, read_misfit
+from kleiber.fitting.judge.repeats import (
+    find_duplicate_rows,
+    measure_lack_of_fit,
+    narrowness,
+    number_cells,
+)
 from kleiber.fitting.judge.trends import (
-    Question,
-    added,
-    neighbours,
-    place,
+    ColumnValues,
+    added_basis,
+    compute_p_values,
+    make_regressors,
+    neighbour_p_value,
     refit_tangent,
-    shapes,
-    try_columns,
+    scaled_ranks,
 )
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, load, save
@@ -204,7 +209,7 @@ def test_a_sound_fit_says_its_typical_error() -> None:
 def test_what_was_measured_beside_the_target_is_no_suspect(name: str) -> None:
     table = runs()
     made = fit("chinchilla", table.with_columns((pl.col("loss") * 1.01).alias(name)), draws=0)
-    assert is_measure(name)
+    assert is_measurement_name(name)
     assert name not in [item.column for item in missed(made).trends]
 
 
@@ -292,8 +297,8 @@ def test_a_step_that_a_run_holds_twice_is_named() -> None:
 
 def test_what_tells_measurements_apart_makes_no_twins() -> None:
     table = pl.DataFrame({"run": [1, 1, 1], "x": [1.0, 1.0, 2.0], "task": ["a", "b", "a"]})
-    assert find_twins(table, ["x"], "run") == ()
-    assert find_twins(table.drop("task"), ["x"], "run") == ((1, 2),)
+    assert find_duplicate_rows(table, ["x"], "run") == ()
+    assert find_duplicate_rows(table.drop("task"), ["x"], "run") == ((1, 2),)
 
 
 def test_groups_that_are_no_runs_have_no_twins() -> None:
@@ -369,10 +374,10 @@ def test_the_f_test_is_that_of_nested_regressions() -> None:
     assert tangent is not None
     assert np.abs(tangent.basis.T @ np.clip(tangent.raw, -1.5, 1.5)).max() < 1e-6
     other = np.random.default_rng(9).integers(0, 3, 30).astype(float)
-    p = try_columns(tangent, {"other": Question(other, ordered=False)}, None, 0)["other"]
+    p = compute_p_values(tangent, {"other": ColumnValues(other, ordered=False)}, None, 0)["other"]
     dummies = np.eye(3)[other.astype(int)][:, 1:]
     left = [
-        float(np.linalg.lstsq(design, tangent.tamed, rcond=None)[1][0])
+        float(np.linalg.lstsq(design, tangent.clipped, rcond=None)[1][0])
         for design in (jac, np.concatenate([jac, dummies], axis=1))
     ]
     ratio = (left[0] - left[1]) / 2 / (left[1] / (30 - 4))
@@ -386,8 +391,8 @@ def test_lack_of_fit_is_that_of_the_textbook() -> None:
     jac = np.stack([np.ones(18), x], axis=1)
     tangent = refit_tangent(y, jac, np.ones(18))
     assert tangent is not None
-    plain = replace(tangent, tamed=tangent.raw)
-    found = judge_repeats(plain, number_cells([x]), np.ones(18), y)
+    plain = replace(tangent, clipped=tangent.raw)
+    found = measure_lack_of_fit(plain, number_cells([x]), np.ones(18), y)
     assert found is not None
     means = y.reshape(6, 3).mean(axis=1)
     pure = float(((y.reshape(6, 3) - means[:, None]) ** 2).sum())
@@ -403,35 +408,37 @@ def test_neighbours_have_the_right_size() -> None:
         r, jac, x = line(16, seed)
         tangent = refit_tangent(r, jac, np.ones(16))
         assert tangent is not None
-        ps.append(neighbours(tangent, x))
+        ps.append(neighbour_p_value(tangent, x))
     assert float(stats.kstest(ps, "uniform").pvalue) > 1e-3
     r, jac, x = line(40)
     tangent = refit_tangent(0.2 * r + np.sin(12 * x), jac, np.ones(40))
     assert tangent is not None
-    assert neighbours(tangent, x) < 1e-6
+    assert neighbour_p_value(tangent, x) < 1e-6
 
 
 def test_ranks_share_their_place() -> None:
-    np.testing.assert_allclose(place(np.array([3.0, 1.0, 1.0, 9.0])), [0.25, -0.5, -0.5, 0.75])
+    np.testing.assert_allclose(
+        scaled_ranks(np.array([3.0, 1.0, 1.0, 9.0])), [0.25, -0.5, -0.5, 0.75]
+    )
 
 
 def test_shapes_that_the_law_has_already_are_not_looked_for() -> None:
     _, jac, x = line()
     tangent = refit_tangent(np.random.default_rng(1).standard_normal(30), jac, np.ones(30))
     assert tangent is not None
-    first = shapes(x, tangent.spare)[0]
-    ranks_and_line = added(first, tangent)
+    first = make_regressors(x, tangent.dof)[0]
+    ranks_and_line = added_basis(first, tangent)
     assert ranks_and_line.shape[1] <= 2
     np.testing.assert_allclose(tangent.basis.T @ ranks_and_line, 0, atol=1e-12)
-    assert added(jac, tangent).shape[1] == 0
+    assert added_basis(jac, tangent).shape[1] == 0
 
 
 def test_widening_is_the_root_of_the_design_effect() -> None:
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(200), 10)
     alike = rng.standard_normal(200)[groups] + 0.5 * rng.standard_normal(2000)
-    assert widening(alike, groups) == pytest.approx(np.sqrt(1 + 9 * 0.8), rel=0.05)
-    assert widening(rng.standard_normal(2000), groups) == pytest.approx(1.0, abs=0.1)
+    assert narrowness(alike, groups) == pytest.approx(np.sqrt(1 + 9 * 0.8), rel=0.05)
+    assert narrowness(rng.standard_normal(2000), groups) == pytest.approx(1.0, abs=0.1)
 
 
 # On disk, on the command line, in the figure, in the plan
@@ -451,7 +458,7 @@ def test_the_misfit_comes_back(tmp_path: Path) -> None:
     del document["misfit"]
     (tmp_path / "old.json").write_text(json.dumps(document))
     assert load(tmp_path / "old.json").misfit is None
-    assert misfit_from(None) is None
+    assert read_misfit(None) is None
 
 
 def test_a_document_with_a_broken_misfit_is_refused(tmp_path: Path) -> None:

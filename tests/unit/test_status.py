@@ -20,7 +20,7 @@ from kleiber.fitting.fit import fit
 from kleiber.fitting.judge.status import Status, judge_intervals
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, load, save
-from kleiber.fitting.spread.exchangeable import align_draws, find_twins
+from kleiber.fitting.spread.exchangeable import align_draws, find_exchangeable_terms
 from kleiber.fitting.spread.intervals import Interval
 from kleiber.reports.grids import show_fit
 from kleiber.table import read_table
@@ -203,7 +203,9 @@ def test_twins_are_terms_of_one_shape() -> None:
     def twins(name: str, params: dict[str, float]) -> tuple[tuple[int, ...], ...]:
         law = laws.catalogue()[name]
         problem = pose(law, LEAST, {"n_data": x}, law(x, **params), np.ones(20))
-        return find_twins(problem, problem.inner(np.array([[params[n] for n in law.params]]))[0])
+        return find_exchangeable_terms(
+            problem, problem.inner(np.array([[params[n] for n in law.params]]))[0]
+        )
 
     names = laws.catalogue()["broken_2"].params
     assert [[names[k] for k in block] for block in twins("broken_2", BROKEN)] == [

@@ -18,12 +18,12 @@ from kleiber.fitting.fit import fit
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load, save
 from kleiber.fitting.spread.student import (
-    FEW,
-    even_covariance,
-    even_noise,
-    is_straight,
-    spare_rows,
-    straight_interval,
+    FEW_ROWS,
+    count_residual_dof,
+    draw_equal_noise,
+    equal_noise_covariance,
+    is_linear,
+    linear_interval,
 )
 from kleiber.law import Law, real
 from kleiber.planning.plan import plan
@@ -61,7 +61,7 @@ def posed(table: dict[str, Any], noise: Noise = LEAST, **weights: Any) -> tuple[
 
 
 @pytest.mark.parametrize("draws", [0, 20])
-@pytest.mark.parametrize("spare", range(1, FEW + 1))
+@pytest.mark.parametrize("spare", range(1, FEW_ROWS + 1))
 def test_a_straight_line_has_students_intervals(spare: int, draws: int) -> None:
     table = plant_power(spare + 2)
     found = fit("power_law", table, noise=LEAST, draws=draws)
@@ -121,15 +121,15 @@ def test_a_saved_line_keeps_its_intervals(tmp_path: Any) -> None:
 
 def test_what_is_a_straight_line() -> None:
     problem, best = posed(plant_power(5))
-    assert is_straight(problem, best)
+    assert is_linear(problem, best)
     plain = pose(
         laws.power_law, Noise("linear"), problem.columns, np.exp(problem.target), problem.weights
     )
-    assert not is_straight(plain, best)
+    assert not is_linear(plain, best)
     table = plant_hoffmann(9)
     columns = {name: table[name] for name in ("n_params", "n_tokens")}
     curved = pose(laws.chinchilla, LEAST, columns, table["loss"], np.ones(9))
-    assert not is_straight(curved, curved.inner(np.array([list(HOFFMANN.values())]))[0])
+    assert not is_linear(curved, curved.inner(np.array([list(HOFFMANN.values())]))[0])
 
 
 def test_only_what_is_linear_has_a_straight_interval() -> None:
@@ -139,7 +139,7 @@ def test_only_what_is_linear_has_a_straight_interval() -> None:
         line = 1.0 + 2 * point[0] - point[1]
         return np.array([line, np.exp(line), line**2, np.sin(line), 7.0])
 
-    low, high = straight_interval(what, u, covariance, 3, 0.9)
+    low, high = linear_interval(what, u, covariance, 3, 0.9)
     sd = math.sqrt(4 * 0.04 + 0.09 - 4 * 0.01)
     ends = 2.8 + np.array([-1, 1]) * stats.t.ppf(0.95, 3) * sd
     assert [low[0], high[0]] == pytest.approx(ends)
@@ -155,14 +155,14 @@ def test_noise_leaves_as_much_as_the_residuals() -> None:
     weights = [1.0, 2.0, 0.5, 1.0, 3.0, 0.0]
     problem, best = posed(plant_power(6), weights=weights)
     r = residuals(problem, best[None])[0]
-    noise = even_noise(problem, best, r, np.random.default_rng(0), 50)
+    noise = draw_equal_noise(problem, best, r, np.random.default_rng(0), 50)
     root = np.sqrt(weights)
     jac = problem.differentiate(best[None], False).jacobian[0].T * root[:, None]
     off = np.eye(6) - jac @ np.linalg.pinv(jac)
     left = np.linalg.norm((noise * root) @ off, axis=1)
     assert left == pytest.approx(np.full(50, np.linalg.norm(off @ (root * r))), rel=1e-9)
     assert (noise[:, -1] == 0).all()
-    assert spare_rows(problem) == 3
+    assert count_residual_dof(problem) == 3
 
 
 @pytest.mark.parametrize("spare", [1, 3, 8])
@@ -181,17 +181,17 @@ def test_a_narrow_loss_has_a_larger_variance() -> None:
     """kappa: 1 for least squares and with one row to spare, pi/2 of it with many."""
     for rows, narrow in ((3, 1.0), (10, math.pi / 2)):
         problem, best = posed(plant_power(rows))
-        least = even_covariance(problem, best, 1.0)
+        least = equal_noise_covariance(problem, best, 1.0)
         w, jac = problem.weights, problem.differentiate(best[None], False).jacobian[0].T
         r = residuals(problem, best[None])[0]
         by_hand = w @ r**2 / (rows - 2) * np.linalg.inv(jac.T @ jac)
         np.testing.assert_allclose(least, by_hand, rtol=1e-6)
         absolute = replace(problem, noise=Noise("log", delta=1e-12))
         through = best.copy()  # as many rows inside the width as the fit passes through: none here
-        widened = even_covariance(absolute, through, 1.0)
+        widened = equal_noise_covariance(absolute, through, 1.0)
         np.testing.assert_allclose(widened, narrow * least, rtol=1e-6)
         wide = replace(problem, noise=Noise("log", delta=10.0))
-        np.testing.assert_allclose(even_covariance(wide, best, 1.0), least, rtol=1e-12)
+        np.testing.assert_allclose(equal_noise_covariance(wide, best, 1.0), least, rtol=1e-12)
 
 
 def test_priors_narrow_the_covariance() -> None:
@@ -207,7 +207,7 @@ def test_other_draws_are_noted_as_too_narrow() -> None:
     found = fit("power_law", plant_power(5), draws=20, resample="rows")
     assert found.resample == "rows"
     assert any("resample='rows' are too narrow to trust" in note for note in found.notes)
-    many = fit("power_law", plant_power(FEW + 3), draws=20)
+    many = fit("power_law", plant_power(FEW_ROWS + 3), draws=20)
     assert many.resample == "rows"
     assert not any("more than parameters" in note for note in many.notes)
 

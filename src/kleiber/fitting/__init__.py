@@ -1,1 +1,1 @@
-"""A table and a Law in, a Fit out."""
+"""Fitting: from a table and a Law to a Fit."""

@@ -1,5 +1,4 @@
-"""The Fit that is handed out, from an optimum and its draws: intervals, the last word on its
-status, and notes."""
+"""Assembly of a Fit from an optimum and its draws: intervals, final status, and notes."""
 
 from __future__ import annotations
 
@@ -16,120 +15,133 @@ from kleiber.fitting.judge.inspection import inspect_fit
 from kleiber.fitting.judge.status import Status, join_words, judge_intervals
 from kleiber.fitting.judge.units import note_units
 from kleiber.fitting.options import Options
-from kleiber.fitting.record import ANY, Fit, complete
-from kleiber.fitting.solution import FEW_GROUPS, SOME_GROUPS, Solved
+from kleiber.fitting.record import IDLE_VALUE, Fit, complete
+from kleiber.fitting.solution import FEW_GROUPS, SOME_GROUPS, Solution
 from kleiber.fitting.spread.components import measure_components
-from kleiber.fitting.spread.exchangeable import align_draws, find_twins
-from kleiber.fitting.spread.student import FEW, spare_rows
-from kleiber.fitting.spread.wild import Moments, find_moves, measure_moments, stretch_residuals
+from kleiber.fitting.spread.exchangeable import align_draws, find_exchangeable_terms
+from kleiber.fitting.spread.student import FEW_ROWS, count_residual_dof
+from kleiber.fitting.spread.wild import (
+    Moments,
+    measure_influence,
+    measure_moments,
+    stretch_residuals,
+)
 from kleiber.law import Law
 
 
-def conclude(
-    ask: Options,
-    solved: Solved,
+def build_fit(
+    options: Options,
+    solution: Solution,
     values: Float[np.ndarray, "draws params"],
     *,
-    unsettled: int,
+    unconverged: int,
     seconds: float,
 ) -> Fit:
-    """The Fit. ``values`` are the draws' parameters, ``unsettled`` how many did not converge."""
-    law, problem, point, spread = solved.law, solved.problem, solved.point, solved.spread
-    if solved.status is Status.TOO_FEW_POINTS:
+    """Build the Fit from the parameters of the draws (``values``), of which ``unconverged`` did not
+    converge."""
+    law, problem, point, spread = solution.law, solution.problem, solution.point, solution.spread
+    if solution.status is Status.TOO_FEW_POINTS:
         nothing = np.full_like(spread.sandwich, np.nan)
         spread = replace(spread, classical=nothing, sandwich=nothing)
-    if len(values) and (twins := find_twins(problem, point)):
-        values = problem.outer(align_draws(problem.inner(values), point, twins))
-    params = fitted_params(ask, solved)
-    misfit = inspect_fit(problem, point, (*solved.hit, *solved.idle), law, params, solved.rows, ask)
-    made = Fit(
+    if len(values) and (exchangeable := find_exchangeable_terms(problem, point)):
+        values = problem.outer(align_draws(problem.inner(values), point, exchangeable))
+    params = fitted_params(options, solution)
+    misfit = inspect_fit(
+        problem, point, (*solution.hit, *solution.idle), law, params, solution.rows, options
+    )
+    fit = Fit(
         law=law,
         params=params,
-        status=solved.status,
-        reason=solved.reason,
-        objective=solved.best.objective,
+        status=solution.status,
+        reason=solution.reason,
+        objective=solution.best.objective,
         residuals=residuals(problem, point[None])[0],
-        condition=solved.spread.condition,
-        draws=_all_draws(law, problem, values, ask) if len(values) else {},
-        ranges=_ranges({**solved.rows.columns, ask.target: solved.rows.target}),
-        digest=solved.rows.digest,
-        options=ask,
-        rows=len(solved.rows),
+        condition=solution.spread.condition,
+        draws=_all_draws(law, problem, values, options) if len(values) else {},
+        ranges=_ranges({**solution.rows.columns, options.target: solution.rows.target}),
+        digest=solution.rows.digest,
+        options=options,
+        rows=len(solution.rows),
         units=int((problem.weights > 0).sum())
-        if solved.groups is None
-        else int(solved.groups.max()) + 1,
+        if solution.groups is None
+        else int(solution.groups.max()) + 1,
         free=problem.law.params,
-        covariance=_in_domains(law, problem, point, spread.sandwich),
-        stderr=_stderr(replace(solved, spread=spread), values, ask),
-        starts=solved.starts,
+        covariance=_covariance_in_domains(law, problem, point, spread.sandwich),
+        stderr=_stderr(replace(solution, spread=spread), values, options),
+        starts=solution.starts,
         seconds=seconds,
-        resample=solved.made,
-        inside=_inside(problem, point, ask),
-        moments=_moments(law, solved) if solved.made == "wild" else None,
-        straight=solved.straight and solved.made == "even" and not (solved.hit or ask.priors),
-        unknown=tuple(problem.law.params[k] for k in solved.idle),
+        resample=solution.resampling,
+        quadratic_share=_quadratic_share(problem, point, options),
+        moments=_moments(law, solution) if solution.resampling == "wild" else None,
+        linear=solution.linear
+        and solution.resampling == "even"
+        and not (solution.hit or options.priors),
+        unknown=tuple(problem.law.params[k] for k in solution.idle),
         outermost=_outermost(problem.columns),
-        best_runs=_best_runs(problem, ask),
-        components=measure_components(problem, point, solved.groups),
+        best_runs=_best_runs(problem, options),
+        components=measure_components(problem, point, solution.groups),
         notes=(
             *misfit.notes,
             *note_units(law, problem.columns, params),
-            *_notes(solved, unsettled, len(values), ask),
+            *_notes(solution, unconverged, len(values), options),
         ),
         misfit=misfit,
     )
-    return _judged(made, solved, unsettled)
+    return _judge_intervals(fit, solution, unconverged)
 
 
 def _ranges(columns: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float]]:
-    """The smallest and largest value of each column."""
+    """Return the smallest and largest value of each column."""
     return {name: (float(values.min()), float(values.max())) for name, values in columns.items()}
 
 
-def _judged(made: Fit, solved: Solved, unsettled: int) -> Fit:
-    """The fit, its status and reason those that its intervals allow."""
-    if made.status not in (Status.CONVERGED, Status.BOUND_HIT):
-        return made
-    left = {solved.problem.law.params[k] for k in (*solved.hit, *solved.idle)}
+def _judge_intervals(fit: Fit, solution: Solution, unconverged: int) -> Fit:
+    """Return the fit with the status and reason that its intervals allow."""
+    if fit.status not in (Status.CONVERGED, Status.BOUND_HIT):
+        return fit
+    excluded = {solution.problem.law.params[k] for k in (*solution.hit, *solution.idle)}
     known = {
-        name: (made.params[name], made.interval(name))
-        for name in made.free
-        if name not in left and made.law.domains[name].bounds[0] == 0
+        name: (fit.params[name], fit.interval(name))
+        for name in fit.free
+        if name not in excluded and fit.law.domains[name].bounds[0] == 0
     }
-    status, reason = judge_intervals(known, unsettled, made.n_draws) or (made.status, made.reason)
-    if status is Status.CONVERGED and made.status is Status.BOUND_HIT:
-        return made  # which says already that not all is determined
-    return replace(made, status=status, reason=reason)
+    status, reason = judge_intervals(known, unconverged, fit.n_draws) or (fit.status, fit.reason)
+    if status is Status.CONVERGED and fit.status is Status.BOUND_HIT:
+        return fit  # which says already that not all is determined
+    return replace(fit, status=status, reason=reason)
 
 
-def _inside(problem: Problem, point: np.ndarray, ask: Options) -> float:
-    """The share of the rows' weight whose residuals lie inside the Huber width."""
-    if ask.noise.delta is None:
+def _quadratic_share(problem: Problem, point: np.ndarray, options: Options) -> float:
+    """Return the share of the rows' weight whose residuals lie inside the Huber width."""
+    if options.noise.delta is None:
         return 1.0
-    near = np.abs(residuals(problem, point[None])[0]) <= ask.noise.delta
+    near = np.abs(residuals(problem, point[None])[0]) <= options.noise.delta
     return float((problem.weights * near).sum() / problem.weights.sum())
 
 
-def _moments(law: Law, solved: Solved) -> Moments:
-    """What wild draws' variances rest on, in the coordinates of the law's own domains."""
-    problem, point, groups = solved.problem, solved.point, solved.groups
+def _moments(law: Law, solution: Solution) -> Moments:
+    """Return the moments behind the variance of wild draws, in the coordinates of the law's own
+    domains."""
+    problem, point, groups = solution.problem, solution.point, solution.groups
     stretched = stretch_residuals(problem, point, residuals(problem, point[None])[0], groups)
-    moves = find_moves(problem, point, stretched, groups)
-    return measure_moments(moves * _change(law, problem, point)[:, None])
+    moves = measure_influence(problem, point, stretched, groups)
+    return measure_moments(moves * _coordinate_change(law, problem, point)[:, None])
 
 
-def _in_domains(
+def _covariance_in_domains(
     law: Law, problem: Problem, point: np.ndarray, covariance: np.ndarray
 ) -> Float[np.ndarray, "free free"] | None:
-    """The covariance in the coordinates of the law's own domains; None if it is not finite."""
+    """Return the covariance in the coordinates of the law's own domains; None if it is not
+    finite."""
     if not np.isfinite(covariance).all():
         return None
-    change = _change(law, problem, point)
+    change = _coordinate_change(law, problem, point)
     return covariance * np.outer(change, change)
 
 
-def _change(law: Law, problem: Problem, point: np.ndarray) -> Float[np.ndarray, "free"]:
-    """How fast the coordinates of the law's own domains change with those of the fit."""
+def _coordinate_change(law: Law, problem: Problem, point: np.ndarray) -> Float[np.ndarray, "free"]:
+    """Return the derivative of the coordinates of the law's own domains with respect to those of
+    the fit."""
     change = np.ones(len(point))
     for k, (name, domain) in enumerate(problem.law.domains.items()):
         value = float(domain.outer(point[k]))
@@ -139,7 +151,7 @@ def _change(law: Law, problem: Problem, point: np.ndarray) -> Float[np.ndarray, 
 
 
 def _outermost(columns: Mapping[str, np.ndarray]) -> tuple[Mapping[str, float], ...]:
-    """The rows that no other row exceeds in every variable (at most 100, largest first)."""
+    """Return the rows that no other row exceeds in every variable (at most 100, largest first)."""
     rows = np.unique(np.stack(list(columns.values()), axis=1), axis=0)[::-1]
     front: list[np.ndarray] = []
     for row in rows:
@@ -150,117 +162,116 @@ def _outermost(columns: Mapping[str, np.ndarray]) -> tuple[Mapping[str, float], 
     return tuple(dict(zip(columns, row.tolist(), strict=True)) for row in front)
 
 
-def _best_runs(problem: Problem, ask: Options) -> tuple[Mapping[str, float], ...]:
-    """The measured runs that a plan is held against, rows without weight left out."""
+def _best_runs(problem: Problem, options: Options) -> tuple[Mapping[str, float], ...]:
+    """Return the measured runs that a plan is compared with, without rows of weight 0."""
     used = problem.weights > 0
-    y = np.exp(problem.target) if ask.noise.scale == "log" else problem.target
+    y = np.exp(problem.target) if options.noise.scale == "log" else problem.target
     columns = {name: values[used] for name, values in problem.columns.items()}
-    return find_best_runs(columns, ask.target, y[used])
+    return find_best_runs(columns, options.target, y[used])
 
 
-def fitted_params(ask: Options, solved: Solved) -> dict[str, float]:
-    """Every parameter of the law at the optimum, fixed and tied ones too."""
-    law, names = solved.law, solved.problem.law.params
-    theta = solved.problem.outer(solved.point[None])[0]
-    theta[list(solved.hit)] = list(solved.hit.values())
-    theta[list(solved.idle)] = ANY
+def fitted_params(options: Options, solution: Solution) -> dict[str, float]:
+    """Return every parameter of the law at the optimum, fixed and tied ones too."""
+    law, names = solution.law, solution.problem.law.params
+    theta = solution.problem.outer(solution.point[None])[0]
+    theta[list(solution.hit)] = list(solution.hit.values())
+    theta[list(solution.idle)] = IDLE_VALUE
     free = dict(zip(names, theta.tolist(), strict=True))
-    full = complete({**free, **{k: float(v) for k, v in ask.fixed.items()}}, ask.tied)
+    full = complete({**free, **{k: float(v) for k, v in options.fixed.items()}}, options.tied)
     return {name: full[name] for name in law.params}
 
 
 def _all_draws(
-    law: Law, problem: Problem, values: np.ndarray, ask: Options
+    law: Law, problem: Problem, values: np.ndarray, options: Options
 ) -> dict[str, Float[np.ndarray, "draws"]]:
     free: dict[str, Any] = {name: values[:, k] for k, name in enumerate(problem.law.params)}
-    held = {name: np.full(len(values), float(v)) for name, v in ask.fixed.items()}
-    full = complete({**free, **held}, ask.tied)
+    fixed = {name: np.full(len(values), float(v)) for name, v in options.fixed.items()}
+    full = complete({**free, **fixed}, options.tied)
     return {name: np.broadcast_to(full[name], (len(values),)) for name in law.params}
 
 
-def _stderr(solved: Solved, values: np.ndarray, ask: Options) -> dict[str, float]:
-    """Standard errors: for plain least squares of rows the classical ones, which that noise model
-    implies; otherwise the standard deviation of the draws, or the sandwich's where there are none.
-    Of a parameter at its bound only the draws know one.
-    """
-    problem, point, spread = solved.problem, solved.point, solved.spread
-    plain = ask.noise.delta is None and ask.noise.dof is None and ask.by is None
+def _stderr(solution: Solution, values: np.ndarray, options: Options) -> dict[str, float]:
+    """Return standard errors: the classical ones for plain least squares of rows, otherwise the
+    standard deviation of the draws, or that of the sandwich if there are none. For a parameter at
+    its bound only the draws give one."""
+    problem, point, spread = solution.problem, solution.point, solution.spread
+    plain = options.noise.delta is None and options.noise.dof is None and options.by is None
     with np.errstate(over="ignore", invalid="ignore"):  # of draws that ran off
         drawn = values.std(axis=0, ddof=1) if len(values) else np.full(len(point), np.nan)
-    drawn[list(solved.idle)] = np.nan
-    if len(values) and not plain and solved.made != "even":
+    drawn[list(solution.idle)] = np.nan
+    if len(values) and not plain and solution.resampling != "even":
         return dict(zip(problem.law.params, drawn.tolist(), strict=True))
-    matrix = spread.classical if plain and solved.made != "even" else spread.sandwich
+    matrix = spread.classical if plain and solution.resampling != "even" else spread.sandwich
     size = np.sqrt(np.maximum(np.diag(matrix), 0.0))
     kinds = problem.law.domains.values()
     stretch = [float(d.stretch(u)) for d, u in zip(kinds, point, strict=True)]
-    known = [k not in (*solved.hit, *solved.idle) for k in range(len(point))]
+    known = [k not in (*solution.hit, *solution.idle) for k in range(len(point))]
     sizes = np.where(known, size * stretch, drawn).tolist()
     return dict(zip(problem.law.params, sizes, strict=True))
 
 
-def _notes(solved: Solved, unsettled: int, draws: int, ask: Options) -> tuple[str, ...]:
+def _notes(solution: Solution, unconverged: int, draws: int, options: Options) -> tuple[str, ...]:
     notes: list[str] = []
-    problem, groups = solved.problem, solved.groups
+    problem, groups = solution.problem, solution.groups
     names = problem.law.params
     count = np.inf if groups is None else int(groups.max()) + 1
     if count < FEW_GROUPS:
         notes.append(
-            f"only {count} groups in {ask.by!r}: intervals from fewer than {FEW_GROUPS} groups "
+            f"only {count} groups in {options.by!r}: intervals from fewer than {FEW_GROUPS} groups "
             "are too narrow to trust"
         )
-    elif count < SOME_GROUPS and ask.noise.delta is not None:
+    elif count < SOME_GROUPS and options.noise.delta is not None:
         notes.append(
-            f"{count} groups in {ask.by!r}: under a Huber loss intervals from fewer than "
+            f"{count} groups in {options.by!r}: under a Huber loss intervals from fewer than "
             f"{SOME_GROUPS} are often longer than they need be (docs/coverage.md)"
         )
-    for name, (value, width) in ask.priors.items():
+    for name, (value, width) in options.priors.items():
         notes.append(f"prior on {name}: {value:g}, spread {width:g} in its own coordinate")
-    if solved.decided:
-        each = ", ".join(solved.decided)
+    if solution.sign_changed:
+        each = ", ".join(solution.sign_changed)
         notes.append(
             f"The data want {each} below 0, so that {each} may have either sign in this fit; "
-            f"--real {','.join(solved.decided)} declares it"
+            f"--real {','.join(solution.sign_changed)} declares it"
         )
-    if solved.hit:
-        notes.append(f"intervals of {', '.join(names[k] for k in solved.hit)} start at a bound")
-    if solved.idle:
-        them = "it" if len(solved.idle) == 1 else "them"
-        idle = join_words(names[k] for k in solved.idle)
+    if solution.hit:
+        notes.append(f"intervals of {', '.join(names[k] for k in solution.hit)} start at a bound")
+    if solution.idle:
+        them = "it" if len(solution.idle) == 1 else "them"
+        idle = join_words(names[k] for k in solution.idle)
         notes.append(f"{idle} unknown: nothing depends on {them} without the term that went to 0")
-    if solved.status is Status.FLAT and solved.spread.lost:
-        loose = sorted({k for each in solved.spread.lost for k in each})
+    if solution.status is Status.FLAT and solution.spread.undetermined:
+        loose = sorted({k for each in solution.spread.undetermined for k in each})
         notes.append(
             f"the table does not determine {', '.join(names[k] for k in loose)}: intervals of them "
             "are too narrow, whatever they are"
         )
-    if unsettled:
-        stopped = f", of {ask.draws} that were asked for," if draws < ask.draws else ""
+    if unconverged:
+        stopped = f", of {options.draws} that were asked for," if draws < options.draws else ""
         notes.append(
-            f"{unsettled} of {draws} draws{stopped} had not settled; intervals include them as is"
+            f"{unconverged} of {draws} draws{stopped} had not settled; intervals include them as is"
         )
-    notes.extend(_few_rows(solved, ask))
-    if solved.status is not Status.TOO_FEW_POINTS and not draws:
+    notes.extend(_note_few_rows(solution, options))
+    if solution.status is not Status.TOO_FEW_POINTS and not draws:
         notes.append("no draws: intervals of the fit come from the covariance alone")
     return tuple(notes)
 
 
-def _few_rows(solved: Solved, ask: Options) -> list[str]:
-    """What a table with few rows to spare must be said."""
-    spare = spare_rows(solved.problem)
-    rows = f"only {spare} row{'s' * (spare != 1)} more than parameters"
-    degrees = f"{spare} degree{'s' * (spare != 1)}"
-    if solved.status is Status.TOO_FEW_POINTS:
+def _note_few_rows(solution: Solution, options: Options) -> list[str]:
+    """Return the notes for a table with few residual degrees of freedom."""
+    dof = count_residual_dof(solution.problem)
+    rows = f"only {dof} row{'s' * (dof != 1)} more than parameters"
+    degrees = f"{dof} degree{'s' * (dof != 1)}"
+    if solution.status is Status.TOO_FEW_POINTS:
         why = "as many parameters as rows leave nothing to judge noise from"
-        return [f"no intervals: {rows if spare > 0 else why}"]
-    if solved.made == "even":
+        return [f"no intervals: {rows if dof > 0 else why}"]
+    if solution.resampling == "even":
         return [
             f"{rows}: intervals are Student's of {degrees} of freedom, and hold if the "
             "noise is normal and as large in every row"
         ]
-    if spare <= FEW and ask.by is None:
+    if dof <= FEW_ROWS and options.by is None:
         return [
-            f"{rows}: intervals of resample={ask.resample!r} are too narrow to trust; those of the "
-            "default are Student's"
+            f"{rows}: intervals of resample={options.resample!r} are too narrow to trust; those of "
+            "the default are Student's"
         ]
     return []

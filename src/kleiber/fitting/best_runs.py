@@ -1,4 +1,4 @@
-"""The best measured runs: those better than every smaller one, in one sense or the other."""
+"""The best measured runs: those better than every smaller one, in one direction or the other."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float, Int
 
-MOST = 100  # runs kept for one way to order them by size
+MAX_RUNS = 100  # runs kept for one way to order them by size
 
 
 def find_best_runs(
@@ -15,11 +15,11 @@ def find_best_runs(
     target: str,
     y: Float[np.ndarray, "rows"],
 ) -> tuple[Mapping[str, float], ...]:
-    """The runs whose target is lower, or higher, than that of all runs before them in order of
-    size: by the product of all variables, and by each of them.
+    """Return the runs whose target is lower, or higher, than that of all smaller runs, where size
+    is the product of all variables or any one of them.
 
-    Returns each with its variables and its target. Where there are more than 100 of an order, an
-    even selection that keeps the best.
+    Each run has its variables and its target. If there are more than 100 of an order, an even
+    selection that keeps the best is returned.
     """
     with np.errstate(divide="ignore"):
         logs = [np.log(np.where(values > 0, values, np.nan)) for values in columns.values()]
@@ -28,7 +28,7 @@ def find_best_runs(
     kept: set[int] = set()
     for size in sizes:
         for sign in (1.0, -1.0):
-            kept.update(_records(size, sign * y).tolist())
+            kept.update(_find_records(size, sign * y).tolist())
     order = sorted(kept, key=lambda row: (float(y[row]), row))
     return tuple(
         {**{name: float(values[row]) for name, values in columns.items()}, target: float(y[row])}
@@ -36,13 +36,13 @@ def find_best_runs(
     )
 
 
-def _records(
+def _find_records(
     size: Float[np.ndarray, "rows"], y: Float[np.ndarray, "rows"]
 ) -> Int[np.ndarray, "records"]:
-    """Rows below all before them in order of size, of equal sizes the lowest."""
+    """Return the rows whose value is below that of all smaller rows; of equal sizes the lowest."""
     order = np.lexsort((y, size))
     lowest = np.minimum.accumulate(y[order])
     rows = order[np.concatenate([[True], lowest[1:] < lowest[:-1]])]
-    if len(rows) <= MOST:
+    if len(rows) <= MAX_RUNS:
         return rows
-    return rows[np.unique(np.linspace(0, len(rows) - 1, MOST).round().astype(int))]
+    return rows[np.unique(np.linspace(0, len(rows) - 1, MAX_RUNS).round().astype(int))]

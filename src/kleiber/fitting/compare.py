@@ -1,9 +1,9 @@
-"""Which law extrapolates: rolling origins, the whole comparison resampled.
+"""Comparison of laws by how well they extrapolate beyond rolling origins.
 
 At each origin the laws are fitted to the runs up to a threshold of one column and judged on the
-runs beyond it (``origins.py``); rows, or groups of them, are resampled and every fit is made again,
+runs beyond it (``origins.py``). Rows, or groups of them, are resampled and every fit is repeated,
 all laws on the same resamples. Laws are compared by the ratio of their errors (``ratios.py``): two
-whose ratio has an interval that holds 1 cannot be told apart.
+laws whose ratio has an interval that contains 1 cannot be told apart.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from kleiber.fitting.origins import (
     measure_errors,
     plain_target,
 )
-from kleiber.fitting.ratios import Trial, take_error, take_ratio, weigh
+from kleiber.fitting.ratios import Trial, compare_errors, take_error, take_ratio
 from kleiber.fitting.solution import FEW_GROUPS
-from kleiber.fitting.table_problem import pose_rows, take_table
+from kleiber.fitting.table_problem import pose_rows, read_measurements
 from kleiber.law import Law
 from kleiber.laws import find_law
 from kleiber.plain import as_plain, plain_estimate
@@ -182,15 +182,15 @@ def compare(
     >>> made.contenders[0].law
     'E + A/n_params**alpha'
     """
-    laws, table = _in_order(laws, table)
-    heard = check_progress(progress)
+    laws, table = _in_new_order(laws, table)
+    progress = check_progress(progress)
     frame = as_frame(table)
     if isinstance(laws, str) or not isinstance(laws, Sequence) or len(laws) < 2:  # pyright: ignore[reportUnnecessaryIsInstance]
         given = len(laws) if isinstance(laws, list | tuple) else shown(laws)
         raise BadTable(f"A comparison needs a list of at least two laws, got {given}.")
     noise_model = Noise("log", delta=1e-3) if noise is None else noise
     count = check_whole("draws", draws, low=2)
-    ask = Options(target=target, noise=noise_model, draws=count, level=level, by=by, seed=seed)
+    options = Options(target=target, noise=noise_model, draws=count, level=level, by=by, seed=seed)
     check_memory(f"a comparison with {count:,} draws", 8.0 * count * frame.height, "ask for fewer")
     check_text("beyond", beyond, "the name of a column")
     if origins is not None:
@@ -205,19 +205,22 @@ def compare(
         )
     known = [name for name in given_columns(frame) if name != target]
     found = [find_law(law, known) for law in laws]
-    tables = [take_table(law, frame, ask) for law in found]
-    problems = [pose_rows(law, rows, ask) for law, rows in zip(found, tables, strict=True)]
+    tables = [read_measurements(law, frame, options) for law in found]
+    problems = [pose_rows(law, rows, options) for law, rows in zip(found, tables, strict=True)]
     groups, x = tables[0].groups, numbers(frame, beyond)
     cuts = choose_origins(x, origins, max(len(p.law.params) for p in problems))
-    errors = measure_errors(problems, x, cuts, groups, ask.draws, ask.seed, heard)
-    trial = weigh(_names(found), problems, errors, groups, count_units(x, cuts, groups), ask)
+    errors = measure_errors(problems, x, cuts, groups, options.draws, options.seed, progress)
+    trial = compare_errors(
+        _names(found), problems, errors, groups, count_units(x, cuts, groups), options
+    )
     contenders = _rank(trial)
     notes = _notes(trial, cuts, origins)
-    return Comparison(contenders, beyond, cuts, ask.level, _verdict(contenders), notes)
+    return Comparison(contenders, beyond, cuts, options.level, _verdict(contenders), notes)
 
 
-def _in_order(laws: Any, table: Any) -> tuple[Any, Any]:
-    """The laws and the table, which came in the other order before."""
+def _in_new_order(laws: Any, table: Any) -> tuple[Any, Any]:
+    """Return laws and table in this order, also if they were given in the old one, with a
+    warning."""
     if not _are_laws(table) or _are_laws(laws):
         return laws, table
     warnings.warn(
@@ -230,27 +233,27 @@ def _in_order(laws: Any, table: Any) -> tuple[Any, Any]:
 
 
 def _are_laws(given: Any) -> bool:
-    """Whether an argument is a list of laws."""
+    """Return whether an argument is a list of laws."""
     items = cast("list[Any]", given) if isinstance(given, list | tuple) else []
     return bool(items) and all(isinstance(item, str | Law) for item in items)
 
 
 def _rank(trial: Trial) -> tuple[Contender, ...]:
-    """The laws from least to most error, each against the first."""
+    """Return the laws from smallest to largest error, each compared with the first."""
     order: list[int] = np.argsort(trial.points, kind="stable").tolist()
     best = order[0]
     return tuple(_contend(trial, k, best) for k in order)
 
 
 def _contend(trial: Trial, k: int, best: int) -> Contender:
-    """One law against the best."""
-    problem, own = trial.problems[k], float(np.exp(trial.points[best]))
+    """Compare one law with the best."""
+    problem, best_error = trial.problems[k], float(np.exp(trial.points[best]))
     ratio = take_ratio(trial, k, best)
-    ends = [own * (end - 1) for end in (ratio.value, ratio.low, ratio.high)]
-    behind = Estimate(ends[0], own * ratio.stderr, ends[1], ends[2])
+    ends = [best_error * (end - 1) for end in (ratio.value, ratio.low, ratio.high)]
+    behind = Estimate(ends[0], best_error * ratio.stderr, ends[1], ends[2])
     verdict = "best" if k == best else "worse" if ratio.low > 1 else "cannot tell"
     error = take_error(float(trial.points[k]), trial.draws[k], trial.read_at)
-    aicc = corrected_aic(problem, trial.ask.seed)
+    aicc = corrected_aic(problem, trial.options.seed)
     name, size = trial.names[k], len(problem.law.params)
     return Contender(name, size, error, aicc, behind, verdict, ratio)
 
@@ -269,16 +272,16 @@ def _notes(
     notes: list[str] = []
     if len(cuts) == 1:
         notes.append("One origin only: the ranking rests on a single split.")
-    gone = [f"{cut:g}" for cut in origins or () if cut not in cuts]
-    if gone:
-        notes.append(f"Too few rows up to, or none beyond, {', '.join(gone)}: left out.")
-    lost = [n for n, error in zip(trial.names, trial.points, strict=True) if np.isinf(error)]
-    if lost:
+    dropped = [f"{cut:g}" for cut in origins or () if cut not in cuts]
+    if dropped:
+        notes.append(f"Too few rows up to, or none beyond, {', '.join(dropped)}: left out.")
+    infinite = [n for n, error in zip(trial.names, trial.points, strict=True) if np.isinf(error)]
+    if infinite:
         notes.append(
-            f"{', '.join(lost)}: infinite error, since some prediction beyond an origin is no "
-            f"{'positive number' if trial.ask.noise.scale == 'log' else 'finite number'}."
+            f"{', '.join(infinite)}: infinite error, since some prediction beyond an origin is no "
+            f"{'positive number' if trial.options.noise.scale == 'log' else 'finite number'}."
         )
-    what = "rows" if trial.groups is None else f"groups in {trial.ask.by!r}"
+    what = "rows" if trial.groups is None else f"groups in {trial.options.by!r}"
     if math.isnan(trial.level):
         notes.append(f"No intervals: {trial.units} {what} are too few to resample.")
     elif trial.groups is not None and trial.units < FEW_GROUPS:
@@ -290,8 +293,8 @@ def _notes(
 
 
 def corrected_aic(problem: Problem, seed: int) -> float:
-    """AICc = n log(RSS/n) + 2k + 2k(k+1)/(n-k-1) of least squares on the noise model's scale, with
-    k the parameters and the variance (Hurvich & Tsai 1989); infinite where n <= k + 1."""
+    """Return AICc = n log(RSS/n) + 2k + 2k(k+1)/(n-k-1) of least squares on the scale of the noise
+    model, with k the parameters and the variance (Hurvich & Tsai 1989); infinite if n <= k + 1."""
     plain = replace(problem, noise=Noise(problem.noise.scale))
     ranges = start_ranges(problem.law, problem.columns, plain_target(problem))
     best = search(plain, ranges, seed)
@@ -303,13 +306,13 @@ def corrected_aic(problem: Problem, seed: int) -> float:
 
 
 def _names(laws: Sequence[Law]) -> list[str]:
-    """A name per law; formulas, which share one, by their text."""
+    """Return a name for each law; formulas, which share one, are named by their text."""
     first = [law.formula if law.name == "formula" else law.name for law in laws]
     return [f"{name} ({i + 1})" if first.count(name) > 1 else name for i, name in enumerate(first)]
 
 
 def describe_comparison(made: Comparison) -> Mapping[str, Any]:
-    """The document that ``compare --json`` prints."""
+    """Return the document that ``compare --json`` prints."""
     return as_plain(
         {
             "beyond": made.beyond,

@@ -1,4 +1,4 @@
-"""What each entry of a saved fit may hold, checked before any of it is used."""
+"""The entries of a saved fit, checked before any of them is used."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 def check_entries(given: Mapping[str, Any]) -> None:
-    """BadTable for the first entry of a saved fit that holds something else than it should."""
+    """Raise BadTable for the first entry of a saved fit that holds the wrong kind of value."""
     for name, (kind, what) in ENTRIES.items():
         if name not in given:
             continue

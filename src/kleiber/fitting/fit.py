@@ -1,4 +1,4 @@
-"""The verb: fit a law to a table."""
+"""The function ``fit``: fit a law to a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.arguments import check_memory
-from kleiber.fitting.assembly import conclude, fitted_params
+from kleiber.fitting.assembly import build_fit, fitted_params
 from kleiber.fitting.engine.compiled import find_kernel
 from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.engine.search import search_from_draws
@@ -18,7 +18,7 @@ from kleiber.fitting.judge.status import Status
 from kleiber.fitting.judge.units import refuse_logarithms
 from kleiber.fitting.options import Options, choose_options
 from kleiber.fitting.record import Fit
-from kleiber.fitting.solution import Solved, draw_from, judge_optimum, solve
+from kleiber.fitting.solution import Solution, assess_optimum, find_draw_starts, solve
 from kleiber.fitting.spread.bootstrap import refit
 from kleiber.law import Law
 from kleiber.laws import find_law
@@ -27,9 +27,9 @@ from kleiber.progress import Progress, check_progress
 from kleiber.rows import given_columns
 from kleiber.table import as_frame
 
-GLANCE = 200  # draws after which is judged whether more are worth it
-HOPELESS = 0.5  # share of draws that do not settle, above which no more are made
-LOOKS = 3  # rounds of draws, each from a lower optimum that the one before has found
+CHECK_AFTER = 200  # draws after which is judged whether more are worth it
+MAX_UNCONVERGED = 0.5  # share of draws that do not settle, above which no more are made
+MAX_ROUNDS = 3  # rounds of draws, each from a lower optimum that the one before has found
 
 
 def fit(
@@ -79,66 +79,66 @@ def fit(
     >>> round(found.params["alpha"], 3)
     0.4
     """
-    ask, heard = choose_options("fit", options, changes), check_progress(progress)
+    options, progress = choose_options("fit", options, changes), check_progress(progress)
     frame = as_frame(table)
-    law = find_law(law, [name for name in given_columns(frame) if name != ask.target])
+    law = find_law(law, [name for name in given_columns(frame) if name != options.target])
     check_memory(
-        f"the fit with {ask.draws:,} draws",
-        8.0 * ask.draws * (len(law.params) + frame.height / 8),
+        f"the fit with {options.draws:,} draws",
+        8.0 * options.draws * (len(law.params) + frame.height / 8),
         "ask for fewer draws",
     )
     began = time.perf_counter()
-    solved = solve(law, frame, ask)
-    refuse_logarithms(solved.law, solved.problem.columns, fitted_params(ask, solved))
-    drawn = Drawn(np.empty((0, len(solved.point))), 0)
-    if solved.status is not Status.TOO_FEW_POINTS and ask.draws:
-        for _ in range(LOOKS):
-            drawn = _draw(solved, ask, heard)
-            better = search_from_draws(solved.problem, solved.best, drawn.point)
-            if better is None:
+    solution = solve(law, frame, options)
+    refuse_logarithms(solution.law, solution.problem.columns, fitted_params(options, solution))
+    drawn = Draws(np.empty((0, len(solution.point))), 0)
+    if solution.status is not Status.TOO_FEW_POINTS and options.draws:
+        for _ in range(MAX_ROUNDS):
+            drawn = _draw(solution, options, progress)
+            improved = search_from_draws(solution.problem, solution.best, drawn.point)
+            if improved is None:
                 break
-            decided = solved.decided
-            solved = judge_optimum(solved.law, solved, better, ask)
-            solved = replace(solved, decided=(*decided, *solved.decided))
-    values = solved.problem.outer(drawn.point)
+            sign_changed = solution.sign_changed
+            solution = assess_optimum(solution.law, solution, improved, options)
+            solution = replace(solution, sign_changed=(*sign_changed, *solution.sign_changed))
+    values = solution.problem.outer(drawn.point)
     seconds = time.perf_counter() - began
-    return conclude(ask, solved, values, unsettled=drawn.unsettled, seconds=seconds)
+    return build_fit(options, solution, values, unconverged=drawn.unconverged, seconds=seconds)
 
 
-class Drawn(NamedTuple):
-    """Coordinates of all draws, and how many of them did not settle."""
+class Draws(NamedTuple):
+    """Coordinates of all draws, and how many of them did not converge."""
 
     point: Float[np.ndarray, "draws params"]
-    unsettled: int
+    unconverged: int
 
 
-def _draw(solved: Solved, ask: Options, progress: Progress) -> Drawn:
-    """All draws of an optimum."""
-    begin = draw_from(solved, ask.seed)
+def _draw(solution: Solution, options: Options, progress: Progress) -> Draws:
+    """Make all draws of an optimum."""
+    start = find_draw_starts(solution, options.seed)
     runs = refit(
-        _quicken(solved.problem, ask.draws),
-        begin.starts,
-        solved.best.scale,
-        draws=ask.draws,
-        groups=solved.groups,
-        rng=stream(ask.seed, "resample"),
-        wild=solved.made == "wild",
-        even=solved.made == "even",
-        lifts=begin.lifts,
+        _attach_kernel(solution.problem, options.draws),
+        start.starts,
+        solution.best.scale,
+        draws=options.draws,
+        groups=solution.groups,
+        rng=stream(options.seed, "resample"),
+        wild=solution.resampling == "wild",
+        even=solution.resampling == "even",
+        escapes=start.escapes,
     )
     points: list[np.ndarray] = []
-    unsettled = done = 0
+    unconverged = done = 0
     for run in runs:
         points.append(run.point)
-        unsettled += int((~run.converged).sum())
+        unconverged += int((~run.converged).sum())
         done += len(run.point)
         progress(done, run.total, "refits")
-        if done >= GLANCE and unsettled > HOPELESS * done:
+        if done >= CHECK_AFTER and unconverged > MAX_UNCONVERGED * done:
             break  # no interval can come of it, and such draws cost a hundred times the others
-    return Drawn(np.concatenate(points), unsettled)
+    return Draws(np.concatenate(points), unconverged)
 
 
-def _quicken(problem: Problem, draws: int) -> Problem:
-    """The problem with a kernel in machine code, where it is at hand and worth it."""
+def _attach_kernel(problem: Problem, draws: int) -> Problem:
+    """Return the problem with its machine code, if that is available and worth loading."""
     columns, target = problem.columns, problem.target
     return replace(problem, kernel=find_kernel(problem.law, problem.noise, columns, target, draws))

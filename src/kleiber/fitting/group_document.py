@@ -1,4 +1,4 @@
-"""A document that holds one fit for each group of a table."""
+"""Documents that hold one fit for each group of a table."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from kleiber.errors import BadTable, listed, shown
 
 
 def pick_group(given: Any, group: Any, path: str) -> Any:
-    """The document of one group, where the file holds one for each; else the document itself.
-    BadTable, with the groups there are, where the file has no such group or none is asked for."""
+    """Return the document of one group if the file holds one for each, else the document itself;
+    raise BadTable with the known groups if the group is missing or not given."""
     whole = cast("dict[str, Any]", given if isinstance(given, dict) else {})
     if "group" not in whole or not isinstance(whole.get("groups"), list):
         if group is not None:

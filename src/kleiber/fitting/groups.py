@@ -1,4 +1,4 @@
-"""The verb: one law fitted to each group of a table, each as if it were alone."""
+"""The function ``fit_groups``: one law fitted to each group of a table on its own."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class GroupFit:
 
     @property
     def usable(self) -> bool:
-        """Whether predictions and plans may rest on it."""
+        """Whether predictions and plans may rely on it."""
         return self.fit is not None and self.fit.usable
 
 
@@ -144,33 +144,37 @@ def fit_groups(
     >>> {item.value: round(item.fit.params["alpha"], 3) for item in found.fits}
     {'code': 0.2, 'text': 0.3}
     """
-    ask, heard = choose_options("fit", options, changes), check_progress(progress)
+    options, progress = choose_options("fit", options, changes), check_progress(progress)
     frame = as_frame(table)
-    law = find_law(law, [name for name in given_columns(frame) if name != ask.target])
+    law = find_law(law, [name for name in given_columns(frame) if name != options.target])
     number_groups(frame, check_text("group", group, "the name of a column"))
-    require(frame, [*law.variables, ask.target, *(n for n in (ask.by, ask.weights) if n)])
-    least = len(restrict(law, fixed=ask.fixed, tied=ask.tied).params)
-    values = _in_order(frame[group])
+    require(
+        frame, [*law.variables, options.target, *(n for n in (options.by, options.weights) if n)]
+    )
+    n_free = len(restrict(law, fixed=options.fixed, tied=options.tied).params)
+    values = _order_values(frame[group])
     made: list[GroupFit] = []
     for k, value in enumerate(values):
         rows = frame.filter(pl.col(group) == value)
-        done = partial(_count, heard, k, len(values))
+        done = partial(_report_progress, progress, k, len(values))
         try:
-            found = fit(law, rows, ask, progress=done)
+            found = fit(law, rows, options, progress=done)
             made.append(GroupFit(value, len(rows), found, str(found.status), found.reason))
         except BadTable as error:
-            status = str(Status.TOO_FEW_POINTS) if len(rows) < least else REFUSED
+            status = str(Status.TOO_FEW_POINTS) if len(rows) < n_free else REFUSED
             made.append(GroupFit(value, len(rows), None, status, str(error)))
-    return GroupFits(group, law, ask.target, ask.level, tuple(made))
+    return GroupFits(group, law, options.target, options.level, tuple(made))
 
 
-def _count(progress: Progress, before: int, groups: int, done: int, total: int, note: str) -> None:
-    """One group's progress as that of all."""
+def _report_progress(
+    progress: Progress, before: int, groups: int, done: int, total: int, note: str
+) -> None:
+    """Report the progress of one group as part of that of all groups."""
     progress(before * total + done, groups * total, note)
 
 
-def _in_order(series: pl.Series) -> list[Any]:
-    """The values of a column, each once: as numbers where all are, else as text."""
+def _order_values(series: pl.Series) -> list[Any]:
+    """Return the distinct values of a column in order: as numbers if all are, else as text."""
     values = series.unique().to_list()
     if all(isinstance(x, int | float) for x in values):
         return sorted(values)
@@ -180,17 +184,18 @@ def _in_order(series: pl.Series) -> list[Any]:
 
 
 def describe_groups(made: GroupFits, *, whole: bool = False) -> dict[str, Any]:
-    """The document that ``fit --group --json`` prints: with ``whole``, the one that is saved."""
-    tell = document if whole else describe
+    """Return the document that ``fit --group --json`` prints; with ``whole``, the one that is
+    saved."""
+    to_document = document if whole else describe
     groups: list[dict[str, Any]] = []
     for item in made.fits:
         plain = isinstance(item.value, bool | int | float | str)
         head = {"value": item.value if plain else str(item.value)}
         if item.fit is not None:
-            groups.append(head | tell(item.fit))
+            groups.append(head | to_document(item.fit))
         else:
-            told = {"status": item.status, "reason": item.reason, "rows": item.rows}
-            groups.append(head | {"law": made.law.name, "target": made.target} | told)
+            refusal = {"status": item.status, "reason": item.reason, "rows": item.rows}
+            groups.append(head | {"law": made.law.name, "target": made.target} | refusal)
     return {"group": made.group, "groups": groups}
 
 

@@ -1,4 +1,4 @@
-"""Options: the settings of a fit, each said, checked and kept in this one place."""
+"""Options: the settings of a fit, documented and checked in one place."""
 
 from __future__ import annotations
 
@@ -121,13 +121,13 @@ class Options:
 
     @property
     def wild(self) -> bool:
-        """Whether draws are wild refits: by default for plain least squares."""
+        """Whether draws are wild refits, which is the default for plain least squares."""
         plain = self.noise.delta is None and self.noise.dof is None
         return self.resample == "wild" or (self.resample == "auto" and plain)
 
 
-NAMES = tuple(item.name for item in fields(Options))
-UNSET: Mapping[str, Any] = {
+OPTION_NAMES = tuple(item.name for item in fields(Options))
+DEFAULTS_FOR_NONE: Mapping[str, Any] = {
     "noise": DEFAULT_NOISE,
     "fixed": {},
     "tied": {},
@@ -136,23 +136,23 @@ UNSET: Mapping[str, Any] = {
 
 
 def choose_options(verb: str, options: Any, changes: Mapping[str, Any]) -> Options:
-    """The options that a verb was given, with changes by keyword."""
-    check_options(verb, changes, NAMES)
+    """Return the options given to a function, changed by its keyword arguments."""
+    check_options(verb, changes, OPTION_NAMES)
     base = Options() if options is None else options
     check_record("options", base, Options, "a kleiber.Options or None")
-    asked = {name: UNSET.get(name) if x is None else x for name, x in changes.items()}
+    asked = {name: DEFAULTS_FOR_NONE.get(name) if x is None else x for name, x in changes.items()}
     return replace(base, **asked)
 
 
 def check_draws(draws: Any) -> int:
-    """The number of draws: 0 for none, else at least 2."""
+    """Return the number of draws: 0 for none, else at least 2."""
     if (found := check_whole("draws", draws, accepted=DRAWS)) == 1:
         raise ValueError(f"The value of draws must be {DRAWS}, got {shown(draws)}.")
     return found
 
 
 def _numbers(name: str, given: Any, accepted: str) -> dict[str, float]:
-    """Numbers by name."""
+    """Check a mapping from names to numbers."""
     made = check_mapping(name, given, accepted)
     for key, value in made.items():
         check_number(f"{name}[{key!r}]", value)
@@ -160,7 +160,7 @@ def _numbers(name: str, given: Any, accepted: str) -> dict[str, float]:
 
 
 def _formulas(given: Any) -> dict[str, str]:
-    """Formulas by name."""
+    """Check a mapping from names to formulas."""
     made = check_mapping("tied", given, "a mapping from parameters to formulas or None")
     for key, value in made.items():
         check_text(f"tied[{key!r}]", value, "a formula of other parameters, as text")
@@ -168,7 +168,7 @@ def _formulas(given: Any) -> dict[str, str]:
 
 
 def _pairs(given: Any) -> dict[str, tuple[float, float]]:
-    """Pairs (value, spread) by name."""
+    """Check a mapping from names to pairs (value, spread)."""
     made = check_mapping("priors", given, "a mapping from parameters to (value, spread) or None")
     for key, pair in made.items():
         name = f"priors[{key!r}]"

@@ -1,4 +1,4 @@
-"""The verb: what a fit predicts for given runs, and how far they lie from the measured ones."""
+"""The function ``predict``: what a fit predicts for given runs, and how far they extrapolate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.spread.components import (
     VarianceComponents,
-    deviation_interval,
+    describe_components,
+    standard_deviation_interval,
 )
 from kleiber.fitting.spread.intervals import check_level
 from kleiber.fitting.table_problem import positive_columns
@@ -26,9 +27,9 @@ from kleiber.plain import as_plain
 from kleiber.rows import name_row
 from kleiber.table import as_frame, widened
 
-FAR = 10.0  # columns and costs beyond this multiple of what was measured are warned of
-ENTRIES = 4_000_000  # draws times rows predicted at once
-ENDS = ("low", "high", "new_low", "new_high")
+FAR_FACTOR = 10.0  # columns and costs beyond this multiple of what was measured are warned of
+CHUNK_VALUES = 4_000_000  # draws times rows predicted at once
+INTERVAL_COLUMNS = ("low", "high", "new_low", "new_high")
 SIZE_AND_DATA = ("n_params", "n_tokens")  # whose product times six is the cost of a run
 
 
@@ -85,7 +86,7 @@ class Prediction:
 
     @property
     def has_cost(self) -> bool:
-        """Whether the law has size and data, and so a cost that is known."""
+        """Whether the law depends on size and data, so that the cost of a run is known."""
         return all(name in self.variables for name in SIZE_AND_DATA)
 
 
@@ -131,22 +132,26 @@ def predict(fit: Fit, table: Any, *, level: float = 0.95) -> Prediction:
     """
     fit, level = check_fit(fit), check_level(level)
     if not fit.usable:
-        raise BadLaw(refusal(fit))
-    taken = [name for name in fit.law.variables if name in ("predicted", *ENDS)]
-    if taken:
-        raise BadTable(f"The law's variable {taken[0]!r} has the name of a column of predictions.")
+        raise BadLaw(explain_refusal(fit))
+    clashing = [name for name in fit.law.variables if name in ("predicted", *INTERVAL_COLUMNS)]
+    if clashing:
+        raise BadTable(
+            f"The law's variable {clashing[0]!r} has the name of a column of predictions."
+        )
     frame, columns = take_columns(table, fit.law.variables, positive_columns(fit.law))
     if not len(frame):
         raise BadTable("The table has no rows; it needs at least one.")
     _check_values(fit, columns, frame)
     mean, new = _intervals(fit, frame, level)
-    further = {f"extrapolation_{name}": _factor(fit, name, x) for name, x in columns.items()}
+    further = {
+        f"extrapolation_{name}": _extrapolation_factor(fit, name, x) for name, x in columns.items()
+    }
     if all(name in columns for name in SIZE_AND_DATA):
         further["extrapolation"] = _cost_factor(fit, columns)
-    beside = {"predicted": mean[0], "low": mean[1], "high": mean[2]}
-    beside |= {"new_low": new[0], "new_high": new[1]} | further
+    added = {"predicted": mean[0], "low": mean[1], "high": mean[2]}
+    added |= {"new_low": new[0], "new_high": new[1]} | further
     given = table.drop(FILE_ROW, strict=False) if isinstance(table, pl.DataFrame) else table
-    found = widened(given, beside)
+    found = widened(given, added)
     return Prediction(
         found,
         fit.law.variables,
@@ -154,40 +159,40 @@ def predict(fit: Fit, table: Any, *, level: float = 0.95) -> Prediction:
         fit.law.name,
         level,
         fit.components,
-        _say_noise(fit, level),
-        _notes(fit, columns, beside),
+        _describe_noise(fit, level),
+        _notes(fit, columns, added),
     )
 
 
-def refusal(fit: Fit) -> str:
-    """Why a fit that is not usable predicts nothing."""
+def explain_refusal(fit: Fit) -> str:
+    """Return the message for a fit that cannot support a prediction."""
     return f"This fit cannot support a prediction: {fit.status}, {fit.reason}."
 
 
 def _check_values(fit: Fit, columns: Mapping[str, np.ndarray], frame: pl.DataFrame) -> None:
-    """BadTable for the first row in which the law has no value that could be measured."""
+    """Raise BadTable for the first row in which the law has no value that could be measured."""
     with np.errstate(all="ignore"):
         value = np.broadcast_to(np.asarray(fit.law(**columns, **fit.params), float), (len(frame),))
-    lost = ~np.isfinite(value)
-    wrong = lost | (value <= 0 if fit.noise.scale == "log" else lost)
+    not_finite = ~np.isfinite(value)
+    wrong = not_finite | (value <= 0 if fit.noise.scale == "log" else not_finite)
     if not wrong.any():
         return
     k = int(np.argmax(wrong))
     where = listed(f"{name} = {x[k]:.6g}" for name, x in columns.items())
-    said = f"gives {fit.target} = {value[k]:.4g}, which is not positive," * (not lost[k])
-    said = said or f"has no finite value for {fit.target}"
-    raise BadTable(f"Law {fit.law.name} {said} in {name_row(frame, k)} ({where}).")
+    problem = f"gives {fit.target} = {value[k]:.4g}, which is not positive," * (not not_finite[k])
+    problem = problem or f"has no finite value for {fit.target}"
+    raise BadTable(f"Law {fit.law.name} {problem} in {name_row(frame, k)} ({where}).")
 
 
 def _intervals(
     fit: Fit, frame: pl.DataFrame, level: float
 ) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Values with the ends of the mean, and the ends of a new measurement."""
+    """Return the values with the interval of the mean, and the interval of a new measurement."""
     frame = frame.select(fit.law.variables)
     known = fit.components is not None or (
         len(fit.residuals) > 0 and fit.options.by is fit.options.weights is None
     )
-    block = max(1, ENTRIES // max(fit.n_draws, 1))
+    block = max(1, CHUNK_VALUES // max(fit.n_draws, 1))
     parts: list[np.ndarray] = []
     for first in range(0, len(frame), block):
         some = frame.slice(first, block)
@@ -200,8 +205,11 @@ def _intervals(
     return (value, low, high), (new_low, new_high)
 
 
-def _factor(fit: Fit, name: str, x: Float[np.ndarray, "rows"]) -> Float[np.ndarray, "rows"]:
-    """How far each value lies outside the measured ones, as a ratio; NaN where there is none."""
+def _extrapolation_factor(
+    fit: Fit, name: str, x: Float[np.ndarray, "rows"]
+) -> Float[np.ndarray, "rows"]:
+    """Return the ratio by which each value lies outside the measured range; NaN if there is
+    none."""
     if name not in fit.ranges:
         return np.full(len(x), math.nan)
     low, high = fit.ranges[name]
@@ -212,7 +220,7 @@ def _factor(fit: Fit, name: str, x: Float[np.ndarray, "rows"]) -> Float[np.ndarr
 
 
 def _cost_factor(fit: Fit, columns: Mapping[str, np.ndarray]) -> Float[np.ndarray, "rows"]:
-    """6 n_params n_tokens of each row over that of the dearest measured run."""
+    """Return 6 n_params n_tokens of each row over that of the most expensive measured run."""
     ends = {name: fit.ranges[name][1] for name in SIZE_AND_DATA if name in fit.ranges}
     runs = fit.outermost or ((ends,) if len(ends) == len(SIZE_AND_DATA) else ())
     spent = [math.prod(run[name] for name in SIZE_AND_DATA) for run in runs]
@@ -220,44 +228,50 @@ def _cost_factor(fit: Fit, columns: Mapping[str, np.ndarray]) -> Float[np.ndarra
     return asked / max(spent) if spent and max(spent) > 0 else np.full(len(asked), math.nan)
 
 
-def _say_noise(fit: Fit, level: float) -> str:
-    """What a new measurement is and how it varies, in a sentence."""
+def _describe_noise(fit: Fit, level: float) -> str:
+    """Describe a new measurement and how it varies in one sentence."""
     found = fit.components
-    if found is None or not found.freedom >= 1:
+    if found is None or not found.degrees_of_freedom >= 1:
         return ""
-    most = deviation_interval(found.total, found.freedom, level).high  # no part exceeds the sum
-    one = _say_size(fit, found.evaluation, found.evaluation_freedom, level, most)
+    largest = standard_deviation_interval(
+        found.total, found.degrees_of_freedom, level
+    ).high  # no part exceeds the sum
+    evaluation = _describe_deviation(
+        fit, found.evaluation, found.evaluation_degrees_of_freedom, level, largest
+    )
     if found.run is None:
-        return f"A new measurement is one further row, whose standard deviation is {one}."
-    run = _say_size(fit, found.run, found.run_freedom, level, most)
+        return f"A new measurement is one further row, whose standard deviation is {evaluation}."
+    run = _describe_deviation(fit, found.run, found.run_degrees_of_freedom, level, largest)
     by = fit.options.by
     return (
         f"A new measurement is one evaluation of one further {by}: standard deviation {run} "
-        f"from {by} to {by}, {one} between evaluations of one."
+        f"from {by} to {by}, {evaluation} between evaluations of one."
     )
 
 
-def _say_size(fit: Fit, variance: float, freedom: float, level: float, most: float) -> str:
-    """A standard deviation with its interval, in per cent where residuals are logarithms."""
+def _describe_deviation(
+    fit: Fit, variance: float, degrees_of_freedom: float, level: float, largest: float
+) -> str:
+    """Describe a standard deviation with its interval, in per cent if residuals are logarithms."""
     log = fit.noise.scale == "log"
-    low, high = deviation_interval(variance, freedom, level)
-    sizes = [100 * x if log else x for x in (math.sqrt(variance), low, min(high, most))]
+    low, high = standard_deviation_interval(variance, degrees_of_freedom, level)
+    sizes = [100 * x if log else x for x in (math.sqrt(variance), low, min(high, largest))]
     value, low, high = (f"{x:.2g}" if x < 100 else f"{x:.0f}" for x in sizes)
     return f"{value}{'%' if log else ''} [{low}, {high}]"
 
 
 def _notes(
-    fit: Fit, columns: Mapping[str, np.ndarray], beside: Mapping[str, np.ndarray]
+    fit: Fit, columns: Mapping[str, np.ndarray], added: Mapping[str, np.ndarray]
 ) -> tuple[str, ...]:
     notes = list(fit.notes)
     if fit.status is Status.BOUND_HIT:
         notes.append(f"the fit hit a bound: {fit.reason}")
-    if np.isnan(beside["low"]).any():
+    if np.isnan(added["low"]).any():
         notes.append(
             "no intervals where the fit has neither draws nor a covariance, or its table "
             "leaves nothing to judge noise from"
         )
-    elif np.isnan(beside["new_low"]).any():
+    elif np.isnan(added["new_low"]).any():
         notes.append(
             "no interval of a new measurement: the fit does not say how far runs and their "
             "evaluations lie from the law (fit the table again)"
@@ -265,9 +279,9 @@ def _notes(
     if not fit.ranges:
         notes.append("extrapolation unknown: the fit does not record the ranges of its table")
     for name, x in columns.items():
-        notes += _far(name, x, beside[f"extrapolation_{name}"])
-    cost = beside.get("extrapolation", np.empty(0))
-    if (cost > FAR).any():
+        notes += _note_far(name, x, added[f"extrapolation_{name}"])
+    cost = added.get("extrapolation", np.empty(0))
+    if (cost > FAR_FACTOR).any():
         notes.append(
             f"6 n_params n_tokens is up to {cost.max():.3g} times that of the dearest measured "
             "run: intervals hold only if the law itself does that far out"
@@ -275,15 +289,15 @@ def _notes(
     return tuple(notes)
 
 
-def _far(name: str, x: np.ndarray, factor: np.ndarray) -> list[str]:
-    """A note for the largest and the smallest value, where they are far from the measured ones."""
+def _note_far(name: str, x: np.ndarray, factor: np.ndarray) -> list[str]:
+    """Note the largest and the smallest value if they are far from the measured ones."""
     notes: list[str] = []
     factor = np.nan_to_num(factor, nan=1.0)
-    for k, word, far in (
-        (int(np.argmax(factor)), "largest", factor.max() > FAR),
-        (int(np.argmin(factor)), "smallest", factor.min() < 1 / FAR),
+    for k, word, is_far in (
+        (int(np.argmax(factor)), "largest", factor.max() > FAR_FACTOR),
+        (int(np.argmin(factor)), "smallest", factor.min() < 1 / FAR_FACTOR),
     ):
-        if far:
+        if is_far:
             notes.append(
                 f"{name} = {x[k]:.4g} is {factor[k]:.3g} times the {word} measured: intervals hold "
                 "only if the law itself does that far out"
@@ -292,8 +306,8 @@ def _far(name: str, x: np.ndarray, factor: np.ndarray) -> list[str]:
 
 
 def describe_prediction(made: Prediction) -> dict[str, Any]:
-    """The document that ``predict --json`` prints."""
-    shared = {*made.factors.values(), "predicted", *ENDS}
+    """Return the document that ``predict --json`` prints."""
+    shared = {*made.factors.values(), "predicted", *INTERVAL_COLUMNS}
     if made.has_cost:
         shared.add("extrapolation")
     rows = as_frame(made.table)
@@ -303,13 +317,13 @@ def describe_prediction(made: Prediction) -> dict[str, Any]:
         "target": made.target,
         "level": made.level,
         "rows": [_describe_row(made, given, row) for row in rows.to_dicts()],
-        "variance": as_plain(made.components),
+        "variance": as_plain(describe_components(made.components)),
         "notes": list(made.notes),
     }
 
 
 def _describe_row(made: Prediction, given: list[str], row: Mapping[str, Any]) -> dict[str, Any]:
-    low, high, new_low, new_high = (_finite(row[name]) for name in ENDS)
+    low, high, new_low, new_high = (_finite(row[name]) for name in INTERVAL_COLUMNS)
     return {
         "at": {name: _finite(row[name]) for name in given},
         "predicted": {"value": row["predicted"], "low": low, "high": high},
@@ -320,6 +334,6 @@ def _describe_row(made: Prediction, given: list[str], row: Mapping[str, Any]) ->
 
 
 def _finite(value: Any) -> Any:
-    """The value as JSON can hold it."""
+    """Return the value as JSON can hold it."""
     plain = value is None or isinstance(value, bool | int | float)
     return as_plain(value) if plain else str(value)

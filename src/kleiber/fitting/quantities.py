@@ -1,4 +1,4 @@
-"""Quantities of a fit: functions of its parameters, what they give, and their slopes."""
+"""Quantities of a fit: functions of its parameters, with their values and derivatives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEP = 1e-5  # of a difference quotient, relative to a coordinate above 1
 
 
 def call_quantity(quantity: Callable[..., Any], params: Mapping[str, Any]) -> Any:
-    """What a user's function gives; BadLaw for whatever it raises."""
+    """Call a user's function of the parameters; raise BadLaw for whatever it raises."""
     try:
         return quantity(params)
     except Exception as error:
@@ -27,8 +27,9 @@ def call_quantity(quantity: Callable[..., Any], params: Mapping[str, Any]) -> An
         ) from error
 
 
-def one_number(given: Any) -> Float[np.ndarray, "..."]:
-    """What a function of the parameters gave, if that is one number for each draw."""
+def check_quantity_values(given: Any) -> Float[np.ndarray, "..."]:
+    """Check that a function of the parameters gave one number for each draw, and return the
+    numbers."""
     try:
         values = np.asarray(given, dtype=float)
     except (TypeError, ValueError):
@@ -42,7 +43,7 @@ def one_number(given: Any) -> Float[np.ndarray, "..."]:
 
 
 def complete(params: Mapping[str, Any], tied: Mapping[str, str]) -> dict[str, Any]:
-    """The parameters with tied ones computed from the others."""
+    """Return the parameters with tied ones computed from the others."""
     out = dict(params)
     for name, text in tied.items():
         value = evaluate(parse(text), params)
@@ -50,15 +51,15 @@ def complete(params: Mapping[str, Any], tied: Mapping[str, str]) -> dict[str, An
     return out
 
 
-def slopes_along(
+def differentiate_quantities(
     what: Callable[[Mapping[str, Any]], np.ndarray],
     law: Law,
     params: Mapping[str, float],
     free: Sequence[str],
     tied: Mapping[str, str],
 ) -> Float[np.ndarray, "free ..."]:
-    """Derivatives of quantities with respect to the coordinates of the free parameters, by
-    difference quotients; 0 for a parameter at its bound, which is kept there."""
+    """Differentiate quantities with respect to the coordinates of the free parameters, by central
+    differences; 0 for a parameter at its bound, which is kept there."""
     slopes = np.zeros((len(free), *what(params).shape))
     for k, name in enumerate(free):
         domain = law.domains[name]

@@ -1,4 +1,5 @@
-"""Fit: everything a fit found, frozen, with what is needed to judge and reuse it."""
+"""Fit: the frozen record of everything that a fit found, with what is needed to judge and reuse
+it."""
 
 from __future__ import annotations
 
@@ -17,28 +18,28 @@ from kleiber.fitting.engine.problem import untransform_exponents
 from kleiber.fitting.judge.misfit import Misfit
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.options import Options
-from kleiber.fitting.quantities import Quantity, one_number, slopes_along
+from kleiber.fitting.quantities import Quantity, check_quantity_values, differentiate_quantities
 from kleiber.fitting.quantities import call_quantity as call_quantity
 from kleiber.fitting.quantities import complete as complete
-from kleiber.fitting.spread.components import VarianceComponents, add_noise, find_reach
+from kleiber.fitting.spread.components import VarianceComponents, find_noise_margins, widen_by_noise
 from kleiber.fitting.spread.intervals import (
     Interval,
     check_level,
-    draws_level,
     normal_interval,
     percentile_interval,
+    percentile_level,
 )
-from kleiber.fitting.spread.student import straight_interval
-from kleiber.fitting.spread.wild import Moments, slopes_of
+from kleiber.fitting.spread.student import linear_interval
+from kleiber.fitting.spread.wild import Moments, estimate_gradients
 from kleiber.fitting.table_problem import positive_columns
 from kleiber.law import Law
 from kleiber.measurements import take_columns
 from kleiber.table import widened
 
-NOTHING = 1e-9  # share of a positive parameter below which an end of its interval is 0
-ANY = 0.5  # the value of a parameter on which nothing depends
-SMALLEST = 1e-290  # a positive parameter so small is at its bound
-MOST = 745.0  # the coordinate of a draw at its bound: the log of what a float holds
+ZERO_SHARE = 1e-9  # share of a positive parameter below which an end of its interval is 0
+IDLE_VALUE = 0.5  # the value of a parameter on which nothing depends
+AT_BOUND = 1e-290  # a positive parameter so small is at its bound
+MAX_COORDINATE = 745.0  # the coordinate of a draw at its bound: the log of what a float holds
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class Fit:
         Parameters on which nothing depends, because another one went to its bound.
     starts, seconds
         The range of starts of each parameter, and how long the fit took.
-    inside, moments, straight
+    quadratic_share, moments, linear
         What intervals are read with: the share of rows where the loss function is quadratic, how
         well the variance of wild draws is known, and whether the law is a straight line.
 
@@ -116,9 +117,9 @@ class Fit:
     starts: Mapping[str, tuple[float, float]]
     seconds: float
     resample: str = "rows"
-    inside: float = 1.0
+    quadratic_share: float = 1.0
     moments: Moments | None = None
-    straight: bool = False
+    linear: bool = False
     unknown: tuple[str, ...] = ()
     outermost: tuple[Mapping[str, float], ...] = ()
     components: VarianceComponents | None = None
@@ -143,12 +144,12 @@ class Fit:
 
     @property
     def n_draws(self) -> int:
-        """Number of draws."""
+        """The number of draws."""
         return len(next(iter(self.draws.values()))) if self.draws else 0
 
     @property
     def usable(self) -> bool:
-        """Whether predictions and plans may rest on this fit."""
+        """Whether predictions and plans may rely on this fit."""
         return self.status in (Status.CONVERGED, Status.BOUND_HIT)
 
     def interval(self, quantity: Quantity, level: float = 0.95) -> Interval:
@@ -190,67 +191,73 @@ class Fit:
                 return params[quantity]
             return call_quantity(quantity, params)
 
-        low, high = self._bounded(quantity, *self._ends(quantity, what, level))
+        low, high = self._clip_to_domain(quantity, *self._find_ends(quantity, what, level))
         return Interval(low, high)
 
-    def _ends(
+    def _find_ends(
         self, quantity: Quantity, what: Callable[[Mapping[str, Any]], Any], level: float
     ) -> tuple[float, float]:
-        """The interval's ends before those of the domain."""
+        """Return the ends of the interval before they are clipped to the domain."""
         if self._depends_on_unknown(what):
             return math.nan, math.nan
-        if self.straight and self.covariance is not None:
-            low, high = self._straight(lambda p: np.atleast_1d(one_number(what(p))), level)
+        if self.linear and self.covariance is not None:
+            low, high = self._linear_interval(
+                lambda p: np.atleast_1d(check_quantity_values(what(p))), level
+            )
             if np.isfinite([low[0], high[0]]).all():
                 return float(low[0]), float(high[0])
         if self.n_draws:
-            values = one_number(what(self.draws))
+            values = check_quantity_values(what(self.draws))
             values = np.broadcast_to(values, (self.n_draws,) if values.ndim == 0 else values.shape)
-            low, high = (x[0] for x in self.read(values[:, None], level))
+            low, high = (x[0] for x in self.draws_interval(values[:, None], level))
         elif isinstance(quantity, str) and quantity in self.free:
-            low, high = self._own_interval(quantity, level)
+            low, high = self._covariance_interval(quantity, level)
         else:
-            low, high = self._delta(lambda p: np.atleast_1d(one_number(what(p))), level)
+            low, high = self._delta_interval(
+                lambda p: np.atleast_1d(check_quantity_values(what(p))), level
+            )
             low, high = low[0], high[0]
         return float(low), float(high)
 
-    def _bounded(self, quantity: Quantity, low: float, high: float) -> tuple[float, float]:
-        """The ends of a parameter's interval inside its domain, and 0 where they are so to
-        rounding."""
+    def _clip_to_domain(self, quantity: Quantity, low: float, high: float) -> tuple[float, float]:
+        """Clip the interval of a parameter to its domain, and set ends that are 0 to rounding to
+        0."""
         if not isinstance(quantity, str) or quantity not in self.free:
             return low, high
-        least, most = self.law.domains[quantity].bounds
-        if least == 0:
-            nothing = max(NOTHING * abs(self.params[quantity]), SMALLEST)
+        lower, upper = self.law.domains[quantity].bounds
+        if lower == 0:
+            nothing = max(ZERO_SHARE * abs(self.params[quantity]), AT_BOUND)
             low, high = (0.0 if abs(end) < nothing else end for end in (low, high))
-        return max(low, least) if low == low else low, min(high, most) if high == high else high
+        return max(low, lower) if low == low else low, min(high, upper) if high == high else high
 
     def _depends_on_unknown(self, what: Callable[[Mapping[str, Any]], Any]) -> bool:
-        """Whether a quantity changes with a parameter on which no prediction depends."""
+        """Return whether a quantity changes with a parameter that affects no prediction."""
         if not self.unknown:
             return False
         other = {name: self.params[name] / (k + 2) for k, name in enumerate(self.unknown)}
-        here, there = (one_number(what(p)) for p in (self.params, fill(self, other)))
+        here, there = (
+            check_quantity_values(what(p)) for p in (self.params, complete_params(self, other))
+        )
         return not np.array_equal(here, there)
 
-    def _straight(
+    def _linear_interval(
         self, what: Callable[[Mapping[str, Any]], np.ndarray], level: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Student's interval of quantities of a straight line (``student.py``)."""
+        """Return Student's interval of quantities of a linear law (``student.py``)."""
         inner = untransform_exponents(self.law).domains
-        u, turn = np.empty((2, len(self.free)))
+        u, scale_factors = np.empty((2, len(self.free)))
         for k, name in enumerate(self.free):
             value, own = self.params[name], self.law.domains[name]
             u[k] = inner[name].inner(value)
-            turn[k] = own.stretch(own.inner(value)) / inner[name].stretch(u[k])
+            scale_factors[k] = own.stretch(own.inner(value)) / inner[name].stretch(u[k])
 
         def at(point: np.ndarray) -> np.ndarray:
             moved = {n: float(inner[n].outer(x)) for n, x in zip(self.free, point, strict=True)}
-            return what(fill(self, moved))
+            return what(complete_params(self, moved))
 
         assert self.covariance is not None
-        covariance = self.covariance * np.outer(turn, turn)
-        return straight_interval(at, u, covariance, self._spare(), level)
+        covariance = self.covariance * np.outer(scale_factors, scale_factors)
+        return linear_interval(at, u, covariance, self._dof(), level)
 
     def predict(self, table: Any, level: float = 0.95, *, new_run: bool = False) -> Any:
         """Predict the target for the rows of a table, with an interval.
@@ -278,95 +285,94 @@ class Fit:
             may lie from the law.
         """
         level = check_level(level)
-        reach = None
+        margins = None
         if check_flag("new_run", new_run):
-            alone = self.options.by is None and self.options.weights is None
-            reach = find_reach(self.components, self.residuals, alone, self._spare(), level)
+            independent = self.options.by is None and self.options.weights is None
+            margins = find_noise_margins(
+                self.components, self.residuals, independent, self._dof(), level
+            )
         frame, columns = take_columns(table, self.law.variables, positive_columns(self.law))
         size = 16 * frame.height * max(self.n_draws, 1)
         check_memory(f"a prediction of {frame.height:,} rows", size, "predict fewer rows at a time")
-        predicted = np.broadcast_to(self.law(**columns, **self.params), (len(frame),))
-        values = self._spread_of(columns, len(frame))
+
+        def mean(params: Mapping[str, Any]) -> np.ndarray:
+            value = np.asarray(self.law(**columns, **params), float)
+            return np.broadcast_to(value, (len(frame),))
+
+        predicted = mean(self.params)
+        values = self._predict_draws(columns, len(frame))
         if values is not None:
-            low, high = self.read(values, level)
+            low, high = self.draws_interval(values, level)
         else:
-            low, high = self._delta(lambda p: self._on(columns, p, len(frame)), level)
-        if self.straight and self.covariance is not None:
-            own = self._straight(lambda p: self._on(columns, p, len(frame)), level)
+            low, high = self._delta_interval(mean, level)
+        if self.linear and self.covariance is not None:
+            own = self._linear_interval(mean, level)
             low, high = (np.where(np.isnan(e), x, e) for e, x in zip(own, (low, high), strict=True))
-        if reach is not None:
-            low, high = add_noise(predicted, (low, high), reach, log=self.noise.scale == "log")
+        if margins is not None:
+            log = self.noise.scale == "log"
+            low, high = widen_by_noise(predicted, (low, high), margins, log=log)
         return widened(table, {"predicted": predicted, "low": low, "high": high})
 
     def summary(self) -> str:
-        """A few lines for people."""
+        """Summarise the fit in a few lines for people."""
         lines = [f"{self.law.name}: {self.target} = {self.law.formula}"]
         for name, value in self.params.items():
             low, high = self.interval(name, self.level)
-            held = (
-                " (fixed)"
-                if name in self.options.fixed
-                else " (tied)"
-                if name in self.options.tied
-                else ""
-            )
+            role = " (fixed)" if name in self.options.fixed else ""
+            role = " (tied)" if name in self.options.tied else role
             figure = "unknown" if name in self.unknown else f"{value:.6g}"
             span = "unknown" if math.isnan(low) and math.isnan(high) else f"[{low:.6g}, {high:.6g}]"
-            lines.append(f"  {name:<8} {figure}  {span}{held}")
+            lines.append(f"  {name:<8} {figure}  {span}{role}")
         lines.append(f"{self.status}: {self.reason}")
         missed = () if self.misfit is None else (self.misfit.sentence,)
         return "\n".join(dict.fromkeys([*lines, *missed, *self.notes]))
 
-    def freedom(
+    def degrees_of_freedom(
         self, values: Float[np.ndarray, "draws quantities"]
     ) -> Float[np.ndarray, "quantities"]:
-        """Degrees of freedom that the variance of each quantity is known with, from its value on
-        every draw: few where few rows (or groups) decide it, infinite for draws that are not wild.
-        Values of some of the draws count as what fewest rows decide.
-        """
+        """Return the effective degrees of freedom of each quantity's variance, estimated from its
+        draws: few if few rows (or groups) decide it, infinite for draws that are not wild. Values
+        of only some of the draws get the smallest number of any parameter."""
         if self.moments is None:
             return np.full(values.shape[1:], np.inf)
         if len(values) != self.n_draws:
-            least = float(self.moments.freedom(np.eye(len(self.free))).min())
+            least = float(self.moments.degrees_of_freedom(np.eye(len(self.free))).min())
             return np.full(values.shape[1:], least)
         with np.errstate(divide="ignore"):
             inner = [self.law.domains[name].inner(self.draws[name]) for name in self.free]
-        drawn = np.nan_to_num(np.stack(inner, axis=1), posinf=MOST, neginf=-MOST)
-        return self.moments.freedom(slopes_of(values, drawn))
+        end = MAX_COORDINATE
+        drawn = np.nan_to_num(np.stack(inner, axis=1), posinf=end, neginf=-end)
+        return self.moments.degrees_of_freedom(estimate_gradients(values, drawn))
 
-    def read(
+    def draws_interval(
         self, values: Float[np.ndarray, "draws quantities"], level: float
     ) -> tuple[Float[np.ndarray, "quantities"], Float[np.ndarray, "quantities"]]:
-        """The interval of each quantity from its value on every draw: percentiles at a level that
-        is widened for small tables (``intervals.py``)."""
+        """Return the interval of each quantity from its value on every draw: percentiles at a level
+        that is widened for small tables (``intervals.py``)."""
         if self.resample == "even":  # their own tails are Student's
             return percentile_interval(values, level)
-        lost, wild = 1 if self.options.by else len(self.free), self.resample == "wild"
-        read_at = draws_level(
+        n_fitted, wild = 1 if self.options.by else len(self.free), self.resample == "wild"
+        level_of_draws = percentile_level(
             level,
             self.units,
-            lost,
+            n_fitted,
             wild=wild,
-            freedom=self.freedom(values),
-            inside=self.inside,
-            through=0.0 if wild or self.options.by else lost / self.units,
+            degrees_of_freedom=self.degrees_of_freedom(values),
+            quadratic_share=self.quadratic_share,
+            interpolated_share=0.0 if wild or self.options.by else n_fitted / self.units,
         )
-        return percentile_interval(values, read_at)
+        return percentile_interval(values, level_of_draws)
 
-    def _spare(self) -> int:
+    def _dof(self) -> int:
         return self.units - (1 if self.options.by else len(self.free))
 
-    def _spread_of(self, columns: Mapping[str, np.ndarray], rows: int) -> np.ndarray | None:
+    def _predict_draws(self, columns: Mapping[str, np.ndarray], rows: int) -> np.ndarray | None:
         if not self.n_draws:
             return None
         drawn = {name: values[:, None] for name, values in self.draws.items()}
         return np.broadcast_to(self.law(**columns, **drawn), (self.n_draws, rows))
 
-    def _on(self, columns: Mapping[str, Any], params: Mapping[str, Any], rows: int) -> np.ndarray:
-        value = np.asarray(self.law(**columns, **params), float)
-        return np.broadcast_to(value, (rows,))
-
-    def _own_interval(self, name: str, level: float) -> tuple[float, float]:
+    def _covariance_interval(self, name: str, level: float) -> tuple[float, float]:
         if self.covariance is None:
             return np.nan, np.nan
         k = self.free.index(name)
@@ -375,25 +381,25 @@ class Fit:
             return np.nan, np.nan
         sd = np.sqrt(max(self.covariance[k, k], 0.0))
         u, size = np.array([domain.inner(self.params[name])]), np.array([sd])
-        low, high = normal_interval(u, size, level, self._spare())
+        low, high = normal_interval(u, size, level, self._dof())
         return float(domain.outer(low[0])), float(domain.outer(high[0]))
 
-    def _delta(
+    def _delta_interval(
         self, what: Callable[[Mapping[str, Any]], np.ndarray], level: float
     ) -> tuple[np.ndarray, np.ndarray]:
         value = what(self.params)
         if self.covariance is None:
             return np.full(value.shape, np.nan), np.full(value.shape, np.nan)
-        slopes = slopes_along(what, self.law, self.params, self.free, self.options.tied)
-        variance = np.einsum("pr,pq,qr->r", slopes, self.covariance, slopes)
-        return normal_interval(value, np.sqrt(np.maximum(variance, 0.0)), level, self._spare())
+        jac = differentiate_quantities(what, self.law, self.params, self.free, self.options.tied)
+        variance = np.einsum("pr,pq,qr->r", jac, self.covariance, jac)
+        return normal_interval(value, np.sqrt(np.maximum(variance, 0.0)), level, self._dof())
 
 
 def check_fit(fit: Any) -> Fit:
-    """The Fit that a verb is given; BadArgument for anything else."""
+    """Return the argument if it is a Fit; raise BadArgument for anything else."""
     return check_record("fit", fit, Fit, "a Fit, as kleiber.fit and kleiber.load return it")
 
 
-def fill(fit: Fit, change: Mapping[str, float]) -> dict[str, Any]:
-    """All parameters after some free ones have changed: tied ones follow."""
+def complete_params(fit: Fit, change: Mapping[str, float]) -> dict[str, Any]:
+    """Return all parameters after some free ones have changed; tied ones follow."""
     return complete({**fit.params, **change}, fit.options.tied)

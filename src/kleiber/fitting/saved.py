@@ -16,11 +16,11 @@ from kleiber.errors import BadFormula, BadLaw, BadTable, reason, shown
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.entries import check_entries
 from kleiber.fitting.group_document import pick_group
-from kleiber.fitting.judge.misfit import misfit_from
+from kleiber.fitting.judge.misfit import read_misfit
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.options import Options
-from kleiber.fitting.record import ANY, Fit
-from kleiber.fitting.spread.components import read_components
+from kleiber.fitting.record import IDLE_VALUE, Fit
+from kleiber.fitting.spread.components import describe_components, read_components
 from kleiber.fitting.spread.wild import Moments
 from kleiber.formula import parse, symbols
 from kleiber.law import Domain, Kind, Law, formula_law, law_from_file
@@ -28,12 +28,18 @@ from kleiber.laws import catalogue
 from kleiber.plain import as_plain, read_document, write_document
 from kleiber.version import __version__
 
-ASKED = ("draws", "start", "resample", "real", "seed")  # options without an entry of their own
+OPTION_NAMES = (
+    "draws",
+    "start",
+    "resample",
+    "real",
+    "seed",
+)  # options without an entry of their own
 REQUIRED = ("law", "formula", "params", "status", "target")
 
 
 def describe(fit: Fit) -> dict[str, Any]:
-    """The document that ``fit --json`` prints."""
+    """Return the document that ``fit --json`` prints."""
     params = {}
     for name, value in fit.params.items():
         low, high = fit.interval(name, fit.level)
@@ -60,17 +66,17 @@ def describe(fit: Fit) -> dict[str, Any]:
         "weights": fit.options.weights,
         "resample": fit.resample,
         "priors": fit.options.priors,
-        "inside": fit.inside,
-        "straight": fit.straight,
+        "inside": fit.quadratic_share,
+        "straight": fit.linear,
         "unknown": fit.unknown,
-        "variance": fit.components,
+        "variance": describe_components(fit.components),
         "starts": fit.starts,
     }
     return as_plain(document)
 
 
 def document(fit: Fit) -> dict[str, Any]:
-    """The whole fit: ``describe`` with draws, ranges, digest, and what predictions need."""
+    """Return the whole fit: ``describe`` with draws, ranges, digest, and what predictions need."""
     whole = {
         "draws": fit.draws,
         "ranges": fit.ranges,
@@ -87,23 +93,24 @@ def document(fit: Fit) -> dict[str, Any]:
         "residuals": fit.residuals,
         "outermost": fit.outermost,
         "best_runs": fit.best_runs,
-        "options": {name: getattr(fit.options, name) for name in ASKED},
+        "options": {name: getattr(fit.options, name) for name in OPTION_NAMES},
     }
     return describe(fit) | as_plain(whole, endless=True)
 
 
 def save(fit: Fit, path: str | Path) -> None:
-    """Write the fit as JSON; the file appears whole or not at all."""
+    """Write the fit as JSON; an interrupted write leaves no partial file."""
     fit = check_record("fit", fit, Fit, "a Fit, as kleiber.fit returns it, for save")
     write_document(document(fit), check_path("path", path))
 
 
 def load(path: str | Path, *, group: Any = None, trust: bool = False) -> Fit:
-    """Read a fit that ``save`` or ``kleiber fit -o`` wrote; of ``fit --group``, that of ``group``.
+    """Read a fit that ``save`` or ``kleiber fit -o`` wrote; of ``fit --group``, the fit of
+    ``group``.
 
     A document with no more than the keys of ``fit --json`` is accepted too: without draws and
-    ranges its intervals are unknown. A law that no formula expresses stands in a Python file, which
-    is run only with ``trust``. Raises BadTable for anything else, and for a document of a newer
+    ranges its intervals are unknown. A law that no formula expresses is in a Python file, which is
+    run only with ``trust``. Raises BadTable for anything else, and for a document of a newer
     version.
     """
     check_flag("trust", trust)
@@ -112,7 +119,7 @@ def load(path: str | Path, *, group: Any = None, trust: bool = False) -> Fit:
 
 
 def fit_from(given: Any, path: str, *, group: Any = None, trust: bool = False) -> Fit:
-    """The fit of a document that was read from a file."""
+    """Return the fit of a document that was read from a file."""
     given = pick_group(given, group, path)
     kind = cast("dict[str, Any]", given).get("kind") if isinstance(given, dict) else None
     if kind is not None:
@@ -125,7 +132,7 @@ def fit_from(given: Any, path: str, *, group: Any = None, trust: bool = False) -
     try:
         check_entries(whole)
         fit = _fit_from(whole, trust)
-        _check_whole(fit)
+        _check_fit(fit)
         return fit
     except (BadTable, BadLaw, BadFormula) as error:
         raise BadTable(f"{path} is no fit that can be used: {error}") from None
@@ -135,7 +142,7 @@ def fit_from(given: Any, path: str, *, group: Any = None, trust: bool = False) -
 
 
 def refuse_newer(version: Any, path: str) -> None:
-    """BadTable for a document that a newer version has written, whose meaning may have changed."""
+    """Raise BadTable for a document written by a newer version, whose meaning may have changed."""
     if version is None:
         return
     numbers = re.match(r"(\d{1,9})\.(\d{1,9})", str(version))
@@ -150,8 +157,8 @@ def refuse_newer(version: Any, path: str) -> None:
         )
 
 
-def _check_whole(fit: Fit) -> None:
-    """BadTable for numbers that no fit can hold."""
+def _check_fit(fit: Fit) -> None:
+    """Raise BadTable for numbers that no fit can hold."""
     for name in fit.free:
         domain, value = fit.law.domains[name], fit.params[name]
         if not (domain.contains(value) or value in domain.bounds) or not math.isfinite(value):
@@ -173,7 +180,7 @@ def _check_whole(fit: Fit) -> None:
 
 
 def _check_names(given: Mapping[str, Any]) -> None:
-    """BadTable for names of parameters that are none, or that stand twice."""
+    """Raise BadTable for names that are not parameters, or that occur twice."""
     for entry in ("free", "unknown", "fixed", "tied", "priors", "draws"):
         names = list(given.get(entry) or ())
         strange = [name for name in names if name not in given["params"]]
@@ -182,26 +189,27 @@ def _check_names(given: Mapping[str, Any]) -> None:
 
 
 def _check_runs(fit: Fit) -> None:
-    """BadTable for draws without units, and measured runs that lack a variable of the law."""
+    """Raise BadTable for draws without units, and for measured runs that lack a variable of the
+    law."""
     if fit.n_draws and not fit.units:
         raise BadTable("it has draws, but no units that they could be of")
     for run in (*fit.outermost, *fit.best_runs):
-        lost = [name for name in fit.law.variables if name not in run]
-        if lost:
-            raise BadTable(f"one of its measured runs has no {lost[0]!r}")
+        missing = [name for name in fit.law.variables if name not in run]
+        if missing:
+            raise BadTable(f"one of its measured runs has no {missing[0]!r}")
 
 
 def _fit_from(given: Mapping[str, Any], trust: bool) -> Fit:
     _check_names(given)
     unknown = tuple(given.get("unknown") or ())
     params = {
-        name: ANY if name in unknown else float(item["value"])
+        name: IDLE_VALUE if name in unknown else float(item["value"])
         for name, item in given["params"].items()
     }
     law = _law_from(given, tuple(params), trust)
     if set(law.params) != set(params):
         raise BadTable(f"law {law.name} has parameters {', '.join(law.params)}, not those saved")
-    fixed, tied = _part(given, "fixed"), _part(given, "tied")
+    fixed, tied = _mapping(given, "fixed"), _mapping(given, "tied")
     free = tuple(given.get("free") or [n for n in params if n not in fixed and n not in tied])
     rows = int(given.get("rows", 0))
     return Fit(
@@ -212,8 +220,8 @@ def _fit_from(given: Mapping[str, Any], trust: bool) -> Fit:
         objective=_number(given.get("objective")),
         residuals=np.array(given.get("residuals") or [], dtype=float),
         condition=float(given.get("condition") or math.inf),
-        draws=_draws_from(_part(given, "draws"), tuple(params)),
-        ranges=_pairs_from(_part(given, "ranges")),
+        draws=_draws_from(_mapping(given, "draws"), tuple(params)),
+        ranges=_pairs_from(_mapping(given, "ranges")),
         digest=str(given.get("digest", "")),
         options=_options_from(given, fixed, tied),
         rows=rows,
@@ -221,40 +229,40 @@ def _fit_from(given: Mapping[str, Any], trust: bool) -> Fit:
         free=free,
         covariance=_matrix_from(given.get("covariance"), len(free)),
         stderr={n: _number(item.get("stderr")) for n, item in given["params"].items() if n in free},
-        starts=_pairs_from(_part(given, "starts")),
+        starts=_pairs_from(_mapping(given, "starts")),
         seconds=float(given.get("seconds", 0.0)),
         resample=str(given.get("resample", "rows")),
-        inside=float(given.get("inside", 1.0)),
-        straight=bool(given.get("straight", False)),
+        quadratic_share=float(given.get("inside", 1.0)),
+        linear=bool(given.get("straight", False)),
         unknown=unknown,
         moments=_moments_from(given.get("moments"), len(free)),
         outermost=tuple(given.get("outermost") or ()),
         components=read_components(given.get("variance")),
         best_runs=_runs_from(given.get("best_runs") or ()),
         notes=tuple(given.get("notes") or ()),
-        misfit=misfit_from(given.get("misfit")),
+        misfit=read_misfit(given.get("misfit")),
     )
 
 
 def _options_from(
     given: Mapping[str, Any], fixed: Mapping[str, float], tied: Mapping[str, str]
 ) -> Options:
-    """What the fit was asked; of an earlier document, what it says of it."""
+    """Return the options of the fit; for an earlier document, as far as it records them."""
     return Options(
         target=str(given["target"]),
-        noise=Noise(**_part(given, "noise")),
+        noise=Noise(**_mapping(given, "noise")),
         level=given.get("level", 0.95),
         by=given.get("by"),
         weights=given.get("weights"),
         fixed=fixed,
         tied=tied,
-        priors=_pairs_from(_part(given, "priors")),
-        **_part(given, "options"),
+        priors=_pairs_from(_mapping(given, "priors")),
+        **_mapping(given, "options"),
     )
 
 
 def _runs_from(given: Any) -> tuple[Mapping[str, float], ...]:
-    """Measured runs: the number of each column."""
+    """Return measured runs as mappings from column to number."""
     return tuple({str(name): float(value) for name, value in row.items()} for row in given)
 
 
@@ -267,8 +275,8 @@ def _moments_from(given: Any, free: int) -> Moments | None:
     return moments
 
 
-def _part(given: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A mapping inside the document; empty where the document has none."""
+def _mapping(given: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return a mapping inside the document; empty if the document has none."""
     return dict(given.get(key) or {})
 
 
@@ -295,13 +303,13 @@ def _matrix_from(given: Any, size: int) -> Float[np.ndarray, "free free"] | None
 
 
 def _law_from(given: Mapping[str, Any], params: tuple[str, ...], trust: bool) -> Law:
-    """The law by its catalogue name when formula and domains agree, else from the formula.
+    """Return the law by its catalogue name if formula and domains agree, else from the formula.
 
     Only a law that no formula can express is read again from its file, which runs that file, and
     only with ``trust``.
     """
     known = catalogue().get(given["law"])
-    domains = {name: _domain(item) for name, item in _part(given, "domains").items()}
+    domains = {name: _domain(item) for name, item in _mapping(given, "domains").items()}
     if known is not None and known.formula == given["formula"]:
         if not domains or domains == dict(known.domains):
             return known

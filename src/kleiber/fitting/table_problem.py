@@ -1,4 +1,4 @@
-"""A table and a law at the door: checked, and posed as a problem."""
+"""A table and a law as a checked minimisation problem."""
 
 from __future__ import annotations
 
@@ -17,24 +17,33 @@ from kleiber.measurements import Measurements, take_measurements
 from kleiber.table import warn_duplicates
 
 
-def take_table(law: Law, table: Any, ask: Options) -> Measurements:
-    """The table at the door, with what a fit of this law needs. Raises BadTable."""
-    if ask.target in law.variables:
-        raise BadTable(f"The target {ask.target!r} is also a variable of law {law.name}.")
-    if ask.target in law.params:
-        raise BadTable(f"The target {ask.target!r} is also a parameter of law {law.name}.")
-    positive = [*positive_columns(law), *([ask.target] if ask.noise.scale == "log" else [])]
+def read_measurements(law: Law, table: Any, options: Options) -> Measurements:
+    """Return the checked rows of the table that a fit of this law needs. Raises BadTable."""
+    if options.target in law.variables:
+        raise BadTable(f"The target {options.target!r} is also a variable of law {law.name}.")
+    if options.target in law.params:
+        raise BadTable(f"The target {options.target!r} is also a parameter of law {law.name}.")
+    positive = [*positive_columns(law), *([options.target] if options.noise.scale == "log" else [])]
     return take_measurements(
-        table, law.variables, ask.target, positive=positive, weights=ask.weights, by=ask.by
+        table,
+        law.variables,
+        options.target,
+        positive=positive,
+        weights=options.weights,
+        by=options.by,
     )
 
 
-def pose_rows(law: Law, rows: Measurements, ask: Options) -> Problem:
-    """The problem of a law and a table's rows.
+def pose_rows(law: Law, rows: Measurements, options: Options) -> Problem:
+    """Make the problem of a law and a table's rows.
 
     Raises BadTable for too few rows, BadLaw for what is fixed or tied wrongly.
     """
-    free = restrict(law, fixed=ask.fixed, tied=ask.tied) if ask.fixed or ask.tied else law
+    free = (
+        restrict(law, fixed=options.fixed, tied=options.tied)
+        if options.fixed or options.tied
+        else law
+    )
     columns = {name: rows.columns[name] for name in law.variables}
     if law.expr is None:
         try_function(law, columns)
@@ -42,15 +51,15 @@ def pose_rows(law: Law, rows: Measurements, ask: Options) -> Problem:
     if used < len(free.params):
         raise BadTable(
             f"Law {law.name} has {len(free.params)} free parameters and the table has only "
-            f"{used} rows{' of positive weight' if ask.weights else ''}; "
+            f"{used} rows{' of positive weight' if options.weights else ''}; "
             "add runs, or fix or tie parameters."
         )
-    warn_duplicates(rows.frame, [*law.variables, ask.target])
-    return pose(free, ask.noise, columns, rows.target, rows.weights)
+    warn_duplicates(rows.frame, [*law.variables, options.target])
+    return pose(free, options.noise, columns, rows.target, rows.weights)
 
 
 def try_function(law: Law, columns: Mapping[str, Float[np.ndarray, "rows"]]) -> None:
-    """BadLaw if a law that could not be traced does not work on the table's columns."""
+    """Raise BadLaw if a law that could not be traced does not work on the table's columns."""
     some = {n: np.full((2, 1), 1.0 if d.low is None else d.low) for n, d in law.domains.items()}
     try:
         with np.errstate(all="ignore"):
@@ -68,7 +77,8 @@ def try_function(law: Law, columns: Mapping[str, Float[np.ndarray, "rows"]]) -> 
 
 
 def positive_columns(law: Law) -> list[str]:
-    """Variables whose logarithm, or power to a fitted exponent, the law takes directly."""
+    """Return the variables of which the law takes the logarithm, or a power to a fitted exponent,
+    directly."""
     if law.expr is None:
         return []
     found: list[str] = []

@@ -21,7 +21,7 @@ from kleiber.attempts.gamma import log_rising
 from kleiber.attempts.record import USABLE, CountFit
 from kleiber.attempts.trend import Trend
 from kleiber.errors import BadPlan, listed, nearest, shown
-from kleiber.fitting.record import Fit, fill
+from kleiber.fitting.record import Fit, complete_params
 from kleiber.maths.seeds import stream
 from kleiber.planning.along_training import (
     FormWeights,
@@ -198,7 +198,7 @@ def _parameters(along: TrainingLines) -> Iterator[tuple[str, Parameter]]:
         for name in law.free:
 
             def curve_with_law(x: float, name: str = name, law: Fit = law) -> FailureCurve:
-                return replace(along, law=replace(law, params=fill(law, {name: x}))).curve()
+                return replace(along, law=replace(law, params=complete_params(law, {name: x}))).curve()
 
             own = name if name not in taken else f"{name} of {law.target}"
             yield own, Parameter(law.params[name], law.stderr.get(name, np.nan), curve_with_law)

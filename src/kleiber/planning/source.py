@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.claim import Estimate
-from kleiber.fitting.record import Fit, fill
+from kleiber.fitting.record import Fit, complete_params
 from kleiber.fitting.spread.intervals import percentile_interval
 from kleiber.planning.curve import FailureCurve
 from kleiber.planning.problem import Objective
@@ -149,7 +149,10 @@ def perturb_parameters(
         for name in fit.free:
             value = fit.params[name]
             relative = fit.stderr.get(name, np.nan) / abs(value) if value else np.nan
-            up, down = ((source, fill(fit, {name: value * (1 + sign * step)})) for sign in (1, -1))
+            up, down = (
+                (source, complete_params(fit, {name: value * (1 + sign * step)}))
+                for sign in (1, -1)
+            )
             yield name, relative, up, down
     elif source.curve is not None and isinstance(source.law, Failure):
         for name, item in source.curve.params.items():

@@ -61,6 +61,6 @@ def main(path: Path, *, in_background: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    in_background = "--aside" in sys.argv
-    given = [item for item in sys.argv[1:] if item != "--aside"]
+    in_background = "--background" in sys.argv
+    given = [item for item in sys.argv[1:] if item != "--background"]
     main(Path(given[0]) if given else code_path(), in_background=in_background)

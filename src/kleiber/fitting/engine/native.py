@@ -131,7 +131,7 @@ def start_build(path: Path) -> None:
         subprocess, "CREATE_NO_WINDOW", 0
     )  # Windows; elsewhere the process itself takes the lowest priority
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "kleiber.fitting.engine.build", str(path), "--aside"],
+        [sys.executable, "-P", "-m", "kleiber.fitting.engine.build", str(path), "--background"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -102,7 +102,7 @@ def _choose_method(safest: _StepMethod, u: np.ndarray) -> _StepMethod:
     with np.errstate(all="ignore"):
         rough, value = safest.jacobian(points), safest.residual(_to_values(safest.law, points))
     best = safest
-    for change in ({"complex_step": True}, {"together": True}):
+    for change in ({"complex_step": True}, {"vectorised": True}):
         trial = replace(best, **change)
         try:
             jacobian = trial.jacobian(points)

@@ -1,1 +1,1 @@
-"""The judge: what a fit says about itself, its status, its misfit and what would mend it."""
+"""The judgement of a fit: its status, its misfit, and what would improve it."""

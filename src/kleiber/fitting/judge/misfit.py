@@ -1,4 +1,4 @@
-"""Misfit: the record of how badly a fitted law misses its table, and its document.
+"""Records of how badly a fitted law misses its table, and their document.
 
 How it is measured: ``inspection.py``.
 """
@@ -15,10 +15,10 @@ PREDICTION, COMPUTE = "prediction", "n_params*n_tokens"  # columns that no table
 
 @dataclass(frozen=True)
 class Trend:
-    """How residuals depend on one column: ``p`` of the test, corrected for all that were tried,
-    and where the law is furthest off: ``gap`` is predicted over measured there, less 1, for values
-    from ``low`` to ``high``, or at ``level`` of a column of text. ``chosen`` is false of a column
-    that may have been measured, which the noise of a run moves together with its target."""
+    """Dependence of residuals on one column: ``p`` of the test, corrected for all tests, and where
+    the law is furthest off. ``gap`` is predicted over measured minus 1 there, for values from
+    ``low`` to ``high`` or at ``level`` of a text column. ``chosen`` is false for a column that may
+    have been measured and so shares the noise of the target."""
 
     column: str
     p: float
@@ -31,8 +31,8 @@ class Trend:
 
 @dataclass(frozen=True)
 class LackOfFit:
-    """The law against runs repeated in all of its variables: ``p`` of the F test, and
-    ``repeat_error``, by how many per cent repeated runs typically differ from their mean."""
+    """Test of the law against runs repeated in all of its variables: ``p`` of the F test, and
+    ``repeat_error``, the typical difference of repeated runs from their mean in per cent."""
 
     p: float
     repeat_error: float
@@ -41,9 +41,9 @@ class LackOfFit:
 
 
 @dataclass(frozen=True)
-class FarRow:
-    """A row far from the law: its number from 1, predicted over measured less 1, and its residual
-    in robust standard deviations (None where those are unknown)."""
+class OutlyingRow:
+    """A row far from the law: its number from 1, predicted over measured minus 1, and its residual
+    in robust standard deviations (None if those are unknown)."""
 
     row: int
     gap: float
@@ -52,8 +52,8 @@ class FarRow:
 
 @dataclass(frozen=True)
 class Floor:
-    """The law's limit where all its variables are large, and the rows measured below it by more
-    than the noise."""
+    """The limit of the law where all its variables are large, and the rows measured below it by
+    more than the noise."""
 
     value: float
     rows: tuple[int, ...]
@@ -63,13 +63,14 @@ class Floor:
 class Misfit:
     """How badly a law misses its table.
 
-    ``typical_error`` is what 68% of the rows do not exceed and ``rms_error`` the root mean square,
-    in per cent of the measured value; ``explained`` the share of the target's spread that the law
-    accounts for (1 less the ratio of squared typical errors, of the law and of a constant; below 0
-    where a constant does better, None for a target that does not vary); ``trends`` the columns in
-    order of their p-values; ``worst`` the rows furthest off; ``repeated`` pairs of rows that one
-    run holds twice; ``alarm`` whether the law misses the table by more than noise; ``sentence``
-    says it for people, and ``notes`` what else a reader has to know.
+    ``typical_error`` is the error that 68% of the rows do not exceed and ``rms_error`` the root
+    mean square, both in per cent of the measured value. ``explained`` is the share of the target's
+    spread that the law accounts for (1 minus the ratio of squared typical errors, of the law and of
+    a constant; below 0 where a constant does better, None for a target that does not vary).
+    ``trends`` lists columns in order of their p-values, ``worst`` the rows furthest off, and
+    ``repeated`` pairs of rows that one run holds twice. ``alarm`` says whether the law misses the
+    table by more than noise, ``sentence`` describes it in words, and ``notes`` holds everything
+    else that a reader has to know.
     """
 
     typical_error: float
@@ -79,12 +80,12 @@ class Misfit:
     sentence: str = ""
     trends: tuple[Trend, ...] = ()
     lack_of_fit: LackOfFit | None = None
-    worst: tuple[FarRow, ...] = ()
+    worst: tuple[OutlyingRow, ...] = ()
     floor: Floor | None = None
     repeated: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def misfit_from(given: Any) -> Misfit | None:
-    """The misfit of a document. Raises BadTable for another one."""
+def read_misfit(given: Any) -> Misfit | None:
+    """Return the misfit of a document. Raises BadTable for another one."""
     return from_plain(Misfit, given, at="misfit") if given else None

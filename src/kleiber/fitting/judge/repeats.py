@@ -1,12 +1,12 @@
-"""Rows that repeat: how far repeated runs differ, and rows that should not be there twice.
+"""Repeated rows: how far repeated runs differ, and rows that occur twice by mistake.
 
-Rows with the same value of every variable of the law are repeats of one cell; the law predicts one
-number for them. What they differ by is pure error, and the law fits where the cells' means lie no
-further from it than pure error explains (Fisher 1922; Draper & Smith 1998, section 2.1):
+Rows with the same value of every variable of the law are repeats of one cell, for which the law
+predicts one number. Their differences are pure error, and the law fits if the means of the cells
+lie no further from it than pure error explains (Fisher 1922; Draper & Smith 1998, section 2.1):
 
     F = (sum n_c (mean_c - law_c)^2 / (m - p)) / (sum (r - mean_c)^2 / (n - m)),
 
-of n rows in m cells and p parameters, on residuals in the tangent with outliers tamed.
+for n rows in m cells and p parameters, on residuals in the tangent with outliers clipped.
 """
 
 from __future__ import annotations
@@ -22,49 +22,50 @@ from kleiber.fitting.judge.trends import Tangent, f_probability
 from kleiber.rows import row_numbers
 from kleiber.table import floats, kind_of
 
-TYPICAL = 0.6827  # the share of normal errors that lie within one standard deviation
-RUNS = ("run", "run_id", "run_name")  # columns that name the run that a row was measured in
-OTHERWISE = ("step", "n_tokens", "time", "epoch", "seed", "task", "dataset", "model", "recipe")
-MOST = 100  # pairs of rows that are listed
+TYPICAL_SHARE = 0.6827  # the share of normal errors that lie within one standard deviation
+RUN_NAMES = ("run", "run_id", "run_name")  # columns that name the run that a row was measured in
+DISTINGUISHING = ("step", "n_tokens", "time", "epoch", "seed", "task", "dataset", "model", "recipe")
+MAX_PAIRS = 100  # pairs of rows that are listed
 
 
 def number_cells(columns: Sequence[Float[np.ndarray, "rows"]]) -> Int[np.ndarray, "rows"]:
-    """The number of each row's cell: its values of all the columns."""
+    """Return the number of each row's cell, that is of its values in all the columns."""
     _, which = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
     return which.ravel().astype(np.int64)
 
 
-def judge_repeats(
+def measure_lack_of_fit(
     tangent: Tangent,
     cells: Int[np.ndarray, "rows"],
     weights: Float[np.ndarray, "rows"],
     residual: Float[np.ndarray, "rows"],
 ) -> LackOfFit | None:
-    """The lack-of-fit test; None where nothing is repeated or cells leave nothing to judge.
+    """Test the lack of fit; return None if nothing is repeated or the cells leave no degree of
+    freedom.
 
-    ``residual`` is what the law misses each row by, as a share of it.
+    ``residual`` is the error of the law in each row, as a share of the measured value.
     """
     count = np.bincount(cells)
-    cells_left, rows_left = len(count) - tangent.basis.shape[1], len(cells) - len(count)
-    if rows_left < 2 or cells_left < 1:
+    cell_dof, row_dof = len(count) - tangent.basis.shape[1], len(cells) - len(count)
+    if row_dof < 2 or cell_dof < 1:
         return None
     root = np.sqrt(weights)
-    mean = np.bincount(cells, root * tangent.tamed) / np.bincount(cells, weights)
-    pure = float(((tangent.tamed - root * mean[cells]) ** 2).sum())
-    law = float((tangent.tamed**2).sum() - ((tangent.basis.T @ tangent.tamed) ** 2).sum())
-    lack = max(law - pure, 0.0)
-    p = float(f_probability(np.asarray(lack), np.asarray(lack + pure), cells_left, rows_left))
-    own = np.bincount(cells, residual) / count
+    mean = np.bincount(cells, root * tangent.clipped) / np.bincount(cells, weights)
+    pure_error = float(((tangent.clipped - root * mean[cells]) ** 2).sum())
+    law = float((tangent.clipped**2).sum() - ((tangent.basis.T @ tangent.clipped) ** 2).sum())
+    lack = max(law - pure_error, 0.0)
+    p = float(f_probability(np.asarray(lack), np.asarray(lack + pure_error), cell_dof, row_dof))
+    run_cells = np.bincount(cells, residual) / count
     many = count[cells] > 1
     spread = np.sqrt(count / np.maximum(count - 1, 1))[cells]
-    apart = (np.abs(residual - own[cells]) * spread)[many]
-    error = 100 * float(np.quantile(apart, TYPICAL))
+    deviations = (np.abs(residual - run_cells[cells]) * spread)[many]
+    error = 100 * float(np.quantile(deviations, TYPICAL_SHARE))
     return LackOfFit(p, error, int((count > 1).sum()), int(many.sum()))
 
 
-def run_column(frame: pl.DataFrame) -> str | None:
-    """The column that names runs of several rows each, if there is one."""
-    for name in filter(names_run, frame.columns):
+def find_run_column(frame: pl.DataFrame) -> str | None:
+    """Return the column that names runs of several rows each, if there is one."""
+    for name in filter(is_run_column, frame.columns):
         kind = kind_of(frame[name])
         gaps = frame[name].null_count() or (
             kind == "numbers" and np.isnan(floats(frame, name)).any()
@@ -75,19 +76,20 @@ def run_column(frame: pl.DataFrame) -> str | None:
     return None
 
 
-def names_run(name: str) -> bool:
-    """Whether a column's name says that it names runs."""
-    return name.casefold() in RUNS
+def is_run_column(name: str) -> bool:
+    """Return whether the name of a column says that it names runs."""
+    return name.casefold() in RUN_NAMES
 
 
-def find_twins(
+def find_duplicate_rows(
     frame: pl.DataFrame, variables: Sequence[str], run: str
 ) -> tuple[tuple[int, int], ...]:
-    """Numbers of rows that one run holds twice: the same run, the same values of the
-    law's variables and of all that tells measurements apart, each with its first such row."""
+    """Return the numbers of rows that one run holds twice, each with its first such row: the same
+    run, the same values of the law's variables and of every column that distinguishes
+    measurements."""
     kinds = {name: kind_of(frame[name]) for name in frame.columns}
     texts = [name for name, kind in kinds.items() if kind == "text"]
-    others = [name for name in OTHERWISE if kinds.get(name) == "numbers"]
+    others = [name for name in DISTINGUISHING if kinds.get(name) == "numbers"]
     names = dict.fromkeys([run, *variables, *texts, *others])
     _, first, which = np.unique(
         np.stack([frame[name].rank("dense").fill_null(0).to_numpy() for name in names], axis=1),
@@ -96,13 +98,13 @@ def find_twins(
     origin = first[which.ravel()]
     again = np.flatnonzero(origin != np.arange(len(frame)))
     numbers = row_numbers(frame)
-    return tuple((numbers[int(origin[row])], numbers[int(row)]) for row in again[:MOST])
+    return tuple((numbers[int(origin[row])], numbers[int(row)]) for row in again[:MAX_PAIRS])
 
 
-def widening(values: Float[np.ndarray, "rows"], groups: Int[np.ndarray, "rows"]) -> float:
-    """How many times too narrow intervals may be that take rows of one group as independent:
-    sqrt(1 + (m - 1) rho) of m rows a group, rho their intra-class correlation (Kish 1965); 1 where
-    the groups' means differ no more than independent rows' would."""
+def narrowness(values: Float[np.ndarray, "rows"], groups: Int[np.ndarray, "rows"]) -> float:
+    """Return how many times too narrow intervals are if rows of one group are taken as independent:
+    sqrt(1 + (m - 1) rho) for m rows a group with intra-class correlation rho (Kish 1965); 1 if the
+    group means differ no more than those of independent rows."""
     count = np.bincount(groups)
     k, n = len(count), len(values)
     mean = np.bincount(groups, values) / count

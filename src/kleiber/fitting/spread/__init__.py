@@ -1,1 +1,1 @@
-"""The spread: covariance, resampled refits, intervals, profiles and posteriors."""
+"""The uncertainty of a fit: covariance, resampled refits, intervals, profiles and posteriors."""

@@ -1,7 +1,9 @@
-"""Terms that may change places: the breaks of a broken law, say, whose order means nothing.
+"""Exchangeable terms of a law, such as the breaks of a broken power law, whose order has no
+meaning.
 
-A refit may find the same terms in another order than the fit did. Its parameters are then given
-the names that bring them nearest to the fit's, or else an interval of one break would hold all.
+A refit may find the same terms in another order than the fit did. Its parameters are then
+relabelled so that they lie nearest to those of the fit; otherwise the interval of one break would
+contain all breaks.
 """
 
 from __future__ import annotations
@@ -15,43 +17,46 @@ from jaxtyping import Float
 from kleiber.fitting.engine.problem import Problem, residuals
 
 NUMBERED = re.compile(r"(.*?)(\d+)")
-FAR = 3.0  # in any coordinate: parameters farther apart than this are just far
-SAME = 1e-9  # relative change of the residuals that is rounding
+MAX_DISTANCE = 3.0  # in any coordinate: parameters farther apart than this are just far
+RELATIVE_ROUNDING = 1e-9  # relative change of the residuals that is rounding
 
 
-def find_twins(problem: Problem, u: Float[np.ndarray, "params"]) -> tuple[tuple[int, ...], ...]:
-    """Positions of the parameters of each of the terms that may change places; none if there are
-    no such terms. They are those whose parameters are named alike but for a number at the end."""
+def find_exchangeable_terms(
+    problem: Problem, u: Float[np.ndarray, "params"]
+) -> tuple[tuple[int, ...], ...]:
+    """Return the positions of the parameters of each exchangeable term, or none. Such terms have
+    parameters whose names differ only in a number at the end."""
     blocks: dict[str, dict[str, int]] = {}
     for k, name in enumerate(problem.law.params):
         if found := NUMBERED.fullmatch(name):
             blocks.setdefault(found[2], {})[found[1]] = k
     stems = max((tuple(block) for block in blocks.values()), key=len, default=())
-    alike = [tuple(b[s] for s in stems) for b in blocks.values() if set(b) == set(stems)]
-    if len(alike) < 2:
+    terms = [tuple(b[s] for s in stems) for b in blocks.values() if set(b) == set(stems)]
+    if len(terms) < 2:
         return ()
-    as_it_is = residuals(problem, u[None])[0]
-    for one, two in itertools.combinations(alike, 2):
-        turned = u.copy()
-        turned[[*one, *two]] = u[[*two, *one]]
-        change = np.abs(residuals(problem, turned[None])[0] - as_it_is)
-        if not (change <= SAME * (1 + np.abs(problem.target))).all():
+    original = residuals(problem, u[None])[0]
+    for first, second in itertools.combinations(terms, 2):
+        permuted = u.copy()
+        permuted[[*first, *second]] = u[[*second, *first]]
+        change = np.abs(residuals(problem, permuted[None])[0] - original)
+        if not (change <= RELATIVE_ROUNDING * (1 + np.abs(problem.target))).all():
             return ()
-    return tuple(alike)
+    return tuple(terms)
 
 
 def align_draws(
     drawn: Float[np.ndarray, "draws params"],
     u: Float[np.ndarray, "params"],
-    twins: tuple[tuple[int, ...], ...],
+    exchangeable: tuple[tuple[int, ...], ...],
 ) -> Float[np.ndarray, "draws params"]:
-    """The coordinates of draws with twins in the order in which they lie nearest to ``u``."""
-    flat = [k for block in twins for k in block]
-    best, least = drawn.copy(), np.full(len(drawn), np.inf)
-    for order in itertools.permutations(twins):
-        turned = drawn.copy()
-        turned[:, flat] = drawn[:, [k for block in order for k in block]]
-        apart = np.minimum(np.abs(turned[:, flat] - u[flat]), FAR).sum(axis=1)
-        nearer = apart < least
-        best[nearer], least[nearer] = turned[nearer], apart[nearer]
+    """Return the coordinates of draws with their exchangeable terms in the order nearest to
+    ``u``."""
+    flat = [k for block in exchangeable for k in block]
+    best, smallest = drawn.copy(), np.full(len(drawn), np.inf)
+    for order in itertools.permutations(exchangeable):
+        permuted = drawn.copy()
+        permuted[:, flat] = drawn[:, [k for block in order for k in block]]
+        distance = np.minimum(np.abs(permuted[:, flat] - u[flat]), MAX_DISTANCE).sum(axis=1)
+        nearer = distance < smallest
+        best[nearer], smallest[nearer] = permuted[nearer], distance[nearer]
     return best

@@ -1,6 +1,6 @@
-"""A posterior beside the intervals, by an affine-invariant sampler (extra ``posterior``: emcee).
+"""Posterior of a fit by an affine-invariant sampler (extra ``posterior``: emcee).
 
-The likelihood of a residual is exp(-rho(r)/tau)/Z(tau) with rho the noise model's charge: normal
+The likelihood of a residual is exp(-rho(r)/tau)/Z(tau) with rho the loss of the noise model: normal
 for least squares (tau the variance), and for a Huber width d
 
     Z = sqrt(2 pi tau) erf(d/sqrt(2 tau)) + (2 tau/d) exp(-d^2/(2 tau)),
@@ -27,13 +27,13 @@ from kleiber.fitting.engine.noise import evaluate_loss
 from kleiber.fitting.engine.problem import Problem
 from kleiber.fitting.record import Fit, check_fit
 from kleiber.fitting.spread.intervals import check_level
-from kleiber.fitting.table_problem import pose_rows, take_table
+from kleiber.fitting.table_problem import pose_rows, read_measurements
 from kleiber.maths.seeds import stream
 from kleiber.table import as_frame, digest
 
 WALKERS_PER_PARAM = 8
-LONG = 50.0  # autocorrelation times that a chain must last
-FEWEST = 100  # steps, from which an autocorrelation time can be told at all
+MIN_AUTOCORRELATION_TIMES = 50.0  # autocorrelation times that a chain must last
+MIN_STEPS = 100  # steps, from which an autocorrelation time can be told at all
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
         emcee: Any = importlib.import_module("emcee")
     except ModuleNotFoundError:
         raise ImportError("a posterior needs emcee: pip install 'kleiber[posterior]'") from None
-    fit, steps = check_fit(fit), check_whole("steps", steps, low=FEWEST)
+    fit, steps = check_fit(fit), check_whole("steps", steps, low=MIN_STEPS)
     _check_fit(fit)
     width = len(fit.free) + 1
     size = 8 * steps * WALKERS_PER_PARAM * width * (width + 1)
@@ -159,10 +159,10 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
     sampler.random_state = np.random.RandomState(int(rng.integers(2**31))).get_state()
     sampler.run_mcmc(start, steps)
     time = float(np.max(sampler.get_autocorr_time(tol=0)))
-    if not time * LONG <= steps:
+    if not time * MIN_AUTOCORRELATION_TIMES <= steps:
         raise NotConverged(
             f"The chain of {steps} steps lasts only {steps / time:.0f} autocorrelation times, of "
-            f"the {LONG:.0f} needed; give more steps",
+            f"the {MIN_AUTOCORRELATION_TIMES:.0f} needed; give more steps",
             residual=time,
             iterations=steps,
         )
@@ -174,7 +174,7 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
 
 
 def _check_fit(fit: Fit) -> None:
-    """BadLaw for a fit whose posterior this is not, or that has none."""
+    """Raise BadLaw for a fit that has no such posterior."""
     if fit.options.priors:
         raise BadLaw("This posterior has flat priors; the fit was given others.")
     if fit.options.by is not None:
@@ -190,23 +190,23 @@ def _check_fit(fit: Fit) -> None:
 
 
 def _pose_again(fit: Fit, frame: Any) -> Problem:
-    ask = replace(fit.options, draws=0, start=None, real=(), priors={})
-    return pose_rows(fit.law, take_table(fit.law, frame, ask), ask)
+    options = replace(fit.options, draws=0, start=None, real=(), priors={})
+    return pose_rows(fit.law, read_measurements(fit.law, frame, options), options)
 
 
 def _centre(fit: Fit, problem: Problem) -> Float[np.ndarray, "coordinates"]:
-    """The fit's own point, with log(tau) (or log(s)) from its residuals."""
+    """Return the fit's own point, with log(tau) (or log(s)) from its residuals."""
     u = problem.inner(np.array([[fit.params[name] for name in fit.free]]))[0]
     r = problem.differentiate(u[None], False).residual
-    pull = evaluate_loss(problem.noise, r, np.ones(1)).psi[0] * r[0]
-    tau = float(np.average(pull, weights=problem.weights))
+    scores = evaluate_loss(problem.noise, r, np.ones(1)).psi[0] * r[0]
+    tau = float(np.average(scores, weights=problem.weights))
     if fit.noise.dof is not None:
         tau = float(np.median(np.abs(r)) / 0.6745)
     return np.append(u, np.log(max(tau, 1e-300)))
 
 
 def _step(fit: Fit, problem: Problem, width: int) -> Float[np.ndarray, "coordinates"]:
-    """A tenth of a standard error in each fitted coordinate."""
+    """Return a tenth of a standard error in each fitted coordinate."""
     size = np.full(width, 0.01)
     for k, (name, domain) in enumerate(problem.law.domains.items()):
         stretch = float(domain.stretch(domain.inner(fit.params[name])))
