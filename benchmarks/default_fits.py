@@ -87,7 +87,7 @@ def report(name: str, law: Law, table: pl.DataFrame, draws: int) -> None:
     fit = kleiber.fit(law, table, noise=NOISE, draws=draws)
     spent = time.process_time() - began
     ratio = baseline(law, table, fit) * draws / spent
-    unsettled = next((n.split(" draws")[0] for n in fit.notes if "had not settled" in n), "0")
+    unsettled = next((n.split(" draws")[0] for n in fit.notes if "had not converged" in n), "0")
     print(
         f"{name:<24}{len(table):>6} rows{spent:>9.1f} s of CPU{ratio:>8.1f} times BFGS  "
         f"{fit.status}, unsettled {unsettled}",

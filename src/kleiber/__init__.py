@@ -149,7 +149,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name, name)
     if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{home}") is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"Module {__name__!r} has no attribute {name!r}.")
     module = importlib.import_module(f"{__name__}.{home}")
     value = getattr(module, name) if name in _HOMES and name != "cost" else module
     globals()[name] = value

@@ -269,11 +269,11 @@ def judge(claim: Claim, obtained: Estimate) -> str:
     claim does not say why it has none.
     """
     if not math.isfinite(obtained.value):
-        raise ValueError(f"the number obtained is {obtained.value}")
+        raise ValueError(f"The number obtained is {obtained.value}, but it must be finite.")
     bare = not math.isfinite(obtained.stderr)
     if bare and not claim.exact:
         raise ValueError(
-            "the number obtained has no standard error, and the claim does not say why"
+            "The number obtained has no standard error, and the claim does not say why."
         )
     low, high = obtained.low, obtained.high
     if not (math.isfinite(low) and math.isfinite(high)):

@@ -136,5 +136,5 @@ def load(path: str | PathLike[str], *, group: Any = None, trust: bool = False) -
         return KINDS[name].read(document)
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise BadTable(
-            f"The file {shown(str(path), 200)} holds no {name} that can be used: {reason(error)}"
+            f"The file {shown(str(path), 200)} holds no {name} that can be used: {reason(error)}."
         ) from None

@@ -91,12 +91,12 @@ class Expr:
         return self
 
     def __bool__(self) -> bool:
-        raise TypeError("a traced expression has no truth value")
+        raise TypeError("A traced expression has no truth value.")
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Expr):
             return self is other
-        raise TypeError("a traced expression cannot be compared")
+        raise TypeError("A traced expression cannot be compared.")
 
     __hash__ = object.__hash__
 
@@ -133,7 +133,7 @@ def as_expr(item: Any) -> Expr:
         return number(float(item))
     if np.ndim(item) == 0 and np.asarray(item).dtype.kind in "iuf":  # a scalar of NumPy's
         return number(float(item))
-    raise TypeError(f"cannot use {type(item).__name__} in a formula")
+    raise TypeError(f"A {type(item).__name__} cannot be used in a formula.")
 
 
 def join(op: str, *args: Any) -> Expr:
@@ -202,6 +202,7 @@ def _from_ast(node: ast.AST, text: str) -> Expr:
             names = ", ".join(f"{name}()" for name in FUNCTIONS)
             raise BadFormula(
                 f"{_refused(node)}; a formula has names, numbers, + - * / ** and {names}."
+                f"{_nearest_function(node)}"
             )
 
 
@@ -210,15 +211,24 @@ def _refused(node: ast.AST) -> str:
         case ast.BinOp(op=ast.BitXor()):
             return "'^' is not accepted (write ** for a power)"
         case ast.BinOp(op=operator) | ast.UnaryOp(op=operator):
-            return f"the operator {type(operator).__name__} is not accepted"
+            return f"The operator {type(operator).__name__} is not accepted"
         case ast.Call(func=ast.Name(id=name)) if name in FUNCTIONS:
             return f"{name}() takes exactly one argument"
         case ast.Call(func=ast.Name(id=name)):
-            return f"the function {name}() is not accepted.{nearest(name, FUNCTIONS)}"
+            return f"The function {name}() is not accepted"
         case ast.Constant(value=value):
-            return f"the constant {value!r} is not accepted"
+            return f"The constant {value!r} is not accepted"
         case _:
             return f"{ast.unparse(node)!r} ({type(node).__name__}) is not accepted"
+
+
+def _nearest_function(node: ast.AST) -> str:
+    """Return the hint for an unknown function, or an empty text."""
+    match node:
+        case ast.Call(func=ast.Name(id=name)) if name not in FUNCTIONS:
+            return nearest(name, FUNCTIONS)
+        case _:
+            return ""
 
 
 def trace(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Expr | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     place = places().get(name)
     if place is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"Module {__name__!r} has no attribute {name!r}.")
     return load(place)
 
 

@@ -295,7 +295,7 @@ def test_draws_that_mostly_do_not_settle_are_given_up(monkeypatch: pytest.Monkey
     found = fit("power_law", plant("power_law"), draws=2000)
     assert found.status is Status.MAX_EVALUATIONS
     assert 200 <= found.n_draws <= 700
-    assert any(", of 2000 that were asked for, had not settled" in note for note in found.notes)
+    assert any("(of 2000 that were requested) had not converged" in note for note in found.notes)
 
 
 def test_a_start_replaces_the_search() -> None:
@@ -532,7 +532,7 @@ def test_a_floor_that_is_not_there_goes_to_its_bound() -> None:
             assert found.params["E"] == 0
             assert "E went to 0" in found.reason
             assert found.usable
-            assert "intervals of E start at a bound" in found.notes
+            assert "Intervals of E start at a bound." in found.notes
             dropped = fit("A*n_params**-alpha + B*n_tokens**-beta", table, noise=LEAST, draws=0)
             close({k: v for k, v in found.params.items() if k != "E"}, dropped.params, rtol=1e-4)
     assert 0 < sum(seen) < 3
@@ -603,7 +603,7 @@ def test_one_amount_of_data_is_flat(noise: float) -> None:
     assert "E and B and beta" in found.reason
     assert "trade off" in found.reason
     assert not found.usable
-    assert "the table does not determine E, B, beta: intervals of them are too narrow" in " ".join(
+    assert "The table does not determine E, B, beta: intervals of them are too narrow" in " ".join(
         found.notes
     )
     held = fit("chinchilla", table, fixed={"B": 2100.0, "beta": 0.37}, draws=0)

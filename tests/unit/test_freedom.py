@@ -95,5 +95,5 @@ def test_a_file_with_moments_of_another_law_is_refused(tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     document["moments"]["fourth"].pop()
     path.write_text(json.dumps(document))
-    with pytest.raises(BadTable, match="its moments are not those of 2 parameters"):
+    with pytest.raises(BadTable, match="Its moments are not those of 2 parameters"):
         kleiber.load(path)

@@ -226,12 +226,12 @@ def test_an_unknown_measurement_is_listed_without_alarm() -> None:
 
 def test_few_rows_and_exact_rows_are_said_to_be_so() -> None:
     five = missed(fit("chinchilla", runs(5), draws=0))
-    assert "nothing is left to judge it by" in five.sentence
+    assert "nothing is left to test it with" in five.sentence
     six = missed(fit("chinchilla", runs(6), draws=0))
     assert six.sentence.startswith("There are too few rows to look for trends")
     x = np.geomspace(1, 100, 12)
     exact = missed(fit("c*x**-a", {"x": x, "loss": 2 * x**-0.5}, draws=0))
-    assert exact.sentence.startswith("The law meets the rows to rounding")
+    assert exact.sentence.startswith("The law fits the rows to rounding")
     assert not exact.alarm
 
 

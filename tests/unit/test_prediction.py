@@ -124,7 +124,7 @@ def test_unknown_numbers_say_why(made: Fit) -> None:
         assert math.isnan(row[name])
     said = " ".join(found.notes)
     assert "no intervals" in said
-    assert "extrapolation unknown" in said
+    assert "extrapolation is unknown" in said
 
 
 def test_many_rows_are_predicted_in_parts(made: Fit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,7 +232,7 @@ def test_a_prior_is_stated_in_notes_and_document(tmp_path: Path) -> None:
     table = scattered()
     assert fit(line, table, noise=PLAIN, draws=0).options.priors == {}
     found = fit(line, table, noise=PLAIN, draws=50, priors={"b": (1.9, 0.25)})
-    assert any("prior on b: 1.9, spread 0.25" in note for note in found.notes)
+    assert any("prior on b is 1.9, with spread 0.25" in note for note in found.notes)
     assert found.options.priors == {"b": (1.9, 0.25)}
     assert describe(found)["priors"] == {"b": [1.9, 0.25]}
     formula = fit("a + b*x", table, noise=PLAIN, draws=50, priors={"b": (1.9, 0.25)})

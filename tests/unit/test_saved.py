@@ -237,8 +237,8 @@ def test_an_untrusted_file_is_not_run(tmp_path: Path) -> None:
         ({"version": "9.0.0"}, "newer than this"),
         ({"version": "soon"}, "names no version"),
         ({"rows": -3}, "'rows' must hold a whole number from 0, but holds -3"),
-        ({"residuals": [0.1]}, "its residuals are not"),
-        ({"ranges": {"n_params": [2.0, 1.0]}}, "the range of n_params"),
+        ({"residuals": [0.1]}, "Its residuals are not"),
+        ({"ranges": {"n_params": [2.0, 1.0]}}, "Its range of n_params"),
     ],
 )
 def test_documents_are_checked_whole(change: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_many_draws_that_did_not_settle(unsettled: int, good: bool) -> None:
     assert (made is None) == good
     if made:
         assert made[0] is Status.MAX_EVALUATIONS
-        assert "101 of 1000 refits had not settled" in made[1]
+        assert "101 of 1000 refits had not converged" in made[1]
 
 
 def test_tokens_in_proportion_leave_coefficients_open() -> None:
@@ -150,7 +150,7 @@ def test_without_its_term_an_exponent_is_unknown(tmp_path: Path) -> None:
     assert found.unknown == ("alpha", "beta")
     assert "A went to 0, B went to 0" in found.reason
     assert "without it alpha and beta cannot be known" in found.reason
-    assert "alpha and beta unknown: nothing depends on them" in " ".join(found.notes)
+    assert "alpha and beta are unknown: nothing depends on them" in " ".join(found.notes)
     for quantity in ("alpha", lambda p: p["beta"] / (p["alpha"] + p["beta"])):
         assert all(math.isnan(end) for end in found.interval(quantity))
     assert found.interval(lambda p: p["E"]) == pytest.approx((2, 2))

@@ -94,7 +94,7 @@ def test_three_runs_on_one_line(noise: Noise, draws: int) -> None:
     low, high = found.interval("alpha")
     assert (low, high) == (0.0, pytest.approx(0.324, abs=5e-4))
     assert "does not tell alpha from 0" in found.reason
-    assert any("only 1 row more than parameters" in note for note in found.notes)
+    assert any("Only 1 row more than parameters" in note for note in found.notes)
 
 
 def test_weights_of_a_straight_line_are_aitkens() -> None:
@@ -241,7 +241,7 @@ def test_as_many_rows_as_parameters_are_too_few(draws: int) -> None:
 def test_a_curved_law_needs_more_rows(rows: int) -> None:
     found = fit("chinchilla", plant_hoffmann(rows), draws=20)
     refused(found)
-    assert f"leave {rows - 5} to tell the noise from" in found.reason
+    assert f"leave {rows - 5} to estimate the noise from" in found.reason
 
 
 def test_a_real_line_with_plain_residuals_is_straight() -> None:

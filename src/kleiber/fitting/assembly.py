@@ -217,61 +217,65 @@ def _notes(solution: Solution, unconverged: int, draws: int, options: Options) -
     count = np.inf if groups is None else int(groups.max()) + 1
     if count < FEW_GROUPS:
         notes.append(
-            f"only {count} groups in {options.by!r}: intervals from fewer than {FEW_GROUPS} groups "
-            "are too narrow to trust"
+            f"Only {count} groups in {options.by!r}: intervals from fewer than {FEW_GROUPS} groups "
+            "are too narrow to trust."
         )
     elif count < SOME_GROUPS and options.noise.delta is not None:
         notes.append(
             f"{count} groups in {options.by!r}: under a Huber loss intervals from fewer than "
-            f"{SOME_GROUPS} are often longer than they need be (docs/coverage.md)"
+            f"{SOME_GROUPS} are often longer than they need be (docs/coverage.md)."
         )
     for name, (value, width) in options.priors.items():
-        notes.append(f"prior on {name}: {value:g}, spread {width:g} in its own coordinate")
+        notes.append(
+            f"The prior on {name} is {value:g}, with spread {width:g} in its own coordinate."
+        )
     if solution.sign_changed:
         each = ", ".join(solution.sign_changed)
         notes.append(
             f"The data want {each} below 0, so that {each} may have either sign in this fit; "
-            f"--real {','.join(solution.sign_changed)} declares it"
+            f"--real {','.join(solution.sign_changed)} declares it."
         )
     if solution.hit:
-        notes.append(f"intervals of {', '.join(names[k] for k in solution.hit)} start at a bound")
+        notes.append(f"Intervals of {', '.join(names[k] for k in solution.hit)} start at a bound.")
     if solution.idle:
-        them = "it" if len(solution.idle) == 1 else "them"
+        them, verb = ("it", "is") if len(solution.idle) == 1 else ("them", "are")
         idle = join_words(names[k] for k in solution.idle)
-        notes.append(f"{idle} unknown: nothing depends on {them} without the term that went to 0")
+        notes.append(
+            f"{idle} {verb} unknown: nothing depends on {them} without the term that went to 0."
+        )
     if solution.status is Status.FLAT and solution.spread.undetermined:
         loose = sorted({k for each in solution.spread.undetermined for k in each})
         notes.append(
-            f"the table does not determine {', '.join(names[k] for k in loose)}: intervals of them "
-            "are too narrow, whatever they are"
+            f"The table does not determine {', '.join(names[k] for k in loose)}: intervals of them "
+            "are too narrow, whatever they are."
         )
     if unconverged:
-        stopped = f", of {options.draws} that were asked for," if draws < options.draws else ""
+        stopped = f" (of {options.draws} that were requested)" if draws < options.draws else ""
         notes.append(
-            f"{unconverged} of {draws} draws{stopped} had not settled; intervals include them as is"
+            f"{unconverged} of {draws} draws{stopped} had not converged; intervals include them."
         )
     notes.extend(_note_few_rows(solution, options))
     if solution.status is not Status.TOO_FEW_POINTS and not draws:
-        notes.append("no draws: intervals of the fit come from the covariance alone")
+        notes.append("There are no draws: intervals of the fit come from the covariance alone.")
     return tuple(notes)
 
 
 def _note_few_rows(solution: Solution, options: Options) -> list[str]:
     """Return the notes for a table with few residual degrees of freedom."""
     dof = count_residual_dof(solution.problem)
-    rows = f"only {dof} row{'s' * (dof != 1)} more than parameters"
+    rows = f"Only {dof} row{'s' * (dof != 1)} more than parameters"
     degrees = f"{dof} degree{'s' * (dof != 1)}"
     if solution.status is Status.TOO_FEW_POINTS:
-        why = "as many parameters as rows leave nothing to judge noise from"
-        return [f"no intervals: {rows if dof > 0 else why}"]
+        why = "with as many parameters as rows the noise cannot be estimated"
+        return [f"There are no intervals: {rows[0].lower() + rows[1:] if dof > 0 else why}."]
     if solution.resampling == "even":
         return [
             f"{rows}: intervals are Student's of {degrees} of freedom, and hold if the "
-            "noise is normal and as large in every row"
+            "noise is normal and as large in every row."
         ]
     if dof <= FEW_ROWS and options.by is None:
         return [
             f"{rows}: intervals of resample={options.resample!r} are too narrow to trust; those of "
-            "the default are Student's"
+            "the default are Student's."
         ]
     return []

@@ -265,26 +265,28 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = list(fit.notes)
     if fit.status is Status.BOUND_HIT:
-        notes.append(f"the fit hit a bound: {fit.reason}")
+        notes.append(f"The fit hit a bound: {fit.reason}.")
     if np.isnan(added["low"]).any():
         notes.append(
-            "no intervals where the fit has neither draws nor a covariance, or its table "
-            "leaves nothing to judge noise from"
+            "There are no intervals if the fit has neither draws nor a covariance, or if its table "
+            "has too few rows to estimate the noise."
         )
     elif np.isnan(added["new_low"]).any():
         notes.append(
-            "no interval of a new measurement: the fit does not say how far runs and their "
-            "evaluations lie from the law (fit the table again)"
+            "There is no interval of a new measurement: the fit does not say how far runs and "
+            "their evaluations lie from the law (fit the table again)."
         )
     if not fit.ranges:
-        notes.append("extrapolation unknown: the fit does not record the ranges of its table")
+        notes.append(
+            "The extrapolation is unknown: the fit does not record the ranges of its table."
+        )
     for name, x in columns.items():
         notes += _note_far(name, x, added[f"extrapolation_{name}"])
     cost = added.get("extrapolation", np.empty(0))
     if (cost > FAR_FACTOR).any():
         notes.append(
             f"6 n_params n_tokens is up to {cost.max():.3g} times that of the dearest measured "
-            "run: intervals hold only if the law itself does that far out"
+            "run: intervals hold only if the law itself does that far out."
         )
     return tuple(notes)
 
@@ -300,7 +302,7 @@ def _note_far(name: str, x: np.ndarray, factor: np.ndarray) -> list[str]:
         if is_far:
             notes.append(
                 f"{name} = {x[k]:.4g} is {factor[k]:.3g} times the {word} measured: intervals hold "
-                "only if the law itself does that far out"
+                "only if the law itself does that far out."
             )
     return notes
 

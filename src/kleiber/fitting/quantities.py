@@ -27,7 +27,7 @@ def call_quantity(quantity: Callable[..., Any], params: Mapping[str, Any]) -> An
         ) from error
 
 
-def check_quantity_values(given: Any) -> Float[np.ndarray, "..."]:
+def check_values(given: Any) -> Float[np.ndarray, "..."]:
     """Check that a function of the parameters gave one number for each draw, and return the
     numbers."""
     try:

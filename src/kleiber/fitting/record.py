@@ -18,7 +18,7 @@ from kleiber.fitting.engine.problem import untransform_exponents
 from kleiber.fitting.judge.misfit import Misfit
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.options import Options
-from kleiber.fitting.quantities import Quantity, check_quantity_values, differentiate_quantities
+from kleiber.fitting.quantities import Quantity, check_values, differentiate_quantities
 from kleiber.fitting.quantities import call_quantity as call_quantity
 from kleiber.fitting.quantities import complete as complete
 from kleiber.fitting.spread.components import VarianceComponents, find_noise_margins, widen_by_noise
@@ -201,21 +201,17 @@ class Fit:
         if self._depends_on_unknown(what):
             return math.nan, math.nan
         if self.linear and self.covariance is not None:
-            low, high = self._linear_interval(
-                lambda p: np.atleast_1d(check_quantity_values(what(p))), level
-            )
+            low, high = self._linear_interval(lambda p: np.atleast_1d(check_values(what(p))), level)
             if np.isfinite([low[0], high[0]]).all():
                 return float(low[0]), float(high[0])
         if self.n_draws:
-            values = check_quantity_values(what(self.draws))
+            values = check_values(what(self.draws))
             values = np.broadcast_to(values, (self.n_draws,) if values.ndim == 0 else values.shape)
             low, high = (x[0] for x in self.draws_interval(values[:, None], level))
         elif isinstance(quantity, str) and quantity in self.free:
             low, high = self._covariance_interval(quantity, level)
         else:
-            low, high = self._delta_interval(
-                lambda p: np.atleast_1d(check_quantity_values(what(p))), level
-            )
+            low, high = self._delta_interval(lambda p: np.atleast_1d(check_values(what(p))), level)
             low, high = low[0], high[0]
         return float(low), float(high)
 
@@ -235,9 +231,8 @@ class Fit:
         if not self.unknown:
             return False
         other = {name: self.params[name] / (k + 2) for k, name in enumerate(self.unknown)}
-        here, there = (
-            check_quantity_values(what(p)) for p in (self.params, complete_params(self, other))
-        )
+        both = self.params, complete_params(self, other)
+        here, there = (check_values(what(params)) for params in both)
         return not np.array_equal(here, there)
 
     def _linear_interval(
@@ -389,7 +384,7 @@ class Fit:
     ) -> tuple[np.ndarray, np.ndarray]:
         value = what(self.params)
         if self.covariance is None:
-            return np.full(value.shape, np.nan), np.full(value.shape, np.nan)
+            return np.full_like(value, np.nan), np.full_like(value, np.nan)
         jac = differentiate_quantities(what, self.law, self.params, self.free, self.options.tied)
         variance = np.einsum("pr,pq,qr->r", jac, self.covariance, jac)
         return normal_interval(value, np.sqrt(np.maximum(variance, 0.0)), level, self._dof())

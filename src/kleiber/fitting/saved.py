@@ -126,7 +126,7 @@ def fit_from(given: Any, path: str, *, group: Any = None, trust: bool = False) -
         raise BadTable(f"{path} holds a {shown(kind)}, and not a fit.")
     missing = [key for key in REQUIRED if not isinstance(given, dict) or key not in given]
     if missing:
-        raise BadTable(f"{path} is not a saved fit: it has no {', '.join(missing)}")
+        raise BadTable(f"{path} is not a saved fit: it has no {', '.join(missing)}.")
     whole = cast("Mapping[str, Any]", given)
     refuse_newer(whole.get("version"), path)
     try:
@@ -138,7 +138,7 @@ def fit_from(given: Any, path: str, *, group: Any = None, trust: bool = False) -
         raise BadTable(f"{path} is no fit that can be used: {error}") from None
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         what = f"{type(error).__name__}: {reason(error)}"
-        raise BadTable(f"{path} is not a saved fit: {what}") from None
+        raise BadTable(f"{path} is not a saved fit: {what}.") from None
 
 
 def refuse_newer(version: Any, path: str) -> None:
@@ -162,20 +162,22 @@ def _check_fit(fit: Fit) -> None:
     for name in fit.free:
         domain, value = fit.law.domains[name], fit.params[name]
         if not (domain.contains(value) or value in domain.bounds) or not math.isfinite(value):
-            raise BadTable(f"{name} = {value:g} lies outside its domain ({domain.kind})")
+            raise BadTable(f"{name} = {value:g} lies outside its domain ({domain.kind}).")
         low, high = domain.bounds
         drawn = fit.draws.get(name, np.empty(0))
         if (drawn < low).any() or (drawn > high).any():
-            raise BadTable(f"draws of {name} lie outside its domain ({domain.kind})")
+            raise BadTable(f"Draws of {name} lie outside its domain ({domain.kind}).")
     if fit.rows < 0 or fit.units < 0 or fit.units > max(fit.rows, 0):
-        raise BadTable(f"it has {fit.rows} rows in {fit.units} units")
+        raise BadTable(f"It cannot have {fit.rows} rows in {fit.units} units.")
     if len(fit.residuals) not in (0, fit.rows) or not np.isfinite(fit.residuals).all():
-        raise BadTable(f"its residuals are not {fit.rows} finite numbers")
+        raise BadTable(f"Its residuals are not {fit.rows} finite numbers.")
     if fit.covariance is not None and not np.isfinite(fit.covariance).all():
-        raise BadTable("its covariance is not finite")
+        raise BadTable("Its covariance is not finite.")
     for name, (low, high) in fit.ranges.items():
         if not (math.isfinite(low) and math.isfinite(high) and low <= high):
-            raise BadTable(f"the range of {name}, {low:g} to {high:g}, is none")
+            raise BadTable(
+                f"Its range of {name}, {low:g} to {high:g}, is not finite and increasing."
+            )
     _check_runs(fit)
 
 
@@ -185,18 +187,18 @@ def _check_names(given: Mapping[str, Any]) -> None:
         names = list(given.get(entry) or ())
         strange = [name for name in names if name not in given["params"]]
         if strange or len(set(names)) < len(names):
-            raise BadTable(f"its entry {entry!r} does not name some of its parameters, each once")
+            raise BadTable(f"Its entry {entry!r} must name some of its parameters, each once.")
 
 
 def _check_runs(fit: Fit) -> None:
     """Raise BadTable for draws without units, and for measured runs that lack a variable of the
     law."""
     if fit.n_draws and not fit.units:
-        raise BadTable("it has draws, but no units that they could be of")
+        raise BadTable("It has draws, but no rows or groups that were resampled.")
     for run in (*fit.outermost, *fit.best_runs):
         missing = [name for name in fit.law.variables if name not in run]
         if missing:
-            raise BadTable(f"one of its measured runs has no {missing[0]!r}")
+            raise BadTable(f"One of its measured runs has no {missing[0]!r}.")
 
 
 def _fit_from(given: Mapping[str, Any], trust: bool) -> Fit:
@@ -208,7 +210,7 @@ def _fit_from(given: Mapping[str, Any], trust: bool) -> Fit:
     }
     law = _law_from(given, tuple(params), trust)
     if set(law.params) != set(params):
-        raise BadTable(f"law {law.name} has parameters {', '.join(law.params)}, not those saved")
+        raise BadTable(f"Law {law.name} has parameters {', '.join(law.params)}, not those saved.")
     fixed, tied = _mapping(given, "fixed"), _mapping(given, "tied")
     free = tuple(given.get("free") or [n for n in params if n not in fixed and n not in tied])
     rows = int(given.get("rows", 0))
@@ -271,7 +273,7 @@ def _moments_from(given: Any, free: int) -> Moments | None:
         return None
     moments = Moments(*(np.array(given[key], dtype=float) for key in ("root", "fourth")))
     if not moments.fits(free):
-        raise BadTable(f"its moments are not those of {free} parameters")
+        raise BadTable(f"Its moments are not those of {free} parameters.")
     return moments
 
 
@@ -289,16 +291,16 @@ def _draws_from(
 ) -> dict[str, Float[np.ndarray, "draws"]]:
     draws = {name: np.array(given[name], dtype=float) for name in params} if given else {}
     if len({values.shape for values in draws.values()}) > 1:
-        raise BadTable("its draws differ in length")
+        raise BadTable("Its draws differ in length.")
     if any(values.ndim != 1 or np.isnan(values).any() for values in draws.values()):
-        raise BadTable("its draws are not lists of numbers")
+        raise BadTable("Its draws are not lists of numbers.")
     return draws
 
 
 def _matrix_from(given: Any, size: int) -> Float[np.ndarray, "free free"] | None:
     matrix = None if given is None else np.array(given, dtype=float)
     if matrix is not None and matrix.shape != (size, size):
-        raise BadTable(f"its covariance is not {size} by {size}")
+        raise BadTable(f"Its covariance is not {size} by {size}.")
     return matrix
 
 
@@ -320,27 +322,27 @@ def _law_from(given: Mapping[str, Any], params: tuple[str, ...], trust: bool) ->
     if expr is None or given["formula"] in (given["law"], given.get("origin")):
         if given.get("origin") and not trust:
             raise BadTable(
-                f"its law stands in the Python file {shown(given['origin'])}, which loading would "
-                "run; if you trust that file, load with trust=True (--trust)"
+                f"Its law is in the Python file {shown(given['origin'])}, which loading would "
+                "run; if you trust that file, load with trust=True (--trust)."
             )
         if given.get("origin"):
             return law_from_file(given["origin"])
         raise BadTable(
-            f"its law {given['law']!r} is a Python function that no formula expresses; put it in a "
-            "file and fit with file.py:name, so that the file can be read again"
+            f"Its law {given['law']!r} is a Python function that no formula expresses; put it in a "
+            "file and fit with file.py:name, so that the file can be read again."
         )
     found = symbols(expr)
     variables = tuple(given.get("variables") or sorted(found - set(params)))
     strange = found - set(params) - set(variables)
     if strange or not variables:
-        raise BadTable(f"the formula {given['formula']!r} does not match the saved parameters")
+        raise BadTable(f"The formula {given['formula']!r} does not match the saved parameters.")
     domains = {name: domains.get(name, Domain("real")) for name in params}
     return formula_law(expr, variables, domains, name=given["law"], doc=given.get("doc", ""))
 
 
 def _domain(given: Mapping[str, Any]) -> Domain:
     if given["kind"] not in get_args(Kind):
-        raise BadTable(f"there is no domain of kind {given['kind']!r}")
+        raise BadTable(f"There is no domain of kind {given['kind']!r}.")
     return Domain(**given)
 
 

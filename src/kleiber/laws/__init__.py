@@ -25,7 +25,9 @@ def __getattr__(name: str) -> Law:
     """A law of the catalogue as an attribute."""
     known = {} if name.startswith("_") else catalogue()
     if name not in known:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, known)}")
+        raise AttributeError(
+            f"Module {__name__!r} has no attribute {name!r}.{nearest(name, known)}"
+        )
     return known[name]
 
 

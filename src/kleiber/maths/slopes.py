@@ -16,5 +16,5 @@ def window_slope(
     centred = log_x - log_x.mean()
     size = (centred**2).sum()
     if not size > 0:
-        raise ValueError("a slope needs at least two different values of x")
+        raise ValueError("A slope needs at least two different values of x.")
     return np.asarray(log_y @ centred / size)

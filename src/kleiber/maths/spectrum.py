@@ -11,7 +11,7 @@ def power_law(dims: int, exponent: float, *, first: float = 1.0) -> Float[np.nda
     0."""
     if dims < 1 or not (np.isfinite(exponent) and np.isfinite(first) and first > 0):
         raise ValueError(
-            "a power law needs at least one dimension, a finite exponent and a positive first "
-            f"value, got dims={dims}, exponent={exponent!r}, first={first!r}"
+            "A power law needs at least one dimension, a finite exponent and a positive first "
+            f"value, got dims={dims}, exponent={exponent!r}, first={first!r}."
         )
     return first * np.arange(1, dims + 1, dtype=float) ** -exponent

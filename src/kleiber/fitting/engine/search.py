@@ -60,8 +60,8 @@ def search(problem: Problem, ranges: Mapping[str, tuple[float, float]], seed: in
     start = select_lowest(ranked, u, N_DESCENTS)
     if not len(start):
         raise BadLaw(
-            f"law {problem.law.name} has no finite value on this table anywhere in its start "
-            f"ranges ({', '.join(f'{k} {v[0]:.3g} to {v[1]:.3g}' for k, v in ranges.items())})"
+            f"Law {problem.law.name} has no finite value on this table anywhere in its start "
+            f"ranges ({', '.join(f'{k} {v[0]:.3g} to {v[1]:.3g}' for k, v in ranges.items())})."
         )
     weights = sample.weights[None]
     first, *rest = _huber_widths(ranked, start[0], ranked.noise.delta)

@@ -30,10 +30,10 @@ def add_sentence(made: Misfit, *, dof: int, tested: bool) -> Misfit:
         sentence = f"The law misses the table: {'; '.join(reasons)}; {_describe_errors(made)}."
         return replace(made, alarm=True, sentence=sentence)
     if dof <= 0:
-        sentence = "The law has as many parameters as rows: nothing is left to judge it by."
+        sentence = "The law has as many parameters as rows: nothing is left to test it with."
     elif not tested:
         most = "most" if any(abs(item.gap) > 1e-6 for item in made.worst) else "the"
-        sentence = f"The law meets {most} rows to rounding: {_describe_errors(made)}."
+        sentence = f"The law fits {most} rows to rounding: {_describe_errors(made)}."
     elif not made.trends:
         sentence = (
             f"There are too few rows to look for trends in residuals: {_describe_errors(made)}."

@@ -109,7 +109,7 @@ def judge(
     names = problem.law.params
     if not converged:
         return Status.MAX_EVALUATIONS, (
-            f"the descent had not settled after {evaluations} iterations; "
+            f"the descent had not converged after {evaluations} iterations; "
             "the values are the best seen, not an optimum"
         )
     at_bounds = ", ".join(f"{names[k]} went to {bound:g}" for k, bound in hit.items())
@@ -121,8 +121,8 @@ def judge(
         verb = "cannot be determined" if single else "trade off"
         return Status.FLAT, (
             f"{at_bounds + '; ' if hit else ''}{'; '.join(distinct)} {verb} on this table "
-            f"(condition {spread.condition:.1e}): other values fit as well. Add runs that vary what they "
-            "depend on, or fix or tie one of them"
+            f"(condition {spread.condition:.1e}): other values fit as well. Add runs that vary "
+            "what they depend on, or fix or tie one of them"
         )
     if hit:
         held = ", ".join(f"{names[k]!r}: {bound:g}" for k, bound in hit.items())
@@ -143,10 +143,10 @@ def judge_row_count(problem: Problem, linear: bool) -> tuple[Status, str] | None
         return None
     rows = f"{params + dof} rows for {params} parameters"
     if dof <= 0:
-        why = "leave nothing to tell the noise from, nor whether the law holds"
+        why = "leave nothing to estimate the noise from, or to test the law with"
     else:
         why = (
-            f"leave {dof} to tell the noise from; a law that is no straight line needs "
+            f"leave {dof} to estimate the noise from; a law that is not linear needs "
             f"{MIN_DOF} or more for its intervals to hold"
         )
     return Status.TOO_FEW_POINTS, f"{rows} {why}. Add runs, or fix or tie parameters"
@@ -175,8 +175,9 @@ def judge_intervals(
         )
     if unconverged > MAX_UNCONVERGED * draws:
         return Status.MAX_EVALUATIONS, (
-            f"{unconverged} of {draws} refits had not settled, so that no interval can be trusted: "
-            "the law has more freedom than this table settles. Add runs, or fix or tie parameters"
+            f"{unconverged} of {draws} refits had not converged, so that no interval can be "
+            "trusted: the table does not determine all of the parameters. Add runs, or fix or "
+            "tie parameters"
         )
     if vague:
         return Status.CONVERGED, f"an optimum, but {sentence}"

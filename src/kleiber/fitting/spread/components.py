@@ -291,7 +291,7 @@ def find_noise_margins(
     """Return how far a new measurement may lie below and above the law of a fit; raise BadTable if
     that is unknown. With ``independent``, rows are runs of their own."""
     if found is None and not len(residuals):
-        raise BadTable("this fit was saved without residuals, which a new run's interval needs")
+        raise BadTable("This fit was saved without residuals, which a new run's interval needs.")
     if found is None and independent:  # saved by an earlier kleiber
         total = float((residuals**2).sum())
         found = VarianceComponents(None, total / max(dof, 1), dof, 0.0, dof)

@@ -139,7 +139,7 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
     try:
         emcee: Any = importlib.import_module("emcee")
     except ModuleNotFoundError:
-        raise ImportError("a posterior needs emcee: pip install 'kleiber[posterior]'") from None
+        raise ImportError("A posterior needs emcee: pip install 'kleiber[posterior]'.") from None
     fit, steps = check_fit(fit), check_whole("steps", steps, low=MIN_STEPS)
     _check_fit(fit)
     width = len(fit.free) + 1
@@ -162,7 +162,7 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
     if not time * MIN_AUTOCORRELATION_TIMES <= steps:
         raise NotConverged(
             f"The chain of {steps} steps lasts only {steps / time:.0f} autocorrelation times, of "
-            f"the {MIN_AUTOCORRELATION_TIMES:.0f} needed; give more steps",
+            f"the {MIN_AUTOCORRELATION_TIMES:.0f} needed; give more steps.",
             residual=time,
             iterations=steps,
         )
