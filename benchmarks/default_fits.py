@@ -65,7 +65,9 @@ def baseline(law: Law, table: pl.DataFrame, fit: kleiber.Fit) -> float:
     """CPU-seconds of one refit by BFGS with exact gradients, the median of three."""
     ask = Options(noise=NOISE, draws=0)
     problem = pose_rows(law, read_measurements(law, table, ask), ask)
-    u = problem.inner(np.array([[max(fit.params[n], 1e-300) for n in problem.law.params]]))[0]
+    u = problem.to_coordinate(np.array([[max(fit.params[n], 1e-300) for n in problem.law.params]]))[
+        0
+    ]
     rng, times = np.random.default_rng(0), list[float]()
     for _ in range(3):
         weights = np.bincount(rng.integers(0, len(table), len(table)), minlength=len(table))

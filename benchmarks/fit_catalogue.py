@@ -64,7 +64,9 @@ def middle(domain: Domain) -> float:
     """The middle of a start range, in the domain's coordinate."""
     if domain.low is None or domain.high is None:
         return 1.0
-    return float(domain.outer(np.mean(domain.inner(np.array([domain.low, domain.high])))))
+    return float(
+        domain.from_coordinate(np.mean(domain.to_coordinate(np.array([domain.low, domain.high]))))
+    )
 
 
 def plant(law: Law, rows: int) -> tuple[Problem, np.ndarray]:
@@ -80,7 +82,7 @@ def plant(law: Law, rows: int) -> tuple[Problem, np.ndarray]:
         truth |= {n: v for n, v in {f"d{k}": 3e3 * 5**k, f"f{k}": 0.3}.items() if n in truth}
     y = law(**columns, **truth) * np.exp(0.01 * rng.standard_normal(rows))
     problem = pose(law, Noise("log", 1e-3), columns, y, np.ones(rows))
-    start = problem.inner(np.array([[truth[name] for name in law.params]]))
+    start = problem.to_coordinate(np.array([[truth[name] for name in law.params]]))
     return problem, descend_fully(problem, start).point
 
 

@@ -131,7 +131,7 @@ def run_ours(problem: Problem, u: np.ndarray, draws: int) -> tuple[np.ndarray, n
     rng = np.random.default_rng(SEED)
     runs = list(refit(problem, u[None], 1.0, draws=draws, groups=None, rng=rng))
     points = np.concatenate([run.point for run in runs])
-    return problem.outer(points), np.concatenate([run.objective for run in runs])
+    return problem.from_coordinate(points), np.concatenate([run.objective for run in runs])
 
 
 def converged_refits(
@@ -139,10 +139,10 @@ def converged_refits(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Each draw again from three other places, to the last digit; the lowest of them."""
     rng = np.random.default_rng(1)
-    best_point, best = problem.inner(theta), np.full(len(theta), np.inf)
+    best_point, best = problem.to_coordinate(theta), np.full(len(theta), np.inf)
     spread = np.array([0.05, 0.5, 0.5, 0.05, 0.05])
     for start in (
-        problem.inner(theta),
+        problem.to_coordinate(theta),
         u + 0 * best_point,
         u + spread * rng.normal(size=theta.shape),
     ):
@@ -152,7 +152,7 @@ def converged_refits(
             np.where(lower[:, None], end.point, best_point),
             np.minimum(best, end.objective),
         )
-    return problem.outer(best_point), best
+    return problem.from_coordinate(best_point), best
 
 
 def report_whole_fits(slow: float, draws: int) -> None:
@@ -205,7 +205,7 @@ def main() -> None:
     found = [search(problem, ranges, seed).objective for seed in range(100)]
     hits = sum(value <= min(found) * (1 + 1e-6) for value in found)
     print(f"start search: {spent * 1e3:.1f} ms of CPU, {hits} of 100 seeds at the best optimum")
-    theta = problem.outer(best.point[None])[0]
+    theta = problem.from_coordinate(best.point[None])[0]
     print(f"optimum {best.objective:.8e} at {theta.round(5).tolist()}")
 
     weights = resample_weights(np.random.default_rng(SEED), ask.draws, len(y), None)

@@ -212,7 +212,7 @@ def draw(sample: Sample, wild: bool) -> Drawn:
         wild=wild,
     )
     point = np.concatenate([run.point for run in runs])
-    theta, names = sample.problem.outer(point), sample.problem.law.params
+    theta, names = sample.problem.from_coordinate(point), sample.problem.law.params
     named = {name: theta[:, k] for k, name in enumerate(names)}
     return Drawn(point, quantities(sample.problem.law, named))
 
@@ -234,7 +234,7 @@ def gradient(problem: Problem, u: np.ndarray, name: str) -> tuple[float, np.ndar
     """Logarithm of a (positive) quantity, and its gradient in u."""
 
     def value(x: np.ndarray) -> float:
-        theta = problem.outer(x[None])[0]
+        theta = problem.from_coordinate(x[None])[0]
         named = {key: np.asarray(theta[k]) for k, key in enumerate(problem.law.params)}
         return float(np.log(quantities(problem.law, named)[name]))
 
@@ -254,7 +254,7 @@ def run_table(
     kernel = find_kernel(problem.law, noise, problem.columns, problem.target, draws)
     problem = replace(problem, kernel=kernel)  # the same refits, sooner
     truth = np.array([[TRUTH[cell.law][name] for name in law.params]])
-    found, _ = minimise(problem, problem.inner(truth), problem.weights[None])
+    found, _ = minimise(problem, problem.to_coordinate(truth), problem.weights[None])
     exact = quantities(law, {k: np.asarray(v) for k, v in TRUTH[cell.law].items()})
     sample = Sample(problem, found.point[0], groups, draws, rng)
     made = all_intervals(sample) if everything else default_intervals(sample)

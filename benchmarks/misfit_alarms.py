@@ -104,8 +104,8 @@ def inspect_sound(cell: Sound, noise: Noise, seed: int) -> bool:
     rows = read_measurements(law, frame, ask)
     problem = pose_rows(law, rows, ask)
     truth = np.array([[TRUTH[cell.law][name] for name in law.params]])
-    point = minimise(problem, problem.inner(truth), problem.weights[None])[0].point[0]
-    params = dict(zip(law.params, problem.outer(point[None])[0].tolist(), strict=True))
+    point = minimise(problem, problem.to_coordinate(truth), problem.weights[None])[0].point[0]
+    params = dict(zip(law.params, problem.from_coordinate(point[None])[0].tolist(), strict=True))
     return inspect_fit(problem, point, (), law, params, rows, ask).alarm
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from kleiber.files import land
+from kleiber.files import write_atomically
 from kleiber.reports.sheet import ramp_colours, styled
 
 FOLDER = Path(__file__).parents[1] / "docs" / "papers"
@@ -54,6 +54,6 @@ def write_figures(
         with styled():
             figure = make()
             metadata = {} if png else {"Date": None}  # the same figure is the same file
-            with land(path) as temporary:
+            with write_atomically(path) as temporary:
                 figure.savefig(temporary, format=suffix[1:], dpi=dpi, metadata=metadata)
         print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")

@@ -72,11 +72,11 @@ def run_line(cell: Cell, rng: np.random.Generator) -> Outcome:
     columns = {name: table[name] for name in law.variables}
     y, noise = table["loss"], Noise("log", cell.huber or None)
     problem = pose(law, noise, columns, y, np.ones(len(y)))
-    truth = problem.inner(np.array([list(TRUTH[cell.law].values())]))
+    truth = problem.to_coordinate(np.array([list(TRUTH[cell.law].values())]))
     u = minimise(problem, truth, problem.weights[None])[0].point[0]
 
     def what(point: np.ndarray) -> np.ndarray:
-        named = dict(zip(law.params, problem.outer(point[None])[0], strict=True))
+        named = dict(zip(law.params, problem.from_coordinate(point[None])[0], strict=True))
         return np.array(list(quantities(law, named).values()))
 
     low, high = linear_interval(what, u, equal_noise_covariance(problem, u, 1.0), cell.spare, LEVEL)

@@ -1,9 +1,8 @@
-"""The command ``kleiber``, also as ``python -m kleiber``: the command line, loaded with care.
+"""The command ``kleiber``, also as ``python -m kleiber``.
 
-What it needs takes a second to load. Ctrl-C in that second ends the process at once, as it ends
-any program that has not begun, instead of tracing through half-loaded modules: importing this
-module, which only the command does, gives the signal its default action, and ``main`` gives it back
-to Python.
+Loading the command line takes a second. Ctrl-C in that second ends the process at once, without a
+traceback through half-loaded modules: importing this module, which only the command does, gives the
+signal its default action, and ``main`` restores Python's handler.
 """
 
 import signal
@@ -11,11 +10,11 @@ import sys
 import threading
 
 # (a shell has the interrupts of a background job ignored, which stays so)
-OURS = (
+OWN_SIGNAL = (
     threading.current_thread() is threading.main_thread()
     and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 )
-if OURS:
+if OWN_SIGNAL:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -23,7 +22,7 @@ def main() -> None:
     """Load the command line and run it."""
     from kleiber.cli import main as run
 
-    if OURS:
+    if OWN_SIGNAL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     run()
 

@@ -1,13 +1,13 @@
-"""Claims as data: what a paper says, what we obtain, and the verdict between the two.
+"""Claims of papers as data: what a paper says, what we obtain, and the verdict on the two.
 
-A claim is the statement that a number lies in a range: ``expected`` give or take ``within``, or on
-one side of ``expected``. The number obtained comes with an interval, value ± 2 standard errors
-(or its own low and high), and the verdict compares the two:
+A claim states that a number lies in a range: within ``within`` of ``expected``, or on one side of
+``expected``. The number obtained comes with an interval, value ± 2 standard errors (or its own low
+and high), and the verdict compares the two:
 
 - holds: the whole interval lies in the range;
-- fails: none of it does;
-- inconclusive: part of it does, so the error is too large to say; more runs would tell;
-- error: the number could not be computed (and the verdict's `why` says why not).
+- fails: no part of it does;
+- inconclusive: part of it does, so the error is too large to decide; more runs would;
+- error: the number could not be computed (the verdict's `why` says why not).
 
 So a claim "within 0.02" needs a standard error well below 0.01 before it can hold or fail.
 """
@@ -33,7 +33,7 @@ VERDICTS = ("holds", "fails", "inconclusive")
 SIDES: Mapping[str, str] = MappingProxyType(
     {"both": "equal to", "at_least": "at least", "at_most": "at most"}
 )
-ERRORS = 2.0  # standard errors on either side of a value that make its interval
+STANDARD_ERRORS = 2.0  # standard errors on either side of a value that make its interval
 
 
 @dataclass(frozen=True)
@@ -67,26 +67,32 @@ class Estimate:
 
 
 def estimate(value: float, stderr: float = math.nan) -> Estimate:
-    """A value with the interval of two standard errors about it; NaN where there is none."""
+    """Make an Estimate with the interval of two standard errors; NaN if there is no standard
+    error."""
     value, stderr = float(value), float(stderr)
-    return Estimate(value, stderr, value - ERRORS * stderr, value + ERRORS * stderr)
+    return Estimate(
+        value, stderr, value - STANDARD_ERRORS * stderr, value + STANDARD_ERRORS * stderr
+    )
 
 
-def student(value: float, stderr: float, freedom: float, level: float = 0.95) -> Estimate:
-    """A value with Student's interval; error and ends are NaN where no freedom is left."""
+def student(
+    value: float, stderr: float, degrees_of_freedom: float, level: float = 0.95
+) -> Estimate:
+    """Make an Estimate with Student's interval; its error and ends are NaN below one degree of
+    freedom."""
     value, stderr = float(value), float(stderr)
-    if freedom < 1 or not math.isfinite(stderr):
+    if degrees_of_freedom < 1 or not math.isfinite(stderr):
         return Estimate(value, math.nan, math.nan, math.nan)
-    half = float(special.stdtrit(freedom, 0.5 + level / 2)) * stderr
+    half = float(special.stdtrit(degrees_of_freedom, 0.5 + level / 2)) * stderr
     return Estimate(value, stderr, value - half, value + half)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a claim is computed with: the seed, the scale, and a folder for what is half done.
+    """What a claim is computed with: the seed, the scale, and a folder for unfinished work.
 
-    ``keep`` is None where nothing is kept (at scale "quick"). What several claims of one check
-    need is computed by the first of them: ``context.share("runs", lambda: simulate(...))``.
+    ``keep`` is None if nothing is kept (at scale "quick"). Results that several claims of one check
+    need are computed by the first of them: ``context.share("runs", lambda: simulate(...))``.
     """
 
     seed: int = 0
@@ -95,11 +101,11 @@ class Context:
     shared: dict[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
 
     def choose(self, quick: Any, laptop: Any, full: Any = None) -> Any:
-        """The value for this scale; ``full`` is that of ``laptop`` where none is given."""
+        """Return the value for this scale; ``full`` defaults to ``laptop``."""
         return {"quick": quick, "laptop": laptop}.get(self.scale, laptop if full is None else full)
 
     def share(self, name: str, make: Callable[[], Any]) -> Any:
-        """What ``make`` returns, computed once for all claims that ask for ``name``."""
+        """Return the result of ``make``, computed once for all claims that ask for ``name``."""
         if name not in self.shared:
             self.shared[name] = make()
         return self.shared[name]
@@ -170,7 +176,7 @@ class Claim:
         for name in ("where", "says", "why", "exact"):
             check_text(name, getattr(self, name))
         for name in ("expected", "within"):
-            check_number(name, getattr(self, name), endless=True)
+            check_number(name, getattr(self, name), allow_infinite=True)
         check_call("compute", self.compute, "a function of a Context")
         if not isinstance(self.needs, tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise refuse("needs", "a tuple of names of data sets", self.needs)
@@ -263,32 +269,34 @@ class Verdict:
 
 
 def judge(claim: Claim, obtained: Estimate) -> str:
-    """The verdict on a claim for the number obtained, by the rule at the top of this module.
+    """Return the verdict on a claim for the number obtained, by the rule in this module's
+    docstring.
 
     Raises ValueError for a number that is not finite, and for one without a standard error whose
     claim does not say why it has none.
     """
     if not math.isfinite(obtained.value):
         raise ValueError(f"The number obtained is {obtained.value}, but it must be finite.")
-    bare = not math.isfinite(obtained.stderr)
-    if bare and not claim.exact:
+    no_error = not math.isfinite(obtained.stderr)
+    if no_error and not claim.exact:
         raise ValueError(
             "The number obtained has no standard error, and the claim does not say why."
         )
     low, high = obtained.low, obtained.high
     if not (math.isfinite(low) and math.isfinite(high)):
-        spread = 0.0 if bare else ERRORS * obtained.stderr
+        spread = 0.0 if no_error else STANDARD_ERRORS * obtained.stderr
         low, high = obtained.value - spread, obtained.value + spread
-    least, most = claim.range
-    if least <= low and high <= most:
+    lower, upper = claim.range
+    if lower <= low and high <= upper:
         return "holds"
-    return "fails" if high < least or low > most else "inconclusive"
+    return "fails" if high < lower or low > upper else "inconclusive"
 
 
 def decide(paper: str, claim: Claim, obtained: Estimate, seconds: float) -> Verdict:
-    """The verdict on a claim for a number obtained in so many seconds; errors as for `judge`."""
+    """Make the Verdict on a claim from a number obtained in so many seconds; errors as for
+    `judge`."""
     verdict = judge(claim, obtained)
-    bare = f"No standard error: {claim.exact}." if not math.isfinite(obtained.stderr) else ""
+    no_error = f"No standard error: {claim.exact}." if not math.isfinite(obtained.stderr) else ""
     return Verdict(
         paper,
         claim.where,
@@ -299,14 +307,15 @@ def decide(paper: str, claim: Claim, obtained: Estimate, seconds: float) -> Verd
         obtained.stderr,
         verdict,
         claim.known,
-        " ".join(filter(None, (claim.why, bare))),
+        " ".join(filter(None, (claim.why, no_error))),
         seconds,
         claim.side,
     )
 
 
 def examine(paper: str, claim: Claim, context: Context) -> tuple[Verdict, Estimate | None]:
-    """Compute a claim and judge it; one that raises is an "error" with its sentence, and None."""
+    """Compute a claim and judge it; a claim that raises gets the verdict "error" and no
+    estimate."""
     start = time.perf_counter()
     try:
         obtained = claim.compute(context)
@@ -324,5 +333,5 @@ def examine(paper: str, claim: Claim, context: Context) -> tuple[Verdict, Estima
 
 
 def describe_verdict(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as ``check --json`` prints it; null where a number is unknown."""
+    """Return a verdict as ``check --json`` prints it; null where a number is unknown."""
     return as_plain(verdict)

@@ -1,7 +1,7 @@
-"""Every column name kleiber knows, with its meaning and unit, spelt once.
+"""Every column name that kleiber knows, with its meaning and unit.
 
-Tables may hold any other columns too; they pass through untouched. `aliases` are names that
-other people's tables use for the same thing: they are only ever suggested, never assumed.
+Tables may hold any other columns too; they pass through untouched. `aliases` are names that other
+people's tables use for the same thing: they are only ever suggested, never assumed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FILE_ROW = "file_row"  # added to a table of the command line, so that messages 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, what it means, its unit ("1" has no unit, "label" is text)."""
+    """One column: its name, meaning and unit ("1" is dimensionless, "label" is text)."""
 
     name: str
     meaning: str

@@ -1,4 +1,4 @@
-"""Results as JSON files, and back: ``save`` and ``load`` for every record that a verb returns."""
+"""Results as JSON files: ``save`` and ``load`` for every record that a public function returns."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ from kleiber.version import __version__
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of record that is saved: its type, and how it becomes a document and comes back."""
+    """A kind of record that can be saved: its type, and how it is converted to a document and
+    back."""
 
     record: type
     write: Callable[[Any], dict[str, Any]]
     read: Callable[[Mapping[str, Any]], Any]
 
 
-def _plainly(record: type) -> Kind:
-    """A kind whose fields say all: numbers, words, and records of such."""
+def _kind_of_fields(record: type) -> Kind:
+    """Make the Kind of a record that is fully described by its fields."""
     return Kind(
         record,
-        lambda made: as_plain(made, endless=True),
+        lambda made: as_plain(made, keep_infinities=True),
         lambda given: from_plain(record, given),
     )
 
 
 KINDS: Mapping[str, Kind] = {
     "CountFit": Kind(CountFit, counts.document, counts.count_fit_from),
-    "Comparison": _plainly(Comparison),
-    "Plan": _plainly(Plan),
+    "Comparison": _kind_of_fields(Comparison),
+    "Plan": _kind_of_fields(Plan),
 }
-SAVED = (Fit, GroupFits, *(kind.record for kind in KINDS.values()))
+SAVED_TYPES = (Fit, GroupFits, *(kind.record for kind in KINDS.values()))
 
 
 def save(result: Any, path: str | PathLike[str]) -> None:
@@ -85,7 +86,7 @@ def save(result: Any, path: str | PathLike[str]) -> None:
             head = {"kind": name, "version": __version__}
             write_document(head | kind.write(result), path)
             return
-    raise refuse("result", f"one of {', '.join(kind.__name__ for kind in SAVED)}", result)
+    raise refuse("result", f"one of {', '.join(kind.__name__ for kind in SAVED_TYPES)}", result)
 
 
 def load(path: str | PathLike[str], *, group: Any = None, trust: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""Domain: the set that a parameter lives in, and the coordinate in which it is fitted."""
+"""Domain: the set of values of a parameter, and the coordinate in which it is fitted."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class Domain:
         if self.kind == "fraction" and not (self.low > 0 and self.high < 1):
             raise BadLaw(f"Starts of a fraction must lie inside 0 and 1, got low, high = {ends}.")
 
-    def inner(self, value: Any) -> Any:
-        """The unbounded coordinate u of a value."""
+    def to_coordinate(self, value: Any) -> Any:
+        """Return the unbounded coordinate u of a value."""
         value = np.asarray(value, dtype=float)
         with np.errstate(divide="ignore"):
             if self.kind == "positive":
@@ -80,8 +80,8 @@ class Domain:
                 return np.log(value) - np.log1p(-value)
         return value
 
-    def outer(self, u: Any) -> Any:
-        """The value at the unbounded coordinate u."""
+    def from_coordinate(self, u: Any) -> Any:
+        """Return the value at the unbounded coordinate u."""
         u = np.asarray(u, dtype=float)
         with np.errstate(over="ignore", under="ignore"):
             if self.kind == "positive":
@@ -90,15 +90,15 @@ class Domain:
                 return 1.0 / (1.0 + np.exp(-u))
         return u
 
-    def stretch(self, u: Any) -> Any:
-        """Derivative of the value with respect to u."""
-        value = self.outer(u)
+    def derivative(self, u: Any) -> Any:
+        """Return the derivative of the value with respect to u."""
+        value = self.from_coordinate(u)
         if self.kind == "positive":
             return value
         return value * (1 - value) if self.kind == "fraction" else np.ones_like(value)
 
     def expression(self, u: Expr) -> Expr:
-        """The value as an expression of u."""
+        """Return the value as an expression of u."""
         if self.kind == "positive":
             return Expr("exp", (u,))
         if self.kind == "fraction":
@@ -117,14 +117,14 @@ class Domain:
         """The lower end of the coordinate u."""
         return 0.0 if self.kind == "above" else -math.inf
 
-    def approach(self, bound: float) -> float:
-        """A coordinate where the value is the bound to rounding."""
+    def coordinate_near(self, bound: float) -> float:
+        """Return a coordinate where the value equals the bound to rounding."""
         if self.kind == "above":
             return 0.0
         return -700.0 if bound == 0 else 40.0
 
     def contains(self, value: float) -> bool:
-        """Whether the value lies in the set."""
+        """Return whether the value lies in the set."""
         return math.isfinite(value) and self.bounds[0] < value < self.bounds[1]
 
 

@@ -1,28 +1,29 @@
-"""Every error kleiber raises on purpose; each message is one sentence that says what to do."""
+"""Errors that kleiber raises on purpose; each message is one sentence that says what to do."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-NAME = 60  # characters of a name that a message shows
-LONGEST = 600  # characters of a message
-LINE = 240  # characters of a list of names, or about
+MAX_NAME = 60  # characters of a name that a message shows
+MAX_MESSAGE = 600  # characters of a message
+MAX_LIST = 240  # characters of a list of names, or about
 
 
 class _OneSentence(ValueError):
     """An error whose message is short and on one line, whatever names the user has given."""
 
     def __str__(self) -> str:
-        return shortened(super().__str__())
+        return shorten_message(super().__str__())
 
 
 class BadArgument(TypeError, _OneSentence):
-    """An argument is of a kind that its verb does not take."""
+    """Raised for an argument of a type that the function does not accept."""
 
 
 class BadTable(_OneSentence):
-    """A table, a table file or a request to one (rename, filter, column) cannot be used.
+    """Raised for a table, a table file or a request to one (rename, filter, column) that cannot be
+    used.
 
     The message is one sentence that says what was given and what is accepted. It is a
     ``ValueError``.
@@ -38,7 +39,7 @@ class BadTable(_OneSentence):
 
 
 class BadFormula(_OneSentence):
-    """A formula's text cannot be parsed or uses something that is not allowed.
+    """Raised for a formula that cannot be parsed or uses something that is not allowed.
 
     The message is one sentence that quotes the text. It is a ``ValueError``.
 
@@ -53,7 +54,7 @@ class BadFormula(_OneSentence):
 
 
 class BadLaw(_OneSentence):
-    """A law is not well formed, or does not fit the table it is asked to describe.
+    """Raised for a law that is not well formed, or does not fit the table that it should describe.
 
     The message is one sentence, with the nearest known name where one was misspelt. It is a
     ``ValueError``.
@@ -70,7 +71,7 @@ class BadLaw(_OneSentence):
 
 
 class BadPlan(_OneSentence):
-    """A plan cannot be made from this fit, budget and cost.
+    """Raised when no plan can be made from this fit, budget and cost.
 
     The message is one sentence that says what stands in the way. It is a ``ValueError``.
 
@@ -83,7 +84,8 @@ class BadPlan(_OneSentence):
 
 
 class BadExperiment(_OneSentence):
-    """A spec of a training run cannot be read, or asks for what does not exist.
+    """Raised for a spec of a training run that cannot be read or asks for something that does not
+    exist.
 
     The message is one sentence that names the field, and the nearest one where it was misspelt. It
     is a ``ValueError``.
@@ -100,7 +102,7 @@ class BadExperiment(_OneSentence):
 
 
 class NotConverged(RuntimeError):
-    """An iteration stopped before its tolerance.
+    """Raised when a solver or a chain stops before its tolerance.
 
     Parameters
     ----------
@@ -128,29 +130,29 @@ class NotConverged(RuntimeError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known name most like `name` as " Did you mean 'n_params'?", or "" if none is close."""
+    """Return the most similar known name as " Did you mean 'n_params'?", or "" if none is close."""
     folded = {_fold(item): item for item in reversed(list(known))}
     found = difflib.get_close_matches(_fold(name), folded, n=1, cutoff=0.6)
-    return f" Did you mean {shown(folded[found[0]], NAME)}?" if found else ""
+    return f" Did you mean {shown(folded[found[0]], MAX_NAME)}?" if found else ""
 
 
 def _fold(name: object) -> str:
-    """The beginning of a name as names are compared."""
-    return str(name)[: 2 * NAME].casefold().replace(" ", "_")
+    """Return the beginning of a name in the form in which names are compared."""
+    return str(name)[: 2 * MAX_NAME].casefold().replace(" ", "_")
 
 
 def listed(names: Iterable[str], limit: int = 12) -> str:
-    """Names joined by commas, at most `limit` of them, for the end of a sentence."""
-    items = [printable(name, NAME) for name in names]
-    kept = items[:limit]
-    while len(kept) > 1 and sum(map(len, kept)) > LINE:
-        kept.pop()
-    more = f" and {len(items) - len(kept)} more" if len(items) > len(kept) else ""
-    return ", ".join(kept) + more
+    """Join names by commas, at most `limit` of them, for the end of a sentence."""
+    items = [printable(name, MAX_NAME) for name in names]
+    keep = items[:limit]
+    while len(keep) > 1 and sum(map(len, keep)) > MAX_LIST:
+        keep.pop()
+    more = f" and {len(items) - len(keep)} more" if len(items) > len(keep) else ""
+    return ", ".join(keep) + more
 
 
 def shown(value: object, width: int = 40) -> str:
-    """A value as it is quoted in a message: its repr on one line, cut at `width` characters."""
+    """Return a value as a message quotes it: its repr on one line, cut at `width` characters."""
     if isinstance(value, int) and abs(value) >= 10**30:
         digits = int(value.bit_length() * 0.30103) + 1
         return f"{'-' * (value < 0)}1e{digits - 1} or so"
@@ -164,27 +166,28 @@ def shown(value: object, width: int = 40) -> str:
 
 
 def printable(name: object, width: int) -> str:
-    """A text without control characters, cut at `width` characters."""
-    text = spelt_out(str(name)[: width + 1])
+    """Return a text without control characters, cut at `width` characters."""
+    text = escape_control_characters(str(name)[: width + 1])
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def spelt_out(text: str, kept: str = "") -> str:
-    """A text with its control characters as they are written in Python, but for those kept."""
+def escape_control_characters(text: str, keep: str = "") -> str:
+    """Return a text with its control characters escaped as in Python, except for those in
+    `kept`."""
     if text.isprintable():
         return text
-    return "".join(x if x.isprintable() or x in kept else repr(x)[1:-1] for x in text)
+    return "".join(x if x.isprintable() or x in keep else repr(x)[1:-1] for x in text)
 
 
-def shortened(text: str) -> str:
-    """A message of at most LONGEST characters without control characters: one that is too long
-    loses its middle, for what to do stands at its end."""
-    if len(text) > LONGEST:
-        text = f"{text[: LONGEST - 203]} … {text[-200:]}"
-    return printable(text, LONGEST)
+def shorten_message(text: str) -> str:
+    """Return a message of at most LONGEST characters without control characters; a message that is
+    too long loses its middle, because its end says what to do."""
+    if len(text) > MAX_MESSAGE:
+        text = f"{text[: MAX_MESSAGE - 203]} … {text[-200:]}"
+    return printable(text, MAX_MESSAGE)
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error from a library underneath, without its full stop."""
+    """Return the first line of an error of another library, without its full stop."""
     first = str(error).strip().split("\n", 1)[0].rstrip(".:")
     return printable(first, 200) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Landing a file: it appears whole under its name, or not at all."""
+"""Atomic writing of files: a file appears whole under its name, or not at all."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pathlib import Path
 
 
 @contextmanager
-def land(path: str | os.PathLike[str]) -> Generator[Path]:
-    """Yield a temporary path beside `path`, which becomes `path` on success and else is removed.
+def write_atomically(path: str | os.PathLike[str]) -> Generator[Path]:
+    """Yield a temporary path beside `path`, which is renamed to `path` on success and removed on
+    failure.
 
     The temporary file exists, is empty and has the suffix of `path`. When the block ends it is
-    flushed to disk and renamed, so a reader sees the old file or the new one, never half of one;
-    an error or Ctrl-C in the block leaves `path` as it was. An existing file keeps its mode.
-    Raises an OSError with one sentence when `path` cannot be written.
+    flushed to disk and renamed, so a reader sees the old file or the new one, never half of one; an
+    error or Ctrl-C in the block leaves `path` as it was. An existing file keeps its mode. Raises an
+    OSError with one sentence when `path` cannot be written.
     """
-    target = landing_place(path)
+    target = resolve_target(path)
     temporary = target.with_name(f".kleiber-{secrets.token_hex(6)}{target.suffix}")
     try:
         create(temporary, like=target)
@@ -32,28 +33,30 @@ def land(path: str | os.PathLike[str]) -> Generator[Path]:
 
 
 def cache_folder() -> Path:
-    """Where machine code is kept: $KLEIBER_CACHE, else kleiber/ in the user's cache folder."""
+    """Return the folder of machine code: $KLEIBER_CACHE, else kleiber/ in the user's cache
+    folder."""
     given = os.environ.get("KLEIBER_CACHE")
     if given:
         return Path(given).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kleiber"
 
 
-def check_ordinary(path: str | os.PathLike[str], most: int) -> None:
-    """Raise an OSError with one sentence unless `path` is a file of at most `most` bytes: a pipe or
-    a device may never end."""
+def check_regular_file(path: str | os.PathLike[str], max_bytes: int) -> None:
+    """Raise an OSError with one sentence unless `path` is a regular file of at most `most` bytes:
+    reading a pipe or a device may never end."""
     place = Path(path)
     if place.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; give a file.")
     found = place.stat()  # a missing file, a loop of links: as the system says it
     if not stat.S_ISREG(found.st_mode):
         raise OSError(f"{str(path)!r} is a pipe or a device; give an ordinary file.")
-    if found.st_size > most:
-        raise OSError(f"{str(path)!r} has {found.st_size:,} bytes; at most {most:,} are read.")
+    if found.st_size > max_bytes:
+        raise OSError(f"{str(path)!r} has {found.st_size:,} bytes; at most {max_bytes:,} are read.")
 
 
-def landing_place(path: str | os.PathLike[str]) -> Path:
-    """The real file that `path` stands for (through links), after checking it can be written."""
+def resolve_target(path: str | os.PathLike[str]) -> Path:
+    """Return the real file that `path` points to (through links), after checking that it can be
+    written."""
     target = Path(os.path.realpath(path))
     if target.is_dir():
         raise IsADirectoryError(f"Cannot write {str(path)!r}: it is a folder; give a file name.")
@@ -80,7 +83,7 @@ def create(temporary: Path, *, like: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Force a file, or a folder's list of names, to disk (folders only where the system can)."""
+    """Force a file, or a folder's list of names, to disk (folders only if the system can do so)."""
     if path.is_dir() and not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(path, os.O_RDONLY)

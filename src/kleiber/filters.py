@@ -1,8 +1,8 @@
-"""Filters: a SQL condition on the rows of a table, and nothing else.
+"""Filters: one SQL condition on the rows of a table.
 
-A condition reads columns of its own table. Queries inside it, which could read other files and the
-network through table functions, are refused before anything is parsed. Whatever it computes is
-computed in float64, for integers wrap.
+A condition may only read the columns of its own table. Queries inside it, which could read other
+files and the network through table functions, are refused before anything is parsed. Arithmetic is
+done in float64, because integers would overflow.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import polars as pl
 
 from kleiber.errors import BadTable, shown
 
-LONGEST = 10_000  # characters; polars' SQL parser recurses without a limit of its own
-KEPT = "\0 kept"  # a column name that no table has
+MAX_LENGTH = 10_000  # characters; polars' SQL parser recurses without a limit of its own
+CONDITION = "\0 kept"  # a column name that no table has
 ARITHMETIC = re.compile(r"[-+*/%(]")  # what a filter that computes contains
 TOKEN = re.compile(
     r"(?P<comment>--|/\*|#)|(?P<text>'(?:[^']|'')*')|(?P<name>\"(?:[^\"]|\"\")*\"|`[^`]*`)"
@@ -26,9 +26,9 @@ READERS = re.compile(r"(read|scan)_\w+$")
 
 
 def check_condition(where: str) -> None:
-    """BadTable unless a filter is one condition: no query, no comment, no statement."""
-    if len(where) > LONGEST:
-        raise BadTable(f"The filter has {len(where)} characters; at most {LONGEST} are read.")
+    """Raise BadTable unless a filter is one condition: no query, no comment, no statement."""
+    if len(where) > MAX_LENGTH:
+        raise BadTable(f"The filter has {len(where)} characters; at most {MAX_LENGTH} are read.")
     for token in TOKEN.finditer(where):
         word = (token["word"] or "").lower()
         if token["comment"] or token["other"]:
@@ -36,7 +36,7 @@ def check_condition(where: str) -> None:
                 f"The filter {shown(where)} holds {token.group()!r}; a filter is one condition on "
                 "the columns, without comments and statements."
             )
-        if word in QUERY or READERS.match(word) or READERS.match(_inner(token["name"])):
+        if word in QUERY or READERS.match(word) or READERS.match(_strip_quotes(token["name"])):
             raise BadTable(
                 f"The filter {shown(where)} holds {token.group()!r}; a filter is one condition on "
                 "the columns of its own table, never a query. A column of that name is written in "
@@ -45,7 +45,7 @@ def check_condition(where: str) -> None:
 
 
 def retype(kept: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:
-    """The kept rows, text columns as numbers where only rows that were dropped were no numbers."""
+    """Convert text columns of the kept rows to numbers if only dropped rows held other text."""
     if kept.height == whole.height:
         return kept
     changed: list[pl.Series] = []
@@ -59,7 +59,7 @@ def retype(kept: pl.DataFrame, whole: pl.DataFrame) -> pl.DataFrame:
 
 
 def mark_missing(series: pl.Series) -> pl.Series:
-    """Where a column has no value: nothing, NaN, or an empty text."""
+    """Mark where a column has no value: null, NaN, or an empty text."""
     missing = series.is_null()
     if series.dtype.is_float():
         return missing | series.is_nan().fill_null(False)
@@ -69,17 +69,17 @@ def mark_missing(series: pl.Series) -> pl.Series:
     return missing
 
 
-def _inner(name: str | None) -> str:
-    """A quoted name without its quotes."""
+def _strip_quotes(name: str | None) -> str:
+    """Return a quoted name without its quotes."""
     return (name or "")[1:-1].lower()
 
 
 def mark_rows(table: pl.DataFrame, where: str, condition: pl.Expr) -> pl.Series:
-    """The condition's value in every row, its arithmetic in float64."""
+    """Return the value of the condition in every row, its arithmetic in float64."""
     if ARITHMETIC.search(where):
         table = table.with_columns(
             pl.col(name).cast(pl.Float64)
             for name, kind in table.schema.items()
             if kind.is_numeric()
         )
-    return table.with_columns(condition.alias(KEPT))[KEPT]
+    return table.with_columns(condition.alias(CONDITION))[CONDITION]

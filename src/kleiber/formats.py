@@ -1,7 +1,7 @@
-"""Table files: CSV, Parquet, JSON Lines and NPZ to a polars frame and back.
+"""Table files: conversion of CSV, Parquet, JSON Lines and NPZ to a polars frame and back.
 
-A reader either returns every row or raises BadTable with one sentence that names the file and
-what is wrong with it. CSV and JSON Lines are read in `text_tables.py`.
+A reader either returns every row or raises BadTable with one sentence that names the file and its
+fault. CSV and JSON Lines are read in `text_tables.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jaxtyping import Int
 
 from kleiber.arguments import machine_memory
 from kleiber.errors import BadTable, nearest, reason
-from kleiber.files import land
+from kleiber.files import write_atomically
 from kleiber.text_tables import (
     POLARS_FAILURES,
     csv_row_numbers,
@@ -28,7 +28,7 @@ from kleiber.text_tables import (
     read_json_lines,
 )
 
-HEAD = 4096  # bytes looked at to tell what a file is
+HEAD_BYTES = 4096  # bytes looked at to tell what a file is
 MAGIC = (  # first bytes of a file, and what they show it to be
     (b"PAR1", "Parquet"),
     (b"PK\x03\x04", "a zip archive"),
@@ -60,7 +60,7 @@ NPZ_FAILURES = (
 
 
 def read_file(path: str | os.PathLike[str]) -> pl.DataFrame:
-    """Read one table file by its suffix; BadTable says in one sentence why it cannot be read."""
+    """Read one table file by its suffix; raise BadTable if it cannot be read."""
     file = Path(path)
     try:
         reader = READERS[check_file(file)]
@@ -73,8 +73,8 @@ def read_file(path: str | os.PathLike[str]) -> pl.DataFrame:
 
 
 def number_rows(path: str | os.PathLike[str], frame: pl.DataFrame) -> Int[np.ndarray, "rows"]:
-    """Which row of its file each row of a frame is, from 1; a line of a text file is a row of it,
-    the header included."""
+    """Return the number of each row of a frame in its file, from 1; for a text file, its line
+    number."""
     file = Path(path)
     numberers = {".csv": csv_row_numbers, ".jsonl": json_row_numbers, ".ndjson": json_row_numbers}
     numberer = numberers.get(file.suffix.lower())
@@ -82,7 +82,8 @@ def number_rows(path: str | os.PathLike[str], frame: pl.DataFrame) -> Int[np.nda
 
 
 def check_file(file: Path) -> str:
-    """The lower-case suffix of a readable, non-empty table file whose content fits it."""
+    """Return the lower-case suffix of a table file that is readable, not empty, and of the content
+    that its suffix promises."""
     if not file.exists() and file.is_symlink():
         raise BadTable(f"{named(file)} is a link to a file that does not exist, or to itself.")
     if not file.exists():
@@ -96,8 +97,8 @@ def check_file(file: Path) -> str:
     if file.stat().st_size == 0:
         raise BadTable(f"{named(file)} is empty.")
     with file.open("rb") as handle:
-        found = content(handle.read(HEAD))
-    wanted = CONTENT[suffix]
+        found = detect_format(handle.read(HEAD_BYTES))
+    wanted = EXPECTED_FORMAT[suffix]
     if found != wanted:
         raise BadTable(
             f"{named(file)} is named {suffix} but is not {wanted}; it looks like {found}."
@@ -106,7 +107,8 @@ def check_file(file: Path) -> str:
 
 
 def check_suffix(file: Path) -> str:
-    """The lower-case suffix if it names a format, else BadTable with the formats there are."""
+    """Return the lower-case suffix if it names a format, else raise BadTable with the known
+    formats."""
     suffix = file.suffix.lower()
     if suffix in READERS:
         return suffix
@@ -122,8 +124,9 @@ def check_suffix(file: Path) -> str:
     )
 
 
-def content(head: bytes) -> str:
-    """What the first bytes of a file show it to be; plain text that is not JSON counts as CSV."""
+def detect_format(head: bytes) -> str:
+    """Return the kind of file that the first bytes show; plain text that is not JSON counts as
+    CSV."""
     for magic, what in MAGIC:
         if head.startswith(magic):
             return "an Excel workbook; save it as CSV" if b"[Content_Types]" in head else what
@@ -159,7 +162,7 @@ def read_parquet(file: Path) -> pl.DataFrame:
 
 
 def refuse_beyond_memory(file: Path, bytes_needed: int) -> None:
-    """BadTable for a file that says it holds more numbers than half of the memory has room for."""
+    """Raise BadTable for a file that claims to hold more numbers than half of the memory."""
     if bytes_needed > machine_memory() / 2:
         raise BadTable(
             f"{named(file)} says that it holds {bytes_needed / 2**30:,.1f} GiB of numbers, which "
@@ -190,21 +193,21 @@ def read_npz(file: Path) -> pl.DataFrame:
     if len(set(lengths.values())) > 1:
         sizes = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
         raise BadTable(f"{named(file)}: the arrays differ in length: {sizes}.")
-    return pl.DataFrame([pl.Series(name, native(array)) for name, array in arrays.items()])
+    return pl.DataFrame([pl.Series(name, to_native(array)) for name, array in arrays.items()])
 
 
-def native(array: np.ndarray) -> np.ndarray:
-    """The array in this machine's byte order and in a width that polars has."""
+def to_native(array: np.ndarray) -> np.ndarray:
+    """Convert an array to this machine's byte order and to a width that polars has."""
     if array.dtype.kind == "f" and array.dtype.itemsize != 4:
         return array.astype(np.float64)
     return array.astype(array.dtype.newbyteorder("="))
 
 
 def write_file(table: pl.DataFrame, path: str | os.PathLike[str]) -> None:
-    """Write a table in the format of the suffix; the file lands whole or not at all."""
+    """Write a table in the format of the suffix, atomically."""
     file = Path(path)
     writer = WRITERS[check_suffix(file)]
-    with land(file) as temporary:
+    with write_atomically(file) as temporary:
         try:
             writer(table, temporary)
         except (*POLARS_FAILURES, TypeError) as error:
@@ -260,7 +263,7 @@ WRITERS: Mapping[str, Callable[[pl.DataFrame, Path], None]] = {
     ".ndjson": write_json_lines,
     ".npz": write_npz,
 }
-CONTENT: Mapping[str, str] = {  # what `content` says of a file of each suffix
+EXPECTED_FORMAT: Mapping[str, str] = {  # what `content` says of a file of each suffix
     ".csv": "CSV",
     ".parquet": "Parquet",
     ".jsonl": "JSON Lines",

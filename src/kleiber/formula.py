@@ -116,17 +116,18 @@ class Expr:
 
 
 def number(value: float) -> Expr:
-    """The constant ``value``."""
+    """Return the constant ``value``."""
     return Expr("number", (), float(value))
 
 
 def symbol(name: str) -> Expr:
-    """The free symbol ``name``: a column or a parameter."""
+    """Return the free symbol ``name``: a column or a parameter."""
     return Expr("symbol", (), name)
 
 
 def as_expr(item: Any) -> Expr:
-    """An expression from an expression or a real number; TypeError for anything else."""
+    """Convert an expression or a real number to an expression; raise TypeError for anything
+    else."""
     if isinstance(item, Expr):
         return item
     if isinstance(item, (int, float)) and not isinstance(item, bool):
@@ -137,15 +138,15 @@ def as_expr(item: Any) -> Expr:
 
 
 def join(op: str, *args: Any) -> Expr:
-    """The node ``op`` over ``args``."""
+    """Return the node ``op`` over ``args``."""
     return Expr(op, tuple(as_expr(item) for item in args))
 
 
 def hold(x: Any) -> Any:
-    """x, counted as a constant by the derivatives of a traced law.
+    """Return x, which counts as a constant in the derivatives of a traced law.
 
-    An iteration that has converged gives the derivatives of what it converged to when it is held
-    and followed by one more step: exact to the order below that of the step's convergence.
+    Derivatives of a converged iteration are obtained by holding its result and applying one more
+    step: they are exact to the order below that of the step's convergence.
     """
     return join("hold", x) if isinstance(x, Expr) else x
 
@@ -232,7 +233,8 @@ def _nearest_function(node: ast.AST) -> str:
 
 
 def trace(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Expr | None:
-    """The expression that ``function(**arguments)`` builds from symbols, or None if it cannot.
+    """Return the expression that ``function(**arguments)`` builds from symbols, or None if it
+    cannot.
 
     Positional-only and keyword arguments are passed by name. A law that branches, loops over
     values or calls an unknown function is not traceable; its derivatives then come from the
@@ -245,12 +247,12 @@ def trace(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Expr | 
 
 
 def symbols(expr: Expr) -> frozenset[str]:
-    """Names of the free symbols, in no order."""
+    """Return the names of the free symbols, in no order."""
     return frozenset(str(node.value) for node in walk(expr) if node.op == "symbol")
 
 
 def walk(expr: Expr) -> list[Expr]:
-    """Every distinct node, children before parents."""
+    """Return every distinct node, children before parents."""
     done: dict[int, Expr] = {}
     stack = [(expr, False)]
     while stack:
@@ -266,7 +268,7 @@ def walk(expr: Expr) -> list[Expr]:
 
 
 def substitute(expr: Expr, replace: Mapping[str, Expr]) -> Expr:
-    """The expression with each symbol named in ``replace`` exchanged."""
+    """Replace each symbol named in ``replace``."""
     new: dict[int, Expr] = {}
     for node in walk(expr):
         if node.op == "symbol":
@@ -300,7 +302,7 @@ CALCULATE: dict[str, Callable[..., Any]] = {
 
 
 def evaluate(expr: Expr, values: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
-    """The value of ``expr`` where each symbol has the number or array given, broadcast together.
+    """Evaluate ``expr`` with the given number or array for each symbol, broadcast together.
 
     Raises BadFormula for a symbol that has no value. Overflow and invalid operations give
     infinities and NaN, as NumPy does; the caller decides what they mean.
@@ -314,7 +316,7 @@ def evaluate(expr: Expr, values: Mapping[str, Any]) -> Float[np.ndarray, "..."]:
 
 
 def calculate(expr: Expr, values: Mapping[str, Any]) -> Any:
-    """``evaluate`` without its checks, on whatever NumPy computes with (complex numbers too)."""
+    """Evaluate without checks, on whatever NumPy computes with (complex numbers too)."""
     have: dict[int, Any] = {}
     with np.errstate(all="ignore"):
         for node in walk(expr):
@@ -332,7 +334,7 @@ SIGNS = {"add": " + ", "sub": " - ", "mul": "*", "div": "/", "pow": "**"}
 
 
 def render(expr: Expr) -> str:
-    """The formula as text; ``parse(render(expr))`` is the same formula (step nodes excepted).
+    """Write the formula as text; ``parse(render(expr))`` is the same formula (step nodes excepted).
 
     Raises BadFormula for a formula that has no readable length: parts that occur many times are
     written out each time.

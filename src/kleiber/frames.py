@@ -1,4 +1,5 @@
-"""Data frames of any library as polars, and back to the kind that they came in."""
+"""Conversion of data frames of any library to polars, and back to the library that they came
+from."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from kleiber.text_tables import POLARS_FAILURES, check_names, series_of
 
 
 def as_frame(source: Any) -> pl.DataFrame:
-    """Any data frame (polars, pandas, pyarrow, others through narwhals) or mapping as polars.
+    """Convert any data frame (polars, pandas, pyarrow, others through narwhals) or mapping to
+    polars.
 
     The result shares no memory that the giver could still change. Raises BadTable.
     """
@@ -27,8 +29,9 @@ def as_frame(source: Any) -> pl.DataFrame:
     return foreign_frame(source)
 
 
-def widened(source: Any, columns: Mapping[str, Float[np.ndarray, "rows"]]) -> Any:
-    """A data frame with further columns, of the kind that it came in (a mapping as polars)."""
+def add_columns(source: Any, columns: Mapping[str, Float[np.ndarray, "rows"]]) -> Any:
+    """Return a data frame with additional columns, in the library that it came from (a mapping as
+    polars)."""
     if isinstance(source, pl.DataFrame | pl.LazyFrame | Mapping):
         frame = as_frame(cast("Any", source))
         return frame.with_columns(pl.Series(name, values) for name, values in columns.items())
@@ -41,7 +44,7 @@ def widened(source: Any, columns: Mapping[str, Float[np.ndarray, "rows"]]) -> An
 
 
 def frame_of(source: Mapping[Any, Any]) -> pl.DataFrame:
-    """A mapping from names to equally long arrays or sequences as a frame."""
+    """Convert a mapping from names to equally long arrays or sequences to a frame."""
     for name, values in source.items():
         if isinstance(values, str) or not hasattr(values, "__len__") or np.ndim(values) == 0:
             raise BadTable(f"Column {name!r} is {shown(values)}, not a sequence of values.")
@@ -50,11 +53,11 @@ def frame_of(source: Mapping[Any, Any]) -> pl.DataFrame:
         sizes = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
         raise BadTable(f"The columns differ in length: {sizes}.")
     check_names([str(name) for name in source], "The table")
-    return owned(pl.DataFrame([column_of(str(name), item) for name, item in source.items()]))
+    return copy_frame(pl.DataFrame([column_of(str(name), item) for name, item in source.items()]))
 
 
 def foreign_frame(source: Any) -> pl.DataFrame:
-    """A data frame of another library as polars, column by column."""
+    """Convert a data frame of another library to polars, column by column."""
     import narwhals as nw  # here, so that reading a file does not pay for its import
 
     try:
@@ -66,11 +69,11 @@ def foreign_frame(source: Any) -> pl.DataFrame:
             f"A table cannot be made from {type(source).__name__}: {reason(error)}; "
             "give a file name or a data frame."
         ) from error
-    return owned(pl.DataFrame([column_of(name, series) for name, series in columns]))
+    return copy_frame(pl.DataFrame([column_of(name, series) for name, series in columns]))
 
 
 def column_of(name: str, values: Any) -> pl.Series:
-    """One column from an array, a sequence or a narwhals series; mixed kinds become text."""
+    """Make one column from an array, a sequence or a narwhals series; mixed types become text."""
     if isinstance(values, list | tuple):
         return series_of(name, [_plain(item) for item in cast("list[Any]", values)])
     try:
@@ -84,10 +87,11 @@ def column_of(name: str, values: Any) -> pl.Series:
 
 
 def _plain(item: Any) -> Any:
-    """A NumPy scalar as the Python one, so that a list may hold both."""
+    """Convert a NumPy scalar to a Python one, so that a list may hold both."""
     return cast("Any", item).item() if isinstance(item, np.generic) else item
 
 
-def owned(frame: pl.DataFrame) -> pl.DataFrame:
-    """A copy in memory of its own (polars wraps NumPy, pandas and Arrow buffers without one)."""
+def copy_frame(frame: pl.DataFrame) -> pl.DataFrame:
+    """Copy a frame into memory of its own (polars wraps NumPy, pandas and Arrow buffers without a
+    copy)."""
     return frame.select(pl.all().gather(pl.int_range(pl.len()))) if frame.width else frame

@@ -41,8 +41,8 @@ from kleiber.formula import (
 )
 from kleiber.maths.affine import find_affine_arguments, find_exponents, find_linear
 
-LIKE = 0.85  # similarity from which a parameter's name is taken for a column typed wrong
-UNMISTAKABLE = frozenset(  # names that can only mean a column, so that a missing one is said
+SIMILAR = 0.85  # similarity from which a parameter's name is taken for a column typed wrong
+UNAMBIGUOUS_COLUMNS = frozenset(  # names that can only mean a column, so that a missing one is said
     "n_params n_tokens n_data n_unique flops step width depth batch_size".split()
 )
 
@@ -117,7 +117,7 @@ class Law:
 
     @property
     def params(self) -> tuple[str, ...]:
-        """Names of the free parameters, in order."""
+        """The names of the free parameters, in order."""
         return tuple(self.domains)
 
     @property
@@ -130,11 +130,11 @@ class Law:
 
     @property
     def citation(self) -> str:
-        """The docstring's citation: all after its first sentence."""
+        """The citation of the docstring: everything after its first sentence."""
         return " ".join(self.doc.split("\n\n")[0].split()).partition(". ")[2]
 
     def __call__(self, *columns: Any, **named: Any) -> Float[np.ndarray, "..."]:
-        """The law's value; columns by position or name, parameters by name."""
+        """Evaluate the law; columns are given by position or name, parameters by name."""
         given = dict(zip(self.variables, columns, strict=False)) | named
         wanted = (*self.variables, *self.domains)
         missing = [name for name in wanted if name not in given]
@@ -154,7 +154,7 @@ class Law:
 
 
 def _refuse_values(law: Law, given: Mapping[str, Any]) -> BadLaw:
-    """The error that says which value a law cannot be evaluated at."""
+    """Make the error that names the value at which a law cannot be evaluated."""
     for name, value in given.items():
         try:
             np.asarray(value, dtype=float)
@@ -167,7 +167,7 @@ def _refuse_values(law: Law, given: Mapping[str, Any]) -> BadLaw:
 
 
 def _check_law(law: Law) -> None:
-    """BadArgument for a field that is not of its kind."""
+    """Raise BadArgument for a field of the wrong type."""
     check_call("function", law.function, "a function of columns and keyword-only parameters")
     for name in ("name", "doc", "origin"):
         check_text(name, getattr(law, name))
@@ -208,7 +208,7 @@ def _read_signature(function: Callable[..., Any]) -> tuple[tuple[str, ...], dict
 def trace_law(
     function: Callable[..., Any], variables: tuple[str, ...], values: Mapping[str, Any]
 ) -> Expr | None:
-    """The expression of a law's function, columns by position and parameters by name."""
+    """Return the expression of a law's function, columns by position and parameters by name."""
 
     def call(**named: Any) -> Any:
         first = [named.pop(name) for name in variables]
@@ -223,7 +223,7 @@ def trace_law(
 
 
 def run_function(law: Law, columns: Sequence[Any], params: Mapping[str, Any]) -> Any:
-    """What a law's function gives; BadLaw for whatever it raises."""
+    """Call a law's function; raise BadLaw for whatever it raises."""
     try:
         return law.function(*columns, **params)
     except KeyboardInterrupt:
@@ -235,7 +235,7 @@ def run_function(law: Law, columns: Sequence[Any], params: Mapping[str, Any]) ->
 
 
 def describe_failure(error: BaseException) -> str:
-    """An error of the user's own code, with its kind."""
+    """Describe an error of the user's own code with its type."""
     return f"{type(error).__name__}: {reason(error)}"
 
 
@@ -282,16 +282,16 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
     expr = parse(text)
     found = sorted(symbols(expr), key=lambda item: (text.find(item), item))
     variables = tuple(item for item in found if item in columns)
-    rest = [item for item in found if item not in columns]
-    for item in rest:
-        if item in UNMISTAKABLE:
+    params = [item for item in found if item not in columns]
+    for item in params:
+        if item in UNAMBIGUOUS_COLUMNS:
             raise BadLaw(
                 f"The formula uses the column {item!r}, which the table does not have; its columns "
                 f"are {listed(columns)} (rename one to {item!r})."
             )
-    for item in rest:
+    for item in params:
         unused = [name for name in columns if name not in variables]
-        near = difflib.get_close_matches(item, unused, 1, LIKE)
+        near = difflib.get_close_matches(item, unused, 1, SIMILAR)
         if len(item) > 3 and near and item.rstrip("_0123456789") != near[0]:
             raise BadLaw(
                 f"The formula uses {item!r}, which is no column of the table, but nearly the "
@@ -304,24 +304,23 @@ def law_from_formula(text: str, columns: Collection[str], *, name: str = "formul
             f"its columns are {listed(columns) or 'none'}."
             f"{nearest(found[0] if found else '', columns)}"
         )
-    if not rest:
+    if not params:
         raise BadLaw(
             f"The text {shown(text)} leaves no parameter to fit: every symbol is a column."
         )
-    domains = {item: Domain("positive") for item in rest}
-    among = set(rest) - find_exponents(expr) - set(find_linear(expr, rest))
-    for inside in find_affine_arguments(
-        expr, rest, among
-    ):  # a place on an axis has no sign of its own
+    domains = {item: Domain("positive") for item in params}
+    among = set(params) - find_exponents(expr) - set(find_linear(expr, params))
+    # a place on an axis may have either sign
+    for inside in find_affine_arguments(expr, params, among):
         domains |= dict.fromkeys(inside.params, Domain("real"))
     law = formula_law(expr, variables, domains, name=name, doc=text)
-    return replace(law, open_signs=frozenset(rest))
+    return replace(law, open_signs=frozenset(params))
 
 
 def formula_law(
     expr: Expr, variables: tuple[str, ...], domains: Mapping[str, Domain], *, name: str, doc: str
 ) -> Law:
-    """A Law from an expression whose variables and domains are known."""
+    """Make a Law from an expression whose variables and domains are known."""
 
     def function(*columns: Any, **params: Any) -> Any:
         return evaluate(expr, dict(zip(variables, columns, strict=True)) | params)
@@ -330,7 +329,7 @@ def formula_law(
 
 
 def law_from_file(spec: str) -> Law:
-    """The law ``name`` of ``file.py:name``; the file is run as Python, as an import would."""
+    """Load the law ``name`` of ``file.py:name``; the file is run as Python, as by an import."""
     path_text, _, name = check_text("spec", spec, "file.py:name").rpartition(":")
     path = Path(path_text)
     if not path.is_file():
@@ -362,7 +361,7 @@ def law_from_file(spec: str) -> Law:
 def restrict(
     law: Law, *, fixed: Mapping[str, float] | None = None, tied: Mapping[str, str] | None = None
 ) -> Law:
-    """The law with parameters fixed to numbers or tied to formulas of other parameters.
+    """Return the law with parameters fixed to numbers or tied to formulas of other parameters.
 
     ``restrict(chinchilla, fixed={"E": 1.8}, tied={"beta": "alpha"})`` has free A, B and alpha.
     """
@@ -379,22 +378,22 @@ def restrict(
     for name, value in fixed.items():
         if not law.domains[name].contains(float(value)) and float(value) != 0:
             raise BadLaw(f"{name} = {value} lies outside its domain ({law.domains[name].kind}).")
-    into: dict[str, Expr] = {key: number(float(value)) for key, value in fixed.items()}
+    replacements: dict[str, Expr] = {key: number(float(value)) for key, value in fixed.items()}
     for name, text in tied.items():
-        into[name] = parse(str(text))
-        strange = symbols(into[name]) - set(free)
+        replacements[name] = parse(str(text))
+        strange = symbols(replacements[name]) - set(free)
         if strange:
             raise BadLaw(
                 f"{name} is tied to {text!r}, which uses {', '.join(sorted(strange))}; "
                 f"free parameters are {', '.join(free)}."
             )
-    return _restricted(law, free, into)
+    return _substitute(law, free, replacements)
 
 
-def _restricted(law: Law, free: Mapping[str, Domain], into: Mapping[str, Expr]) -> Law:
+def _substitute(law: Law, free: Mapping[str, Domain], replacements: Mapping[str, Expr]) -> Law:
     def function(*columns: Any, **params: Any) -> Any:
-        filled = {name: calculate(expr, params) for name, expr in into.items()}
+        filled = {name: calculate(expr, params) for name, expr in replacements.items()}
         return law.function(*columns, **params, **filled)
 
-    expr = None if law.expr is None else substitute(law.expr, into)
+    expr = None if law.expr is None else substitute(law.expr, replacements)
     return replace(law, function=function, domains=free, expr=expr)

@@ -1,4 +1,4 @@
-"""The door of a table: its columns as checked arrays, taken once."""
+"""Measurements: the columns of a table as checked arrays."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from kleiber.table import check_weights, digest, numbers
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """The rows of a table as arrays: variables, target, weights (1 where no column has them), and
-    the number of each row's group where rows are grouped.
+    """The rows of a table as arrays: variables, target, weights (1 without a column of weights),
+    and the number of each row's group if rows are grouped.
 
-    ``frame`` is the table itself: for the names of its rows, and for columns that no law reads.
+    ``frame`` is the table itself, for row names in messages and for columns that no law reads.
     """
 
     frame: pl.DataFrame
@@ -43,7 +43,7 @@ class Measurements:
 def take_columns(
     table: Any, names: Iterable[str], positive: Collection[str] = ()
 ) -> tuple[pl.DataFrame, dict[str, Float[np.ndarray, "rows"]]]:
-    """A table as a frame, and some of its columns as finite numbers. Raises BadTable."""
+    """Return a table as a frame, and some of its columns as finite numbers. Raises BadTable."""
     frame = as_frame(table)
     return frame, {name: numbers(frame, name, positive=name in positive) for name in names}
 
@@ -57,7 +57,7 @@ def take_measurements(
     weights: str | None = None,
     by: str | None = None,
 ) -> Measurements:
-    """The rows of a table with what a fit needs of them; BadTable says which cell is wrong.
+    """Return the rows of a table with what a fit needs of them; raise BadTable for a wrong cell.
 
     ``positive`` names the variables, or the target, whose logarithm is taken; ``weights`` and
     ``by`` name the columns of row weights and of groups.
@@ -69,7 +69,7 @@ def take_measurements(
 
 
 def number_groups(frame: pl.DataFrame, by: str) -> Int[np.ndarray, "rows"]:
-    """The number, from 0, of each row's group: its value in the column ``by``."""
+    """Return the number, from 0, of each row's group: its value in the column ``by``."""
     if by not in frame.columns:
         raise BadTable(
             f"No column {by!r} to group by; the table has {listed(given_columns(frame))}."

@@ -1,8 +1,9 @@
-"""Frozen records as what JSON can hold, and back: one rule for numbers, arrays and intervals.
+"""Conversion of frozen records to JSON values and back, with one rule for numbers, arrays and
+intervals.
 
 A record is an object of its fields, an array nested lists, a table an object of columns. JSON has
-no NaN, which is null, and no infinity: what is printed for people's programs says null there too,
-and what is saved says "inf" or "-inf", so that it comes back.
+no NaN, which becomes null, and no infinity: output for other programs has null there too, and saved
+documents have "inf" or "-inf", so that it can be read back.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ import polars as pl
 
 from kleiber.arguments import check_path
 from kleiber.errors import BadTable, listed, reason, shown
-from kleiber.files import check_ordinary, land
+from kleiber.files import check_regular_file, write_atomically
 
-LARGEST = 2**30  # bytes of a document
-ENDLESS = {"inf": math.inf, "-inf": -math.inf}
+MAX_BYTES = 2**30  # bytes of a document
+INFINITIES = {"inf": math.inf, "-inf": -math.inf}
 WORDS: Mapping[Any, str] = {  # what an entry holds, as a message says it
     float: "a number", int: "a whole number", str: "text", bool: "true or false"
 }  # fmt: skip
 
 
 def write_document(document: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write a document as JSON; the file appears whole or not at all."""
+    """Write a document as JSON, atomically."""
     text = json.dumps(document, indent=1, allow_nan=False)
-    with land(path) as temporary:
+    with write_atomically(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_document(path: str | os.PathLike[str], what: str, command: str) -> Any:
-    """The JSON of a file that ``write_document`` wrote. Raises BadTable, which says that the file
-    is not ``what``, and how such a file is made."""
+    """Read the JSON of a file that ``write_document`` wrote. Raises BadTable, which says that the
+    file is not ``what``, and how such a file is made."""
     check_path("path", path, f"the path of {what}")
     try:
-        check_ordinary(path, LARGEST)
+        check_regular_file(path, MAX_BYTES)
         return json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise BadTable(f"There is no file {shown(str(path), 200)}; {command}.") from None
@@ -57,14 +58,15 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"it holds {name}, which JSON does not have")
 
 
-def as_plain(item: Any, *, endless: bool = False) -> Any:
-    """What JSON can hold of records, mappings, arrays, tables and numbers.
+def as_plain(item: Any, *, keep_infinities: bool = False) -> Any:
+    """Convert records, mappings, arrays, tables and numbers to JSON values.
 
-    With ``endless`` an infinity is "inf" or "-inf" and comes back; without, null.
+    With ``keep_infinities`` an infinity becomes "inf" or "-inf" and can be read back; without, it
+    becomes null.
     """
 
     def again(value: Any) -> Any:
-        return as_plain(value, endless=endless)
+        return as_plain(value, keep_infinities=keep_infinities)
 
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         names = [field.name for field in dataclasses.fields(item)]
@@ -85,34 +87,34 @@ def as_plain(item: Any, *, endless: bool = False) -> Any:
     if isinstance(item, enum.Enum):
         return item.value
     if isinstance(item, float) and not math.isfinite(item):
-        return str(item) if endless and not math.isnan(item) else None
+        return str(item) if keep_infinities and not math.isnan(item) else None
     return item
 
 
 def plain_estimate(found: Any) -> dict[str, float | None]:
-    """The value and the interval of an estimate, null where one is not known."""
+    """Return the value and the interval of an estimate, null where one is unknown."""
     return {name: plain_number(getattr(found, name)) for name in ("value", "low", "high")}
 
 
 def plain_number(value: float) -> float | None:
-    """A number, null where it is not finite."""
+    """Return a number, or None if it is not finite."""
     return float(value) if math.isfinite(value) else None
 
 
 def from_plain(kind: Any, given: Any, *, at: str = "it") -> Any:
-    """The record (or whatever ``kind`` is, as its annotations say) that ``as_plain`` wrote.
+    """Convert JSON values written by ``as_plain`` back to the record, or whatever type ``kind`` is.
 
-    ``at`` says where in the document this stands. Raises BadTable for what is no such record.
+    ``at`` says where in the document the value is. Raises BadTable for anything else.
     """
     try:
-        return _made(kind, given, at)
+        return _convert(kind, given, at)
     except (TypeError, ValueError, OverflowError, LookupError) as error:
         if isinstance(error, BadTable):
             raise
-        raise _wrong(kind, given, at) from error
+        raise _make_error(kind, given, at) from error
 
 
-def _made(kind: Any, given: Any, at: str) -> Any:
+def _convert(kind: Any, given: Any, at: str) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
 
     def again(part: Any, value: Any, place: object) -> Any:
@@ -125,21 +127,21 @@ def _made(kind: Any, given: Any, at: str) -> Any:
     if origin in (Union, types.UnionType):
         return _any_of(inner, given, at)
     if origin is Literal:
-        return _checked(given, given in inner, kind, at)
+        return _require(given, given in inner, kind, at)
     if _is_array(kind):
         return _array(kind, given, at)
     if origin is not None and issubclass(origin, Mapping):
-        items = _checked(given, isinstance(given, dict), kind, at).items()
+        items = _require(given, isinstance(given, dict), kind, at).items()
         return {key: again(inner[1], value, key) for key, value in items}
     if origin is tuple:
-        _checked(given, isinstance(given, list), kind, at)
+        _require(given, isinstance(given, list), kind, at)
         kinds = [inner[0]] * len(given) if inner[-1] is Ellipsis else inner
-        _checked(given, len(kinds) == len(given), kind, at)
+        _require(given, len(kinds) == len(given), kind, at)
         return tuple(
             again(part, x, k) for k, (part, x) in enumerate(zip(kinds, given, strict=True))
         )
     if origin is not None and issubclass(origin, Sequence):
-        _checked(given, isinstance(given, list), kind, at)
+        _require(given, isinstance(given, list), kind, at)
         return [again(inner[0], x, k) for k, x in enumerate(given)]
     if dataclasses.is_dataclass(kind) or hasattr(kind, "_fields"):
         return _record(kind, given, at)
@@ -147,24 +149,24 @@ def _made(kind: Any, given: Any, at: str) -> Any:
 
 
 def _single(kind: Any, given: Any, at: str) -> Any:
-    """A number, text, truth, table or word of an enumeration."""
+    """Convert a number, text, truth value, table or member of an enumeration."""
     if kind is float:
         number = isinstance(given, int | float) and not isinstance(given, bool)
-        _checked(given, number or given is None or str(given) in ENDLESS, kind, at)
-        return math.nan if given is None else ENDLESS.get(str(given), given) * 1.0
+        _require(given, number or given is None or str(given) in INFINITIES, kind, at)
+        return math.nan if given is None else INFINITIES.get(str(given), given) * 1.0
     if kind is pl.DataFrame:
-        return pl.DataFrame(_checked(given, isinstance(given, dict), kind, at))
+        return pl.DataFrame(_require(given, isinstance(given, dict), kind, at))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return kind(given)
     if kind in (None, type(None)):
-        return _checked(given, given is None, kind, at)
+        return _require(given, given is None, kind, at)
     exact = isinstance(given, kind) and (kind is bool or not isinstance(given, bool))
-    return _checked(given, exact, kind, at)
+    return _require(given, exact, kind, at)
 
 
 def _record(kind: Any, given: Any, at: str) -> Any:
-    """A dataclass or named tuple; what the document lacks has its default."""
-    _checked(given, isinstance(given, dict), kind, at)
+    """Convert a dataclass or named tuple; fields that the document lacks have their defaults."""
+    _require(given, isinstance(given, dict), kind, at)
     hints = typing.get_type_hints(kind, include_extras=True)
     fields: Any = getattr(kind, "__dataclass_fields__", {})
     names = [name for name in fields if fields[name].init] or list(kind.__annotations__)
@@ -184,7 +186,8 @@ def _record(kind: Any, given: Any, at: str) -> Any:
 
 
 def _any_of(kinds: Sequence[Any], given: Any, at: str) -> Any:
-    """The first of several kinds that the document can be; null is None where that is one."""
+    """Convert to the first of several types that accepts the value; null is None where that is one
+    of them."""
     if given is None and type(None) in kinds:
         return None
     fault: BadTable | None = None
@@ -204,19 +207,19 @@ def _is_array(kind: Any) -> bool:
 
 
 def _array(kind: Any, given: Any, at: str) -> np.ndarray:
-    """An array of the kind of numbers that its annotation says."""
+    """Convert to an array of the number type in its annotation."""
     words = set(map(str, getattr(kind, "dtypes", None) or ()))
     of = bool if "bool" in words else np.int64 if "int64" in words else float
-    return np.array(_checked(given, isinstance(given, list), kind, at), dtype=of)
+    return np.array(_require(given, isinstance(given, list), kind, at), dtype=of)
 
 
-def _checked(given: Any, good: bool, kind: Any, at: str) -> Any:
+def _require(given: Any, good: bool, kind: Any, at: str) -> Any:
     if not good:
-        raise _wrong(kind, given, at)
+        raise _make_error(kind, given, at)
     return given
 
 
-def _wrong(kind: Any, given: Any, at: str) -> BadTable:
+def _make_error(kind: Any, given: Any, at: str) -> BadTable:
     origin, inner = get_origin(kind), get_args(kind)
     if kind in WORDS:
         what = WORDS[kind]

@@ -1,9 +1,9 @@
-"""How long work tells how far it is: one callback for every verb that takes long.
+"""Progress: one callback for every function that takes long.
 
 It is called with (done, total, note) as work goes on, in the process and thread of the caller.
-``done`` of ``total`` are counted in units of the verb (refits, steps, runs, claims, bytes);
-``note`` says which stage they belong to, and a new stage counts from 0 again. What the callback
-raises ends the work.
+``done`` of ``total`` are counted in units of the function (refits, steps, runs, claims, bytes);
+``note`` names the stage, and a new stage counts from 0 again. An exception in the callback ends the
+work.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Progress = Callable[[int, int, str], object]
 
 
 def check_progress(progress: Any) -> Progress:
-    """The callback a verb was given; for None one that nobody hears."""
+    """Return the callback that a function was given; for None one that does nothing."""
     if progress is None:
-        return ignore
+        return no_progress
     call = check_call("progress", progress, ACCEPTED)
     try:
         inspect.signature(call).bind(0, 1, "")
@@ -32,5 +32,5 @@ def check_progress(progress: Any) -> Progress:
     return call
 
 
-def ignore(done: int, total: int, note: str, /) -> None:
-    """Progress that nobody watches."""
+def no_progress(done: int, total: int, note: str, /) -> None:
+    """Do nothing: the callback that is used if none is given."""

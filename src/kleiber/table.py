@@ -1,9 +1,9 @@
-"""Tables: a polars frame in long form, one row for each measurement, checked at the door.
+"""Tables: a polars frame in long form, one row for each measurement, checked when it is read.
 
 `read_table` takes a file or any data frame and applies, in this order, rename, derive, where.
-Columns are checked when they are asked for as numbers, so columns nobody uses may hold anything.
-Rows are counted from 1 without the header, or as the file's where the command line read it. Every
-error is a BadTable (BadFormula for a derived column that cannot be parsed) with one sentence.
+Columns are checked when they are used as numbers, so unused columns may hold anything. Rows are
+counted from 1 without the header, or as in the file if the command line read it. Every error is a
+BadTable (BadFormula for a derived column that cannot be parsed) with one sentence.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from kleiber.errors import BadTable, listed, nearest, reason, shown
 from kleiber.filters import check_condition, mark_missing, mark_rows, retype
 from kleiber.formats import number_rows, read_file, write_file
 from kleiber.formula import evaluate, parse, symbols
+from kleiber.frames import add_columns as add_columns
 from kleiber.frames import as_frame as as_frame
-from kleiber.frames import widened as widened
 from kleiber.rows import given_columns, name_row
 from kleiber.text_tables import POLARS_FAILURES
 
@@ -146,7 +146,7 @@ def write_table(table: Any, path: str | os.PathLike[str]) -> None:
 
 
 def read_tables(folder: str | os.PathLike[str]) -> pl.DataFrame:
-    """The rows of all Parquet files of a folder, in the order of their names.
+    """Read all Parquet files of a folder, in the order of their names, as one table.
 
     A column that a file lacks is missing (null) in its rows. Raises BadTable.
     """
@@ -175,7 +175,8 @@ def read_tables(folder: str | os.PathLike[str]) -> pl.DataFrame:
 
 
 def renamed(table: pl.DataFrame, rename: Mapping[str, str]) -> pl.DataFrame:
-    """The table with columns renamed {old: new}; BadTable says when that is the wrong way round."""
+    """Rename columns by {old: new}; a rename in the wrong direction raises a BadTable that says
+    so."""
     for old, new in rename.items():
         if old not in table.columns and new in table.columns:
             raise BadTable(
@@ -197,7 +198,7 @@ def renamed(table: pl.DataFrame, rename: Mapping[str, str]) -> pl.DataFrame:
 
 
 def derived(table: pl.DataFrame, derive: Mapping[str, str]) -> pl.DataFrame:
-    """The table with columns computed from formulas, in order; later ones may use earlier ones.
+    """Add columns computed from formulas, in order; later ones may use earlier ones.
 
     A missing input gives NaN here; `read_table` refuses what is left of them after the filter.
     """
@@ -213,7 +214,8 @@ def derived(table: pl.DataFrame, derive: Mapping[str, str]) -> pl.DataFrame:
 
 
 def filtered(table: pl.DataFrame, where: str, *, renames: Mapping[str, str]) -> pl.DataFrame:
-    """The rows for which the SQL expression `where` holds; BadTable if there are none."""
+    """Return the rows for which the SQL expression `where` holds; raise BadTable if there are
+    none."""
     check_condition(where)
     try:
         condition = pl.sql_expr(where)
@@ -244,7 +246,7 @@ def filtered(table: pl.DataFrame, where: str, *, renames: Mapping[str, str]) -> 
 
 
 def without_missing(table: pl.DataFrame, column: str) -> pl.DataFrame:
-    """The rows that have a value in a column; a warning says how many have none."""
+    """Return the rows that have a value in a column, with a warning that counts the others."""
     require(table, [column])
     missing = mark_missing(table[column])
     if not missing.any():
@@ -279,12 +281,12 @@ def require(table: pl.DataFrame, columns: Iterable[str]) -> None:
 
 
 def _quoted(name: str) -> str:
-    """A name as it is typed in a shell."""
+    """Return a name as it is typed in a shell."""
     return f'"{name}"' if " " in name else name
 
 
 def kind_of(series: pl.Series) -> str:
-    """What a column holds by its type, in a word for messages; "nothing" if no value at all."""
+    """Return what a column holds in a word for messages; "nothing" if it has no value at all."""
     dtype = series.dtype
     if series.null_count() == len(series):
         return "nothing"
@@ -297,7 +299,8 @@ def kind_of(series: pl.Series) -> str:
 
 
 def floats(table: pl.DataFrame, column: str) -> Float[np.ndarray, "rows"]:
-    """A column of numbers as float64, missing values as NaN; BadTable if it holds anything else."""
+    """Return a column of numbers as float64, missing values as NaN; raise BadTable for anything
+    else."""
     require(table, [column])
     series = table[column]
     kind = kind_of(series)
@@ -318,7 +321,7 @@ def floats(table: pl.DataFrame, column: str) -> Float[np.ndarray, "rows"]:
 def numbers(
     table: pl.DataFrame, column: str, *, positive: bool = False
 ) -> Float[np.ndarray, "rows"]:
-    """A column as finite float64 numbers in a writable array of its own, in the column's unit.
+    """Return a column as finite float64 numbers in a new writable array, in the unit of the column.
 
     Raises BadTable with row and value for text, booleans, missing values, NaN and infinities, and
     with `positive` (where a logarithm is taken) for zero and negative numbers.
@@ -341,7 +344,8 @@ def numbers(
 
 
 def check_weights(table: pl.DataFrame, column: str) -> Float[np.ndarray, "rows"]:
-    """The weights in a column: finite, none negative, not all zero; else BadTable."""
+    """Return the weights in a column; raise BadTable unless they are finite, not negative, and not
+    all zero."""
     values = numbers(table, column)
     if (values < 0).any():
         row = int(np.argmax(values < 0))
@@ -368,7 +372,8 @@ def warn_duplicates(table: pl.DataFrame, columns: Iterable[str]) -> None:
 
 
 def digest(table: pl.DataFrame) -> str:
-    """A SHA-256 of the rows, the same for the same values in any file format and column order.
+    """Return a SHA-256 of the rows, the same for the same values in any file format and column
+    order.
 
     Numbers count as float64, so 1 and 1.0 are the same; the order of the rows matters.
     """

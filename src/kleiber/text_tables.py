@@ -1,6 +1,6 @@
-"""Text tables: CSV and JSON Lines to a polars frame, with every fault named by its line.
+"""Text tables: conversion of CSV and JSON Lines to a polars frame, with the line of every fault.
 
-A file is first scanned in pieces, so that one endless line is refused before it fills the memory.
+A file is first scanned in pieces, so that an endless line is refused before it fills the memory.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from jaxtyping import Int
 
 from kleiber.errors import BadTable, reason, shown
 
-LONGEST_LINE = 16 * 2**20  # bytes; a longer line is no table of runs
-PIECE = 2**20  # bytes scanned at a time
+MAX_LINE = 16 * 2**20  # bytes; a longer line is no table of runs
+PIECE_BYTES = 2**20  # bytes scanned at a time
 TYPED_ROWS = 2**12  # rows of which the types of a CSV file's columns are read first
 LONG_INTEGER = 10**17  # integers this long may not fit in 64 bits
 LONG_DIGITS = re.compile(r"\d{18}")
@@ -30,19 +30,19 @@ POLARS_FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 
 def named(file: Path) -> str:
-    """The file as it is called in messages."""
+    """Return the name of a file in messages."""
     return repr(str(file))
 
 
 def scan_lines(file: Path) -> None:
-    """Refuse, without loading it, a text file with a line over LONGEST_LINE or a NUL byte."""
+    """Refuse, without loading it, a text file with a line over MAX_LINE or a NUL byte."""
     length = 0
     with file.open("rb") as handle:
-        while piece := handle.read(PIECE):
+        while piece := handle.read(PIECE_BYTES):
             end = piece.find(b"\n")
-            if length + (len(piece) if end < 0 else end) > LONGEST_LINE:
+            if length + (len(piece) if end < 0 else end) > MAX_LINE:
                 raise BadTable(
-                    f"{named(file)} has a line longer than {LONGEST_LINE // 2**20} MB; "
+                    f"{named(file)} has a line longer than {MAX_LINE // 2**20} MB; "
                     "it is no table with one row on each line."
                 )
             length = length + len(piece) if end < 0 else len(piece) - 1 - piece.rfind(b"\n")
@@ -51,7 +51,7 @@ def scan_lines(file: Path) -> None:
 
 
 def read_csv(file: Path) -> pl.DataFrame:
-    """Read a CSV file with a header; short and long rows, and repeated names, are refused."""
+    """Read a CSV file with a header; refuse rows of the wrong length and repeated names."""
     scan_lines(file)
     names = header(file)
     try:
@@ -70,7 +70,7 @@ def read_csv(file: Path) -> pl.DataFrame:
         keep[blank] = False
         frame = frame.filter(pl.Series(keep))
     return frame.with_columns(
-        unquoted(series) for series in frame.get_columns() if series.dtype == pl.String
+        parse_numbers(series) for series in frame.get_columns() if series.dtype == pl.String
     )
 
 
@@ -89,7 +89,7 @@ def _parse_csv(file: Path) -> pl.DataFrame:
 
 
 def header(file: Path) -> list[str]:
-    """The column names on the first line of a CSV file, checked."""
+    """Read and check the column names on the first line of a CSV file."""
     with file.open(encoding="utf-8-sig", newline="") as handle:
         try:
             first = next((row for row in csv.reader(handle) if row), [""])
@@ -107,10 +107,10 @@ def header(file: Path) -> list[str]:
 
 
 def csv_row_numbers(file: Path, frame: pl.DataFrame) -> Int[np.ndarray, "rows"]:
-    """The line of a CSV file on which each row of its frame ends, counted from 1."""
+    """Return the line of a CSV file on which each row of its frame ends, counted from 1."""
     with file.open("rb") as handle:
         breaks = 0
-        while piece := handle.read(PIECE):
+        while piece := handle.read(PIECE_BYTES):
             breaks += piece.count(b"\n")
         handle.seek(-1, 2)
         ended = handle.read() == b"\n"
@@ -124,14 +124,14 @@ def csv_row_numbers(file: Path, frame: pl.DataFrame) -> Int[np.ndarray, "rows"]:
 
 
 def json_row_numbers(file: Path, frame: pl.DataFrame) -> Int[np.ndarray, "rows"]:
-    """The line of a JSON Lines file on which each row of its frame stands, counted from 1."""
+    """Return the line of a JSON Lines file that holds each row of its frame, counted from 1."""
     with file.open("rb") as handle:
         at = [number for number, line in enumerate(handle, start=1) if line.strip()]
     return np.array(at if len(at) == frame.height else range(1, frame.height + 1))
 
 
 def check_names(names: Sequence[str], where: str) -> None:
-    """Refuse column names that stand twice."""
+    """Refuse column names that occur twice."""
     seen = set[str]()
     twice = next((name for name in names if name in seen or seen.add(name)), None)
     if twice is not None:
@@ -139,7 +139,7 @@ def check_names(names: Sequence[str], where: str) -> None:
 
 
 def is_number(text: str) -> bool:
-    """Whether the text is a number, as float() reads it."""
+    """Return whether the text is a number, as float() reads it."""
     try:
         float(text)
     except ValueError:
@@ -148,7 +148,8 @@ def is_number(text: str) -> bool:
 
 
 def csv_rows(file: Path, width: int) -> Iterator[list[str]]:
-    """The rows after the header, blank lines as [], BadTable at the first of another length."""
+    """Yield the rows after the header, blank lines as []; raise BadTable at the first of another
+    length."""
     with file.open(encoding="utf-8-sig", newline="") as handle:
         lines = csv.reader(handle, strict=True)
         try:
@@ -167,7 +168,7 @@ def csv_rows(file: Path, width: int) -> Iterator[list[str]]:
             raise BadTable(f"{named(file)}: line {lines.line_num}: {error}.") from error
 
 
-def unquoted(series: pl.Series) -> pl.Series:
+def parse_numbers(series: pl.Series) -> pl.Series:
     """A text column as numbers if every value is one (' 2', 'nan', '-Infinity'), else itself."""
     first: Any = series.first(ignore_nulls=True)
     if first is not None and first.strip() and not is_number(first):
@@ -182,7 +183,7 @@ def unquoted(series: pl.Series) -> pl.Series:
 
 
 def read_json_lines(file: Path) -> pl.DataFrame:
-    """Read JSON Lines: one object a line; a key that a line lacks is a missing value there."""
+    """Read JSON Lines, one object a line; a key that a line lacks is a missing value there."""
     scan_lines(file)
     plain = _parse_plain(file.read_bytes())
     if plain is not None:
@@ -234,7 +235,7 @@ def _parse_plain(data: bytes) -> pl.DataFrame | None:
 
 
 def json_object(line: bytes, where: str) -> dict[str, Any]:
-    """The object on one line of JSON Lines; integers too long for 64 bits become floats."""
+    """Read the object on one line of JSON Lines; integers too long for 64 bits become floats."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         check_names([name for name, _ in pairs], where)
@@ -259,12 +260,13 @@ def json_object(line: bytes, where: str) -> dict[str, Any]:
 
 
 def series_of(name: str, values: Sequence[Any]) -> pl.Series:
-    """Python values as one column: of one kind as it is, else as text, so that nothing is lost."""
+    """Make one column from Python values: of their common type, else as text, so that nothing is
+    lost."""
     kinds: set[type] = {type(value) for value in values if value is not None}
     if kinds == {int} and all(value is None or -(2**63) <= value < 2**63 for value in values):
         return pl.Series(name, values, dtype=pl.Int64)
     if kinds and kinds <= {int, float}:
-        numbers = [value if value is None else rounded(value) for value in values]
+        numbers = [value if value is None else to_float(value) for value in values]
         return pl.Series(name, numbers, dtype=pl.Float64)
     if len(kinds) <= 1 and kinds <= {bool, str}:
         return pl.Series(name, values)
@@ -275,8 +277,8 @@ def series_of(name: str, values: Sequence[Any]) -> pl.Series:
     return pl.Series(name, texts, dtype=pl.String)
 
 
-def rounded(value: float) -> float:
-    """A number as a float, infinite if it is an integer beyond the largest one."""
+def to_float(value: float) -> float:
+    """Convert a number to a float, infinite if it is an integer beyond the largest float."""
     try:
         return float(value)
     except OverflowError:

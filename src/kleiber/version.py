@@ -1,3 +1,3 @@
-"""The version of the package, spelt once: the build, the façade and saved fits read it here."""
+"""The version of the package, which the build, the package itself and saved fits read here."""
 
 __version__ = "0.1.0"

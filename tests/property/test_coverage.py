@@ -77,12 +77,12 @@ def cover(law: Law, noise: Noise, made: Planted, seed: int) -> dict[str, bool]:
     them, from a descent that starts at the truth."""
     rows = len(made.y)
     problem = pose(law, noise, dict(made.columns), made.y, np.ones(rows))
-    truth = problem.inner(np.array([[TRUTH[law.name][name] for name in law.params]]))
+    truth = problem.to_coordinate(np.array([[TRUTH[law.name][name] for name in law.params]]))
     u = minimise(problem, truth, problem.weights[None])[0].point[0]
     ask = Options(noise=noise, draws=DRAWS, seed=seed)
     rng = np.random.default_rng([seed, 1])
     runs = refit(problem, u[None], 1.0, draws=DRAWS, groups=made.groups, rng=rng, wild=ask.wild)
-    theta = np.concatenate([problem.outer(run.point) for run in runs])
+    theta = np.concatenate([problem.from_coordinate(run.point) for run in runs])
     inside = 1.0
     if noise.delta is not None:
         r = problem.differentiate(u[None], False).residual[0]
@@ -94,7 +94,9 @@ def cover(law: Law, noise: Noise, made: Planted, seed: int) -> dict[str, bool]:
     if ask.wild:
         stretched = stretch_residuals(problem, u, residuals(problem, u[None])[0], made.groups)
         moments = measure_moments(measure_influence(problem, u, stretched, made.groups))
-        slopes = estimate_gradients(np.stack(list(values.values()), axis=1), problem.inner(theta))
+        slopes = estimate_gradients(
+            np.stack(list(values.values()), axis=1), problem.to_coordinate(theta)
+        )
         freedom = moments.degrees_of_freedom(slopes)
     through = 0.0 if ask.wild or made.groups is not None else lost / units
     options = {

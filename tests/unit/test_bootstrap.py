@@ -236,7 +236,7 @@ def test_a_parameter_at_its_bound_stretches_nothing() -> None:
     residual = bare.differentiate(u[None], False).residual[0]
     law = laws.power_law_floor
     held = pose(law, LEAST, {"n_data": x}, y, np.ones(30))
-    floor = law.domains["E"].approach(0.0)
+    floor = law.domains["E"].coordinate_near(0.0)
     got = stretch_residuals(held, np.array([floor, *u]), residual, None)
     np.testing.assert_allclose(got, stretch_residuals(bare, u, residual, None), rtol=1e-12)
 
@@ -273,7 +273,7 @@ def test_draws_do_not_depend_on_how_the_work_is_cut(
     problem = replace(bent(), prior=prior)
     options: dict[str, Any] = {"groups": groups, "wild": wild}
     whole = draw(problem, rng=stream(5, "resample"), **options)
-    monkeypatch.setattr(bootstrap, "AT_ONCE", 9 * 40 * 3)
+    monkeypatch.setattr(bootstrap, "CHUNK_SIZE", 9 * 40 * 3)
     cut = draw(problem, rng=stream(5, "resample"), **options)
     np.testing.assert_allclose(cut, whole, rtol=1e-9)
     fewer = draw(problem, draws=30, rng=stream(5, "resample"), **options)

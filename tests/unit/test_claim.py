@@ -99,8 +99,8 @@ CALM = Context()
     [
         (lambda _: 1 / 0, "ZeroDivisionError: division by zero"),
         (lambda _: estimate(1.5), "no standard error, and the claim does not say why"),
-        (lambda _: estimate(NAN, 0.1), "the number obtained is nan"),
-        (lambda _: estimate(math.inf, 0.1), "the number obtained is inf"),
+        (lambda _: estimate(NAN, 0.1), "The number obtained is nan"),
+        (lambda _: estimate(math.inf, 0.1), "The number obtained is inf"),
         (lambda _: float("x"), "could not convert string to float: 'x'"),
     ],
 )

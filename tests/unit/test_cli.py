@@ -29,7 +29,7 @@ from kleiber.planning.cost import costs
 from kleiber.planning.plan import plan
 from kleiber.reports.grids import figure, span
 from kleiber.table import read_table, write_table
-from kleiber.text_tables import LONGEST_LINE
+from kleiber.text_tables import MAX_LINE
 from kleiber.version import __version__
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "runs.csv"
@@ -399,7 +399,7 @@ def test_a_truncated_parquet(refused: Callable[..., str], tmp_path: Path) -> Non
 
 def test_an_endless_line(refused: Callable[..., str], tmp_path: Path) -> None:
     with (tmp_path / "t.csv").open("wb") as handle:
-        handle.write(GOOD.encode() + b"1" * (LONGEST_LINE + 2**20))
+        handle.write(GOOD.encode() + b"1" * (MAX_LINE + 2**20))
     assert "a line longer than 16 MB" in refused("fit", "chinchilla", "t.csv", "-o", "fit.json")
     with (tmp_path / "t.csv").open("wb") as handle:  # 1 GB, of which the disk holds nothing
         handle.write(GOOD.encode())

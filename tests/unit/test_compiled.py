@@ -83,7 +83,7 @@ def around(problem: Problem, members: int, seed: int = 1) -> np.ndarray:
     """Coordinates about the truth."""
     rng = np.random.default_rng(seed)
     truth = np.array([[TRUTH[problem.law.name][name] for name in problem.law.params]])
-    u = problem.inner(truth)
+    u = problem.to_coordinate(truth)
     return u + 0.02 * np.maximum(np.abs(u), 0.1) * rng.standard_normal((members, u.shape[1]))
 
 
@@ -306,7 +306,7 @@ def test_optima_at_a_floor_are_left_to_the_general_descent() -> None:
     """Growing data: the best exponent of a falling law is zero, where no Newton step arrives."""
     n = np.geomspace(1e3, 1e6, 30)
     plain = pose(laws.power_law, LEAST, {"n_data": n}, 2 * n**0.05, np.ones(30))
-    start = plain.inner(np.array([[3.0, 0.01]]))
+    start = plain.to_coordinate(np.array([[3.0, 0.01]]))
     ends = [
         minimise(item, start, np.ones((1, 30)), exact=True)[0]
         for item in (compiled_problem(plain), plain)

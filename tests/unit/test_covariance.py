@@ -44,7 +44,7 @@ def make_line(rows: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np
 
 def solve(problem: Problem, start: list[float]) -> np.ndarray:
     """Coordinates of the optimum."""
-    found, _ = minimise(problem, problem.inner(np.array([start])), problem.weights[None])
+    found, _ = minimise(problem, problem.to_coordinate(np.array([start])), problem.weights[None])
     assert found.converged[0]
     return found.point[0]
 
@@ -153,7 +153,7 @@ def numeric_slopes(problem: Problem, u: np.ndarray) -> np.ndarray:
         size = 1e-6 * np.eye(len(u))[k]
         ends = [
             problem.law(**problem.columns, **dict(zip(problem.law.params, theta, strict=True)))
-            for theta in problem.outer(np.array([u + size, u - size]))
+            for theta in problem.from_coordinate(np.array([u + size, u - size]))
         ]
         rows.append((np.log(ends[0]) - np.log(ends[1])) / 2e-6)
     return np.array(rows).T
@@ -203,7 +203,7 @@ def test_parameters_at_a_bound_are_left_out() -> None:
     part = pose(bare, Noise("log"), {"n_data": x}, y, np.ones(30))
     u = solve(part, [5.0, 0.4])
     few = estimate_covariance(part, u, 1.0, None)
-    at = np.array([whole.law.domains["E"].approach(0.0), *u])
+    at = np.array([whole.law.domains["E"].coordinate_near(0.0), *u])
     spread = estimate_covariance(whole, at, 1.0, None, at_bound=(0,))
     assert spread.classical[1:, 1:] == pytest.approx(few.classical, rel=1e-9)
     assert spread.sandwich[1:, 1:] == pytest.approx(few.sandwich, rel=1e-9)

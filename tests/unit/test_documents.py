@@ -66,7 +66,7 @@ def whole(**changed: Any) -> Whole:
 
 
 def through(made: Any) -> Any:
-    text = json.dumps(as_plain(made, endless=True), allow_nan=False)
+    text = json.dumps(as_plain(made, keep_infinities=True), allow_nan=False)
     return from_plain(type(made), json.loads(text))
 
 
@@ -85,7 +85,7 @@ def test_what_is_unknown_comes_back_unknown() -> None:
     assert math.isnan(through(whole(number=math.nan)).number)
     assert as_plain(whole(number=math.nan))["number"] is None
     assert as_plain(whole())["ends"] == {"low": 0.0, "high": None}  # as it is printed
-    assert as_plain(whole(), endless=True)["ends"] == {"low": 0.0, "high": "inf"}
+    assert as_plain(whole(), keep_infinities=True)["ends"] == {"low": 0.0, "high": "inf"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +124,7 @@ def test_arrays_come_back_with_their_kinds_of_numbers() -> None:
     ],
 )
 def test_what_is_no_record_is_refused_in_a_sentence(entry: str, value: Any, sentence: str) -> None:
-    document = as_plain(whole(), endless=True) | {entry: value}
+    document = as_plain(whole(), keep_infinities=True) | {entry: value}
     with pytest.raises(BadTable) as caught:
         from_plain(Whole, document)
     assert str(caught.value) == sentence
@@ -161,7 +161,7 @@ def test_a_plan_comes_back(tmp_path: Path) -> None:
     made = kleiber.plan(fitted, 1e5, "n")
     kleiber.save(made, tmp_path / "plan.json")
     back = kleiber.load(tmp_path / "plan.json")
-    assert as_plain(back, endless=True) == as_plain(made, endless=True)
+    assert as_plain(back, keep_infinities=True) == as_plain(made, endless=True)
     assert type(back.allocation["n"]) is type(made.allocation["n"])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kleiber.files import land
+from kleiber.files import write_atomically
 
 
 def names(folder: Path) -> list[str]:
@@ -18,13 +18,13 @@ def names(folder: Path) -> list[str]:
 
 
 def write_half(target: Path | str, error: type[BaseException]) -> None:
-    with land(target) as temporary:
+    with write_atomically(target) as temporary:
         temporary.write_text("half")
         raise error
 
 
 def test_a_file_lands(tmp_path: Path) -> None:
-    with land(tmp_path / "out.txt") as temporary:
+    with write_atomically(tmp_path / "out.txt") as temporary:
         temporary.write_text("whole")
         assert not (tmp_path / "out.txt").exists()
         assert temporary.parent == tmp_path
@@ -65,7 +65,7 @@ with land({str(tmp_path / "out.txt")!r}) as temporary:
 
 def test_a_new_file_has_the_usual_mode(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
-    with land(tmp_path / "landed"):
+    with write_atomically(tmp_path / "landed"):
         pass
     assert (tmp_path / "landed").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
@@ -73,7 +73,7 @@ def test_a_new_file_has_the_usual_mode(tmp_path: Path) -> None:
 def test_an_old_file_keeps_its_mode(tmp_path: Path) -> None:
     target = tmp_path / "private"
     target.touch(0o600)
-    with land(target) as temporary:
+    with write_atomically(target) as temporary:
         temporary.write_text("new")
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert target.read_text() == "new"
@@ -82,7 +82,7 @@ def test_an_old_file_keeps_its_mode(tmp_path: Path) -> None:
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "real.txt").write_text("old")
     (tmp_path / "link.txt").symlink_to("real.txt")
-    with land(tmp_path / "link.txt") as temporary:
+    with write_atomically(tmp_path / "link.txt") as temporary:
         temporary.write_text("new")
     assert (tmp_path / "link.txt").is_symlink()
     assert (tmp_path / "real.txt").read_text() == "new"
@@ -90,23 +90,23 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match=r"it is a folder; give a file name\.$"):
-        land(tmp_path).__enter__()
+        write_atomically(tmp_path).__enter__()
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*nowhere.*make it first\.$"):
-        land(tmp_path / "nowhere" / "out.txt").__enter__()
+        write_atomically(tmp_path / "nowhere" / "out.txt").__enter__()
 
 
 def test_a_device_is_never_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(OSError, match=r"it is not an ordinary file\.$"):
-        land(pipe).__enter__()
+        write_atomically(pipe).__enter__()
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
 def test_a_name_too_long_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File name too long"):
-        land(tmp_path / ("x" * 300)).__enter__()
+        write_atomically(tmp_path / ("x" * 300)).__enter__()
     assert names(tmp_path) == []

@@ -437,7 +437,7 @@ def test_groups_widen_intervals_of_correlated_rows(resample: str) -> None:
 def test_few_groups_are_noted() -> None:
     table = {**plant(), "run": np.arange(60) % 4}
     assert any(
-        "only 4 groups in 'run'" in note for note in fit("chinchilla", table, by="run").notes
+        "Only 4 groups in 'run'" in note for note in fit("chinchilla", table, by="run").notes
     )
     table["run"] = np.arange(60) % 20
     assert fit("chinchilla", table, by="run", draws=20).notes == ()

@@ -15,7 +15,7 @@ import pytest
 
 from kleiber.errors import BadTable
 from kleiber.table import as_frame, numbers, read_table, read_tables, write_table
-from kleiber.text_tables import LONGEST_LINE, check_names
+from kleiber.text_tables import MAX_LINE, check_names
 
 SUFFIXES = (".csv", ".parquet", ".jsonl", ".ndjson", ".npz")
 RUNS = pl.DataFrame(
@@ -149,16 +149,16 @@ def test_an_endless_line_is_refused_without_loading_it(tmp_path: Path, suffix: s
     file = written(tmp_path, f"runs{suffix}", start)
     with file.open("r+b") as handle:  # a sparse gigabyte would be NULs: write 17 MB, then sparse
         handle.seek(0, os.SEEK_END)
-        handle.write(b"1" * (LONGEST_LINE + 2**20))
+        handle.write(b"1" * (MAX_LINE + 2**20))
         handle.truncate(2**30)
     assert "has a line longer than 16 MB" in refused(file)
 
 
-@pytest.mark.parametrize("length", [LONGEST_LINE - 10, LONGEST_LINE + 1])
+@pytest.mark.parametrize("length", [MAX_LINE - 10, MAX_LINE + 1])
 def test_the_limit_of_a_line_is_where_it_is_said_to_be(tmp_path: Path, length: int) -> None:
     line = b"x" * length
     file = written(tmp_path, "runs.csv", b"a\n" + line + b"\n" + b"y\n" * 5)
-    if length > LONGEST_LINE:
+    if length > MAX_LINE:
         assert "has a line longer than 16 MB" in refused(file)
     else:
         assert read_table(file).height == 6

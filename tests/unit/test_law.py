@@ -41,14 +41,16 @@ def make(text: str, **columns: str) -> Law:
 )
 def test_a_domain_maps_to_the_line_and_back(domain: Domain) -> None:
     u = np.linspace(-30, 30, 61)
-    value = domain.outer(u)
+    value = domain.from_coordinate(u)
     assert all(domain.contains(float(item)) for item in value[np.abs(u) < 25])
-    np.testing.assert_allclose(domain.inner(value[np.abs(u) < 15]), u[np.abs(u) < 15], rtol=1e-9)
+    np.testing.assert_allclose(
+        domain.to_coordinate(value[np.abs(u) < 15]), u[np.abs(u) < 15], rtol=1e-9
+    )
     assert (np.diff(value) >= 0).all()
     np.testing.assert_allclose(evaluate(domain.expression(symbol("u")), {"u": u}), value)
     h = 1e-6
-    slope = (domain.outer(u + h) - domain.outer(u - h)) / (2 * h)
-    np.testing.assert_allclose(domain.stretch(u), slope, rtol=1e-6, atol=1e-9)
+    slope = (domain.from_coordinate(u + h) - domain.from_coordinate(u - h)) / (2 * h)
+    np.testing.assert_allclose(domain.derivative(u), slope, rtol=1e-6, atol=1e-9)
 
 
 def test_the_ends_of_a_domain_are_outside_it() -> None:
@@ -58,16 +60,20 @@ def test_the_ends_of_a_domain_are_outside_it() -> None:
     assert not positive().contains(0)
     assert not fraction().contains(1)
     assert not real().contains(math.nan)
-    assert positive().inner(0.0) == -math.inf
-    assert fraction().inner(1.0) == math.inf
-    assert positive().outer(1e4) == math.inf
+    assert positive().to_coordinate(0.0) == -math.inf
+    assert fraction().to_coordinate(1.0) == math.inf
+    assert positive().from_coordinate(1e4) == math.inf
 
 
 def test_a_parameter_above_zero_may_be_its_own_coordinate() -> None:
     above = Domain("above", 0.1, 2)
     assert above.bounds == positive().bounds
     assert above.floor == 0
-    assert (float(above.outer(3.0)), float(above.inner(3.0)), float(above.stretch(3.0))) == (
+    assert (
+        float(above.from_coordinate(3.0)),
+        float(above.to_coordinate(3.0)),
+        float(above.derivative(3.0)),
+    ) == (
         3,
         3,
         1,
@@ -83,9 +89,9 @@ def test_a_parameter_above_zero_may_be_its_own_coordinate() -> None:
     [(positive(), 0), (fraction(), 0), (fraction(), 1), (Domain("above"), 0)],
 )
 def test_the_approach_to_a_bound_reaches_it_to_rounding(domain: Domain, bound: float) -> None:
-    u = domain.approach(bound)
+    u = domain.coordinate_near(bound)
     assert u >= domain.floor
-    assert float(domain.outer(u)) == pytest.approx(bound, rel=0, abs=1e-16)
+    assert float(domain.from_coordinate(u)) == pytest.approx(bound, rel=0, abs=1e-16)
 
 
 @pytest.mark.parametrize(

@@ -302,7 +302,7 @@ def test_refits_of_laws_are_those_of_single_members(law, noise: Noise) -> None:
     columns = {n: np.exp(rng.uniform(*np.log(ends[n]), size=60)) for n in law.variables}
     target = law(**columns, **truth) * np.exp(0.01 * rng.standard_normal(60))
     problem = pose(law, noise, columns, target, np.ones(60))
-    point = problem.inner(np.array([list(truth.values())]))
+    point = problem.to_coordinate(np.array([list(truth.values())]))
     weights = rng.multinomial(60, np.full(60, 1 / 60), size=12).astype(float)
     whole, _ = minimise(problem, np.repeat(point, 12, 0), weights, exact=True)
     assert whole.converged.all()

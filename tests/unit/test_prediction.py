@@ -130,7 +130,7 @@ def test_unknown_numbers_say_why(made: Fit) -> None:
 def test_many_rows_are_predicted_in_parts(made: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {"n_params": np.geomspace(1e7, 1e9, 50), "n_tokens": np.geomspace(1e9, 1e11, 50)}
     whole = predict(made, rows).table
-    monkeypatch.setattr("kleiber.fitting.prediction.ENTRIES", 7 * made.n_draws)
+    monkeypatch.setattr("kleiber.fitting.prediction.CHUNK_VALUES", 7 * made.n_draws)
     assert predict(made, rows).table.equals(whole)
 
 

@@ -375,11 +375,11 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "NaN": (put("objective", math.nan), "it holds NaN, which JSON does not have"),
     "no target": (broken(lambda d: d.pop("target")), "has no target"),
     "params": (put("params", [1, 2]), "must hold its parameters, but holds .1, 2."),
-    "no value": (put("params", {"E": {}}), "'free' does not name some of its parameters"),
+    "no value": (put("params", {"E": {}}), "'free' must name some of its parameters"),
     "a word": (put("params", {"E": {"value": "big"}}), "but holds 'big' in 'E, value'"),
     "huge": (put("seconds", 10**400), "'seconds' must hold a number, but holds 1e400"),
     "params of another law": (
-        broken(lambda d: d["params"].pop("beta")), "does not name some of its parameters",
+        broken(lambda d: d["params"].pop("beta")), "must name some of its parameters",
     ),
     "status": (put("status", "fine"), "'fine' is not a valid Status"),
     "level": (put("level", 95), "write 0.95 for 95%"),

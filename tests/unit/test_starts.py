@@ -150,7 +150,7 @@ def problem_of(law: Law, columns: dict[str, np.ndarray], y: np.ndarray, noise: N
 
 def starts_of(problem: Problem, y: np.ndarray, count: int = 64, seed: int = 0) -> np.ndarray:
     ranges = start_ranges(problem.law, problem.columns, y)
-    return problem.outer(draw_starts(problem, ranges, count=count, seed=seed))
+    return problem.from_coordinate(draw_starts(problem, ranges, count=count, seed=seed))
 
 
 def test_starts_lie_in_their_ranges_and_fill_them() -> None:

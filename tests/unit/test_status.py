@@ -204,7 +204,7 @@ def test_twins_are_terms_of_one_shape() -> None:
         law = laws.catalogue()[name]
         problem = pose(law, LEAST, {"n_data": x}, law(x, **params), np.ones(20))
         return find_exchangeable_terms(
-            problem, problem.inner(np.array([[params[n] for n in law.params]]))[0]
+            problem, problem.to_coordinate(np.array([[params[n] for n in law.params]]))[0]
         )
 
     names = laws.catalogue()["broken_2"].params

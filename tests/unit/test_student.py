@@ -53,7 +53,7 @@ def posed(table: dict[str, Any], noise: Noise = LEAST, **weights: Any) -> tuple[
     x, y = (np.asarray(table[name], float) for name in ("n_data", "loss"))
     w = np.asarray(weights.get("weights", np.ones(len(x))), float)
     problem = pose(laws.power_law, noise, {"n_data": x}, y, w)
-    start = problem.inner(np.array([[5.0, 0.3]]))
+    start = problem.to_coordinate(np.array([[5.0, 0.3]]))
     return problem, minimise(problem, start, problem.weights[None])[0].point[0]
 
 
@@ -129,7 +129,7 @@ def test_what_is_a_straight_line() -> None:
     table = plant_hoffmann(9)
     columns = {name: table[name] for name in ("n_params", "n_tokens")}
     curved = pose(laws.chinchilla, LEAST, columns, table["loss"], np.ones(9))
-    assert not is_linear(curved, curved.inner(np.array([list(HOFFMANN.values())]))[0])
+    assert not is_linear(curved, curved.to_coordinate(np.array([list(HOFFMANN.values())]))[0])
 
 
 def test_only_what_is_linear_has_a_straight_interval() -> None:
@@ -188,8 +188,8 @@ def test_a_narrow_loss_has_a_larger_variance() -> None:
         np.testing.assert_allclose(least, by_hand, rtol=1e-6)
         absolute = replace(problem, noise=Noise("log", delta=1e-12))
         through = best.copy()  # as many rows inside the width as the fit passes through: none here
-        widened = equal_noise_covariance(absolute, through, 1.0)
-        np.testing.assert_allclose(widened, narrow * least, rtol=1e-6)
+        add_columns = equal_noise_covariance(absolute, through, 1.0)
+        np.testing.assert_allclose(add_columns, narrow * least, rtol=1e-6)
         wide = replace(problem, noise=Noise("log", delta=10.0))
         np.testing.assert_allclose(equal_noise_covariance(wide, best, 1.0), least, rtol=1e-12)
 

@@ -27,7 +27,7 @@ SAVED = (
 def document(made: CountFit) -> dict[str, Any]:
     """Return the fit as a JSON document."""
     saved = {name: getattr(made, name) for name in SAVED}
-    return {"family": made.family.name} | as_plain(saved, endless=True)
+    return {"family": made.family.name} | as_plain(saved, keep_infinities=True)
 
 
 def count_fit_from(given: Mapping[str, Any]) -> CountFit:

@@ -21,7 +21,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from kleiber.cli.console import complain, people
-from kleiber.errors import NotConverged, reason, shortened
+from kleiber.errors import NotConverged, reason, shorten_message
 from kleiber.reports.console import say
 from kleiber.version import __version__
 
@@ -108,7 +108,7 @@ def _plain_warnings() -> Generator[None]:
     """Warnings as one line on stderr."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        say(people(aside=True), f"warning: {shortened(str(message))}")
+        say(people(aside=True), f"warning: {shorten_message(str(message))}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default")

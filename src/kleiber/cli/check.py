@@ -42,7 +42,7 @@ def check_command(
 ) -> None:
     """Say which claims of papers hold. Exit 1 when a verdict is not the one that is known."""
     from kleiber.claim import describe_verdict
-    from kleiber.files import land
+    from kleiber.files import write_atomically
     from kleiber.reports.verdicts import show_verdicts, verdicts_page
     from kleiber.systems.papers import each_verdict
 
@@ -52,7 +52,7 @@ def check_command(
     each = partial(each_verdict, *papers or (), scale=scale, seed=seed, keep=keep)
     verdicts = _watch(each, people(aside=True))
     if out is not None:
-        with land(out) as temporary:
+        with write_atomically(out) as temporary:
             temporary.write_text(verdicts_page(verdicts, scale, seed), encoding="utf-8")
     if as_json:
         sys.stdout.write(as_text([describe_verdict(item) for item in verdicts]))

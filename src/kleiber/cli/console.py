@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from kleiber.errors import shortened
+from kleiber.errors import shorten_message
 from kleiber.reports.console import say
 
 
@@ -15,4 +15,4 @@ def people(*, aside: bool = False) -> Console:
 
 def complain(error: Exception | str) -> None:
     """One line on stderr, whatever the message holds."""
-    say(people(aside=True), "kleiber: " + shortened(" ".join(str(error).split())))
+    say(people(aside=True), "kleiber: " + shorten_message(" ".join(str(error).split())))

@@ -110,10 +110,10 @@ def read_number(text: str, option: str) -> float:
 
 def writable(*paths: Path | None, keep: Path | None = None) -> None:
     """Refuse a path that cannot be written, or that would replace what is read, before any work."""
-    from kleiber.files import landing_place
+    from kleiber.files import resolve_target
 
     for path in filter(None, paths):
-        if landing_place(path) == (keep and keep.resolve()):
+        if resolve_target(path) == (keep and keep.resolve()):
             raise BadTable(f"writing {str(path)!r} would replace what is read; give another name")
 
 

@@ -309,13 +309,13 @@ def _save(document: Any, told: dict[str, Answer], out: Path) -> None:
     """The curves as one table, or the document."""
     import polars as pl
 
-    from kleiber.files import land
+    from kleiber.files import write_atomically
     from kleiber.formats import WRITERS
     from kleiber.table import write_table
 
     curves = {name: each.curve for name, each in told.items() if each.curve is not None}
     if out.suffix not in WRITERS or not curves:
-        with land(out) as temporary:
+        with write_atomically(out) as temporary:
             temporary.write_text(as_text(document), encoding="utf-8")
         return
     named = [

@@ -58,7 +58,7 @@ def predict_command(
     as_json: AsJson = False,
 ) -> None:
     """Predict further runs with a saved fit: values, intervals, and how far they extrapolate."""
-    from kleiber.files import land
+    from kleiber.files import write_atomically
     from kleiber.fitting.prediction import describe_prediction, predict, refusal
     from kleiber.fitting.saved import load
     from kleiber.formats import check_suffix
@@ -85,7 +85,7 @@ def predict_command(
     made = predict(fitted, frame, level=level)
     document = describe_prediction(made)
     if out is not None and out.suffix.lower() == ".json":
-        with land(out) as temporary:
+        with write_atomically(out) as temporary:
             temporary.write_text(as_text(document), encoding="utf-8")
     elif out is not None:
         write_table(made.table, out)

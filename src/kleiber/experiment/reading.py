@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from kleiber.errors import BadExperiment, reason
-from kleiber.files import check_ordinary
+from kleiber.files import check_regular_file
 
 MAX_BYTES = 4_000_000  # of a spec file
 MAX_DEPTH = 16  # tables within tables of a spec
@@ -27,7 +27,7 @@ def read_toml(source: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(source)
     try:
-        check_ordinary(path, MAX_BYTES)
+        check_regular_file(path, MAX_BYTES)
         text = path.read_bytes().decode("utf-8-sig")
         if LONG_NAME.search(text):  # it takes tomllib minutes
             raise RecursionError

@@ -44,7 +44,9 @@ def build_fit(
         nothing = np.full_like(spread.sandwich, np.nan)
         spread = replace(spread, classical=nothing, sandwich=nothing)
     if len(values) and (exchangeable := find_exchangeable_terms(problem, point)):
-        values = problem.outer(align_draws(problem.inner(values), point, exchangeable))
+        values = problem.from_coordinate(
+            align_draws(problem.to_coordinate(values), point, exchangeable)
+        )
     params = fitted_params(options, solution)
     misfit = inspect_fit(
         problem, point, (*solution.hit, *solution.idle), law, params, solution.rows, options
@@ -144,9 +146,9 @@ def _coordinate_change(law: Law, problem: Problem, point: np.ndarray) -> Float[n
     the fit."""
     change = np.ones(len(point))
     for k, (name, domain) in enumerate(problem.law.domains.items()):
-        value = float(domain.outer(point[k]))
-        there = float(law.domains[name].stretch(law.domains[name].inner(value)))
-        change[k] = float(domain.stretch(point[k])) / there if there else 0.0
+        value = float(domain.from_coordinate(point[k]))
+        there = float(law.domains[name].derivative(law.domains[name].to_coordinate(value)))
+        change[k] = float(domain.derivative(point[k])) / there if there else 0.0
     return change
 
 
@@ -173,7 +175,7 @@ def _best_runs(problem: Problem, options: Options) -> tuple[Mapping[str, float],
 def fitted_params(options: Options, solution: Solution) -> dict[str, float]:
     """Return every parameter of the law at the optimum, fixed and tied ones too."""
     law, names = solution.law, solution.problem.law.params
-    theta = solution.problem.outer(solution.point[None])[0]
+    theta = solution.problem.from_coordinate(solution.point[None])[0]
     theta[list(solution.hit)] = list(solution.hit.values())
     theta[list(solution.idle)] = IDLE_VALUE
     free = dict(zip(names, theta.tolist(), strict=True))
@@ -204,7 +206,7 @@ def _stderr(solution: Solution, values: np.ndarray, options: Options) -> dict[st
     matrix = spread.classical if plain and solution.resampling != "even" else spread.sandwich
     size = np.sqrt(np.maximum(np.diag(matrix), 0.0))
     kinds = problem.law.domains.values()
-    stretch = [float(d.stretch(u)) for d, u in zip(kinds, point, strict=True)]
+    stretch = [float(d.derivative(u)) for d, u in zip(kinds, point, strict=True)]
     known = [k not in (*solution.hit, *solution.idle) for k in range(len(point))]
     sizes = np.where(known, size * stretch, drawn).tolist()
     return dict(zip(problem.law.params, sizes, strict=True))

@@ -100,7 +100,7 @@ def fit(
             sign_changed = solution.sign_changed
             solution = assess_optimum(solution.law, solution, improved, options)
             solution = replace(solution, sign_changed=(*sign_changed, *solution.sign_changed))
-    values = solution.problem.outer(drawn.point)
+    values = solution.problem.from_coordinate(drawn.point)
     seconds = time.perf_counter() - began
     return build_fit(options, solution, values, unconverged=drawn.unconverged, seconds=seconds)
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from kleiber.arguments import check_text
 from kleiber.errors import BadTable
-from kleiber.files import land
+from kleiber.files import write_atomically
 from kleiber.fitting.fit import fit
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.options import Options, choose_options
@@ -202,5 +202,5 @@ def describe_groups(made: GroupFits, *, whole: bool = False) -> dict[str, Any]:
 def save_groups(made: GroupFits, path: str | Path) -> None:
     """Write the fits of all groups as one JSON document, which ``load(path, group=...)`` reads."""
     text = json.dumps(describe_groups(made, whole=True), indent=1, allow_nan=False)
-    with land(path) as temporary:
+    with write_atomically(path) as temporary:
         Path(temporary).write_text(text + "\n", encoding="utf-8")

@@ -22,7 +22,7 @@ from kleiber.fitting.engine.search import Optimum, search
 from kleiber.fitting.engine.starts import start_ranges
 from kleiber.fitting.spread.bootstrap import RESTART_DAMPING, resample_weights
 from kleiber.maths.seeds import stream
-from kleiber.progress import Progress, ignore
+from kleiber.progress import Progress, no_progress
 
 ORIGINS = (0.4, 0.5, 0.6, 0.7, 0.8)  # quantiles of the column's distinct values
 EXTRA_ROWS = 2  # rows beyond the number of parameters that a fit at an origin needs
@@ -89,7 +89,7 @@ def measure_errors(
     groups: Int[np.ndarray, "rows"] | None,
     draws: int,
     seed: int,
-    progress: Progress = ignore,
+    progress: Progress = no_progress,
 ) -> Errors:
     """Measure the error of every law beyond every origin; the resamples are drawn in order from one
     stream, so that the result does not depend on how the work is split."""
@@ -167,7 +167,7 @@ def _absolute_residuals(
     problem: Problem, u: Float[np.ndarray, "batch params"]
 ) -> Float[np.ndarray, "batch rows"]:
     """Return the absolute residuals at each u; infinite where the law has no value to compare."""
-    theta = problem.outer(u)
+    theta = problem.from_coordinate(u)
     if problem.law.expr is None:
         each = [dict(zip(problem.law.params, row.tolist(), strict=True)) for row in theta]
         value = np.array([problem.law(**problem.columns, **params) for params in each])

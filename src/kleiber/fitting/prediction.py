@@ -25,7 +25,7 @@ from kleiber.fitting.table_problem import positive_columns
 from kleiber.measurements import take_columns
 from kleiber.plain import as_plain
 from kleiber.rows import name_row
-from kleiber.table import as_frame, widened
+from kleiber.table import add_columns, as_frame
 
 FAR_FACTOR = 10.0  # columns and costs beyond this multiple of what was measured are warned of
 CHUNK_VALUES = 4_000_000  # draws times rows predicted at once
@@ -151,7 +151,7 @@ def predict(fit: Fit, table: Any, *, level: float = 0.95) -> Prediction:
     added = {"predicted": mean[0], "low": mean[1], "high": mean[2]}
     added |= {"new_low": new[0], "new_high": new[1]} | further
     given = table.drop(FILE_ROW, strict=False) if isinstance(table, pl.DataFrame) else table
-    found = widened(given, added)
+    found = add_columns(given, added)
     return Prediction(
         found,
         fit.law.variables,

@@ -65,10 +65,10 @@ def differentiate_quantities(
         domain = law.domains[name]
         if not domain.contains(params[name]):
             continue
-        u = domain.inner(params[name])
+        u = domain.to_coordinate(params[name])
         size = STEP * max(1.0, abs(float(u)))
         upper, lower = (
-            what(complete({**params, name: float(domain.outer(u + sign * size))}, tied))
+            what(complete({**params, name: float(domain.from_coordinate(u + sign * size))}, tied))
             for sign in (1, -1)
         )
         slopes[k] = (upper - lower) / (2 * size)

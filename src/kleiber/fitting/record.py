@@ -34,7 +34,7 @@ from kleiber.fitting.spread.wild import Moments, estimate_gradients
 from kleiber.fitting.table_problem import positive_columns
 from kleiber.law import Law
 from kleiber.measurements import take_columns
-from kleiber.table import widened
+from kleiber.table import add_columns
 
 ZERO_SHARE = 1e-9  # share of a positive parameter below which an end of its interval is 0
 IDLE_VALUE = 0.5  # the value of a parameter on which nothing depends
@@ -239,19 +239,20 @@ class Fit:
         self, what: Callable[[Mapping[str, Any]], np.ndarray], level: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return Student's interval of quantities of a linear law (``student.py``)."""
-        inner = untransform_exponents(self.law).domains
-        u, scale_factors = np.empty((2, len(self.free)))
+        fitted = untransform_exponents(self.law).domains
+        u, change = np.empty((2, len(self.free)))
         for k, name in enumerate(self.free):
             value, own = self.params[name], self.law.domains[name]
-            u[k] = inner[name].inner(value)
-            scale_factors[k] = own.stretch(own.inner(value)) / inner[name].stretch(u[k])
+            u[k] = fitted[name].to_coordinate(value)
+            change[k] = own.derivative(own.to_coordinate(value)) / fitted[name].derivative(u[k])
 
         def at(point: np.ndarray) -> np.ndarray:
-            moved = {n: float(inner[n].outer(x)) for n, x in zip(self.free, point, strict=True)}
+            pairs = zip(self.free, point, strict=True)
+            moved = {name: float(fitted[name].from_coordinate(x)) for name, x in pairs}
             return what(complete_params(self, moved))
 
         assert self.covariance is not None
-        covariance = self.covariance * np.outer(scale_factors, scale_factors)
+        covariance = self.covariance * np.outer(change, change)
         return linear_interval(at, u, covariance, self._dof(), level)
 
     def predict(self, table: Any, level: float = 0.95, *, new_run: bool = False) -> Any:
@@ -306,7 +307,7 @@ class Fit:
         if margins is not None:
             log = self.noise.scale == "log"
             low, high = widen_by_noise(predicted, (low, high), margins, log=log)
-        return widened(table, {"predicted": predicted, "low": low, "high": high})
+        return add_columns(table, {"predicted": predicted, "low": low, "high": high})
 
     def summary(self) -> str:
         """Summarise the fit in a few lines for people."""
@@ -334,7 +335,7 @@ class Fit:
             least = float(self.moments.degrees_of_freedom(np.eye(len(self.free))).min())
             return np.full(values.shape[1:], least)
         with np.errstate(divide="ignore"):
-            inner = [self.law.domains[name].inner(self.draws[name]) for name in self.free]
+            inner = [self.law.domains[name].to_coordinate(self.draws[name]) for name in self.free]
         end = MAX_COORDINATE
         drawn = np.nan_to_num(np.stack(inner, axis=1), posinf=end, neginf=-end)
         return self.moments.degrees_of_freedom(estimate_gradients(values, drawn))
@@ -375,9 +376,9 @@ class Fit:
         if not domain.contains(self.params[name]):  # at its bound
             return np.nan, np.nan
         sd = np.sqrt(max(self.covariance[k, k], 0.0))
-        u, size = np.array([domain.inner(self.params[name])]), np.array([sd])
+        u, size = np.array([domain.to_coordinate(self.params[name])]), np.array([sd])
         low, high = normal_interval(u, size, level, self._dof())
-        return float(domain.outer(low[0])), float(domain.outer(high[0]))
+        return float(domain.from_coordinate(low[0])), float(domain.from_coordinate(high[0]))
 
     def _delta_interval(
         self, what: Callable[[Mapping[str, Any]], np.ndarray], level: float

@@ -95,7 +95,7 @@ def document(fit: Fit) -> dict[str, Any]:
         "best_runs": fit.best_runs,
         "options": {name: getattr(fit.options, name) for name in OPTION_NAMES},
     }
-    return describe(fit) | as_plain(whole, endless=True)
+    return describe(fit) | as_plain(whole, keep_infinities=True)
 
 
 def save(fit: Fit, path: str | Path) -> None:

@@ -134,7 +134,7 @@ def assess_optimum(law: Law, posed: Posed | Solution, best: Optimum, options: Op
         )
     point = best.point.copy()
     for k, bound in hit.items():
-        point[k] = list(problem.law.domains.values())[k].approach(bound)
+        point[k] = list(problem.law.domains.values())[k].coordinate_near(bound)
     idle = find_idle_params(problem, point, hit)
     all_hit, hit = hit, {k: bound for k, bound in hit.items() if k not in idle}
     spread = estimate_covariance(problem, best.point, best.scale, rows.groups, (*hit, *idle))
@@ -217,7 +217,7 @@ def read_start(problem: Problem, start: Mapping[str, float]) -> Float[np.ndarray
             low, high = domain.bounds
             raise BadLaw(f"Start {name} = {start[name]} does not lie inside {low:g} and {high:g}.")
         values.append(float(start[name]))
-    return problem.inner(np.array([values]))[0]
+    return problem.to_coordinate(np.array([values]))[0]
 
 
 @dataclass(frozen=True)
@@ -257,9 +257,9 @@ def _find_escapes(
     for k in solution.hit:
         bound = solution.hit[k]
         for inside in inner if idle else inner[:1]:
-            distance = float(domains[k].outer(inside[k])) - bound
+            distance = float(domains[k].from_coordinate(inside[k])) - bound
             point = np.full(len(inside), np.nan)
             point[idle] = inside[idle]
-            point[k] = domains[k].inner(bound + BESIDE_BOUND * distance)
+            point[k] = domains[k].to_coordinate(bound + BESIDE_BOUND * distance)
             escapes.append(BoundEscape(k, point, float(np.sign(distance)), abs(distance)))
     return tuple(escapes)

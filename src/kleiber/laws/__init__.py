@@ -22,7 +22,7 @@ from kleiber.laws.curves import broken as broken
 
 
 def __getattr__(name: str) -> Law:
-    """A law of the catalogue as an attribute."""
+    """Return a law of the catalogue as an attribute."""
     known = {} if name.startswith("_") else catalogue()
     if name not in known:
         raise AttributeError(
@@ -57,7 +57,7 @@ def catalogue() -> dict[str, Law]:
 
 
 def find_law(given: Any, columns: Collection[str]) -> Law:
-    """A Law as it is, or the one that a text means (``find``)."""
+    """Return a Law as it is, or find the one that a text names (``find``)."""
     if isinstance(given, str):
         return find(given, columns)
     return check_record(

@@ -44,17 +44,17 @@ EASY = positive(1.0, 2.5)  # the source of a task that is not hard
 
 
 def _smaller(a, b):
-    """The smaller of two, as a formula, so that a fit with fixed parameters can be saved."""
+    """Return the smaller of two as a formula, so that a fit with fixed parameters can be saved."""
     return (a + b - np.sqrt((a - b) ** 2)) / 2
 
 
 def _speed(beta):
-    """2/(1 + beta) for hard tasks, 1 for the others: t^m is the time of the lazy kernel."""
+    """Return 2/(1 + beta) for hard tasks, 1 for the others: t^m is the time of the lazy kernel."""
     return 2 / (1 + _smaller(beta, 1))
 
 
 def _joined(beta, first, *others):
-    """(sum of term^(1/beta))^beta for hard tasks, the sum of the terms for the others."""
+    """Return (sum of term^(1/beta))^beta for hard tasks, the sum of the terms for the others."""
     least = _smaller(beta, 1)
     ridges = first ** (1 / least)
     for term in others:
@@ -63,27 +63,27 @@ def _joined(beta, first, *others):
 
 
 def _time(t, A, beta, m=1.0):
-    """A t^-(beta m)."""
+    """Return A t^-(beta m)."""
     return A * t ** -(beta * m)
 
 
 def _width(N, W, alpha, beta):
-    """W N^-(alpha min(1, beta))."""
+    """Return W N^-(alpha min(1, beta))."""
     return W * N ** -(alpha * _smaller(beta, 1))
 
 
 def _data(D, F, alpha, beta):
-    """F D^-(alpha min(2, beta))."""
+    """Return F D^-(alpha min(2, beta))."""
     return F * D ** -(alpha * _smaller(beta, 2))
 
 
 def _batch(t, B, S, alpha, beta, m=1.0):
-    """(S/B) t^-(m min(beta, 2 - 1/alpha))."""
+    """Return (S/B) t^-(m min(beta, 2 - 1/alpha))."""
     return S / B * t ** -(m * _smaller(beta, 2 - 1 / alpha))
 
 
 def _easy(t, N, A, W, T, alpha, beta):
-    """A t^-beta + W N^-alpha + (T/N) t^-(1 - 1/alpha)."""
+    """Return A t^-beta + W N^-alpha + (T/N) t^-(1 - 1/alpha)."""
     return _time(t, A, beta) + W * N**-alpha + T / N * t ** -(1 - 1 / alpha)
 
 
@@ -198,7 +198,7 @@ def bottleneck_batch_easy(
 def bottleneck_exponents(
     capacity: ArrayLike, source: ArrayLike, *, rich: bool, batches: bool = True
 ) -> dict[str, Float[np.ndarray, "..."]]:
-    """Exponents of the bottleneck law, and of the best split of the compute C = N t.
+    """Return the exponents of the bottleneck law, and of the best split of the compute C = N t.
 
     time: L ~ t^-time; width and data: floors; compute: L*(C) ~ C^-compute at the best split
     N* ~ C^best_width, t* ~ C^best_time. Hard tasks (beta < 1) balance time against width, easy ones

@@ -65,24 +65,24 @@ def m3(n_data, *, A=positive(), gamma=positive(), alpha=positive(0.05, 2)):
 
 
 def _split(t):
-    """The negative and the positive part of t, and exp of the one and of minus the other."""
+    """Return the negative and the positive part of t, and exp of the one and of minus the other."""
     low = np.minimum(t, 0)
     return low, t - low, np.exp(low), np.exp(low - t)
 
 
-def _nearer(t, target, alpha):
-    """Halley's step towards the t where log s - alpha log(1 - s) = ``target``, with
-    s = 1/(1 + exp(-t))."""
+def _halley_step(t, target, alpha):
+    """Return one Halley step towards the t where log s - alpha log(1 - s) = ``target``, with s =
+    1/(1 + exp(-t))."""
     low, high, rise, fall = _split(t)
     whole = rise + fall
     s, rest, log = rise / whole, fall / whole, np.log(whole)
-    miss = low - log + alpha * (high + log) - target
-    slope, bend = rest + alpha * s, (alpha - 1) * s * rest
-    return t - miss * slope / (slope * slope - 0.5 * miss * bend)
+    difference = low - log + alpha * (high + log) - target
+    first, second = rest + alpha * s, (alpha - 1) * s * rest
+    return t - difference * first / (first * first - 0.5 * difference * second)
 
 
-def _balance(target, alpha):
-    """The s inside 0 and 1 with log s - alpha log(1 - s) = ``target``.
+def _solve_balance(target, alpha):
+    """Return the s between 0 and 1 with log s - alpha log(1 - s) = ``target``.
 
     The left side, as a function of t, runs from the line t into alpha t. From where ``target``
     meets these lines STEPS of Halley's settle s to rounding for every alpha from 1e-13 to 1e6.
@@ -90,8 +90,8 @@ def _balance(target, alpha):
     """
     t = np.minimum(target, 0) + np.maximum(target, 0) / (alpha + TINY)
     for _ in range(STEPS):
-        t = _nearer(t, target, alpha)
-    _, _, rise, fall = _split(_nearer(hold(t), target, alpha))
+        t = _halley_step(t, target, alpha)
+    _, _, rise, fall = _split(_halley_step(hold(t), target, alpha))
     return rise / (rise + fall)
 
 
@@ -115,27 +115,27 @@ def m4(
     """
     with np.errstate(all="ignore"):
         target = np.log(A) + (alpha - 1) * np.log(span) - c * np.log(n_data + TINY)
-        return E + span * _balance(target, alpha)
+        return E + span * _solve_balance(target, alpha)
 
 
-def _bend(z, width):
+def _softplus(z, width):
     """width log(1 + exp(z/width)), written so that neither it nor its slopes overflow."""
     size = np.sqrt(z * z + TINY)
     return (z + size) / 2 + width * np.log1p(np.exp(-size / width))
 
 
-MOST_BREAKS = 100  # each takes three parameters
+MAX_BREAKS = 100  # each takes three parameters
 
 
 def broken(n: int) -> Law:
-    """The smoothly broken power law with ``n`` breaks.
+    """Make the smoothly broken power law with ``n`` breaks.
 
     a + b x**-c0 prod_i (1 + (x/d_i)**(1/f_i))**(-c_i f_i), Caballero et al. 2023
     (arXiv 2210.14891), eq. 1: break i lies at d_i, is f_i wide in log x and steepens the slope
     by c_i. Raises BadLaw unless ``n`` is at least 1.
     """
-    accepted = f"1 to {MOST_BREAKS} breaks (without one, use power_law)"
-    n = check_whole("n", n, 1, MOST_BREAKS, accepted=accepted, error=BadLaw)
+    accepted = f"1 to {MAX_BREAKS} breaks (without one, use power_law)"
+    n = check_whole("n", n, 1, MAX_BREAKS, accepted=accepted, error=BadLaw)
     domains = {"a": positive(), "b": positive(), "c0": real(0, 1)}
     for i in range(1, n + 1):
         domains |= {f"c{i}": real(-0.5, 1), f"d{i}": positive(), f"f{i}": positive(0.05, 2)}
@@ -143,7 +143,9 @@ def broken(n: int) -> Law:
     def function(n_data, **named):
         fall = named["c0"] * np.log(n_data)
         for i in range(1, n + 1):
-            fall = fall + named[f"c{i}"] * _bend(np.log(n_data / named[f"d{i}"]), named[f"f{i}"])
+            fall = fall + named[f"c{i}"] * _softplus(
+                np.log(n_data / named[f"d{i}"]), named[f"f{i}"]
+            )
         return named["a"] + named["b"] * np.exp(-fall)
 
     expr = trace_law(function, ("n_data",), {key: symbol(key) for key in ("n_data", *domains)})

@@ -75,7 +75,7 @@ def kaplan(
 
 
 def _decay(r):
-    """1 - exp(-r), accurate for small r too."""
+    """Return 1 - exp(-r), accurate for small r too."""
     half = np.tanh(r / 2)
     return 2 * half / (1 + half)
 

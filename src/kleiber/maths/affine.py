@@ -74,8 +74,8 @@ def _affine(graph: Graph, node: Expr, params: tuple[str, ...]) -> bool:
 
 
 def _derivative_symbols(graph: Graph, top: int, name: str) -> set[str | float]:
-    slope = graph.slope(top, graph.symbol(name))
-    return {graph.nodes[item][2] for item in graph.below(slope)}
+    derivative = graph.derivative(top, graph.symbol(name))
+    return {graph.nodes[item][2] for item in graph.below(derivative)}
 
 
 def _parents(expr: Expr) -> dict[int, list[tuple[Expr, int]]]:

@@ -24,15 +24,15 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self._index: dict[Node, int] = {}
-        self._slopes: dict[tuple[int, int], int] = {}
+        self._derivatives: dict[tuple[int, int], int] = {}
 
     def number(self, value: float) -> int:
-        return self._place(("number", (), float(value)))
+        return self._add_node(("number", (), float(value)))
 
     def symbol(self, name: str) -> int:
-        return self._place(("symbol", (), name))
+        return self._add_node(("symbol", (), name))
 
-    def _place(self, node: Node) -> int:
+    def _add_node(self, node: Node) -> int:
         if node not in self._index:
             self._index[node] = len(self.nodes)
             self.nodes.append(node)
@@ -63,14 +63,14 @@ class Graph:
         if op == "pow":
             return self._power(args[0], args[1], known[1])
         if len(args) == 2:
-            short = self._shorten(op, args[0], args[1], known[0], known[1])
+            short = self._simplify(op, args[0], args[1], known[0], known[1])
             if short is not None:
                 return short
         if op in ("neg", "log") and self.nodes[args[0]][0] == {"neg": "neg", "log": "exp"}[op]:
             return self.nodes[args[0]][1][0]
         if op in ("add", "mul"):
             args = tuple(sorted(args))
-        return self._place((op, args, 0.0))
+        return self._add_node((op, args, 0.0))
 
     def _power(self, base: int, exponent: int, known: float | None) -> int:
         if known is None:
@@ -83,9 +83,9 @@ class Graph:
             return self.join("div", self.number(1.0), base)
         if known == 2:
             return self.join("mul", base, base)
-        return self._place(("pow", (base, exponent), 0.0))
+        return self._add_node(("pow", (base, exponent), 0.0))
 
-    def _shorten(self, op: str, a: int, b: int, x: float | None, y: float | None) -> int | None:
+    def _simplify(self, op: str, a: int, b: int, x: float | None, y: float | None) -> int | None:
         if op == "add" and (x == 0 or y == 0):
             return b if x == 0 else a
         if op == "sub" and y == 0:
@@ -106,13 +106,13 @@ class Graph:
             return self.join("mul", a, self.join("div", self.number(1.0), b))
         return None
 
-    def slope(self, node: int, by: int) -> int:
+    def derivative(self, node: int, by: int) -> int:
         """Return the node that computes the derivative of ``node`` with respect to the symbol
         ``by``."""
         for item in self.below(node):
-            if (item, by) not in self._slopes:
-                self._slopes[item, by] = self._rule(item, by)
-        return self._slopes[node, by]
+            if (item, by) not in self._derivatives:
+                self._derivatives[item, by] = self._differentiate(item, by)
+        return self._derivatives[node, by]
 
     def below(self, node: int) -> list[int]:
         seen: set[int] = set()
@@ -124,11 +124,11 @@ class Graph:
                 stack.extend(self.nodes[item][1])
         return sorted(seen)  # children are always numbered before parents
 
-    def _rule(self, node: int, by: int) -> int:
+    def _differentiate(self, node: int, by: int) -> int:
         op, args, _ = self.nodes[node]
         if node == by:
             return self.number(1.0)
-        inner = [self._slopes[item, by] for item in args]
+        inner = [self._derivatives[item, by] for item in args]
         if all(self._constant(item) == 0 for item in inner) or op in ("step", "hold"):
             return self.number(0.0)
         join, one = self.join, self.number(1.0)
@@ -141,8 +141,8 @@ class Graph:
             case "mul":
                 return join("add", join("mul", inner[0], args[1]), join("mul", a, inner[1]))
             case "div":
-                fall = join("mul", node, inner[1])
-                return join("div", join("sub", inner[0], fall), args[1])
+                decrease = join("mul", node, inner[1])
+                return join("div", join("sub", inner[0], decrease), args[1])
             case "pow":  # the exponent is a number: join() has turned all others into exp
                 less = join("sub", args[1], one)
                 return join("mul", join("mul", args[1], join("pow", a, less)), inner[0])
@@ -248,8 +248,8 @@ def partials(
     """Return the nodes of the gradient of ``node`` and of the lower triangle of its Hessian, row by
     row."""
     symbols = [graph.symbol(name) for name in params]
-    first = [graph.slope(node, by) for by in symbols]
+    first = [graph.derivative(node, by) for by in symbols]
     if not second:
         return first, []
     pairs = [(i, j) for i in range(len(symbols)) for j in range(i + 1)]
-    return first, [graph.slope(first[i], symbols[j]) for i, j in pairs]
+    return first, [graph.derivative(first[i], symbols[j]) for i, j in pairs]

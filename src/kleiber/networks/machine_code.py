@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from kleiber.files import cache_folder, land
+from kleiber.files import cache_folder, write_atomically
 
 
 def load_source(source: str) -> ModuleType:
@@ -30,7 +30,7 @@ def _load_from_cache(name: str, source: str) -> ModuleType:
     path = cache_folder() / "kernels" / f"{name}.py"
     if not path.is_file() or path.read_bytes() != source.encode():
         path.parent.mkdir(parents=True, exist_ok=True)
-        with land(path) as temporary:
+        with write_atomically(path) as temporary:
             Path(temporary).write_bytes(source.encode())
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

@@ -15,7 +15,7 @@ import torch
 
 from kleiber.errors import BadExperiment, reason, shown
 from kleiber.experiment import Experiment
-from kleiber.files import land
+from kleiber.files import write_atomically
 from kleiber.networks.net_stack import NetStack
 
 FORMAT = 1
@@ -51,7 +51,7 @@ class Saved:
         ):  # a copy of all rows: not at every stride
             self.stacks[number] = {"done": asdict(progress), "state": stack.state()}
         if due:
-            with land(self.path) as temporary:
+            with write_atomically(self.path) as temporary:
                 torch.save({"format": FORMAT, "key": self.key, "stacks": self.stacks}, temporary)
             self.written = time.monotonic()
 

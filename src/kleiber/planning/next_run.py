@@ -169,7 +169,7 @@ def _check_limits(
         if not isinstance(ends, Sequence) or isinstance(ends, str) or len(given) != 2:
             raise BadPlan(f"The limits of {name} must be {accepted}, got {shown(given)}.")
         low, high = (
-            check_number(f"limits[{name!r}]", each, accepted, endless=True, error=BadPlan)
+            check_number(f"limits[{name!r}]", each, accepted, allow_infinite=True, error=BadPlan)
             for each in cast("Sequence[Any]", ends)
         )
         made[name] = low, high

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.text import Text
 
-from kleiber.errors import spelt_out
+from kleiber.errors import escape_control_characters
 
 
 def say(console: Console, text: str | Text) -> None:
     """Print one line, which the terminal may wrap; control characters are escaped."""
     if isinstance(text, str):
-        text = spelt_out(text, "\n\t")
-    elif (plain := spelt_out(text.plain, "\n\t")) != text.plain:
+        text = escape_control_characters(text, "\n\t")
+    elif (plain := escape_control_characters(text.plain, "\n\t")) != text.plain:
         text = Text(plain)
     console.print(text, soft_wrap=True, markup=False)
 

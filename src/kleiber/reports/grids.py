@@ -19,7 +19,7 @@ from rich.text import Text
 
 from kleiber.claim import Estimate
 from kleiber.columns import COLUMNS
-from kleiber.errors import shown, spelt_out
+from kleiber.errors import escape_control_characters, shown
 from kleiber.fitting.compare import Comparison
 from kleiber.fitting.record import Fit
 from kleiber.planning.record import Plan
@@ -217,13 +217,13 @@ def _grid(*titles: str) -> Table:
     """Return an empty grid of cells that are never wrapped."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for title in titles:
-        grid.add_column(Text(spelt_out(title)), no_wrap=True)
+        grid.add_column(Text(escape_control_characters(title)), no_wrap=True)
     return grid
 
 
 def _add(grid: Table, *cells: str) -> None:
     """Add a row of cells without markup."""
-    grid.add_row(*(Text(spelt_out(cell, "\n\t")) for cell in cells))
+    grid.add_row(*(Text(escape_control_characters(cell, "\n\t")) for cell in cells))
 
 
 def width_of(console: Console, grid: Table) -> int:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kleiber.errors import nearest
-from kleiber.files import land
+from kleiber.files import write_atomically
 from kleiber.reports.axes import Axis, format_tick
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], title: str) -> Non
     kind = check_drawing(path)
     metadata: dict[str, Any] = {"Title": f"kleiber: {title}"}
     metadata |= {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(kind, {})
-    with styled(), land(path) as temporary:
+    with styled(), write_atomically(path) as temporary:
         figure.savefig(temporary, format=kind[1:], dpi=DPI[kind], metadata=metadata)
 
 

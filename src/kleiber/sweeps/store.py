@@ -25,7 +25,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import polars as pl
 
 from kleiber.errors import BadTable, listed, reason, shown
-from kleiber.files import check_ordinary, land
+from kleiber.files import check_regular_file, write_atomically
 from kleiber.sweeps.locks import Release, claim
 from kleiber.sweeps.runs import (
     RunFile,
@@ -151,7 +151,7 @@ class Folder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             _clear_path(file)
-            with land(file) as temporary:
+            with write_atomically(file) as temporary:
                 temporary.write_bytes(content)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -165,7 +165,7 @@ class Folder:
             file.parent.mkdir(parents=True, exist_ok=True)
             if os.path.lexists(file) and not file.is_file():
                 set_aside(file, "it is no record of a failed run")
-            with land(file) as temporary:
+            with write_atomically(file) as temporary:
                 temporary.write_text(json.dumps(asdict(failure), indent=1) + "\n")
         except OSError as error:
             raise self._unwritable(error) from error
@@ -238,7 +238,7 @@ def _remove_stale_files(folder: Path) -> None:
 
 def _failure(file: Path) -> Failure:
     """Return the record in a file; raise ValueError or TypeError if it is none."""
-    check_ordinary(file, MAX_BYTES)
+    check_regular_file(file, MAX_BYTES)
     record = json.loads(file.read_text(encoding="utf-8"))
     names = {item.name for item in fields(Failure)}
     if not isinstance(record, dict) or not names >= cast("dict[str, Any]", record).keys():

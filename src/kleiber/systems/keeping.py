@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kleiber.claim import Claim, Estimate
-from kleiber.files import land
+from kleiber.files import write_atomically
 from kleiber.version import __version__
 
 SOURCE = Path(__file__).parents[1]
@@ -104,6 +104,6 @@ def save_finished(file: Path, identity: dict[str, Any], obtained: Estimate, seco
     values = (obtained.value, obtained.stderr, obtained.low, obtained.high, seconds)
     plain = [value if math.isfinite(value) else None for value in values]
     file.parent.mkdir(parents=True, exist_ok=True)
-    with land(file) as temporary:
+    with write_atomically(file) as temporary:
         document = identity | dict(zip(NUMBERS, plain, strict=True))
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")

@@ -13,7 +13,7 @@ from pathlib import Path
 from kleiber.arguments import check_choice, check_path, check_record, check_whole
 from kleiber.claim import SCALES, Claim, Context, Verdict, decide, examine
 from kleiber.errors import nearest, shown
-from kleiber.files import landing_place
+from kleiber.files import resolve_target
 from kleiber.progress import Progress, check_progress
 from kleiber.systems import names
 from kleiber.systems.keeping import (
@@ -155,7 +155,7 @@ def each_verdict(
 def _make_folder(folder: Path) -> Path:
     """Return the folder, created if necessary, after checking that it is writable."""
     folder.mkdir(parents=True, exist_ok=True)
-    landing_place(folder / "claim.json")
+    resolve_target(folder / "claim.json")
     return folder
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import llvmlite.binding as binding
 
-from kleiber.files import land
+from kleiber.files import write_atomically
 from kleiber.fitting.engine.native import ENTRY, code_path, native_target
 
 SYSTEM_FUNCTIONS = {"memset", "memcpy", "memmove", "sqrt"}  # of the system's own library
@@ -55,7 +55,7 @@ def main(path: Path, *, in_background: bool = False) -> None:
         os.nice(19)
     code = compile_machine_code()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with land(path) as temporary:
+    with write_atomically(path) as temporary:
         Path(temporary).write_bytes(hashlib.sha256(code).digest() + code)
     path.with_suffix(".begun").unlink(missing_ok=True)
 

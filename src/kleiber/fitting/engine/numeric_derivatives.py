@@ -55,7 +55,7 @@ class _StepMethod:
                 size = COMPLEX_STEP * np.maximum(np.abs(np.real(theta[:, k])), 1e-100)
                 theta[:, k] += 1j * size
                 differentiate_by = np.imag(self.residual(theta)) / size[:, None]
-                return differentiate_by * domain.stretch(u[:, [k]])
+                return differentiate_by * domain.derivative(u[:, [k]])
         size = REAL_STEP * np.maximum(1.0, np.abs(u[:, k]))
         upper, lower = u.copy(), u.copy()
         upper[:, k] += size
@@ -72,7 +72,7 @@ class _StepMethod:
 
 def _to_values(law: Law, u: np.ndarray) -> np.ndarray:
     kinds = law.domains.values()
-    return np.stack([domain.outer(u[:, k]) for k, domain in enumerate(kinds)], axis=1)
+    return np.stack([domain.from_coordinate(u[:, k]) for k, domain in enumerate(kinds)], axis=1)
 
 
 def numeric_derivatives(

@@ -60,7 +60,7 @@ def make_prior(
                 f"({law.domains[name].kind}) and a positive spread, got {(value, width)}."
             )
         positions.append(fitted.params.index(name))
-        centre.append(float(law.domains[name].inner(value)))
+        centre.append(float(law.domains[name].to_coordinate(value)))
         spread.append(width)
         in_log.append(fitted.domains[name].kind == "above")
     return Prior(np.array(positions), np.array(centre), np.array(spread), tuple(in_log), tau)

@@ -44,15 +44,17 @@ class Problem:
     kernel: Kernel | None = None
     prior: Prior | None = None
 
-    def outer(self, u: Float[np.ndarray, "batch params"]) -> Float[np.ndarray, "batch params"]:
+    def from_coordinate(
+        self, u: Float[np.ndarray, "batch params"]
+    ) -> Float[np.ndarray, "batch params"]:
         """Return the parameter values at coordinates u."""
         kinds = self.law.domains.values()
-        return np.stack([item.outer(u[:, k]) for k, item in enumerate(kinds)], axis=1)
+        return np.stack([item.from_coordinate(u[:, k]) for k, item in enumerate(kinds)], axis=1)
 
-    def inner(self, theta: Float[np.ndarray, "batch p"]) -> Float[np.ndarray, "batch p"]:
+    def to_coordinate(self, theta: Float[np.ndarray, "batch p"]) -> Float[np.ndarray, "batch p"]:
         """Return the coordinates u of parameter values."""
         kinds = self.law.domains.values()
-        return np.stack([item.inner(theta[:, k]) for k, item in enumerate(kinds)], axis=1)
+        return np.stack([item.to_coordinate(theta[:, k]) for k, item in enumerate(kinds)], axis=1)
 
 
 def pose(

@@ -134,7 +134,7 @@ def _coefficient_ranges(
 
 
 def _midpoint(domain: Domain, ends: tuple[float, float]) -> float:
-    return float(domain.outer(np.mean(domain.inner(np.array(ends)))))
+    return float(domain.from_coordinate(np.mean(domain.to_coordinate(np.array(ends)))))
 
 
 def draw_starts(
@@ -153,11 +153,11 @@ def draw_starts(
     u = np.empty_like(sobol)
     for k, (name, domain) in enumerate(law.domains.items()):
         if domain.kind == "positive":
-            low, high = domain.inner(np.array(ranges[name]))
+            low, high = domain.to_coordinate(np.array(ranges[name]))
             u[:, k] = low + sobol[:, k] * (high - low)
         else:
             low, high = ranges[name]
-            u[:, k] = domain.inner(low + sobol[:, k] * (high - low))
+            u[:, k] = domain.to_coordinate(low + sobol[:, k] * (high - low))
     _place_affine_arguments(problem, u, seed)
     linear = [law.params.index(name) for name in linear_params(law)]
     return _solve_linear(problem, u, linear) if linear else u
@@ -175,14 +175,14 @@ def _place_affine_arguments(problem: Problem, u: np.ndarray, seed: int) -> None:
             assert values is not None
             domain = law.domains[name]
             signed = values[:, j] if domain.kind == "real" else np.abs(values[:, j])
-            u[:, law.params.index(name)] = domain.inner(np.where(signed == 0, 1e-3, signed))
+            u[:, law.params.index(name)] = domain.to_coordinate(np.where(signed == 0, 1e-3, signed))
 
 
 def _solve_linear(problem: Problem, u: np.ndarray, linear: list[int]) -> np.ndarray:
     """Replace the linear coordinates by their least-squares values given the others."""
     law = problem.law
     assert law.expr is not None
-    theta = problem.outer(u)
+    theta = problem.from_coordinate(u)
     y = np.exp(problem.target) if problem.noise.scale == "log" else problem.target
     weight = problem.weights / (y**2 if problem.noise.scale == "log" else 1.0)
     named: dict[str, np.ndarray] = {n: theta[:, [k]] for k, n in enumerate(law.params)}
@@ -208,7 +208,7 @@ def _solve_linear(problem: Problem, u: np.ndarray, linear: list[int]) -> np.ndar
         domain = law.domains[law.params[k]]
         value = np.minimum(values[:, j], 0.98) if domain.kind == "fraction" else values[:, j]
         out[good, k] = value[good]
-    return problem.inner(out)
+    return problem.to_coordinate(out)
 
 
 def _robust_weights(

@@ -53,7 +53,7 @@ class OtherSign:
 
     def values(self) -> dict[str, float]:
         """Return the parameters below 0."""
-        theta = self.problem.outer(self.best.point[None])[0]
+        theta = self.problem.from_coordinate(self.best.point[None])[0]
         found = dict(zip(self.problem.law.params, theta.tolist(), strict=True))
         return {name: found[name] for name in self.names}
 
@@ -133,13 +133,13 @@ def _fit_with_signs(
         there = search(both_signs, _start_ranges(both_signs), seed)
     except BadLaw:  # no finite value anywhere with these signs
         return None
-    theta = both_signs.outer(there.point[None])
+    theta = both_signs.from_coordinate(there.point[None])
     below = tuple(n for n in freed if theta[0, both_signs.law.params.index(n)] < 0)
     if not below or not there.objective < best.objective:
         return None
     signed = allow_both_signs(law, below)
     signed_problem = _pose_again(signed, problem)
-    start = signed_problem.inner(theta)
+    start = signed_problem.to_coordinate(theta)
     if not np.isfinite(start).all():
         start = np.nan_to_num(start, neginf=-700.0)
     end = descend_fully(signed_problem, start)

@@ -72,7 +72,7 @@ def find_bounds_hit(
     for k, domain in enumerate(problem.law.domains.values()):
         for bound in (end for end in domain.bounds if np.isfinite(end)):
             moved = u.copy()
-            moved[k] = domain.approach(bound)
+            moved[k] = domain.coordinate_near(bound)
             there = evaluate_objective(
                 problem, moved[None], problem.weights[None], np.array([scale]), second=False
             ).objective[0]
@@ -90,7 +90,7 @@ def find_idle_params(
         return ()
     moved = np.repeat(point[None], len(point) + 1, 0)
     for k, domain in enumerate(problem.law.domains.values()):
-        within = float(domain.inner(TRIAL_VALUE))
+        within = float(domain.to_coordinate(TRIAL_VALUE))
         moved[k + 1, k] = within if point[k] != within else within / 2
     r = np.where(problem.weights > 0, residuals(problem, moved), 0.0)
     return tuple(k for k in range(len(point)) if np.array_equal(r[k + 1], r[0]))

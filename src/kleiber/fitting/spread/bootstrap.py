@@ -184,9 +184,9 @@ class _RefitBatch:
         itself (its logarithm would put the bound infinitely far away)."""
         k = escape.position
         domain = list(self.problem.law.domains.values())[k]
-        value = np.asarray(domain.outer(trial[:, k]))
+        value = np.asarray(domain.from_coordinate(trial[:, k]))
         unit = np.ones_like(trial)
-        unit[:, k] = domain.stretch(trial[:, k])
+        unit[:, k] = domain.derivative(trial[:, k])
         gradient = local.gradient[rows] / unit
         gauss = local.gauss[rows] / (unit[:, :, None] * unit[:, None, :])
         size = np.sqrt(np.maximum(np.einsum("mpp->mp", gauss), 1e-300))
@@ -195,7 +195,7 @@ class _RefitBatch:
         move = escape.direction * np.clip(escape.direction * step[:, k], 0, escape.max_move)
         step = np.clip(step, -MAX_STEP, MAX_STEP)
         out = trial + step
-        out[:, k] = domain.inner(value + move)
+        out[:, k] = domain.to_coordinate(value + move)
         floor = np.array([item.floor for item in self.problem.law.domains.values()])
         return np.where(np.isfinite(floor), np.maximum(out, 0.1 * trial), out)
 

@@ -167,7 +167,7 @@ def sample_posterior(fit: Fit, table: Any, *, steps: int = 8000, seed: int = 0) 
             iterations=steps,
         )
     chain = sampler.get_chain(discard=int(5 * time), thin=max(1, int(time / 2)), flat=True)
-    theta = problem.outer(chain[:, :-1])
+    theta = problem.from_coordinate(chain[:, :-1])
     named = {name: theta[:, k] for k, name in enumerate(fit.free)}
     named["s" if fit.noise.dof is not None else "tau"] = np.exp(chain[:, -1])
     return Posterior(named, time, float(sampler.acceptance_fraction.mean()))
@@ -196,7 +196,7 @@ def _pose_again(fit: Fit, frame: Any) -> Problem:
 
 def _centre(fit: Fit, problem: Problem) -> Float[np.ndarray, "coordinates"]:
     """Return the fit's own point, with log(tau) (or log(s)) from its residuals."""
-    u = problem.inner(np.array([[fit.params[name] for name in fit.free]]))[0]
+    u = problem.to_coordinate(np.array([[fit.params[name] for name in fit.free]]))[0]
     r = problem.differentiate(u[None], False).residual
     scores = evaluate_loss(problem.noise, r, np.ones(1)).psi[0] * r[0]
     tau = float(np.average(scores, weights=problem.weights))
@@ -209,7 +209,7 @@ def _step(fit: Fit, problem: Problem, width: int) -> Float[np.ndarray, "coordina
     """Return a tenth of a standard error in each fitted coordinate."""
     size = np.full(width, 0.01)
     for k, (name, domain) in enumerate(problem.law.domains.items()):
-        stretch = float(domain.stretch(domain.inner(fit.params[name])))
+        stretch = float(domain.derivative(domain.to_coordinate(fit.params[name])))
         error = fit.stderr.get(name, np.nan) / stretch if stretch else np.nan
         size[k] = 0.1 * error if np.isfinite(error) and error > 0 else 0.01
     return size

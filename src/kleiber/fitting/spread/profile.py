@@ -109,7 +109,7 @@ def profile(fit: Fit, table: Any, name: str, level: float = 0.95) -> Interval:
         u if u == bound else _find_end(problem, starts, k, fit.objective, rise, direction)
         for direction, u in zip((-1.0, 1.0), fit.law.domains[name].bounds, strict=True)
     ]
-    low, high = (float(problem.law.domains[name].outer(u)) for u in ends)
+    low, high = (float(problem.law.domains[name].from_coordinate(u)) for u in ends)
     floor, top = fit.law.domains[name].bounds
     return Interval(max(low, floor), min(high, top))
 
@@ -127,10 +127,10 @@ def _starts(fit: Fit, problem: Problem, name: str) -> Float[np.ndarray, "starts 
     at, inside = np.empty((2, len(fit.free)))
     for k, (key, domain) in enumerate(problem.law.domains.items()):
         value = fit.params[key]
-        at[k] = inside[k] = float(domain.inner(value))
+        at[k] = inside[k] = float(domain.to_coordinate(value))
         if key != name and not fit.law.domains[key].contains(value):
-            at[k] = domain.approach(value)
-            ends = domain.inner(np.array(fit.starts.get(key, (0.5, 0.5))))
+            at[k] = domain.coordinate_near(value)
+            ends = domain.to_coordinate(np.array(fit.starts.get(key, (0.5, 0.5))))
             inside[k] = 0.5 * float(ends[0] + ends[1])
     return at[None] if np.array_equal(at, inside) else np.stack([at, inside])
 

@@ -184,10 +184,10 @@ def estimate_spectrum(
 
 
 def _check_options(width: float, dimension: float | None, noise: float | None) -> None:
-    check_number("width", width, "a number above 0", above=0, endless=True, error=BadTable)
+    check_number("width", width, "a number above 0", above=0, allow_infinite=True, error=BadTable)
     if dimension is not None:
         accepted = "a number of features from 1, or None"
-        check_number("dimension", dimension, accepted, low=1, endless=True, error=BadTable)
+        check_number("dimension", dimension, accepted, low=1, allow_infinite=True, error=BadTable)
     if dimension is not None and np.isfinite(dimension) and np.isfinite(width):
         raise BadTable(
             "Features are random ones of a wider kernel (width) or end with their dimension, not "

@@ -363,7 +363,7 @@ def _check_number(name: str, value: Any) -> None:
     """Raise ValueError for a parameter that is out of range."""
     if name in COUNTS:
         accepted = "a whole number from 1 or infinite"
-        number = check_number(name, value, accepted, low=1, endless=True)
+        number = check_number(name, value, accepted, low=1, allow_infinite=True)
         if math.isfinite(number):
             check_whole(name, value, 1, int(LARGEST_SIZE), accepted=accepted)
         return

@@ -225,7 +225,7 @@ def _points(
     check_memory(f"{draws:,} draws", 16 * draws * group.height, "ask for fewer draws")
     for name, value in (("low", low), ("high", high)):
         if value is not None:
-            check_number(name, value, "a number or None", endless=True, error=BadTable)
+            check_number(name, value, "a number or None", allow_infinite=True, error=BadTable)
     measure = _statistic(statistic)
     widths = numbers(group, "width", positive=True)
     values = numbers(group, y, positive=True)

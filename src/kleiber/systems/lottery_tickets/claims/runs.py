@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from kleiber.claim import Context
 from kleiber.experiment import Experiment, FormulaTask
-from kleiber.files import land
+from kleiber.files import write_atomically
 from kleiber.sweeps.run import sweep
 from kleiber.systems.lottery_tickets.claims.settings import experiment_of, find
 
@@ -181,7 +181,7 @@ def train_and_land(experiment: Experiment, folder: Path) -> pl.DataFrame:
 
     (folder / "nets").mkdir(parents=True, exist_ok=True)
     trained = train_nets(experiment)
-    with land(_file(folder, experiment)) as temporary:
+    with write_atomically(_file(folder, experiment)) as temporary:
         np.savez_compressed(temporary, **cast(Any, _arrays(trained.params)))
     return trained.table
 
