@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from kleiber import laws
 from kleiber.cli import app
 from kleiber.errors import BadPlan, BadTable
-from kleiber.fitting.best_runs import MOST, find_best_runs
+from kleiber.fitting.best_runs import MAX_RUNS, find_best_runs
 from kleiber.fitting.fit import fit
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import load, save
@@ -298,7 +298,7 @@ def test_the_best_runs_of_a_table() -> None:
         assert best == y[n * d <= cost].min()
     smooth = np.arange(1.0, 1001.0)
     many = find_best_runs({"n_data": smooth, "step": smooth}, "loss", 1 / smooth)
-    assert len(many) <= MOST + 1
+    assert len(many) <= MAX_RUNS + 1
     assert many[0]["loss"] == 1e-3
     with_zero = find_best_runs({"x": np.array([0.0, 1.0, -2.0])}, "y", np.array([3.0, 1.0, 2.0]))
     assert {run["y"] for run in with_zero} == {1.0, 2.0, 3.0}

@@ -52,8 +52,8 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
 def test_ctrl_c_from_outside_leaves_nothing(tmp_path: Path) -> None:
     code = f"""
 import os, signal
-from kleiber.files import land
-with land({str(tmp_path / "out.txt")!r}) as temporary:
+from kleiber.files import write_atomically
+with write_atomically({str(tmp_path / "out.txt")!r}) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGINT)
     signal.pause()

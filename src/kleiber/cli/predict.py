@@ -59,7 +59,7 @@ def predict_command(
 ) -> None:
     """Predict further runs with a saved fit: values, intervals, and how far they extrapolate."""
     from kleiber.files import write_atomically
-    from kleiber.fitting.prediction import describe_prediction, predict, refusal
+    from kleiber.fitting.prediction import describe_prediction, explain_refusal, predict
     from kleiber.fitting.saved import load
     from kleiber.formats import check_suffix
     from kleiber.reports.prediction import show_prediction
@@ -76,7 +76,7 @@ def predict_command(
         check_suffix(out)
     fitted = load(fit_file, trust=trust)
     if not fitted.usable:
-        complain(refusal(fitted))
+        complain(explain_refusal(fitted))
         raise typer.Exit(1)
     if table is None:
         frame = _cross(read_pairs(at, "at", "NAME=VALUE, e.g. n_params=7e9"), fitted.law.variables)

@@ -216,8 +216,7 @@ class Fit:
         return float(low), float(high)
 
     def _clip_to_domain(self, quantity: Quantity, low: float, high: float) -> tuple[float, float]:
-        """Clip the interval of a parameter to its domain, and set ends that are 0 to rounding to
-        0."""
+        """Clip the interval of a parameter to its domain, and round ends near 0 to 0."""
         if not isinstance(quantity, str) or quantity not in self.free:
             return low, high
         lower, upper = self.law.domains[quantity].bounds
