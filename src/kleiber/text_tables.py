@@ -169,7 +169,7 @@ def csv_rows(file: Path, width: int) -> Iterator[list[str]]:
 
 
 def parse_numbers(series: pl.Series) -> pl.Series:
-    """A text column as numbers if every value is one (' 2', 'nan', '-Infinity'), else itself."""
+    """Convert a text column to numbers if every value is one (' 2', 'nan', '-Infinity')."""
     first: Any = series.first(ignore_nulls=True)
     if first is not None and first.strip() and not is_number(first):
         return series

@@ -198,7 +198,9 @@ def _parameters(along: TrainingLines) -> Iterator[tuple[str, Parameter]]:
         for name in law.free:
 
             def curve_with_law(x: float, name: str = name, law: Fit = law) -> FailureCurve:
-                return replace(along, law=replace(law, params=complete_params(law, {name: x}))).curve()
+                return replace(
+                    along, law=replace(law, params=complete_params(law, {name: x}))
+                ).curve()
 
             own = name if name not in taken else f"{name} of {law.target}"
             yield own, Parameter(law.params[name], law.stderr.get(name, np.nan), curve_with_law)
