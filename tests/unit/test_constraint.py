@@ -250,7 +250,7 @@ def test_an_inequality_means_what_it_says(text: str, at: tuple[float, float], me
         ("n_params<=", BadPlan, "a side on either side of <="),
         ("n_params<=nan", BadPlan, "What n_params may come to must be a positive number, got nan"),
         ("n_params<=inf", BadPlan, "must be a positive number, got inf"),
-        ("n_params>=nan", BadPlan, "The lower limit of n_params must be a positive number, got nan"),
+        ("n_params>=nan", BadPlan, "lower limit of n_params must be a positive number, got nan"),
         ("n_params<=-5", BadPlan, "must be a positive number, got -5"),
         ("5<=7", BadPlan, "holds no column"),
         ("n_parms<=8e9", BadFormula, "no cost named 'n_parms'.*Did you mean 'n_params'"),

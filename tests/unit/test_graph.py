@@ -154,7 +154,7 @@ def test_an_iteration_that_is_held_has_the_slopes_of_its_end() -> None:
         y = nearer(y, x)
     graph = Graph()
     held = graph.build(hold(y))
-    assert graph.nodes[graph.slope(held, graph.symbol("x"))][::2] == ("number", 0.0)
+    assert graph.nodes[graph.derivative(held, graph.symbol("x"))][::2] == ("number", 0.0)
     top = graph.build(nearer(hold(y), x))
     first, second = partials(graph, top, ["x"], second=True)
     out = run(compile_program(graph, [top, *first, *second], [], ["x"]), [], [8.0])

@@ -102,7 +102,7 @@ def describe_sweep(done: SweepResult, store: Path) -> dict[str, Any]:
 
 def _report(console: Console, done: SweepResult, store: Path) -> None:
     """The counts, and the first failures."""
-    from kleiber.sweeps.state import format_seconds
+    from kleiber.sweeps.state import describe_state, format_seconds
 
     state = done.state
     say(console, f"{describe_state(state)}, {format_seconds(state.seconds)}: {store}")

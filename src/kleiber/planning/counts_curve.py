@@ -93,8 +93,8 @@ def counts_curve(fit: CountFit, law: Fit | None = None, series: str | None = Non
     x = fit.counts.keys[trend.along].to_numpy().astype(float)[rows]
     center = float(np.log(x).mean())
     z = np.log(x) - center
-    rises = np.polyfit(z, fit.peak.u[rows, 1], 1)[0] > 0
-    direction = -1.0 if rises else 1.0  # b/a falls with training
+    # b/a falls with training
+    direction = -1.0 if np.polyfit(z, fit.peak.u[rows, 1], 1)[0] > 0 else 1.0
     lines, drawn = _lines(fit, rows, z, direction, trend)
     draws = len(fit.drawn) if law is None else min(len(fit.drawn), law.n_draws)
     name = f"{fit.family.name} along {trend.along}"
