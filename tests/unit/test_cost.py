@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import runpy
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +34,8 @@ from kleiber.errors import BadFormula, BadPlan
 from kleiber.fitting.record import Fit
 from kleiber.formula import calculate, evaluate, parse, walk
 from kleiber.planning import cost
-from kleiber.planning.cost import MAKERS, Cost, costs, describe_makers, find_cost
+from kleiber.planning import costs as cost_files
+from kleiber.planning.cost import Cost, costs, describe_makers, find_cost, makers
 
 ROOT = Path(__file__).parents[2]
 N = np.array([1e6, 3e8, 7e10])
@@ -296,7 +298,7 @@ def test_units_are_not_mixed() -> None:
 
 def test_every_maker_is_described() -> None:
     described = describe_makers()
-    assert len(described) == len(MAKERS)
+    assert len(described) == len(makers())
     assert "money(COST, price=NUMBER)" in described
     for says in described.values():
         assert says.endswith(".")
@@ -414,8 +416,50 @@ def test_the_page_quotes_the_script(script: dict[str, Any]) -> None:
 
 def test_the_page_names_every_cost_and_convention() -> None:
     page = (ROOT / "docs" / "costs.md").read_text()
-    for name in (*MAKERS, *conventions(), *costs()):
+    for name in (*makers(), *conventions(), *costs()):
         assert f"`{name}" in page
     for text in re.findall(r"--cost [\"']([^\"']+)[\"']", page):
         assert find_cost(text).convention
     assert kaplan.name in page
+
+
+def test_a_new_file_adds_its_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "energy.py").write_text(NEW_COSTS)
+    monkeypatch.setattr(cost_files, "__path__", [*cost_files.__path__, str(tmp_path)])
+    cost.list_modules.cache_clear()
+    try:
+        assert value("8nd") == pytest.approx(8 * N * D)
+        assert value(
+            "energy(gpu_hours(6nd, flops_per_second=1e15, utilisation=.5), watts=700)"
+        ) == (pytest.approx(0.7 * 6 * N * D / (1e15 * 0.5 * 3600)))
+        assert "energy(COST, watts=NUMBER)" in describe_makers()
+        assert kleiber.cost.eight_nd.name == "8nd"
+        assert "half" not in makers()  # private in all but name: it returns no cost
+    finally:
+        cost.list_modules.cache_clear()
+        sys.modules.pop(f"{cost_files.__name__}.energy", None)
+        delattr(cost_files, "energy")
+
+
+NEW_COSTS = '''
+"""Costs in kilowatt-hours."""
+
+from __future__ import annotations
+
+from kleiber.formula import number
+from kleiber.planning.call import write_call
+from kleiber.planning.cost import FLOPS, Cost, find_cost
+
+eight_nd = Cost("8nd", "8*n_params*n_tokens", FLOPS, "training FLOPs with recomputation")
+
+
+def energy(cost: Cost | str, *, watts: float) -> Cost:
+    """Return the kilowatt-hours of a cost in GPU-hours."""
+    base = find_cost(cost)
+    name = write_call(energy, [base.name], {"watts": watts})
+    return Cost(name, str(base.expr * number(half(watts) / 500)), "kWh", base.convention)
+
+
+def half(watts: float) -> float:
+    return watts / 2
+'''

@@ -39,7 +39,7 @@ from kleiber.fitting.judge.trends import (
 from kleiber.fitting.record import Fit
 from kleiber.fitting.saved import describe, load, save
 from kleiber.laws import catalogue
-from kleiber.planning.cost import gpu_hours
+from kleiber.planning.costs.combining import gpu_hours
 from kleiber.planning.plan import plan
 from kleiber.reports import caption
 from kleiber.reports.figure import compose

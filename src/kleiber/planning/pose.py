@@ -15,7 +15,8 @@ from kleiber.fitting.record import Fit
 from kleiber.formula import calculate
 from kleiber.planning.amounts import check_budget, is_real
 from kleiber.planning.constraint import Constraints, read_constraints
-from kleiber.planning.cost import Cost, find_cost, total
+from kleiber.planning.cost import Cost, find_cost
+from kleiber.planning.costs.combining import total
 from kleiber.planning.counts_curve import counts_curve
 from kleiber.planning.curve import FailureCurve, theory_curve
 from kleiber.planning.direction import find_sense
