@@ -18,6 +18,7 @@ import json
 import math
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -31,10 +32,16 @@ import pytest
 import typer
 
 import kleiber
+from kleiber import systems
 from kleiber.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAPERS = sorted((ROOT / "docs" / "papers").glob("*.md"))
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *PAPERS,
+]
 NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 PIECES = re.compile(rf"({NUMBER} s\b)|({NUMBER})|(\.\.\.)|(─+)|(\s+)")
 ENDS = re.compile(rf"#.*?(?<!from )({NUMBER}) to ({NUMBER})$")
@@ -193,14 +200,47 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_index() -> None:
-    index = (ROOT / "docs" / "index.md").read_text()
-    assert [p.name for p in PAGES[1:] if f"({p.name})" not in index and p.stem != "index"] == []
+    folder = ROOT / "docs"
+    index = (folder / "index.md").read_text()
+    pages = [str(page.relative_to(folder)) for page in folder.rglob("*.md")]
+    assert [name for name in pages if f"({name})" not in index and name != "index.md"] == []
 
 
-def test_every_law_and_every_public_name_is_documented() -> None:
-    text = "".join(page.read_text() for page in PAGES[1:])
-    laws = (ROOT / "docs" / "laws.md").read_text()
-    assert [name for name in kleiber.laws.catalogue() if f"`{name}`" not in laws] == []
+def test_the_tables_are_those_of_the_code() -> None:
+    build = runpy.run_path(str(ROOT / "docs" / "build_tables.py"))
+    pages = build["list_pages"]()
+    assert set(pages) == set(PAGES) - {ROOT / "CONTRIBUTING.md"}
+    stale = [page.name for page in pages if build["rebuild"](page.read_text()) != page.read_text()]
+    assert stale == [], "run: python docs/build_tables.py"
+    blocks_used = {
+        name for page in pages for _, name, _ in build["BLOCK"].findall(page.read_text())
+    }
+    assert blocks_used == set(build["TABLES"])
+
+
+def test_a_table_that_differs_from_the_code_is_rebuilt() -> None:
+    rebuild = runpy.run_path(str(ROOT / "docs" / "build_tables.py"))["rebuild"]
+    text = (ROOT / "docs" / "laws.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| `chinchilla` |"))
+    assert rebuild(text.replace(f"{row}\n", "")) == text
+    assert rebuild(text.replace("eq. 2.", "eq. 3.")) == text
+
+
+def test_every_paper_has_a_page_and_every_page_a_paper() -> None:
+    names = {page.stem for page in PAPERS}
+    assert names == set(systems.names()), (
+        "a paper is a folder of systems/ and a page of docs/papers/"
+    )
+
+
+def test_every_figure_is_on_the_page_of_its_paper() -> None:
+    for figure in (ROOT / "docs" / "papers").glob("*.svg"):
+        page = figure.with_name(f"{figure.stem.rpartition('_')[0]}.md")
+        assert f"({figure.name})" in page.read_text(), figure.name
+
+
+def test_every_public_name_is_documented() -> None:
+    text = "".join(page.read_text() for page in PAGES[2:])
     names = [name for name in kleiber.__all__ if not name.startswith("_")]
     assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
 

@@ -1,17 +1,19 @@
-"""Reductions, from table to table: those of the core, named here, and those that systems declare.
+"""Reductions, from table to table: the function of each file here, and those that systems declare.
+
+A file ``NAME.py`` contains a function NAME(table, ...) that returns a data frame or a mapping.
 
 Examples
 --------
 >>> import kleiber
->>> list(kleiber.reduce.reducers())[:3]
-['average', 'collapse', 'ensemble']
+>>> "average" in kleiber.reduce.reducers()
+True
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+import pkgutil
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kleiber.arguments import check_text
@@ -22,15 +24,6 @@ if TYPE_CHECKING:
     from kleiber.systems.implicit_bias.collapse import dynamical_exponents as dynamical_exponents
 
 PACKAGE = __name__.partition(".")[0]
-
-# name on the command line -> module and function of the core: function(table, ...) -> frame
-CORE: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "average": (f"{__name__}.average", "average"),
-        "exponent": (f"{__name__}.exponent", "exponent"),
-        "pass-at-k": (f"{PACKAGE}.attempts.counts", "pass_at_k"),
-    }
-)
 
 
 def __getattr__(name: str) -> Any:
@@ -56,7 +49,9 @@ def places() -> dict[str, tuple[str, str]]:
     >>> kleiber.reduce.places()["average"]
     ('kleiber.reduce.average', 'average')
     """
-    return dict(sorted({**CORE, **_declared("REDUCTIONS")}.items()))
+    files = [item.name for item in pkgutil.iter_modules(__path__)]
+    core = {name.replace("_", "-"): (f"{__name__}.{name}", name) for name in files}
+    return dict(sorted({**core, **_declared("REDUCTIONS")}.items()))
 
 
 def _declared(entry: str) -> dict[str, tuple[str, str]]:

@@ -53,8 +53,8 @@ def catalogue() -> dict[str, type[Theory]]:
     Examples
     --------
     >>> import kleiber
-    >>> list(kleiber.theory.catalogue())
-    ['feature_learning', 'hard_tail', 'perceptron', 'tickets']
+    >>> kleiber.theory.catalogue()["hard_tail"] is kleiber.theory.HardTail
+    True
     """
     return {name: cast("type[Theory]", load(at)) for name, at in declared("THEORIES").items()}
 
