@@ -213,10 +213,10 @@ def test_text_and_python_agree() -> None:
 
 REFUSED = {
     "mony(6nd, price=2)": r"no cost named 'mony'.*Did you mean 'money'\?",
-    "money(7nd, price=2)": r"no cost named '7nd'.*Did you mean '6nd'\?",
-    "7nd": r"no cost named '7nd'.*Did you mean '6nd'\?",
+    "money(6md, price=2)": r"no cost named '6md'.*Did you mean '6nd'\?",
+    "6md": r"no cost named '6md'.*Did you mean '6nd'\?",
     "transfomer": r"no cost named 'transfomer'.*Did you mean 'transformer'\?",
-    "n_params": r"no cost named 'n_params'; named costs are 6nd, serve\(",
+    "n_params": r"no cost named 'n_params'; named costs are 6nd, .*serve\(",
     "money(6nd, prise=2)": r"takes price, flops_per_second, utilisation, not 'prise'.*'price'\?",
     "money(6nd)": r"money\(...\) is written money\(COST, price=NUMBER\)",
     "money": r"money is written money\(COST, price=NUMBER\)",
@@ -424,7 +424,7 @@ def test_the_page_names_every_cost_and_convention() -> None:
 
 
 def test_a_new_file_adds_its_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "energy.py").write_text(NEW_COSTS)
+    (tmp_path / "tested_energy.py").write_text(NEW_COSTS)
     monkeypatch.setattr(cost_files, "__path__", [*cost_files.__path__, str(tmp_path)])
     cost.list_modules.cache_clear()
     try:
@@ -437,8 +437,8 @@ def test_a_new_file_adds_its_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert "half" not in makers()  # private in all but name: it returns no cost
     finally:
         cost.list_modules.cache_clear()
-        sys.modules.pop(f"{cost_files.__name__}.energy", None)
-        delattr(cost_files, "energy")
+        sys.modules.pop(f"{cost_files.__name__}.tested_energy", None)
+        delattr(cost_files, "tested_energy")
 
 
 NEW_COSTS = '''
