@@ -17,6 +17,7 @@ import ast
 import json
 import math
 import os
+import pkgutil
 import re
 import runpy
 import shlex
@@ -243,6 +244,16 @@ def test_every_public_name_is_documented() -> None:
     text = "".join(page.read_text() for page in PAGES[2:])
     names = [name for name in kleiber.__all__ if not name.startswith("_")]
     assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_name_of_the_package_exists(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    for name in re.findall(r"`(kleiber\.[\w.]*\w)(?=[`(])", text):
+        if not name.endswith("NAME"):
+            pkgutil.resolve_name(name)
+    for file in re.findall(r"`((?:src|tests|docs|benchmarks|examples)/[\w./-]+)", text):
+        assert "NAME" in file or (ROOT / file).exists(), file
 
 
 def test_a_stale_number_is_found() -> None:
