@@ -43,6 +43,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
     *PAPERS,
 ]
+ADDING = ("add-a-cost", "add-a-reduction", "add-a-paper")  # test_add_pages.py runs their files
 NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 PIECES = re.compile(rf"({NUMBER} s\b)|({NUMBER})|(\.\.\.)|(─+)|(\s+)")
 ENDS = re.compile(rf"#.*?(?<!from )({NUMBER}) to ({NUMBER})$")
@@ -246,7 +247,11 @@ def test_every_public_name_is_documented() -> None:
     assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.stem not in ADDING],
+    ids=lambda page: page.stem,
+)
 def test_every_name_of_the_package_exists(page: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
     for name in re.findall(r"`(kleiber\.[\w.]*\w)(?=[`(])", text):
