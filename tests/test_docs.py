@@ -259,6 +259,7 @@ def test_every_name_of_the_package_exists(page: Path) -> None:
             pkgutil.resolve_name(name)
     for file in re.findall(r"`((?:src|tests|docs|benchmarks|examples)/[\w./-]+)", text):
         assert "NAME" in file or (ROOT / file).exists(), file
+    assert re.findall(r"`kleiber/[\w./*-]+", text) == [], "write src/kleiber/..."
 
 
 def test_a_stale_number_is_found() -> None:
