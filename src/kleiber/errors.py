@@ -22,8 +22,7 @@ class BadArgument(TypeError, _OneSentence):
 
 
 class BadTable(_OneSentence):
-    """Raised for a table, a table file or a request to one (rename, filter, column) that cannot be
-    used.
+    """Raised for a table, a file or a request to one (rename, filter, column) that is unusable.
 
     The message is one sentence that says what was given and what is accepted. It is a
     ``ValueError``.
@@ -84,8 +83,7 @@ class BadPlan(_OneSentence):
 
 
 class BadExperiment(_OneSentence):
-    """Raised for a spec of a training run that cannot be read or asks for something that does not
-    exist.
+    """Raised for the spec of a training run that cannot be read, or that cannot be trained.
 
     The message is one sentence that names the field, and the nearest one where it was misspelt. It
     is a ``ValueError``.

@@ -45,8 +45,7 @@ def trace_frontier(
     level: float = 0.95,
     far: bool = False,
 ) -> pl.DataFrame:
-    """Trace the compute-optimal curve: one row per budget with allocation, prediction and
-    intervals.
+    """Trace the compute-optimal curve, one row per budget with allocation, prediction, intervals.
 
     Parameters
     ----------

@@ -35,8 +35,7 @@ def __getattr__(name: str) -> Any:
 
 
 def places() -> dict[str, tuple[str, str]]:
-    """Return the module and function of each reduction, by its name on the command line, without
-    loading any.
+    """Return the module and function of each reduction by its name on the command line.
 
     Returns
     -------
