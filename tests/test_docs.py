@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import json
 import math
 import os
@@ -26,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,21 +56,25 @@ import kleiber
 table = kleiber.read_table("runs.csv")
 fit = kleiber.load("fit.json")
 """
-# Runs command lines one after the other in one process, as the console script would each.
+# Runs command lines one after the other in one process, as the console script would each: each
+# line of its input is a folder and the commands that run there.
 RUN = """
-import contextlib, io, json, sys
+import contextlib, io, json, os, sys
 from kleiber.cli import main
 
-report = []
-for words in json.load(sys.stdin):
-    sys.argv, text, code = words, io.StringIO(), None
-    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code
-    report.append([code, text.getvalue()])
-print(json.dumps(report))
+for line in sys.stdin:
+    folder, commands = json.loads(line)
+    os.chdir(folder)
+    report = []
+    for words in commands:
+        sys.argv, text, code = words, io.StringIO(), None
+        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code
+        report.append([code, text.getvalue()])
+    print(json.dumps(report), flush=True)
 """
 
 
@@ -126,11 +132,24 @@ def answers(page: Path) -> Iterator[tuple[str, list[str], int, list[str]]]:
 
 def run(words: list[list[str]]) -> list[tuple[int, str]]:
     """Exit code and output of each command line."""
-    done = subprocess.run(
-        [sys.executable, "-c", RUN], input=json.dumps(words), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    return [(code, text) for code, text in json.loads(done.stdout)]
+    process = console()
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps([str(Path.cwd()), words]) + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    assert answer, "the process that runs the commands has ended"
+    return [(code, text) for code, text in json.loads(answer)]
+
+
+@cache
+def console() -> subprocess.Popen[str]:
+    """The process that runs the commands of all pages, so that kleiber is loaded once; it ends
+    with the test run."""
+    command = [sys.executable, "-c", RUN]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.communicate)
+    return process
 
 
 def agrees(shown: str, printed: str) -> bool:

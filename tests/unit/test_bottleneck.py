@@ -112,7 +112,12 @@ GRID = {"time": np.geomspace(100, 1e5, 10), "width": np.round(np.geomspace(30, 2
 
 @pytest.mark.parametrize(
     ("capacity", "source", "richness"),
-    [(2.0, 0.5, 10.0), (2.0, 0.5, 0.0), (1.5, 0.5, 0.0), (1.6, 0.3, 0.0)],
+    [
+        pytest.param(2.0, 0.5, 10.0, marks=pytest.mark.slow),
+        (2.0, 0.5, 0.0),
+        pytest.param(1.5, 0.5, 0.0, marks=pytest.mark.slow),
+        pytest.param(1.6, 0.3, 0.0, marks=pytest.mark.slow),
+    ],
 )
 def test_the_theory_s_hard_curves_give_their_capacity_back(
     capacity: float, source: float, richness: float

@@ -125,7 +125,7 @@ def curves() -> pl.DataFrame:
 
 @cache
 def fitted() -> Any:
-    return kleiber.fit("chinchilla", runs(), draws=60)
+    return kleiber.fit("chinchilla", runs(), draws=20)
 
 
 @cache
@@ -135,8 +135,9 @@ def fitted_line() -> Any:
 
 @cache
 def fitted_scale() -> Any:
-    """A fit of one parameter, whose chain is short."""
-    return kleiber.fit("A*n_params**-alpha", line(), draws=0, fixed={"alpha": 0.34})
+    """A fit of one parameter without a width, whose chain is short."""
+    noise = kleiber.Noise("log")
+    return kleiber.fit("A*n_params**-alpha", line(), draws=0, fixed={"alpha": 0.34}, noise=noise)
 
 
 @cache
@@ -261,12 +262,15 @@ def good_calls() -> dict[str, Good]:
         "profile": (kleiber.profile, {"fit": fitted_line(), "table": line(), "name": "alpha"}),
         "sample_posterior": (
             kleiber.sample_posterior,
-            {"fit": fitted_scale(), "table": line(), "steps": 6000},
+            {"fit": fitted_scale(), "table": line(), "steps": 2000},
         ),
         "save": (kleiber.save, {"result": fitted_line(), "path": document()}),
         "load": (kleiber.load, {"path": document()}),
         "plan": (kleiber.plan, {"fit": fit, "budget": budget}),
-        "sensitivity": (kleiber.sensitivity, {"fit": fit, "budget": budget}),
+        "sensitivity": (
+            kleiber.sensitivity,
+            {"fit": fitted_line(), "budget": budget, "cost": "6e8*n_params"},
+        ),
         "trace_frontier": (kleiber.trace_frontier, {"fit": fit, "budgets": [budget]}),
         "next_run": (
             kleiber.next_run,

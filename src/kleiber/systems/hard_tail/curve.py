@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -34,6 +35,7 @@ class Solved(Protocol):
     def solve(self, grid: Any) -> pl.DataFrame: ...
 
 
+@lru_cache(maxsize=8)  # it takes seconds, and every plan asks for it again
 def hard_tail_curve(theory: Solved) -> FailureCurve:
     """Build the curve of the hard-tail theory, whose failure depends on n_data through rho alone.
 
