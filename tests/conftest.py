@@ -16,7 +16,12 @@ from jaxtyping import install_import_hook
 # As type checkers see it, an int is a float (PEP 484).
 TYPE_CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 ROOT = Path(__file__).parents[1]
-hypothesis.settings.register_profile("kleiber", deadline=None, derandomize="CI" in os.environ)
+# Examples of a property: drawn anew each time, so that runs add up; --hypothesis-profile thorough
+# draws as many as ten runs. Types do not depend on them.
+for name, examples in {"kleiber": 30, "thorough": 300, "typed": 3}.items():
+    hypothesis.settings.register_profile(
+        name, deadline=None, derandomize="CI" in os.environ, max_examples=examples
+    )
 hypothesis.settings.load_profile("kleiber")
 
 
@@ -45,6 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """One thread for each worker that the run will start: they share its cores already. No machine
     code of the user's, and none made in the background, but where a test asks for it."""
     if config.getoption("--typed"):
+        hypothesis.settings.load_profile("typed")
         install_import_hook("kleiber", TYPE_CHECKER)
     os.environ["KLEIBER_FAST"] = "0"
     for threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):

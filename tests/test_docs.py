@@ -46,6 +46,9 @@ PAGES = [
     *PAPERS,
 ]
 ADDING = ("add-a-cost", "add-a-reduction", "add-a-paper")  # test_add_pages.py runs their files
+# Pages that train nets for seconds, or fit laws to what nets have learnt: slow. Those of sweeps and
+# of tickets train smaller ones.
+TRAINING = {"networks", "spectra"}
 NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
 PIECES = re.compile(rf"({NUMBER} s\b)|({NUMBER})|(\.\.\.)|(─+)|(\s+)")
 ENDS = re.compile(rf"#.*?(?<!from )({NUMBER}) to ({NUMBER})$")
@@ -92,7 +95,14 @@ def furnish(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page.stem in TRAINING else [])
+        for page in PAGES
+    ],
+    ids=lambda page: page.stem,
+)
 def test_page(page: Path, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)

@@ -135,7 +135,7 @@ def quantities(law: Law) -> dict[str, Quantity]:
     [
         ("power_law_floor", 30, "even", LEAST),
         ("power_law", 60, "grouped", LEAST),
-        ("power_law", 30, "even", HUBER),
+        pytest.param("power_law", 30, "even", HUBER, marks=pytest.mark.slow),
         pytest.param("power_law_floor", 60, "uneven", LEAST, marks=pytest.mark.slow),
         pytest.param("chinchilla", 30, "even", LEAST, marks=pytest.mark.slow),
         pytest.param("chinchilla", 60, "even", HUBER, marks=pytest.mark.slow),

@@ -21,7 +21,8 @@ from kleiber.planning.constraint import read_inequality
 from kleiber.planning.cost import find_cost, six_nd
 from kleiber.planning.question import ask
 
-few = settings(max_examples=12, deadline=None)
+# A fifth of the profile's: an example plans several times.
+few = settings(max_examples=settings.default.max_examples // 5, deadline=None)
 chinchillas = st.fixed_dictionaries(
     {
         "E": st.floats(0, 4),
@@ -206,7 +207,7 @@ def test_limits_are_kept_and_nothing_inside_them_is_better(
     assert found["predicted"] <= others.min() * (1 + 1e-9)
 
 
-@settings(max_examples=6, deadline=None)
+@few
 @given(st.lists(chinchillas, min_size=2, max_size=3), budgets)
 def test_draws_are_planned_each_for_itself(many: list[dict[str, float]], budget: float) -> None:
     stacked = {name: np.array([each[name] for each in many]) for name in many[0]}
@@ -218,7 +219,7 @@ def test_draws_are_planned_each_for_itself(many: list[dict[str, float]], budget:
             assert found[name][k] == pytest.approx(value, rel=1e-9)
 
 
-@settings(max_examples=8, deadline=None)
+@few
 @given(chinchillas, budgets, st.floats(1, 1e4), st.floats(0.1, 1.2))
 def test_a_third_variable_is_split_off_as_well_as_can_be(
     p: dict[str, float], budget: float, price: float, gamma: float

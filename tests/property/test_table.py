@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kleiber import text_tables
@@ -82,7 +82,6 @@ def read_or_refuse(source: Any, **options: Any) -> str:
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@settings(max_examples=150)
 @given(data=st.data())
 def test_a_damaged_file_is_a_table_or_a_sentence(suffix: str, data: st.DataObject) -> None:
     table = pl.DataFrame({"a": [1.5, 2.5, 3.5], "b": [1, 2, 3], "c": ["x", "y", "z"]})

@@ -68,7 +68,7 @@ def contexts() -> dict[str, Context]:
     return {name: Context() for name in PAPERS}
 
 
-@pytest.mark.parametrize(("name", "claim"), selected())
+@pytest.mark.parametrize(("name", "claim"), [*selected()])
 def test_the_verdict_is_as_known(
     name: str,
     claim: Claim,

@@ -40,13 +40,17 @@ FIELDS = ("objective", "gradient", "gauss", "newton")
 
 
 @pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the machine code, made once for all workers of this run."""
+def kept(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
+    """A folder with the machine code, made once for all workers, and for later runs where pytest
+    has a cache: its name tells the sources and the machine that it is for."""
     pytest.importorskip("numba", reason="machine code needs Numba: kleiber[fast]")
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "machine"
-    folder.mkdir(exist_ok=True)
-    place = folder / native.code_path().name
+    name = native.code_path().name
+    if pytestconfig.pluginmanager.has_plugin("cacheprovider"):
+        folder = pytestconfig.cache.mkdir("machine") / name.removesuffix(".bin")
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / name
     with FileLock(folder / "lock"):
         if not place.is_file():
             command = [sys.executable, "-m", "kleiber.fitting.engine.build", str(place)]

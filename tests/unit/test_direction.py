@@ -40,7 +40,7 @@ def runs() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def made(runs: dict[str, np.ndarray]) -> Fit:
-    return fit(ACCURACY, runs, target="acc", draws=60)
+    return fit(ACCURACY, runs, target="acc", draws=20)
 
 
 def values_of(found: Plan) -> dict[str, float]:

@@ -563,7 +563,7 @@ def test_all_parameters_may_go_to_their_bounds() -> None:
     assert found.params["a"] == pytest.approx(-1, abs=0.01)
 
 
-@pytest.mark.parametrize("seed", [0, 25, 50])
+@pytest.mark.parametrize("seed", [0, 25, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_parameter_that_runs_off_is_no_failure(seed: int) -> None:
     """Losses that are noise alone: a term may become a wall at the smallest run."""
     rng = np.random.default_rng(seed)

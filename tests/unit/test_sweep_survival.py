@@ -279,8 +279,15 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("when", ["as workers start", "in a run"])
-@pytest.mark.parametrize("dask", [False, True])
+@pytest.mark.parametrize(
+    ("dask", "when"),
+    [
+        (False, "as workers start"),
+        (False, "in a run"),
+        (True, "in a run"),
+        pytest.param(True, "as workers start", marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupt_of_all_processes_ends_them_without_tracebacks(
     dask: bool, when: str, store: Folder, log: Path, tmp_path: Path
 ) -> None:
