@@ -32,13 +32,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)  # when the slow ones are gone
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``--typed`` one case of every test: types do not depend on which, and checking takes
-    twice as long. Without it no test of the checks themselves."""
+    """With ``--typed`` one case of every test but the long ones: types do not depend on which, and
+    checking takes twice as long. Without it no test of the checks themselves."""
     typed, seen, kept = config.getoption("--typed"), set[str](), list[pytest.Item]()
+    left_out = "long" if typed else "typed"
     for item in items:
         name = item.nodeid.partition("[")[0]
-        if name not in seen if typed else item.get_closest_marker("typed") is None:
+        if item.get_closest_marker(left_out) is None and not (typed and name in seen):
             kept.append(item)
         seen.add(name)
     left = set(kept)

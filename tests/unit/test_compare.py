@@ -346,7 +346,14 @@ def test_origins_that_are_no_good_are_left_out() -> None:
         choose_origins(x, None, 7)
 
 
-@pytest.mark.parametrize("noise", [LEAST, PLAIN, Noise("log", delta=0.01), Noise("log", dof=4.0)])
+@pytest.mark.parametrize(
+    "noise",
+    [
+        PLAIN,
+        Noise("log", delta=0.01),
+        *(pytest.param(noise, marks=pytest.mark.slow) for noise in (LEAST, Noise("log", dof=4.0))),
+    ],
+)
 def test_the_error_is_that_of_fits_that_end_at_the_origins(noise: Noise) -> None:
     """A fit of the rows up to each origin by itself; its mean absolute residual beyond. An error
     is a geometric mean of those, with weights that all laws share."""
