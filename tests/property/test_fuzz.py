@@ -28,7 +28,7 @@ from kleiber.table import write_table
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 30  # seconds, far more than any of these inputs takes
-CHUNKS = [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 6))]
+CHUNKS = [0, *(pytest.param(k, marks=pytest.mark.slow) for k in range(1, 12))]
 ATOMS = (  # what is put in place of a piece of text
     "", " ", "0", "-1", "1e400", "-1e-400", "nan", "inf", "NaN", "null", "None", "true", "1" * 400,
     "9223372036854775808", "0x10", "1_0", "1,5", '"', "'", "\\", "\n", "\r\n", "\t", "\0",
@@ -188,7 +188,7 @@ def test_tables(chunk: int, call: Call, watch: Watch, tmp_path: Path) -> None:
     csv, lines = whole.write_csv(), whole.write_ndjson()
     whole.write_parquet(tmp_path / "whole.parquet")
     write_table(whole.select("n_params", "n_tokens", "loss"), tmp_path / "whole.npz")
-    for turn in range(110):
+    for turn in range(55):
         suffix = rng.choice(["csv", "csv", "csv", "jsonl", "parquet", "npz"])
         file = tmp_path / f"t.{suffix}"
         if suffix in ("csv", "jsonl"):
@@ -214,7 +214,7 @@ def test_documents(chunk: int, call: Call, watch: Watch, tmp_path: Path, saved: 
         *[("predict", "fit.json", "--at", "n_params=1e9", "--at", "n_tokens=1e11")] * 4,
         ("plan", "fit.json", "--budget", "1e20"),
     )
-    for turn in range(90):
+    for turn in range(45):
         if rng.random() < 0.5:
             document = either(text, rng)
         else:
@@ -246,7 +246,7 @@ def test_specs(chunk: int, watch: Watch, tmp_path: Path) -> None:
     rng, file = random.Random(200 + chunk), tmp_path / "spec.toml"
     texts = [path.read_text() for path in sorted(EXAMPLES.glob("*.toml"))]
     assert texts
-    for turn in range(150):
+    for turn in range(75):
         file.write_bytes(either(rng.choice(texts), rng).encode("utf-8", "surrogatepass"))
         for reader in (read_experiment, read_sweep):
             signal.alarm(PATIENCE)
@@ -271,7 +271,7 @@ def test_stores(chunk: int, call: Call, watch: Watch, tmp_path: Path) -> None:
     store.record(Failure("gone", "ValueError: no", spec={"a": 1}))
     files = [*sorted(store.path.glob("*.parquet")), store.path / "failed" / "gone.json"]
     wholes = {file: file.read_bytes() for file in files}
-    for turn in range(60):
+    for turn in range(30):
         file = rng.choice(files)
         file.write_bytes(bytes_mutated(wholes[file], rng))
         call(f"{chunk}.{turn}", "table", "runs")
@@ -303,7 +303,7 @@ def test_arguments(chunk: int, call: Call, watch: Watch, tmp_path: Path, saved: 
     rng = random.Random(300 + chunk)
     table().write_csv(tmp_path / "t.csv")
     (tmp_path / "fit.json").write_text(saved)
-    for turn in range(110):
+    for turn in range(55):
         command = rng.choice(sorted(ARGUMENTS))
         words, options = list(ARGUMENTS[command][0]), ARGUMENTS[command][1]
         if rng.random() < 0.3:

@@ -60,6 +60,11 @@ def shown(found: Fit) -> str:
         ({"A": (480.0, Interval(40, 1.6e43))}, "flat", "A is unknown by more than a factor of 20"),
         ({"A": (480.0, Interval(0, 1.6e43))}, "flat", "A = 480 [0, 1.6e+43]"),
         ({"A": (480.0, Interval(40, math.inf))}, "flat", "A = 480 [40, inf]"),
+        # a standard error of the logarithm a little below 3 and above it: exp(2 x 1.96 x 3) is 1.28e5
+        ({"A": (480.0, Interval(40, 40 * 1.2e5))}, "converged", "an optimum, but A is unknown"),
+        ({"A": (480.0, Interval(40, 40 * 1.4e5))}, "flat", "A is unknown by more than a factor"),
+        ({"A": (480.0, Interval(0, 480 * 350.0))}, "converged", "an optimum, but A is unknown"),
+        ({"A": (480.0, Interval(0, 480 * 365.0))}, "flat", "A is unknown by more than a factor"),
         (
             {"A": (480.0, Interval(20, 900)), "B": (400.0, Interval(40, 9000))},
             "flat",

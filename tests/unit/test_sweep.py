@@ -73,6 +73,13 @@ def test_what_has_finished_is_not_made_again(store: Folder, log: Path) -> None:
     assert (done.state.total, done.state.found, done.state.finished) == (6, 4, 6)
 
 
+def test_only_runs_that_are_wanted_are_counted(store: Folder) -> None:
+    """A store may hold runs of other sweeps too."""
+    made(store, GOOD[:4])
+    state = made(store, GOOD[3:]).state
+    assert (state.total, state.found, state.finished, state.left) == (3, 1, 3, 0)
+
+
 def test_progress_is_told(store: Folder) -> None:
     told: list[tuple[int, int, str]] = []
     done = made(store, progress=lambda *seen: told.append(seen))
