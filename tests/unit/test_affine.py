@@ -72,6 +72,7 @@ FORMULA = (
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.long
 def test_a_valley_in_the_learning_rate_is_found(seed: int) -> None:
     columns, truth = valley(seed)
     law = law_from_formula(FORMULA, columns)

@@ -137,6 +137,7 @@ def test_an_unknown_error_is_missing() -> None:
     assert made["exponent_stderr"].null_count() == made["exponent_low"].null_count() == 2
 
 
+@pytest.mark.long
 def test_intervals_cover_as_often_as_they_say() -> None:
     covered = spread = 0.0
     values: list[float] = []

@@ -299,6 +299,7 @@ def refit_by_scipy(
 
 
 @pytest.mark.parametrize("noise", [LEAST, Noise("log", delta=0.01)], ids=["least", "Huber"])
+@pytest.mark.long
 def test_standard_deviations_are_those_of_independent_refits(noise: Noise) -> None:
     """Other resamples, refitted by SciPy: the same spread but for the noise of 300 draws each."""
     problem = floored(noise)

@@ -73,6 +73,7 @@ def test_exponents_are_continuous_at_the_boundaries_and_take_arrays() -> None:
         bottleneck_exponents(1.5, [0.5, 0.0], rich=False)
 
 
+@pytest.mark.long
 def test_a_known_capacity_tells_rich_from_lazy_and_changes_the_plan() -> None:
     step, width = (
         item.ravel() for item in np.meshgrid(np.geomspace(10, 1e4, 9), np.geomspace(16, 1024, 7))
@@ -119,6 +120,7 @@ GRID = {"time": np.geomspace(100, 1e5, 10), "width": np.round(np.geomspace(30, 2
         pytest.param(1.6, 0.3, 0.0, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.long
 def test_the_theory_s_hard_curves_give_their_capacity_back(
     capacity: float, source: float, richness: float
 ) -> None:

@@ -207,6 +207,7 @@ def test_the_command_prints_the_contract(run: Run) -> None:
     assert (second["verdict"], second["known"]) == ("fails", "holds")
 
 
+@pytest.mark.long
 def test_the_report_is_one_whole_page(run: Run, tmp_path: Path) -> None:
     assert run(UNSOUND, "-o", tmp_path / "report.html")[0] == 1
     page = (tmp_path / "report.html").read_text()

@@ -128,6 +128,7 @@ def test_by_the_authors_rule_norm_opt_is_the_arithmetic_mean_over_seeds() -> Non
     assert best[3] / best[2] == pytest.approx(2 * (1 + 10) / 2, rel=1e-6)
 
 
+@pytest.mark.long
 def test_seeds_give_errors_that_shrink_with_their_number() -> None:
     few = measure_collapse(seeded(3, 0.05), rule="robust").estimates
     many = measure_collapse(seeded(24, 0.05), rule="robust").estimates
@@ -198,6 +199,7 @@ def test_a_norm_that_falls_in_training_is_flagged() -> None:
     assert any("falls in 100% of the steps" in flag for flag in found.flags)
 
 
+@pytest.mark.long
 def test_an_error_that_bends_along_n_data_is_flagged() -> None:
     bent = curves().with_columns(pl.col("error") * (1 + 200 / pl.col("n_data")))
     more = [curve(size) for size in (1600.0, 3200.0)]

@@ -83,6 +83,7 @@ def test_a_law_against_itself_cannot_be_told() -> None:
         assert two.contenders[0].aicc == pytest.approx(two.contenders[1].aicc, rel=1e-9)
 
 
+@pytest.mark.long
 def test_two_laws_that_are_wrong_alike_are_not_told_apart() -> None:
     """The truth is symmetric in two columns; each law knows one. Of six tables (binomial, 5%
     each) at most two are told apart."""
@@ -147,6 +148,7 @@ RISING = {  # accuracy of E - A/n_data**a with noise, which no falling power law
 
 
 @pytest.mark.parametrize("seed", range(2))
+@pytest.mark.long
 def test_a_law_that_is_far_worse_is_found_out_on_twelve_rows(seed: int) -> None:
     """Errors of about 0.5% and 34%, with intervals that do not overlap."""
     planted = "E - A/n_data**a"
@@ -161,6 +163,7 @@ def test_a_law_that_is_far_worse_is_found_out_on_twelve_rows(seed: int) -> None:
     assert other.behind.low > 0
 
 
+@pytest.mark.long
 def test_three_times_worse_is_found_and_equally_wrong_is_not() -> None:
     """One exponent is too large by so much that errors are about three times larger; two are wrong
     by as much either way. Of 6 tables of 40 rows (binomial: 90% and 5%)."""
@@ -195,6 +198,7 @@ def test_the_interval_of_the_difference_is_that_of_the_ratio() -> None:
     assert seen == {"worse", "cannot tell"}
 
 
+@pytest.mark.long
 def test_tables_without_noise() -> None:
     """Laws that are right to rounding are equal, whichever rounds better; others are worse."""
     n = np.geomspace(1, 400, 30)
@@ -272,6 +276,7 @@ def test_percentiles_reach_farther_where_draws_are_skew() -> None:
     assert math.isfinite(ratio.value)
 
 
+@pytest.mark.long
 def test_of_many_equal_laws_none_is_called_worse() -> None:
     """The best of six is chosen for its error: 300 tables of independent errors, of which 5% may
     err (binomial, four standard errors)."""
@@ -354,6 +359,7 @@ def test_origins_that_are_no_good_are_left_out() -> None:
         *(pytest.param(noise, marks=pytest.mark.slow) for noise in (LEAST, Noise("log", dof=4.0))),
     ],
 )
+@pytest.mark.long
 def test_the_error_is_that_of_fits_that_end_at_the_origins(noise: Noise) -> None:
     """A fit of the rows up to each origin by itself; its mean absolute residual beyond. An error
     is a geometric mean of those, with weights that all laws share."""
@@ -427,6 +433,7 @@ def test_what_lies_beyond_changes_no_fit() -> None:
 # Groups, formulas, files, other frames
 
 
+@pytest.mark.long
 def test_groups_are_resampled_whole() -> None:
     """Three copies of each run, by group, are as uncertain as the runs; by row far less."""
     table = pl.DataFrame(floored(rows=30)).with_row_index("run")
@@ -465,6 +472,7 @@ def test_few_groups_are_noted_and_still_compared() -> None:
     assert alone.contenders[1].verdict == "cannot tell"
 
 
+@pytest.mark.long
 def test_resamples_that_leave_one_side_bare_count_for_nothing() -> None:
     """One row beyond the only origin: a third of the resamples do not hold it. No warning, no
     zero error."""

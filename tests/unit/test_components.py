@@ -130,6 +130,7 @@ def test_a_new_run_has_the_interval_of_a_run(run: float, one: float, noise: Nois
 
 
 @pytest.mark.parametrize("tail", [0, 3])
+@pytest.mark.long
 def test_further_runs_lie_inside(tail: int) -> None:
     inside: list[bool] = []
     for seed in range(40):

@@ -398,6 +398,7 @@ def test_the_sweeps_follow_the_closed_form(script: dict[str, Any]) -> None:
     assert optima["flops"].to_numpy() == pytest.approx(budget, rel=3e-3)
 
 
+@pytest.mark.long
 def test_the_page_quotes_the_script(script: dict[str, Any]) -> None:
     page = (ROOT / "docs" / "costs.md").read_text()
     assert script["models_table"]() in page

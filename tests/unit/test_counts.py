@@ -103,6 +103,7 @@ def test_windows_are_slopes_of_the_law_and_lie_on_either_side_of_the_exponent() 
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.long
 def test_every_family_describes_beta_data(name: str) -> None:
     counts = plant(beta(0.5, 15, 400), 200)
     made = kleiber.fit_counts(counts, family=name)

@@ -78,6 +78,7 @@ def test_attempts_that_stopped_identify_as_many_as_were_allowed() -> None:
 
 
 @pytest.mark.parametrize(("family", "prior"), ASKED)
+@pytest.mark.long
 def test_equal_problems_are_found_by_every_family(family: str, prior: str | None) -> None:
     made = kleiber.fit_counts(EQUAL, family=family, prior=prior)
     mean = float(np.mean(EQUAL["successes"].to_numpy())) / 20
@@ -152,6 +153,7 @@ def test_successes_that_no_family_explains_are_noted() -> None:
 
 
 @pytest.mark.parametrize("thinned", [False, True])
+@pytest.mark.long
 def test_the_test_of_successes_is_quiet_under_the_truth(thinned: bool) -> None:
     rng = np.random.default_rng(3)
     values: list[float] = []

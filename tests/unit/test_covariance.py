@@ -279,6 +279,7 @@ def test_two_numbers_of_tokens(noise: Noise, seed: int) -> None:
 
 @pytest.mark.parametrize("noise", NOISES, ids=str)
 @pytest.mark.parametrize("seed", [0, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 2))])
+@pytest.mark.long
 def test_constant_tokens_per_parameter(noise: Noise, seed: int) -> None:
     """Two powers of one variable: the table cannot tell which term is whose."""
     found = fit(chinchilla, runs(20 * SIZES, SIZES, seed=seed), noise=noise, draws=0, seed=seed)

@@ -47,6 +47,7 @@ def values_of(found: Plan) -> dict[str, float]:
     return {name: item.value for name, item in found.allocation.items()}
 
 
+@pytest.mark.long
 def test_an_accuracy_is_maximised(made: Fit) -> None:
     for budget in (1e20, 1e21, 3e23):
         found = plan(made, budget)
@@ -60,6 +61,7 @@ def test_an_accuracy_is_maximised(made: Fit) -> None:
     assert describe_plan(plan(made, 1e21))["aim"] == "maximise"
 
 
+@pytest.mark.long
 def test_it_is_the_plan_of_the_loss_that_mirrors_it(runs: dict[str, np.ndarray], made: Fit) -> None:
     """One minus the law falls: budgets, limits, ladders, constraints and targets agree."""
     law = law_from_formula("1 - E + A/n_params**a + B/n_tokens**b", ["n_params", "n_tokens"])

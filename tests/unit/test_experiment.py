@@ -70,6 +70,7 @@ def test_keys_are_golden(key: str) -> None:
     assert read_experiment(GOLDEN[key]).key() == key
 
 
+@pytest.mark.long
 def test_the_key_is_the_same_in_another_process() -> None:
     code = f"from kleiber.experiment import *; print(read_experiment({PLAIN!r}).key())"
     for seed in ("1", "2"):

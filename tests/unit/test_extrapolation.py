@@ -329,6 +329,7 @@ def test_rows_without_weight_are_no_best_runs(made: Fit) -> None:
 # Laws without a best split
 
 
+@pytest.mark.long
 def test_a_law_without_an_interior_optimum_is_refused(other: Callable[..., Fit]) -> None:
     for a, b, name in ((0.3, 0.2, "n_tokens"), (0.2, 0.3, "n_params")):
         made = replace(other(E=1.5, A=2e3, a=a, b=b), best_runs=())

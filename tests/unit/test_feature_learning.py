@@ -92,6 +92,7 @@ def test_other_doors_are_checked() -> None:
         loud.solve({"time": [1.0]}, solver="limits")
 
 
+@pytest.mark.long
 def test_a_grid_may_vary_sizes_and_parts_add_up() -> None:
     made = FeatureLearning(richness=1.0, step_size=0.02)
     grid = {"step": [0, 50, 5000], "width": [20, 40], "n_data": [30, np.inf]}
@@ -142,6 +143,7 @@ def test_moments_are_integrals() -> None:
                 assert abs(found[p, row, 0] / exact - 1) < 2e-4
 
 
+@pytest.mark.long
 def test_steps_are_few_and_right() -> None:
     modes = power_modes(1.5, 0.5, np.inf, 1e-20)
     spectrum = Spectrum(modes.lam, modes.power)
@@ -258,6 +260,7 @@ def test_exponents_and_phases() -> None:
     )
 
 
+@pytest.mark.long
 def test_limits_are_reached() -> None:
     for made in (
         RICH,

@@ -124,6 +124,7 @@ def lazy_loss(width: float, time: float) -> float:
     return loss
 
 
+@pytest.mark.long
 def test_lazy_population_descent_is_the_one_point_function_at_twice_the_time() -> None:
     time, off = 12.0, []
     for step_size in (0.2, 0.1):
@@ -198,6 +199,7 @@ NOTES = [  # check 8
 
 
 @pytest.mark.parametrize("model", NOTES, ids=str)
+@pytest.mark.long
 def test_theory_agrees_with_48_draws(model: FeatureLearning) -> None:
     off, error = compared(model, 48)
     finite_size = 1 / min(model.width, model.batch_size, model.n_data)

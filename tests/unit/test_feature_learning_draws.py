@@ -90,6 +90,7 @@ def flow(model: FeatureLearning, times: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("time", [40.0, pytest.param(200.0, marks=pytest.mark.slow)])
+@pytest.mark.long
 def test_small_steps_follow_the_closure(time: float) -> None:
     """Check 1 of the notes: below 1e-3 at eta = 0.01, and four times less at a quarter of it."""
     model = FeatureLearning(width=60, richness=1.0, step_size=0.01, modes=400)
@@ -102,6 +103,7 @@ def test_small_steps_follow_the_closure(time: float) -> None:
     assert off[0] / off[1] == pytest.approx(4, rel=0.2)
 
 
+@pytest.mark.long
 def test_the_conservation_law_holds_to_the_order_of_the_step() -> None:
     """Check 3 of the notes."""
     broken = [
@@ -113,6 +115,7 @@ def test_the_conservation_law_holds_to_the_order_of_the_step() -> None:
 
 
 @pytest.mark.parametrize("n_data", [math.inf, 12])
+@pytest.mark.long
 def test_where_training_ends_does_not_depend_on_richness(n_data: float) -> None:
     """Check 7 of the notes: the same draw, trained to the end, lazy and rich."""
     width = 40 if n_data < 40 else 6
@@ -147,6 +150,7 @@ def batches(model: FeatureLearning, steps: int, seeds: int) -> np.ndarray:
     return np.array(losses)
 
 
+@pytest.mark.long
 def test_batches_have_the_law_of_batches_drawn_input_by_input() -> None:
     model = FeatureLearning(
         width=8, richness=1.0, batch_size=3, step_size=0.1, modes=20, noise=0.4, source=1.0
@@ -183,6 +187,7 @@ def test_seeds_do_not_depend_on_how_many_there_are_or_on_the_grid() -> None:
     assert other["loss"][0] != alone["loss"][0]
 
 
+@pytest.mark.long
 def test_modes_that_are_not_drawn_act_as_they_would_if_drawn() -> None:
     few = FeatureLearning(width=20, richness=1.0, n_data=40, step_size=0.2)
     many = replace(few, modes=10_000)

@@ -74,6 +74,7 @@ def public(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     return held
 
 
+@pytest.mark.long
 def test_offline_says_what_to_do(public: dict[str, bytes]) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         fetch("cifar10")
@@ -129,6 +130,7 @@ def test_what_cannot_be_downloaded_says_how_it_is_made(public: dict[str, bytes])
         fetch("norm_optima")
 
 
+@pytest.mark.long
 def test_pooch_is_imported_only_to_download() -> None:
     code = "import sys, kleiber.data.images as i; i.load_images(); print('pooch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

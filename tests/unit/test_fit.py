@@ -88,6 +88,7 @@ def cubes() -> dict[str, np.ndarray]:
     ("name", "noise"),
     [*((name, LEAST) for name in TRUTH), ("chinchilla", HUBER), ("kaplan", HUBER), ("m3", HUBER)],
 )
+@pytest.mark.long
 def test_a_law_without_noise_comes_back_to_six_digits(name: str, noise: Noise) -> None:
     truth, start = TRUTH[name], None
     if name == "broken_3":  # the search finds three breaks from some seeds only: given a start
@@ -100,6 +101,7 @@ def test_a_law_without_noise_comes_back_to_six_digits(name: str, noise: Noise) -
 
 
 @pytest.mark.parametrize("name", TRUTH)
+@pytest.mark.long
 def test_a_law_with_noise_comes_back_within_its_standard_errors(name: str) -> None:
     truth = TRUTH[name]
     start = truth if name == "broken_3" else None
@@ -564,6 +566,7 @@ def test_all_parameters_may_go_to_their_bounds() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 25, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.long
 def test_a_parameter_that_runs_off_is_no_failure(seed: int) -> None:
     """Losses that are noise alone: a term may become a wall at the smallest run."""
     rng = np.random.default_rng(seed)
@@ -612,6 +615,7 @@ def test_one_amount_of_data_is_flat(noise: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.long
 def test_constant_tokens_per_parameter_are_flat(seed: int) -> None:
     table = plant(seed=seed)
     table["n_tokens"] = 20 * table["n_params"]

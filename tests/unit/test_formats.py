@@ -455,6 +455,7 @@ def test_a_file_that_promises_more_than_memory(
         read_table(file)
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_columns(tmp_path: Path) -> None:
     file = tmp_path / "wide.csv"
     names = ",".join(f"c{k}" for k in range(100_000))

@@ -65,6 +65,7 @@ def values_of(found: Plan) -> dict[str, float]:
     ],
     ids=["plain", "under", "limits", "choices", "given"],
 )
+@pytest.mark.long
 def test_every_row_of_a_curve_is_a_plan(options: dict[str, Any], made: Fit) -> None:
     budgets = [3e21, 1e23, 2e24]
     asked = dict(options)
@@ -154,6 +155,7 @@ def test_sensitivities_of_chinchilla_are_its_derivatives(made: Fit) -> None:
     ],
     ids=["budget", "under", "limits", "reach"],
 )
+@pytest.mark.long
 def test_sensitivities_are_differences_of_plans(options: dict[str, Any], bare: Fit) -> None:
     table = sensitivity(bare, **options)
     step = 1e-3

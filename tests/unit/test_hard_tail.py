@@ -121,6 +121,7 @@ def test_infinite_losses_are_refused() -> None:
         HardTail(dimension=10, ridge=0.0).solve({"n_data": [10]})
 
 
+@pytest.mark.long
 def test_columns_are_consistent() -> None:
     table = UNIT.solve({"rho": [0.0, 0.3, 0.8, 2.0], "k": [1, 10, 1e3, 1e9]})
     assert np.allclose(table["intrinsic"] + table["bias"], table["failure"], rtol=1e-12)
@@ -182,6 +183,7 @@ def test_simulation_has_the_same_columns_and_keeps_its_numbers() -> None:
     assert not np.allclose(SMALL.simulate(grid, seeds=2, seed=1)["loss"], drawn["loss"])
 
 
+@pytest.mark.long
 def test_simulated_failures_are_those_of_the_run() -> None:
     """Given the loss a head has, for all three laws and far into the tail."""
     for precision in ("gamma", "bounded", "fixed"):

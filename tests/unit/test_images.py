@@ -212,6 +212,7 @@ def try_to_read(content: bytes) -> None:
         pass
 
 
+@pytest.mark.long
 def test_the_shared_files(
     data_path: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

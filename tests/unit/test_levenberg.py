@@ -81,6 +81,7 @@ def remaining(residual: Residual, found: Descent) -> np.ndarray:
 
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("residual", [rosenbrock, decay, walled])
+@pytest.mark.long
 def test_a_batch_is_its_members_one_by_one(residual: Residual, exact: bool) -> None:
     evaluate = least_squares(residual)
     whole = descend(evaluate, SPREAD, exact=exact)

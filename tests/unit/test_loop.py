@@ -88,6 +88,7 @@ def test_every_optimiser_learns(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETS)
+@pytest.mark.long
 def test_every_net_learns(name: str) -> None:
     run = spec(
         task=IMAGES, net=NETS[name], batch=32, optimiser={"kind": "adam", "rate": 0.005},
@@ -290,6 +291,7 @@ RESUMED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", RESUMED)
+@pytest.mark.long
 def test_a_killed_run_continues_bit_for_bit(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,6 +181,7 @@ def test_the_example_misses_its_law() -> None:
 
 
 @pytest.mark.parametrize("noise", [HUBER, LEAST])
+@pytest.mark.long
 def test_sound_tables_pass(noise: Noise) -> None:
     rng = np.random.default_rng(0)
     alarms = 0

@@ -73,6 +73,7 @@ def test_blocks_do_not_change_the_kernel(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_allclose(initial_ntk(spec, x), whole, rtol=1e-12)
 
 
+@pytest.mark.long
 def test_lazy_training_follows_its_own_kernel() -> None:
     spec = circle(64, steps=200, seeds=2, net={"richness": 1e-4}, batch=4096)
     table = train_with_modes(spec)

@@ -335,6 +335,7 @@ def test_panels_are_frozen(floor: Case) -> None:
         panels.same = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@pytest.mark.long
 def test_no_drawing_library_is_imported() -> None:
     code = (
         "import sys, kleiber.reports.panels, kleiber.reports.caption, kleiber.reports.figure, "

@@ -54,6 +54,7 @@ def closed_form() -> tuple[np.ndarray, np.ndarray, float]:
     return values, np.sqrt(rss[0] / 18 * np.diag(np.linalg.inv(x.T @ x))), float(rss[0])
 
 
+@pytest.mark.long
 def test_a_linear_gaussian_model_has_its_closed_form(sampled: Posterior) -> None:
     """With flat priors in a, b and log(tau): Student's t with n - p degrees of freedom about the
     estimates, and RSS/tau of chi squared. Probabilities at deciles, within four Monte-Carlo
@@ -126,6 +127,7 @@ def test_the_normaliser_of_least_squares_is_that_of_a_wide_huber_loss() -> None:
     np.testing.assert_allclose(_log_normaliser(tau, 50.0), _log_normaliser(tau, None), rtol=1e-12)
 
 
+@pytest.mark.long
 def test_a_huber_posterior_is_that_of_its_density_on_a_grid() -> None:
     """One parameter and tau, against quadrature on a grid."""
     law = Law(lambda x, *, b=real(-10, 10): b * x)
@@ -150,6 +152,7 @@ def test_a_huber_posterior_is_that_of_its_density_on_a_grid() -> None:
             assert abs(got - p) < 4 * error + 0.01, (name, p)  # 0.01: the grid's cells
 
 
+@pytest.mark.long
 def test_of_student_noise_the_scale_is_sampled() -> None:
     rng = np.random.default_rng(2)
     x = np.linspace(0, 1, 60)
@@ -164,6 +167,7 @@ def test_of_student_noise_the_scale_is_sampled() -> None:
         assert low < value < high
 
 
+@pytest.mark.long
 def test_only_what_is_free_is_sampled() -> None:
     table = scattered() | {"w": np.where(np.arange(20) < 15, 1.0, 0.0)}
     found = fit(line, table, noise=PLAIN, draws=0, fixed={"a": 1.0}, weights="w")

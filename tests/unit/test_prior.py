@@ -101,6 +101,7 @@ def test_draws_carry_the_priors_spread(resample: str) -> None:
         assert got < 0.85 * alone[k]
 
 
+@pytest.mark.long
 def test_a_parameter_of_which_the_table_says_nothing_keeps_its_prior() -> None:
     found = fit(
         "chinchilla",

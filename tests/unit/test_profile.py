@@ -166,6 +166,7 @@ def test_at_its_ends_the_brute_force_profile_has_risen_as_it_should(name: str, m
         assert least(name, end) - made.objective == pytest.approx(rise, rel=1e-4)
 
 
+@pytest.mark.long
 def test_it_agrees_with_the_draws_where_the_law_is_nearly_linear() -> None:
     table = runs(rows=240, noise=0.002)
     found = fit("chinchilla", table, noise=LEAST, draws=2000)
@@ -203,6 +204,7 @@ def test_a_floor_that_may_be_zero_has_a_one_sided_interval() -> None:
     assert high > found.params["E"]
 
 
+@pytest.mark.long
 def test_at_its_bound_a_parameter_has_a_one_sided_interval() -> None:
     """Seed 2: the floor went to zero. Its end is where the others, refitted, fit worse by what
     the level allows, and theirs allow for a floor that comes back."""

@@ -73,6 +73,7 @@ def test_a_finer_grid_changes_nothing_far_out(law: PrecisionLaw, tail: float, wi
     agree(Mixture(law, tail / 2, width), [0.0, 0.02, 0.4, 1.0, 5.0, 100.0], attempts)
 
 
+@pytest.mark.long
 def test_a_finer_grid_changes_nothing_at_the_corners() -> None:
     agree(Mixture("gamma", 1.025, 0.3), [0.3, 100.0], [1, 1e15])
     agree(Mixture("gamma", 10.0, 3.0), [1.0, 100.0], [1, 1e15])

@@ -117,6 +117,7 @@ def test_a_term_that_the_data_do_not_need_is_still_said() -> None:
     assert "E went to 0: the data do not need that term" in found.reason
 
 
+@pytest.mark.long
 def test_an_unfit_law_cannot_be_planned_with() -> None:
     table = {"n_params": N, "n_tokens": D, "loss": 3 - 480 / N**0.35 - 2100 / D**0.37}
     found = fit(kleiber.laws.chinchilla, table, draws=10)

@@ -65,6 +65,7 @@ def noisy(samples: int, alpha: float, beta: float, share: float, seed: int) -> A
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.1])
+@pytest.mark.long
 def test_label_noise_is_told_from_a_small_source(share: float) -> None:
     """A source of 0.8 with noise of 1% read as 0.14, with 10% as 0.02 [-0.03, 0.08]."""
     for seed in range(3):
@@ -221,6 +222,7 @@ def test_gram_features_and_few_modes_agree() -> None:
 
 
 @pytest.mark.parametrize(("samples", "width"), [(700, 250), (300, 300)])
+@pytest.mark.long
 def test_random_features_are_seen_through_to_their_kernel(samples: int, width: int) -> None:
     rng = np.random.default_rng(4)
     k = np.arange(1.0, 4001)

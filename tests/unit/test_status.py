@@ -60,7 +60,7 @@ def shown(found: Fit) -> str:
         ({"A": (480.0, Interval(40, 1.6e43))}, "flat", "A is unknown by more than a factor of 20"),
         ({"A": (480.0, Interval(0, 1.6e43))}, "flat", "A = 480 [0, 1.6e+43]"),
         ({"A": (480.0, Interval(40, math.inf))}, "flat", "A = 480 [40, inf]"),
-        # a standard error of the logarithm a little below 3 and above it: exp(2 x 1.96 x 3) is 1.28e5
+        # standard errors of the logarithm about 3: exp(2 x 1.96 x 3) is 1.28e5
         ({"A": (480.0, Interval(40, 40 * 1.2e5))}, "converged", "an optimum, but A is unknown"),
         ({"A": (480.0, Interval(40, 40 * 1.4e5))}, "flat", "A is unknown by more than a factor"),
         ({"A": (480.0, Interval(0, 480 * 350.0))}, "converged", "an optimum, but A is unknown"),
@@ -97,6 +97,7 @@ def test_many_draws_that_did_not_settle(unsettled: int, good: bool) -> None:
         assert "101 of 1000 refits had not converged" in made[1]
 
 
+@pytest.mark.long
 def test_tokens_in_proportion_leave_coefficients_open() -> None:
     """18 to 22 tokens per parameter: A and B are unknown by more than a factor of 20."""
     rng = np.random.default_rng(0)
@@ -136,6 +137,7 @@ def test_a_floor_that_may_be_0_is_named() -> None:
     assert found.reason.startswith("an optimum, but the table does not tell E from 0")
 
 
+@pytest.mark.long
 def test_at_a_bound_the_rest_must_be_determined_too() -> None:
     """A target that rises: the exponent goes to 0, and the floor and the coefficient are one."""
     x = np.geomspace(1e2, 1e6, 40)

@@ -194,6 +194,7 @@ def test_slopes_are_those_of_the_activations(name: str) -> None:
 # Verdicts
 
 
+@pytest.mark.long
 def test_an_ensemble_of_pairs_reads_ensembling() -> None:
     verdict = judge_tickets({n: tickets(n, 96, seed=n) for n in (8, 16, 32)}, X, Y)
     assert verdict.reading == "ensembling"
@@ -239,6 +240,7 @@ def test_speed() -> None:
 # Pairs
 
 
+@pytest.mark.long
 def test_chance_is_not_read_as_pairing() -> None:
     words = [
         judge_pairs(scattered(48, 8, seed), tolerances=(0.2,)).reading[0] for seed in range(60)
@@ -259,6 +261,7 @@ HEAVY: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kind", HEAVY)
+@pytest.mark.long
 def test_heavy_tails_are_not_read_as_pairing(kind: str) -> None:
     rng, shape = np.random.default_rng(7), (16, 64)
     words: list[str] = []
@@ -383,6 +386,7 @@ def test_scaled_subsets_are_an_identity() -> None:
 
 
 @pytest.mark.parametrize("width", [8, 16, pytest.param(32, marks=pytest.mark.slow)])
+@pytest.mark.long
 def test_subsets_of_an_exact_ensemble_go_on_to_the_whole_net(width: int) -> None:
     found = extrapolate_subsets(tickets(width, 64, seed=width), X, Y, draws=2)
     assert found.sizes[-1] == width // 2
@@ -479,6 +483,7 @@ def test_pruning_drops_what_has_no_share() -> None:
 # Intervals
 
 
+@pytest.mark.long
 def test_intervals_over_seeds_cover() -> None:
     rng = np.random.default_rng(0)
     held = np.zeros(4)
@@ -501,6 +506,7 @@ def test_intervals_over_seeds_cover() -> None:
 # What any user may judge
 
 
+@pytest.mark.long
 def test_logits_of_cnns_go_straight_into_the_verdict() -> None:
     from kleiber.networks.loop import train_nets
 
@@ -524,6 +530,7 @@ def test_logits_of_cnns_go_straight_into_the_verdict() -> None:
     assert (verdict.trades[0].width, verdict.trades[0].wider) == (2, 4)
 
 
+@pytest.mark.long
 def test_the_crossover_of_two_terms_is_fitted_with_an_interval() -> None:
     law, width = laws.width_crossover, np.geomspace(4, 512, 15)
     truth = {"E": 1e-4, "at": 24.0, "beta": 1.0, "gap": 3.0}

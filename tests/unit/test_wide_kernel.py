@@ -23,6 +23,7 @@ def gauss(activation: str, rho: float) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("activation", ["relu", "relu_squared"])
+@pytest.mark.long
 def test_the_kernel_is_that_of_the_recursion(activation: str) -> None:
     rho = 0.3
     kappa, slope = gauss(activation, rho)

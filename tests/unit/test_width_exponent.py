@@ -32,6 +32,7 @@ def planted(
 
 
 @pytest.mark.parametrize("statistic", ["median", "mean", "q25"])
+@pytest.mark.long
 def test_the_interval_covers_a_planted_exponent(statistic: str) -> None:
     rng = np.random.default_rng(0)
     hits = 0
