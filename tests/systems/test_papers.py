@@ -21,11 +21,8 @@ QUICK_CLAIMS = 6  # of a paper, at least; docs/add-a-paper.md states it
 # Functions of claims that take seconds each: the first claim of each runs, the others are slow.
 DEAR = (
     "claims.compute.best",
-    "claims.control.universality",
-    "claims.dmft.deviation",
     "claims.dmft.one_answer",
     "claims.dmft.slowed",
-    "claims.split.share_at",
     "claims.training.early_exponent",
 )
 # And those whose nets or perceptrons are trained for it: all of them are slow.
@@ -34,11 +31,17 @@ TRAINED = (
     "claims.circle.exponent_of",
     "claims.circle.lazy_prediction",
     "claims.control.simulated",
+    "claims.control.universality",
+    "claims.dmft.deviation",
     "claims.exponents.",
     "claims.flow.",
+    "claims.narrow.dead_loss",
+    "claims.narrow.drift",
     "claims.narrow.on_the_curve",
     "claims.narrow.over_bound",
+    "claims.narrow.symmetric",
     "claims.split.growth_of_attempts",
+    "claims.split.share_at",
     "claims.split.size_at",
     "claims.training.combined",
     "claims.training.falls",

@@ -129,7 +129,7 @@ def test_a_new_run_has_the_interval_of_a_run(run: float, one: float, noise: Nois
     assert low < one < high
 
 
-@pytest.mark.parametrize("tail", [0, 3])
+@pytest.mark.parametrize("tail", [0, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.long
 def test_further_runs_lie_inside(tail: int) -> None:
     inside: list[bool] = []
