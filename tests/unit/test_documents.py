@@ -169,7 +169,7 @@ def test_a_plan_comes_back(tmp_path: Path) -> None:
     "asked", [{}, {"along": "n_tokens"}, {"draws": 10}, {"prior": "straight"}, {"family": "lid"}]
 )
 def test_a_fit_of_counts_comes_back(tmp_path: Path, asked: dict[str, Any]) -> None:
-    problems = 12 if "family" in asked else 60  # the lid takes seconds on all of them
+    problems = 24 if "family" in asked else 60  # the lid takes seconds on all of them
     made = kleiber.fit_counts(attempts(problems), **asked)
     kleiber.save(made, tmp_path / "counts.json")
     back = kleiber.load(tmp_path / "counts.json")
