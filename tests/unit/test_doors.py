@@ -125,7 +125,7 @@ def curves() -> pl.DataFrame:
 
 @cache
 def fitted() -> Any:
-    return kleiber.fit("chinchilla", runs(), draws=20)
+    return kleiber.fit("chinchilla", runs(), draws=50)
 
 
 @cache
