@@ -22,7 +22,7 @@ from kleiber.planning.cost import find_cost, six_nd
 from kleiber.planning.question import ask
 
 # A fifth of the profile's: an example plans several times.
-few = settings(max_examples=settings.default.max_examples // 5, deadline=None)
+few = settings(max_examples=settings().max_examples // 5, deadline=None)
 chinchillas = st.fixed_dictionaries(
     {
         "E": st.floats(0, 4),

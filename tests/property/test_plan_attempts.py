@@ -17,7 +17,7 @@ from kleiber.planning.curve import FailureCurve
 from kleiber.planning.pose import Settings, pose_attempts
 
 # A quarter of the profile's: an example is compared with 400,000 random splits.
-few = settings(max_examples=settings.default.max_examples // 4, deadline=None)
+few = settings(max_examples=settings().max_examples // 4, deadline=None)
 exponents = st.floats(0.05, 0.8)
 SIDES = {  # a further cost, and what it may come to as a power of ten
     "n_params/n_tokens": (-3, 2),

@@ -293,7 +293,7 @@ def refit_by_scipy(
         terms = evaluate_loss(problem.noise, derivatives.residual, np.ones(1))
         return float(terms.rho[0] @ weights), derivatives.jacobian[0] @ (weights * terms.psi[0])
 
-    options = {"gtol": 1e-9, "hess_inv0": inverse}
+    options: Any = {"gtol": 1e-9, "hess_inv0": inverse}
     found = optimize.minimize(value, u, jac=True, method="BFGS", options=options)
     return found.x
 
