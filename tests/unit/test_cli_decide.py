@@ -175,7 +175,7 @@ def test_a_person_who_watches_sees_counts_and_the_time_left(
     def terminal(*, aside: bool = False) -> Console:
         return Console(file=seen if aside else io.StringIO(), force_terminal=True, width=120)
 
-    monkeypatch.setattr("kleiber.cli.decide.people", terminal)
+    monkeypatch.setattr("kleiber.cli.decide.open_console", terminal)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     watched = run(*words)
     assert watched.out == quiet.out

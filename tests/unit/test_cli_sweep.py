@@ -16,7 +16,7 @@ from rich.console import Console
 
 import kleiber
 from kleiber.cli import main
-from kleiber.cli.bars import watch
+from kleiber.cli.bars import show_progress
 from kleiber.sweeps.grid import read_sweep
 from kleiber.sweeps.state import State, describe_progress, describe_state, format_seconds
 from kleiber.sweeps.store import Failure, Folder
@@ -268,12 +268,12 @@ def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     text = StringIO()
     state = State(9, 2, 4, running=2, failed=1, diverged=1, seconds=3, left=245.0)
-    with watch(Console(file=text, force_terminal=True, width=100), stages=False) as show:
+    with show_progress(Console(file=text, force_terminal=True, width=100), stages=False) as show:
         show(5, 9, describe_progress(state))
     assert "5/9" in text.getvalue()
     assert "(2 found), 2 running, 1 failed, 1 diverged, about 4:05 left" in text.getvalue()
     text = StringIO()
-    with watch(Console(file=text, force_terminal=False)) as show:
+    with show_progress(Console(file=text, force_terminal=False)) as show:
         show(5, 9, "refits")
     assert text.getvalue() == ""
 

@@ -20,9 +20,9 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from kleiber.cli.console import complain, people
+from kleiber.cli.console import print_error, open_console
 from kleiber.errors import NotConverged, reason, shorten_message
-from kleiber.reports.console import say
+from kleiber.reports.console import print_line
 from kleiber.version import __version__
 
 # click's, wherever this Typer keeps it
@@ -34,7 +34,7 @@ def top(
 ) -> None:
     """Neural scaling laws: fit a law to measured runs, with its uncertainty, and plan a budget."""
     if version:
-        say(people(), f"kleiber {__version__}")
+        print_line(open_console(), f"kleiber {__version__}")
         raise typer.Exit
 
 
@@ -62,7 +62,7 @@ PASSING = {"ignore_unknown_options": True}  # options of the reduction itself pa
 
 
 def make_app(wanted: str | None) -> typer.Typer:
-    """The command line with one command loaded and the others by their names; None loads all."""
+    """Build the command line with one command loaded and the others by name (None loads all)."""
     made = typer.Typer(name="kleiber", pretty_exceptions_enable=False)
     made.callback(invoke_without_command=True)(top)
     for name, place in COMMANDS.items():
@@ -71,7 +71,7 @@ def make_app(wanted: str | None) -> typer.Typer:
         if wanted in (None, name):
             loaded = getattr(importlib.import_module(f"{__name__}.{module}"), function)
         if name in GROUPS:
-            inside = loaded or typer.Typer(help=_says(module, GROUPS[name]))
+            inside = loaded or typer.Typer(help=_read_docstring(module, GROUPS[name]))
             made.add_typer(inside, name=name)
         else:
             settings = PASSING if name == "reduce" else None
@@ -79,8 +79,8 @@ def make_app(wanted: str | None) -> typer.Typer:
     return made
 
 
-def _says(module: str, function: str) -> str:
-    """The docstring of a function in a module that is not loaded."""
+def _read_docstring(module: str, function: str) -> str:
+    """Read the docstring of a function from the source of a module that is not loaded."""
     source = Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
@@ -89,11 +89,11 @@ def _says(module: str, function: str) -> str:
 
 
 def _stand_in(module: str, function: str) -> Callable[[], None]:
-    """A command that only stands in the list of commands."""
+    """Return a placeholder that only appears in the list of commands."""
 
     def command() -> None: ...
 
-    command.__doc__ = _says(module, function)
+    command.__doc__ = _read_docstring(module, function)
     return command
 
 
@@ -105,10 +105,10 @@ def __getattr__(name: str) -> Any:
 
 @contextlib.contextmanager
 def _plain_warnings() -> Generator[None]:
-    """Warnings as one line on stderr."""
+    """Print warnings as one line on stderr while the block runs."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        say(people(aside=True), f"warning: {shorten_message(str(message))}")
+        print_line(open_console(stderr=True), f"warning: {shorten_message(str(message))}")
 
     with warnings.catch_warnings():
         warnings.simplefilter("default")
@@ -116,8 +116,8 @@ def _plain_warnings() -> Generator[None]:
         yield
 
 
-def spread(words: Sequence[str]) -> list[str]:
-    """The words with an option --set or --over before each of several NAME=VALUE after one."""
+def repeat_options(words: Sequence[str]) -> list[str]:
+    """Repeat ``--set`` and ``--over`` before each NAME=VALUE that follows."""
     found: list[str] = []
     option = ""
     for word in words:
@@ -131,19 +131,19 @@ def spread(words: Sequence[str]) -> list[str]:
 
 
 def _app_for(words: Sequence[str]) -> typer.Typer:
-    """The command line for these words; a shell that completes them needs it whole."""
+    """Build the command line for these words; shell completion needs all of it."""
     if any(name.endswith("_COMPLETE") and name.startswith("_KLEIBER") for name in os.environ):
         return make_app(None)
     return make_app(next((word for word in words if not word.startswith("-")), ""))
 
 
 def main() -> None:
-    """Run a command; any error ends it with one sentence."""
+    """Run a command; any error ends it with one sentence on stderr."""
     if sys.stdout is None or sys.stderr is None:
         sys.exit(_refuse_closed())
     try:
         with _plain_warnings():
-            words = spread(sys.argv[1:])
+            words = repeat_options(sys.argv[1:])
             run = _app_for(words)
             code = run(words or ["--help"], standalone_mode=False) or (0 if words else 2)
             sys.stdout.flush()
@@ -158,13 +158,13 @@ def main() -> None:
             raise
         if os.environ.get("KLEIBER_TRACEBACK"):
             traceback.print_exc()
-        complain(word_failure(error))
+        print_error(describe_failure(error))
         code = 1 if isinstance(error, NotConverged) else 2
     sys.exit(code)
 
 
-def word_failure(error: BaseException) -> str:
-    """An error as the sentence that a user gets."""
+def describe_failure(error: BaseException) -> str:
+    """Describe an error in one sentence for the user."""
     if isinstance(error, UsageError):
         where = error.ctx.command_path if error.ctx else "kleiber"
         return f"{error.format_message()} See: {where} --help"
@@ -184,14 +184,14 @@ def word_failure(error: BaseException) -> str:
 
 
 def _leave_pipe() -> int:
-    """End as a program does whose reader has gone (``| head``): in silence."""
+    """End silently after the reader of the output has gone (``| head``)."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 128 + 13  # as a shell calls a death by SIGPIPE
 
 
 def _refuse_closed() -> int:
-    """Refuse to work for a standard output or error that is closed."""
+    """Refuse to run with a closed standard output or error."""
     if sys.stderr is not None:
         sys.stderr.write("kleiber: Standard output is closed; send it to a file or /dev/null.\n")
     return 2

@@ -20,23 +20,23 @@ NAMES = {"attempt": "--attempt-cost", "settings": "--set", "derive": "--with", "
 
 
 @dataclass(frozen=True)
-class Priced:
-    """What the options of attempts said of their price, and of where one is now."""
+class PriceOptions:
+    """Options for the price of attempts and for the current allocation."""
 
     attempt: str | None = None
     queries: float = 1.0
     weight: float = 0.0
     now: Sequence[str] | None = None
 
-    def where_now(self) -> dict[str, float] | None:
-        """Where one is, as numbers."""
+    def current_values(self) -> dict[str, float] | None:
+        """Return the current allocation as numbers."""
         pairs = read_pairs(self.now, "now", "NAME=VALUE, one for k too")
         return {name: read_number(text, "now") for name, text in pairs.items()} or None
 
 
 @dataclass(frozen=True)
-class Counted:
-    """What the options said of a table of counts, as text."""
+class CountsOptions:
+    """Options for a table of counts, as text."""
 
     along: str | None = None
     family: str = "beta_binomial"
@@ -52,12 +52,14 @@ class Counted:
 def read_sources(
     source: str,
     law: Fit | None,
-    counted: Counted,
-    priced: Priced,
+    counted: CountsOptions,
+    priced: PriceOptions,
     settings: Sequence[str] | None,
 ) -> Mapping[str, Any]:
-    """How failure falls by a theory named, or by each series of a table of counts (through the loss
-    law, if there is one), by the series' name: "" where there is one."""
+    """Return the curves of failure of a theory, or of each series of a table of counts.
+
+    With a loss law the counts follow it. A single series has the name "".
+    """
     from kleiber import theory
     from kleiber.attempts.fit import fit_counts
     from kleiber.planning.counts_curve import counts_curve, list_series
@@ -95,14 +97,16 @@ def read_sources(
     return {name: counts_curve(fit, law, name) for name in names}
 
 
-def refuse_unused(priced: Priced, counted: Counted, settings: Sequence[str] | None) -> None:
-    """BadTable for an option that only a plan with attempts takes."""
+def refuse_unused(
+    priced: PriceOptions, counted: CountsOptions, settings: Sequence[str] | None
+) -> None:
+    """Raise BadTable for an option that only a plan with attempts takes."""
     for name in (*_given(priced), *_given(counted), *(["--set"] if settings else [])):
         raise BadTable(f"{name} is an option of a plan with --attempts.")
 
 
-def _given(options: Priced | Counted) -> list[str]:
-    """The options that say something, as they are written."""
+def _given(options: PriceOptions | CountsOptions) -> list[str]:
+    """Return the options that were given, as they are written."""
     return [
         NAMES.get(item.name, f"--{item.name}")
         for item in fields(options)

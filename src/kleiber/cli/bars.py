@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def watch(console: Console, *, stages: bool = True, sizes: bool = False) -> Generator[Progress]:
-    """Bars on a terminal while the block runs, nothing elsewhere: one for each stage that a note
-    names or, without ``stages``, one beside which the latest note stands. ``sizes`` are bytes."""
+def show_progress(
+    console: Console, *, stages: bool = True, sizes: bool = False
+) -> Generator[Progress]:
+    """Show progress bars on a terminal while the block runs (nothing elsewhere).
+
+    With ``stages`` there is one bar for each note; otherwise one bar with the latest note beside
+    it. ``sizes`` are in bytes.
+    """
     counted = DownloadColumn() if sizes else MofNCompleteColumn()
     columns = [BarColumn(), counted, TimeRemainingColumn()]
     words = TextColumn("{task.description}", markup=False)

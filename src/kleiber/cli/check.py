@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from kleiber.cli.console import people
-from kleiber.cli.options import AsJson, as_text, writable
+from kleiber.cli.console import open_console
+from kleiber.cli.options import AsJson, as_text, check_writable
 from kleiber.errors import BadTable
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ def check_command(
         list[str] | None, typer.Argument(metavar="[PAPER ...]", help="All papers if none is named.")
     ] = None,
     scale: Annotated[
-        str, typer.Option(metavar="quick|laptop|full", help="How much is computed.")
+        str, typer.Option(metavar="quick|laptop|full", help="Scale of the computation.")
     ] = "quick",
-    seed: Annotated[int, typer.Option(help="Seed of everything drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     keep: Annotated[
         Path | None,
         typer.Option(help="Folder of finished claims, at scales above quick (the user's cache)."),
@@ -48,23 +48,22 @@ def check_command(
 
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise BadTable(f"a report is an .html file, got {str(out)!r}")
-    writable(out)
+    check_writable(out)
     each = partial(each_verdict, *papers or (), scale=scale, seed=seed, keep=keep)
-    verdicts = _watch(each, people(aside=True))
+    verdicts = _watch(each, open_console(stderr=True))
     if out is not None:
         with write_atomically(out) as temporary:
             temporary.write_text(verdicts_page(verdicts, scale, seed), encoding="utf-8")
     if as_json:
         sys.stdout.write(as_text([describe_verdict(item) for item in verdicts]))
     else:
-        show_verdicts(people(), verdicts)
+        show_verdicts(open_console(), verdicts)
     if not all(item.as_known for item in verdicts):
         raise typer.Exit(1)
 
 
 def _watch(verdicts: Callable[..., Iterator[Verdict]], console: Console) -> list[Verdict]:
-    """All verdicts; on a terminal the last ones, and the claim being computed, stand in a live
-    table meanwhile."""
+    """Return all verdicts; a terminal shows the latest ones and the current claim meanwhile."""
     from kleiber.reports.verdicts import verdict_grid
 
     if not console.is_terminal:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from rich.console import Console
 
 from kleiber.errors import shorten_message
-from kleiber.reports.console import say
+from kleiber.reports.console import print_line
 
 
-def people(*, aside: bool = False) -> Console:
-    """Where tables for people go, or aside of them: progress, warnings and errors."""
-    return Console(stderr=aside, highlight=False, emoji=False)
+def open_console(*, stderr: bool = False) -> Console:
+    """Open the console for results, or on stderr for progress, warnings and errors."""
+    return Console(stderr=stderr, highlight=False, emoji=False)
 
 
-def complain(error: Exception | str) -> None:
-    """One line on stderr, whatever the message holds."""
-    say(people(aside=True), "kleiber: " + shorten_message(" ".join(str(error).split())))
+def print_error(error: Exception | str) -> None:
+    """Print a message as one line on stderr."""
+    print_line(
+        open_console(stderr=True), "kleiber: " + shorten_message(" ".join(str(error).split()))
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from kleiber.cli.console import people
+from kleiber.cli.console import open_console
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -22,7 +22,7 @@ from kleiber.cli.options import (
     read_frame,
     read_number,
 )
-from kleiber.reports.console import say, say_notes
+from kleiber.reports.console import print_line, print_notes
 
 if TYPE_CHECKING:
     from kleiber.attempts.record import CountFit
@@ -43,11 +43,12 @@ def counts_command(
         ),
     ] = None,
     along: Annotated[
-        str | None, typer.Option(help="Joint law of the exponent along it, e.g. n_tokens.")
+        str | None,
+        typer.Option(help="Column along which the law is fitted jointly, e.g. n_tokens."),
     ] = None,
-    k: Annotated[str, typer.Option(metavar="K,K,...", help="pass@k of these.")] = "1,10,100",
+    k: Annotated[str, typer.Option(metavar="K,K,...", help="Values of k of pass@k.")] = "1,10,100",
     prior: Annotated[
-        str | None, typer.Option(help="straight: -log pass@k nearly a power law of k.")
+        str | None, typer.Option(help="straight: -log pass@k is nearly a power law of k.")
     ] = None,
     stopped: Annotated[
         bool, typer.Option("--stopped", help="Attempts stopped because of their outcome.")
@@ -91,13 +92,13 @@ def counts_command(
 
 
 def _show(made: CountFit, document: dict[str, Any]) -> None:
-    """Parameters and windows, pass@k, and what went into it."""
+    """Show the parameters, the exponent in each window, pass@k and the input."""
     import polars as pl
 
     from kleiber.attempts.trend import Trend
     from kleiber.reports.grids import show_frame
 
-    console = people()
+    console = open_console()
     level = f"{100 * made.level:g}% intervals"
     rows = [_law_row(item) for item in document["groups"]]
     show_frame(console, pl.DataFrame(rows), f"{made.family.name}: {made.family.doc} ({level})")
@@ -105,17 +106,17 @@ def _show(made: CountFit, document: dict[str, Any]) -> None:
     show_frame(console, pl.DataFrame(rates), "pass@k of a fresh problem, by the law and unbiased")
     for item in document["groups"]:
         if item["status"] != "converged":
-            say(console, f"{item['group']}: {item['status']}: {item['reason']}")
+            print_line(console, f"{item['group']}: {item['status']}: {item['reason']}")
     refused = {rate["why"]: rate["k"] for item in document["groups"] for rate in item["pass_at"]
                if rate["why"]}  # fmt: skip
     for why in refused:
-        say(console, f"No interval: {why}")
+        print_line(console, f"No interval: {why}")
     trend: Any = made.trend
     trends = cast("dict[str, Any]", trend if isinstance(trend, dict) else {"": trend})
     for name, trend in trends.items():
         if isinstance(trend, Trend):
-            say(console, f"{name}: {trend.summary()}" if name else trend.summary())
-    say_notes(console, made.notes)
+            print_line(console, f"{name}: {trend.summary()}" if name else trend.summary())
+    print_notes(console, made.notes)
 
 
 def _law_row(item: dict[str, Any]) -> dict[str, str]:

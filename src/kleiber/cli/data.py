@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from kleiber.cli.bars import watch
-from kleiber.cli.console import people
-from kleiber.cli.options import AsJson, as_text, writable
+from kleiber.cli.bars import show_progress
+from kleiber.cli.console import open_console
+from kleiber.cli.options import AsJson, as_text, check_writable
 from kleiber.errors import BadTable
-from kleiber.reports.console import say
+from kleiber.reports.console import print_line
 
 data = typer.Typer(no_args_is_help=True)
 
@@ -36,25 +36,27 @@ def fetch_command(
     from kleiber.formats import check_suffix
     from kleiber.table import write_table
 
-    writable(out)
+    check_writable(out)
     if out is not None:
         check_suffix(out)
     source = find(name)
     if out is not None and source.kind != "table":
         raise BadTable(f"{name} holds {source.kind}, no table that -o could write")
-    with watch(people(aside=True), sizes=True) as progress:
+    with show_progress(open_console(stderr=True), sizes=True) as progress:
         paths = fetch(name, progress=progress)
     if out is not None:
         table = load_runs(name)
         write_table(table, out)
-        say(people(aside=True), f"{len(table)} rows, {len(table.columns)} columns: {out}")
+        print_line(
+            open_console(stderr=True), f"{len(table)} rows, {len(table.columns)} columns: {out}"
+        )
     if as_json:
         files = {role: str(path) for role, path in paths.items()}
         document = {"name": name, "files": files, "licence": source.licence}
         sys.stdout.write(as_text(document | {"citation": source.citation}))
     elif out is None:
         for role, path in paths.items():
-            say(people(), f"{role}: {path}")
+            print_line(open_console(), f"{role}: {path}")
         if not paths:
-            say(people(), f"{name} is part of the package; nothing is downloaded")
-        say(people(aside=True), f"licence: {source.licence}; cite: {source.citation}")
+            print_line(open_console(), f"{name} is part of the package; nothing is downloaded")
+        print_line(open_console(stderr=True), f"licence: {source.licence}; cite: {source.citation}")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kleiber.cli.bars import watch
-from kleiber.cli.console import complain, people
+from kleiber.cli.bars import show_progress
+from kleiber.cli.console import print_error, open_console
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -68,7 +68,7 @@ def compare_command(
 
     frame = read_frame(table, rename, where, derive, None, [target] * skip_missing)
     column, equals, cuts = beyond.partition("=")
-    with watch(people(aside=True)) as progress:
+    with show_progress(open_console(stderr=True)) as progress:
         made = compare(
             laws,
             frame,
@@ -85,18 +85,21 @@ def compare_command(
     if as_json:
         sys.stdout.write(as_text(describe_comparison(made)))
     else:
-        show_comparison(people(), made)
+        show_comparison(open_console(), made)
 
 
 def next_command(
     fit_file: Annotated[Path, typer.Argument(metavar="FIT", help="A fit saved by kleiber fit -o.")],
-    budget: Annotated[float, typer.Option(help="What the further runs may cost in all.")],
+    budget: Annotated[float, typer.Option(help="Budget of all further runs together.")],
     parameter: Annotated[
         str | None, typer.Option(help="Narrow the interval of this parameter.")
     ] = None,
     at: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Narrow the prediction there; one per column."),
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Narrow the prediction at these values; one --at for each column.",
+        ),
     ] = None,
     cost: Annotated[str, typer.Option(help="A named cost or a formula of columns.")] = "6nd",
     runs: Annotated[int, typer.Option(help="How many runs to choose.")] = 1,
@@ -105,10 +108,10 @@ def next_command(
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=LOW:HIGH", help="Box of a variable; repeatable."),
+        typer.Option(metavar="NAME=LOW:HIGH", help="Limits of a variable; repeatable."),
     ] = None,
     per_cost: Annotated[
-        bool, typer.Option("--per-cost", help="Take the most for each unit of cost.")
+        bool, typer.Option("--per-cost", help="Maximise the gain per unit of cost.")
     ] = False,
     trust: Trust = False,
     as_json: AsJson = False,
@@ -139,11 +142,13 @@ def next_command(
     if as_json:
         sys.stdout.write(as_text(_rows(chosen)))
     else:
-        show_frame(people(), chosen, "next runs, and what remains of today's interval after each")
+        show_frame(
+            open_console(), chosen, "next runs, and what remains of today's interval after each"
+        )
 
 
 def _limits(text: str) -> tuple[float, float]:
-    """Both ends of a box; an end left out is 0 or infinity, which leaves it as it would be."""
+    """Read --limit options as pairs; a missing end is 0 or infinity."""
     low, colon, high = text.partition(":")
     if not colon:
         raise BadTable(f"--limit takes NAME=LOW:HIGH, got {text!r}.")
@@ -151,7 +156,7 @@ def _limits(text: str) -> tuple[float, float]:
 
 
 def _refuse_unusable(fitted: Fit) -> None:
-    """Exit 1, as the fit itself did; a flat fit is just what further runs are for."""
+    """Exit with 1 for an unusable fit; a flat fit is accepted because further runs may fix it."""
     from kleiber.fitting.judge.status import Status
     from kleiber.planning.plan import check_support
 
@@ -159,12 +164,12 @@ def _refuse_unusable(fitted: Fit) -> None:
         if fitted.status is not Status.FLAT:
             check_support(fitted)
     except BadPlan as error:
-        complain(error)
+        print_error(error)
         raise typer.Exit(1) from None
 
 
 def _rows(chosen: pl.DataFrame) -> list[dict[str, Any]]:
-    """The runs as JSON can hold them: what is no number, text or truth as text, gaps as null."""
+    """Return the runs as JSON values: other types as text, gaps as null."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, float) and not math.isfinite(value):

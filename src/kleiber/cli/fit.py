@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from kleiber.cli.bars import watch
-from kleiber.cli.console import people
+from kleiber.cli.bars import show_progress
+from kleiber.cli.console import open_console
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -22,7 +22,7 @@ from kleiber.cli.options import (
     read_noise,
     read_number,
     read_pairs,
-    writable,
+    check_writable,
 )
 from kleiber.errors import BadTable
 
@@ -45,9 +45,7 @@ def fit_command(
     where: Where = None,
     derive: Derive = None,
     skip_missing: SkipMissing = False,
-    weights: Annotated[
-        str | None, typer.Option(help="Column that multiplies each row's charge.")
-    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Column of row weights.")] = None,
     draws: Annotated[int, typer.Option(help="Bootstrap refits; 0 for none.")] = 1000,
     level: Level = 0.95,
     huber: Annotated[
@@ -69,10 +67,11 @@ def fit_command(
         str | None, typer.Option(metavar="COLUMN", help="Fit one law to each group of this column.")
     ] = None,
     fix: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Hold a parameter.")
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Fix a parameter at a value.")
     ] = None,
     tie: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=FORMULA", help="Tie one, e.g. beta=alpha.")
+        list[str] | None,
+        typer.Option(metavar="NAME=FORMULA", help="Tie a parameter to another, e.g. beta=alpha."),
     ] = None,
     prior: Annotated[
         list[str] | None,
@@ -80,10 +79,10 @@ def fit_command(
     ] = None,
     real: Annotated[
         str | None,
-        typer.Option(metavar="NAME,NAME", help="Parameters that may have either sign."),
+        typer.Option(metavar="NAME,NAME", help="Parameters that may be negative."),
     ] = None,
     resample: Annotated[
-        str, typer.Option(metavar="auto|rows|wild", help="How refits are drawn.")
+        str, typer.Option(metavar="auto|rows|wild", help="Bootstrap scheme of the refits.")
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of starts and draws.")] = 0,
     plot: Annotated[
@@ -99,7 +98,7 @@ def fit_command(
     from kleiber.fitting.saved import describe, save
     from kleiber.reports.grids import show_fit
 
-    writable(out, plot, keep=table)
+    check_writable(out, plot, keep=table)
     if plot is not None and group is not None:
         raise BadTable("--plot draws one fit; with --group there are several: choose with --where.")
     if plot is not None:
@@ -124,11 +123,11 @@ def fit_command(
         "seed": seed,
     }
     if group is not None:
-        with watch(people(aside=True)) as progress:
+        with show_progress(open_console(stderr=True)) as progress:
             each = fit_groups(law, frame, Options(**asked), group=group, progress=progress)
-        _tell_groups(each, out, as_json)
+        _report_groups(each, out, as_json)
         return
-    with watch(people(aside=True)) as progress:
+    with show_progress(open_console(stderr=True)) as progress:
         made = fit(law, frame, Options(**asked), progress=progress)
     if out is not None:
         save(made, out)
@@ -140,12 +139,12 @@ def fit_command(
     if as_json:
         sys.stdout.write(as_text(describe(made)))
     else:
-        show_fit(people(), made)
+        show_fit(open_console(), made)
     if not made.usable:
         raise typer.Exit(1)
 
 
-def _tell_groups(made: GroupFits, out: Path | None, as_json: bool) -> None:
+def _report_groups(made: GroupFits, out: Path | None, as_json: bool) -> None:
     """Save, print or show the fits of all groups; exit 1 unless each is usable."""
     from kleiber.fitting.groups import describe_groups, save_groups
     from kleiber.reports.groups import show_groups
@@ -155,7 +154,7 @@ def _tell_groups(made: GroupFits, out: Path | None, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(as_text(describe_groups(made)))
     else:
-        show_groups(people(), made)
+        show_groups(open_console(), made)
     if not made.usable:
         raise typer.Exit(1)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kleiber.cli.console import people
+from kleiber.cli.console import open_console
 from kleiber.errors import BadTable
-from kleiber.reports.console import say
+from kleiber.reports.console import print_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +33,7 @@ Derive = Annotated[
     typer.Option("--with", metavar="NAME=FORMULA", help="Add a column, e.g. flops=6*n_params*..."),
 ]
 Trust = Annotated[
-    bool, typer.Option("--trust", help="Run the Python file that the fit's law stands in.")
+    bool, typer.Option("--trust", help="Run the Python file that defines the fit's law.")
 ]
 SkipMissing = Annotated[
     bool, typer.Option("--skip-missing", help="Drop rows without a value of the target.")
@@ -43,7 +43,7 @@ Level = Annotated[float, typer.Option("--level", help="Level of the intervals.")
 
 
 def read_pairs(items: Sequence[str] | None, option: str, example: str) -> dict[str, str]:
-    """NAME=TEXT options as a dictionary."""
+    """Read NAME=TEXT options into a dictionary."""
     out: dict[str, str] = {}
     for item in items or ():
         name, equals, text = item.partition("=")
@@ -64,7 +64,7 @@ def read_frame(
     skip_missing: Sequence[str] = (),
     keep_rows: bool = True,
 ) -> pl.DataFrame:
-    """The table of a command, with the numbers of its rows in the file."""
+    """Read the table of a command and keep the row numbers of its file."""
     from kleiber.table import read_table
 
     renames = read_pairs(rename, "rename", 'NEW=OLD, e.g. n_params="Model Size"')
@@ -84,7 +84,7 @@ def read_frame(
 
 
 def read_folder(folder: Path) -> pl.DataFrame:
-    """The runs of a sweep's store, or the rows of a folder's Parquet files."""
+    """Read the runs of a sweep's store, or the rows of a folder's Parquet files."""
     from kleiber.sweeps.runs import is_store
     from kleiber.sweeps.store import Folder
     from kleiber.table import read_tables
@@ -97,7 +97,7 @@ def as_text(document: Any) -> str:
 
 
 def read_columns(text: str | None) -> list[str] | None:
-    """Names of columns between commas."""
+    """Read column names separated by commas."""
     return None if text is None else [item.strip() for item in text.split(",")]
 
 
@@ -108,8 +108,8 @@ def read_number(text: str, option: str) -> float:
         raise BadTable(f"--{option} takes a number, got {text!r}") from None
 
 
-def writable(*paths: Path | None, keep: Path | None = None) -> None:
-    """Refuse a path that cannot be written, or that would replace what is read, before any work."""
+def check_writable(*paths: Path | None, keep: Path | None = None) -> None:
+    """Refuse, before any work, an output path that cannot be written or would replace the input."""
     from kleiber.files import resolve_target
 
     for path in filter(None, paths):
@@ -128,8 +128,8 @@ def read_noise(huber: float | None, least: bool, student: float | None, linear: 
     return Noise("linear" if linear else "log", delta=delta, dof=student)
 
 
-def hand_over(frame: pl.DataFrame, out: Path | None, as_json: bool, title: str) -> None:
-    """Write the table, print it as JSON, or show it."""
+def output_table(frame: pl.DataFrame, out: Path | None, as_json: bool, title: str) -> None:
+    """Write the table to a file, print it as JSON, or show it."""
     import polars as pl
 
     from kleiber.reports.grids import show_frame
@@ -137,10 +137,12 @@ def hand_over(frame: pl.DataFrame, out: Path | None, as_json: bool, title: str) 
 
     if out is not None:
         write_table(frame, out)
-        say(people(aside=True), f"{len(frame)} rows, {len(frame.columns)} columns: {out}")
+        print_line(
+            open_console(stderr=True), f"{len(frame)} rows, {len(frame.columns)} columns: {out}"
+        )
     if as_json:
         finite = pl.col(pl.Float64)
         rows = frame.with_columns(pl.when(finite.is_finite()).then(finite)).to_dicts()
         sys.stdout.write(as_text(rows))
     elif out is None:
-        show_frame(people(), frame, title)
+        show_frame(open_console(), frame, title)

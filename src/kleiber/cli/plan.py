@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from kleiber.cli.attempts import Counted, Priced, read_sources, refuse_unused
-from kleiber.cli.console import complain, people
+from kleiber.cli.attempts import CountsOptions, PriceOptions, read_sources, refuse_unused
+from kleiber.cli.console import print_error, open_console
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -24,10 +24,10 @@ from kleiber.cli.options import (
     as_text,
     read_number,
     read_pairs,
-    writable,
+    check_writable,
 )
 from kleiber.errors import BadPlan, BadTable
-from kleiber.reports.console import say
+from kleiber.reports.console import print_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,16 +41,14 @@ def plan_command(
         Path | None,
         typer.Argument(metavar="[FIT]", help="A fit saved by kleiber fit -o (or see --attempts)."),
     ] = None,
-    budget: Annotated[
-        float | None, typer.Option(help="What may be spent, in the cost's unit.")
-    ] = None,
+    budget: Annotated[float | None, typer.Option(help="Budget, in the cost's unit.")] = None,
     cost: Annotated[
         str | None, typer.Option(help="A named cost, a column, or a formula of columns. [6nd]")
     ] = None,
     reach: Annotated[
         float | None,
         typer.Option(
-            help="Instead of a budget: the least that brings the law (or the pass rate) to this."
+            help="Instead of a budget: find the smallest one that reaches this loss (or pass rate)."
         ),
     ] = None,
     attempts: Annotated[
@@ -61,19 +59,25 @@ def plan_command(
         ),
     ] = None,
     attempt_cost: Annotated[
-        str | None, typer.Option(metavar="COST", help="Of one attempt at one query.")
+        str | None,
+        typer.Option(
+            metavar="COST",
+            help="Cost of one attempt at one query: a named cost, a column, or a formula.",
+        ),
     ] = None,
-    queries: Annotated[float, typer.Option(help="Queries that are attempted.")] = 1.0,
+    queries: Annotated[float, typer.Option(help="Number of queries.")] = 1.0,
     along: Annotated[
         str | None, typer.Option(help="Column of training in the counts (n_tokens).")
     ] = None,
     family: Annotated[str, typer.Option(help="Law of the counts.")] = "beta_binomial",
     now: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Where one is now: what deserves the next unit?"),
+        typer.Option(
+            metavar="NAME=VALUE", help="Current allocation: report what to spend the next unit on."
+        ),
     ] = None,
     weight: Annotated[
-        float, typer.Option(help="Of the generalisation loss beside failure (theories).")
+        float, typer.Option(help="Weight of the generalisation loss beside failure (theories).")
     ] = 0.0,
     settings: Annotated[
         list[str] | None,
@@ -92,14 +96,19 @@ def plan_command(
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=LOW:HIGH", help="Box of a variable; repeatable."),
+        typer.Option(metavar="NAME=LOW:HIGH", help="Limits of a variable; repeatable."),
     ] = None,
     given: Annotated[
         list[str] | None,
-        typer.Option("--given", metavar="NAME=VALUE", help="Value of a variable not chosen."),
+        typer.Option(
+            "--given",
+            metavar="NAME=VALUE",
+            help="Value of a variable that the plan does not choose.",
+        ),
     ] = None,
     far: Annotated[
-        bool, typer.Option("--far", help="Plan beyond 1e4 times the dearest measured run too.")
+        bool,
+        typer.Option("--far", help="Allow plans beyond 1e4 times the most expensive measured run."),
     ] = False,
     rename: Rename = None,
     where: Where = None,
@@ -109,7 +118,7 @@ def plan_command(
         typer.Option(metavar="COLUMN[,COLUMN]", help="A plan for each series of the counts."),
     ] = None,
     prior: Annotated[
-        str | None, typer.Option(help="Of the counts: straight (see kleiber counts).")
+        str | None, typer.Option(help="Prior of the counts' law: straight (see kleiber counts).")
     ] = None,
     stopped: Annotated[
         bool, typer.Option("--stopped", help="Attempts stopped because of their outcome.")
@@ -124,7 +133,8 @@ def plan_command(
         typer.Option(metavar="LOW:HIGH:POINTS", help="Print the optimal curve over budgets."),
     ] = None,
     sensitive: Annotated[
-        bool, typer.Option("--sensitivity", help="Print how each parameter moves the plan.")
+        bool,
+        typer.Option("--sensitivity", help="Print the sensitivity of the plan to each parameter."),
     ] = False,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Save the plan (JSON), or the curve.")
@@ -136,11 +146,11 @@ def plan_command(
     from kleiber.fitting.saved import load
     from kleiber.formats import WRITERS
 
-    writable(out, keep=fit_file)
+    check_writable(out, keep=fit_file)
     if frontier is None and out is not None and out.suffix in WRITERS:
         raise BadTable(f"a plan is saved as .json; a {out.suffix} file holds a curve: --frontier")
-    priced = Priced(attempt_cost, queries, weight, now)
-    counted = Counted(along, family, by, prior, stopped, sum_by, rename, where, derive)
+    priced = PriceOptions(attempt_cost, queries, weight, now)
+    counted = CountsOptions(along, family, by, prior, stopped, sum_by, rename, where, derive)
     if attempts is None:
         refuse_unused(priced, counted, settings)
         if fit_file is None:
@@ -171,13 +181,13 @@ def plan_command(
         None if attempts is None else priced,
     )
     alone = len(sources) < 2
-    told = {name: _try(question, source, alone=alone) for name, source in sources.items()}
-    _tell(told, by, level, out, as_json)
+    answers = {name: _try(question, source, alone=alone) for name, source in sources.items()}
+    _report(answers, by, level, out, as_json)
 
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of each source: ``asked`` are the arguments that all three verbs take."""
+    """The arguments of a plan; ``asked`` are those that all three functions take."""
 
     asked: dict[str, Any]
     budget: float | None
@@ -186,12 +196,12 @@ class Question:
     level: float
     budgets: list[float] | None
     sensitive: bool
-    priced: Priced | None
+    priced: PriceOptions | None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A plan with the curve and the sensitivities that were asked for, or why there is none."""
+    """A plan with its curve and sensitivities, or the reason why there is none."""
 
     made: Plan | None
     curve: pl.DataFrame | None = None
@@ -211,7 +221,7 @@ class Answer:
 
 
 def _try(question: Question, source: Any, *, alone: bool) -> Answer:
-    """The answer by one source; why there is none, where there are others."""
+    """Return the answer for one source; a failure becomes a reason if there are other sources."""
     try:
         return _answer(question, source)
     except BadPlan as error:
@@ -232,7 +242,7 @@ def _answer(question: Question, source: Any) -> Answer:
     if priced is None:
         made = plan(source, cost="6nd" if cost is None else cost, **either, **level, **asked)
     else:
-        now = priced.where_now()
+        now = priced.current_values()
         made = plan_attempts(source, cost=cost, now=now, **either, **level, **asked)
     curve = moved = None
     if question.budgets is not None:
@@ -242,34 +252,34 @@ def _answer(question: Question, source: Any) -> Answer:
     return Answer(made, curve, moved)
 
 
-def _tell(
-    told: dict[str, Answer], by: str | None, level: float, out: Path | None, as_json: bool
+def _report(
+    answers: dict[str, Answer], by: str | None, level: float, out: Path | None, as_json: bool
 ) -> None:
-    """Save, print or show the answers: one, or one for each series and which is best."""
-    best = _best(told)
-    if len(told) == 1:
-        (document,) = (each.document() for each in told.values())
+    """Save, print or show the answers, and say which series is best."""
+    best = _best(answers)
+    if len(answers) == 1:
+        (document,) = (each.document() for each in answers.values())
     else:
-        series = [{"value": name} | each.document() for name, each in told.items()]
+        series = [{"value": name} | each.document() for name, each in answers.items()]
         document = {"by": by or "model", "series": series, "best": best}
     if out is not None:
-        _save(document, told, out)
+        _save(document, answers, out)
     if as_json:
         sys.stdout.write(as_text(document))
         return
-    for name, each in told.items():
+    for name, each in answers.items():
         if name:
-            say(people(), Text(name, style="bold underline"))
+            print_line(open_console(), Text(name, style="bold underline"))
         _show(each, level)
-    if len(told) > 1:
-        say(people(), f"best of the series: {best}")
+    if len(answers) > 1:
+        print_line(open_console(), f"best of the series: {best}")
 
 
-def _best(told: dict[str, Answer]) -> str:
-    """The series with the least failure, or where that is asked for with the least budget."""
-    made = {name: each.made for name, each in told.items() if each.made is not None}
+def _best(answers: dict[str, Answer]) -> str:
+    """Return the series with the smallest failure, or for a target with the smallest budget."""
+    made = {name: each.made for name, each in answers.items() if each.made is not None}
     if not made:
-        raise BadPlan(next(each.reason for each in told.values()))
+        raise BadPlan(next(each.reason for each in answers.values()))
     return min(made, key=lambda name: (made[name].budget, made[name].predicted.value))
 
 
@@ -277,23 +287,23 @@ def _show(answer: Answer, level: float) -> None:
     from kleiber.reports.grids import show_curve, show_frame, show_plan
 
     if answer.made is None:
-        say(people(), answer.reason)
+        print_line(open_console(), answer.reason)
         return
-    show_plan(people(), answer.made)
+    show_plan(open_console(), answer.made)
     if answer.curve is not None:
-        show_curve(people(), answer.curve, level)
+        show_curve(open_console(), answer.curve, level)
     if answer.moved is not None:
-        show_frame(people(), answer.moved, "elasticities: % per % of each parameter")
+        show_frame(open_console(), answer.moved, "elasticities: % per % of each parameter")
 
 
 def _refuse_unusable(fitted: Fit) -> None:
-    """Exit 1, as the fit itself did, with the sentence that says which runs to add."""
+    """Exit with 1 for an unusable fit and say which runs to add."""
     from kleiber.planning.plan import check_support
 
     try:
         check_support(fitted)
     except BadPlan as error:
-        complain(error)
+        print_error(error)
         raise typer.Exit(1) from None
 
 
@@ -305,15 +315,15 @@ def _rows(curve: pl.DataFrame) -> list[dict[str, Any]]:
     ).to_dicts()
 
 
-def _save(document: Any, told: dict[str, Answer], out: Path) -> None:
-    """The curves as one table, or the document."""
+def _save(document: Any, answers: dict[str, Answer], out: Path) -> None:
+    """Save the curves as one table, or save the document."""
     import polars as pl
 
     from kleiber.files import write_atomically
     from kleiber.formats import WRITERS
     from kleiber.table import write_table
 
-    curves = {name: each.curve for name, each in told.items() if each.curve is not None}
+    curves = {name: each.curve for name, each in answers.items() if each.curve is not None}
     if out.suffix not in WRITERS or not curves:
         with write_atomically(out) as temporary:
             temporary.write_text(as_text(document), encoding="utf-8")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kleiber.cli.console import complain, people
+from kleiber.cli.console import print_error, open_console
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -23,7 +23,7 @@ from kleiber.cli.options import (
     read_frame,
     read_number,
     read_pairs,
-    writable,
+    check_writable,
 )
 from kleiber.errors import BadTable, listed, nearest
 
@@ -40,11 +40,11 @@ def predict_command(
         list[str] | None,
         typer.Option(
             metavar="NAME=A[,B,...]",
-            help="Value of a column, one --at for each; several values of several are crossed.",
+            help="Value of a column, one --at for each; all combinations are predicted.",
         ),
     ] = None,
     table: Annotated[
-        Path | None, typer.Option(help="Instead of --at: a table with a row for each run.")
+        Path | None, typer.Option(help="Table of runs to predict, instead of --at.")
     ] = None,
     rename: Rename = None,
     where: Where = None,
@@ -52,7 +52,11 @@ def predict_command(
     level: Level = 0.95,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="Save the rows as a table (by suffix), or all as .json."),
+        typer.Option(
+            "-o",
+            "--out",
+            help="Output table (its suffix sets the format), or .json for everything.",
+        ),
     ] = None,
     trust: Trust = False,
     as_json: AsJson = False,
@@ -71,12 +75,12 @@ def predict_command(
         )
     if table is None and (rename or where or derive):
         raise BadTable("--rename, --where and --with prepare a --table; with --at there is none.")
-    writable(out, keep=fit_file if table is None else table)
+    check_writable(out, keep=fit_file if table is None else table)
     if out is not None and out.suffix.lower() != ".json":
         check_suffix(out)
     fitted = load(fit_file, trust=trust)
     if not fitted.usable:
-        complain(explain_refusal(fitted))
+        print_error(explain_refusal(fitted))
         raise typer.Exit(1)
     if table is None:
         frame = _cross(read_pairs(at, "at", "NAME=VALUE, e.g. n_params=7e9"), fitted.law.variables)
@@ -92,11 +96,11 @@ def predict_command(
     if as_json:
         sys.stdout.write(as_text(document))
     else:
-        show_prediction(people(), made)
+        show_prediction(open_console(), made)
 
 
 def _cross(given: Mapping[str, str], variables: Sequence[str]) -> pl.DataFrame:
-    """The rows that --at asks for: every combination of the values of each column."""
+    """Build the rows that --at asks for: every combination of the values of each column."""
     import polars as pl
 
     for name in given:

@@ -15,9 +15,9 @@ from kleiber.cli.options import (
     Derive,
     Rename,
     Where,
-    hand_over,
+    output_table,
     read_frame,
-    writable,
+    check_writable,
 )
 from kleiber.cli.words import parameters_of, read_arguments
 from kleiber.errors import BadTable
@@ -33,7 +33,9 @@ def reduce_command(
         list[str] | None,
         typer.Argument(metavar="[--NAME VALUE ...]", help="Options of the reduction."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write here (by suffix).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Output file; its suffix sets the format.")
+    ] = None,
     rename: Rename = None,
     where: Where = None,
     derive: Derive = None,
@@ -43,19 +45,21 @@ def reduce_command(
     from kleiber import reduce
     from kleiber.formats import check_suffix
 
-    writable(out, keep=source)
+    check_writable(out, keep=source)
     if out is not None:
         check_suffix(out)
     function = reduce.find(name)
     given = read_arguments(_pairs(options or []), parameters_of(function, skip=1), name)
     frame = _as_frame(
-        _called(function, read_frame(source, rename, where, derive, keep_rows=False), given, name)
+        _call_reduction(
+            function, read_frame(source, rename, where, derive, keep_rows=False), given, name
+        )
     )
-    hand_over(frame, out, as_json, name)
+    output_table(frame, out, as_json, name)
 
 
 def _pairs(words: list[str]) -> dict[str, str]:
-    """--name value --name=value ... as a dictionary."""
+    """Read --name value and --name=value options into a dictionary."""
     pairs: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
@@ -72,10 +76,10 @@ def _pairs(words: list[str]) -> dict[str, str]:
     return pairs
 
 
-def _called(
+def _call_reduction(
     function: Callable[..., Any], frame: pl.DataFrame, options: Mapping[str, Any], name: str
 ) -> Any:
-    """What the function returns; BadTable if an option it cannot do without is missing."""
+    """Call the reduction; raise BadTable if a required option is missing."""
     for key, item in list(inspect.signature(function).parameters.items())[1:]:
         variadic = item.kind in (item.VAR_POSITIONAL, item.VAR_KEYWORD)
         if item.default is item.empty and not variadic and key not in options:
@@ -84,7 +88,7 @@ def _called(
 
 
 def _as_frame(made: Any) -> pl.DataFrame:
-    """A frame as it is; named estimates as rows of name, value, stderr, low, high."""
+    """Return a frame as it is, and named estimates as rows of name, value, stderr, low, high."""
     import polars as pl
 
     from kleiber.claim import Estimate

@@ -11,10 +11,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from kleiber.cli.bars import watch
-from kleiber.cli.console import complain, people
+from kleiber.cli.bars import show_progress
+from kleiber.cli.console import print_error, open_console
 from kleiber.cli.options import AsJson, as_text
-from kleiber.reports.console import say
+from kleiber.reports.console import print_line
 
 if TYPE_CHECKING:
     from kleiber.sweeps.run import SweepResult
@@ -22,14 +22,18 @@ if TYPE_CHECKING:
 
 SHOWN = 5  # failures that are named one by one
 Adopt = Annotated[
-    bool, typer.Option("--adopt", help="Take a folder of other Parquet files; set those aside.")
+    bool,
+    typer.Option("--adopt", help="Use a folder that holds other Parquet files, and ignore those."),
 ]
 
 
 def sweep_command(
     source: Annotated[Path, typer.Argument(metavar="SWEEP", help="A sweep as TOML.")],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="FOLDER", help="The store; made if need be.")
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="FOLDER", help="Folder of the store; created if needed."
+        ),
     ],
     workers: Annotated[
         int | None, typer.Option(metavar="N", help="Train in N processes of one thread each.")
@@ -39,7 +43,7 @@ def sweep_command(
         typer.Option(metavar="ADDRESS", help="Train on Dask, tcp://HOST:PORT, or local."),
     ] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what failed before.")
+        bool, typer.Option("--retry-failed", help="Retry runs that failed.")
     ] = False,
     adopt: Adopt = False,
     as_json: AsJson = False,
@@ -60,7 +64,7 @@ def sweep_command(
         check_own(store)
     place = contextlib.nullcontext() if dask is None else dask_executor(dask, workers)
     try:
-        with place as executor, watch(people(aside=True), stages=False) as show:
+        with place as executor, show_progress(open_console(stderr=True), stages=False) as show:
             done = run_sweep(
                 specs,
                 store,
@@ -70,18 +74,18 @@ def sweep_command(
                 progress=show,
             )
     except KeyboardInterrupt:
-        complain("interrupted; what has finished is kept, give the same command again")
+        print_error("interrupted; what has finished is kept, give the same command again")
         raise
     if as_json:
         sys.stdout.write(as_text(describe_sweep(done, out)))
     else:
-        _report(people(), done, out)
+        _report(open_console(), done, out)
     if done.failures:
         raise typer.Exit(1)
 
 
 def describe_sweep(done: SweepResult, store: Path) -> dict[str, Any]:
-    """How a sweep ended, as JSON."""
+    """Describe the result of a sweep as a JSON document."""
     state = done.state
     failures = [
         {"key": key, "error": item.error, "step": item.step, "lost": item.lost}
@@ -101,18 +105,20 @@ def describe_sweep(done: SweepResult, store: Path) -> dict[str, Any]:
 
 
 def _report(console: Console, done: SweepResult, store: Path) -> None:
-    """The counts, and the first failures."""
+    """Print the counts and the first failures."""
     from kleiber.sweeps.state import describe_state, format_seconds
 
     state = done.state
-    say(console, f"{describe_state(state)}, {format_seconds(state.seconds)}: {store}")
+    print_line(console, f"{describe_state(state)}, {format_seconds(state.seconds)}: {store}")
     for key, failure in list(done.failures.items())[:SHOWN]:
         step = "" if failure.step is None else f" at step {failure.step}"
         first = failure.error.splitlines()[0] if failure.error else "unknown"
-        say(console, Text("failed", style="red") + Text(f" {key}{step}: {first}"))
+        print_line(console, Text("failed", style="red") + Text(f" {key}{step}: {first}"))
     if len(done.failures) > SHOWN:
-        say(console, f"... {len(done.failures) - SHOWN} more in {store / 'failed'}")
+        print_line(console, f"... {len(done.failures) - SHOWN} more in {store / 'failed'}")
     if state.failed > state.lost:
-        say(console, f"tracebacks are in {store / 'failed'}; --retry-failed tries them again")
+        print_line(
+            console, f"tracebacks are in {store / 'failed'}; --retry-failed tries them again"
+        )
     if state.lost:
-        say(console, "runs whose worker died are tried again by the same command")
+        print_line(console, "runs whose worker died are tried again by the same command")

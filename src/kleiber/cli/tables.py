@@ -9,15 +9,17 @@ from typing import Annotated
 
 import typer
 
-from kleiber.cli.console import people
-from kleiber.cli.options import AsJson, Derive, Rename, Where, as_text, read_frame, writable
+from kleiber.cli.console import open_console
+from kleiber.cli.options import AsJson, Derive, Rename, Where, as_text, read_frame, check_writable
 from kleiber.errors import BadTable, nearest
-from kleiber.reports.console import say
+from kleiber.reports.console import print_line
 
 
 def table_command(
     source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A table, or a folder of them.")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write here (by suffix).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Output file; its suffix sets the format.")
+    ] = None,
     rename: Rename = None,
     where: Where = None,
     derive: Derive = None,
@@ -27,15 +29,17 @@ def table_command(
     from kleiber.reports.grids import show_frame
     from kleiber.table import write_table
 
-    writable(out)
+    check_writable(out)
     if out is not None:
         check_suffix(out)
     frame = read_frame(source, rename, where, derive, keep_rows=False)
     if out is None:
-        show_frame(people(), frame, str(source))
+        show_frame(open_console(), frame, str(source))
     else:
         write_table(frame, out)
-        say(people(aside=True), f"{len(frame)} rows, {len(frame.columns)} columns: {out}")
+        print_line(
+            open_console(stderr=True), f"{len(frame)} rows, {len(frame.columns)} columns: {out}"
+        )
 
 
 def list_command(
@@ -72,4 +76,4 @@ def list_command(
     if as_json:
         sys.stdout.write(as_text(rows))
     else:
-        show_list(people(), rows)
+        show_list(open_console(), rows)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kleiber.cli.console import people
-from kleiber.cli.options import AsJson, hand_over, read_pairs, writable
+from kleiber.cli.console import open_console
+from kleiber.cli.options import AsJson, output_table, read_pairs, check_writable
 from kleiber.cli.words import parameters_of, read_arguments, read_grid
 from kleiber.errors import BadTable, listed, nearest
-from kleiber.reports.console import say
+from kleiber.reports.console import print_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,13 +32,15 @@ Over = Annotated[
     list[str] | None,
     typer.Option("--over", metavar="COLUMN=LOW:HIGH:POINTS", help="Or COLUMN=A,B,...; repeatable."),
 ]
-Out = Annotated[Path | None, typer.Option("-o", "--out", help="Write the table here (by suffix).")]
+Out = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Output table; its suffix sets the format.")
+]
 PlotTo = Annotated[
     Path | None, typer.Option("--plot", metavar="FILE", help="Draw into a .svg, .png or .pdf file.")
 ]
 Columns = Annotated[
     str | None,
-    typer.Option("--columns", metavar="A,B,...", help="Predicted columns to draw (up to six)."),
+    typer.Option("--columns", metavar="A,B,...", help="Predicted columns to draw (at most six)."),
 ]
 
 
@@ -51,26 +53,26 @@ def solve_command(
     show: Columns = None,
     as_json: AsJson = False,
 ) -> None:
-    """What a theory predicts over a grid (columns given are crossed)."""
+    """Solve a theory over a grid (columns given are crossed)."""
     _check_places(out, plot)
-    made, grid = _asked(name, settings, over)
+    made, grid = _read_theory(name, settings, over)
     solved = made.solve(grid)
     if plot is not None:
         _draw(name, made, grid, None, plot, _columns(show, solved, grid))
-    hand_over(solved, out, as_json, f"{name}, solved")
+    output_table(solved, out, as_json, f"{name}, solved")
 
 
 def simulate_command(
     name: Name,
     settings: Set = None,
     over: Over = None,
-    seeds: Annotated[int, typer.Option(help="How many systems are drawn.", min=1)] = 8,
-    seed: Annotated[int, typer.Option(help="Seed of the first.", min=0)] = 0,
+    seeds: Annotated[int, typer.Option(help="Number of random systems.", min=1)] = 8,
+    seed: Annotated[int, typer.Option(help="Seed of the first system.", min=0)] = 0,
     out: Out = None,
     plot: PlotTo = None,
     show: Columns = None,
     centre: Annotated[
-        str, typer.Option(metavar="mean|median", help="What --plot shows of the seeds.")
+        str, typer.Option(metavar="mean|median", help="Summary of the seeds that --plot shows.")
     ] = "mean",
     as_json: AsJson = False,
 ) -> None:
@@ -82,19 +84,19 @@ def simulate_command(
         raise BadTable(
             f"--centre takes {' or '.join(CENTRES)}, got {centre!r}.{nearest(centre, CENTRES)}"
         )
-    made, grid = _asked(name, settings, over)
-    with people(aside=True).status(f"simulating {name}, {seeds} seeds"):
+    made, grid = _read_theory(name, settings, over)
+    with open_console(stderr=True).status(f"simulating {name}, {seeds} seeds"):
         drawn = made.simulate(grid, seeds=seeds, seed=seed)
     if plot is not None:
         _draw(name, made, grid, drawn, plot, _columns(show, drawn, grid), centre)
-    hand_over(drawn, out, as_json, f"{name}, simulated")
+    output_table(drawn, out, as_json, f"{name}, simulated")
 
 
 def _check_places(out: Path | None, plot: Path | None) -> None:
-    """Refuse what cannot be written before any work."""
+    """Refuse output paths that cannot be written before any work."""
     from kleiber.formats import check_suffix
 
-    writable(out, plot)
+    check_writable(out, plot)
     if out is not None:
         check_suffix(out)
     if plot is not None:
@@ -103,10 +105,10 @@ def _check_places(out: Path | None, plot: Path | None) -> None:
         check_drawing(plot)
 
 
-def _asked(
+def _read_theory(
     name: str, settings: list[str] | None, over: list[str] | None
 ) -> tuple[Any, dict[str, Float[np.ndarray, "points"]]]:
-    """The theory with its parameters, and the grid."""
+    """Return the theory with its parameters, and the grid."""
     from kleiber import theory
 
     kind = theory.find(name)
@@ -117,7 +119,7 @@ def _asked(
 
 
 def _columns(show: str | None, frame: pl.DataFrame, grid: Mapping[str, Any]) -> list[str] | None:
-    """The columns to draw, all of them predicted; None if none was named."""
+    """Return the predicted columns to draw (None if none was named)."""
     if show is None:
         return None
     known = [column for column in frame.columns if column not in grid]
@@ -139,7 +141,7 @@ def _draw(
     columns: list[str] | None,
     centre: str = "mean",
 ) -> None:
-    """Curves of the theory, finer along the grid's longest column, and the simulation's points."""
+    """Draw the theory's curves on a finer grid, and the simulation's points."""
     from kleiber.reports.overlay import overlay
     from kleiber.reports.overlay_figure import draw_overlay
 
@@ -149,18 +151,18 @@ def _draw(
     about = ", ".join(f"{key}={value}" for key, value in _settings(made).items())
     words: dict[str, Any] = {"title": name, "about": about, "centre": centre}
     draw_overlay(overlay(fine, drawn, x=x, by=by, columns=columns, **words), path)
-    say(people(aside=True), f"figure: {path}")
+    print_line(open_console(stderr=True), f"figure: {path}")
 
 
 def _settings(made: Any) -> dict[str, Any]:
-    """The parameters of a theory that differ from its defaults or have none."""
+    """Return the parameters of a theory that differ from their defaults or have none."""
     pairs = inspect.signature(made.__class__).parameters.items()
     values = {key: (getattr(made, key), item.default) for key, item in pairs}
     return {key: value for key, (value, default) in values.items() if value != default}
 
 
 def _finer(values: Float[np.ndarray, "points"]) -> Float[np.ndarray, "more"]:
-    """The values with evenly spaced logarithms between them, whole where all of them are."""
+    """Insert values with evenly spaced logarithms; whole numbers stay whole."""
     import numpy as np
 
     if len(values) < 2 or values.min() <= 0:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from kleiber.cli.bars import watch
-from kleiber.cli.console import people
+from kleiber.cli.bars import show_progress
+from kleiber.cli.console import open_console
 from kleiber.cli.options import AsJson, as_text
 from kleiber.cli.sweep import Adopt
 from kleiber.errors import BadExperiment, reason
-from kleiber.reports.console import say
+from kleiber.reports.console import print_line
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 def train_command(
     source: Annotated[Path, typer.Argument(metavar="SPEC", help="An Experiment as TOML.")],
     out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="FOLDER", help="The store; made if need be.")
+        Path,
+        typer.Option(
+            "-o", "--out", metavar="FOLDER", help="Folder of the store; created if needed."
+        ),
     ],
-    device: Annotated[str, typer.Option(help="Where torch computes: cpu, cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Torch device: cpu or cuda.")] = "cpu",
     adopt: Adopt = False,
     as_json: AsJson = False,
 ) -> None:
@@ -53,13 +56,13 @@ def train_command(
     if as_json:
         sys.stdout.write(as_text(document))
     else:
-        _report(people(), document)
+        _report(open_console(), document)
     if len(document["diverged"]) == len(spec.seeds):
         raise typer.Exit(1)
 
 
 def _train(spec: Experiment, store: Folder, device: str) -> None:
-    """Reserve the run, train it keeping its state, and land it."""
+    """Reserve the run, train it with a saved state, and write the finished file."""
     from kleiber.experiment.memory import check_memory
     from kleiber.networks import check_device, train
 
@@ -71,9 +74,9 @@ def _train(spec: Experiment, store: Folder, device: str) -> None:
     states = store.path / ".states"
     try:
         states.mkdir(parents=True, exist_ok=True)
-        with watch(people(aside=True)) as show:
+        with show_progress(open_console(stderr=True)) as show:
             resume = states / f"{spec.key()}.pt"
-            with _memory_plain():
+            with _explain_memory_errors():
                 table = train(spec, resume=resume, progress=show, device=device)
             store.keep(spec, table)
         with contextlib.suppress(OSError):  # other runs have their states there
@@ -83,8 +86,8 @@ def _train(spec: Experiment, store: Folder, device: str) -> None:
 
 
 @contextlib.contextmanager
-def _memory_plain() -> Generator[None]:
-    """An allocation that fails as one sentence: torch's are RuntimeErrors."""
+def _explain_memory_errors() -> Generator[None]:
+    """Turn a failed allocation into one sentence (torch raises RuntimeError)."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -96,7 +99,8 @@ def _memory_plain() -> Generator[None]:
 
 
 def describe_run(spec: Experiment, table: pl.DataFrame, store: Path) -> dict[str, Any]:
-    """How a run ended, as JSON: each measure's median, least and most over the living seeds."""
+    """Describe a run as JSON: the median, minimum and maximum of each measure over the seeds that
+    have not diverged."""
     import polars as pl
 
     diverged = table.filter(pl.col("diverged"))["seed"].to_list()
@@ -118,12 +122,12 @@ def describe_run(spec: Experiment, table: pl.DataFrame, store: Path) -> dict[str
 
 
 def _report(console: Console, document: dict[str, Any]) -> None:
-    """The sizes, where each measure ended, who diverged, and the file."""
+    """Print the sizes, the final value of each measure, the diverged seeds and the file."""
     from kleiber.reports.grids import figure
 
     word = "found" if document["found"] else f"trained in {document['seconds']:.1f} s"
     many = "seed" if document["seeds"] == 1 else "seeds"
-    say(
+    print_line(
         console,
         f"{document['seeds']} {many} of {document['n_params']} parameters, "
         f"{document['steps']} steps: {word}",
@@ -131,7 +135,7 @@ def _report(console: Console, document: dict[str, Any]) -> None:
     for name, end in document["ends"].items():
         span = f" ({figure(end['low'], 3)} to {figure(end['high'], 3)})"
         alone = document["seeds"] - len(document["diverged"]) == 1
-        say(console, f"{name} at the end: {figure(end['median'], 3)}{'' if alone else span}")
+        print_line(console, f"{name} at the end: {figure(end['median'], 3)}{'' if alone else span}")
     if document["diverged"]:
-        say(console, f"diverged: seeds {', '.join(map(str, document['diverged']))}")
-    say(console, document["file"])
+        print_line(console, f"diverged: seeds {', '.join(map(str, document['diverged']))}")
+    print_line(console, document["file"])

@@ -19,8 +19,8 @@ WHOLE = frozenset({"examples", "attempts", "steps", "parameters", "tokens", "uni
 
 
 def parameters_of(target: Callable[..., Any], skip: int = 0) -> dict[str, Any]:
-    """The parameters of a function or of a record's constructor with their types, after ``skip``
-    of them; Any where there is no type."""
+    """Return the parameters of a function or record after the first ``skip``, with their types (Any
+    without an annotation)."""
     hints = get_type_hints(target)
     names = list(inspect.signature(target).parameters)[skip:]
     return {name: hints.get(name, Any) for name in names}
@@ -29,7 +29,7 @@ def parameters_of(target: Callable[..., Any], skip: int = 0) -> dict[str, Any]:
 def read_arguments(
     given: Mapping[str, str], known: Mapping[str, Any], owner: str
 ) -> dict[str, Any]:
-    """Each text as its parameter's type; BadTable, with the nearest name, for an unknown one."""
+    """Convert each text to its parameter's type (BadTable for an unknown parameter)."""
     for name in given:
         if name not in known:
             raise BadTable(
@@ -40,7 +40,7 @@ def read_arguments(
 
 
 def read_value(text: str, hint: Any, name: str) -> Any:
-    """One text as a value of a type: number, text, truth, a choice, a list, or any of several."""
+    """Convert a text to a value of a type: number, text, truth, choice, list, or one of several."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return _read_any(text, inner, name)
@@ -70,8 +70,7 @@ def read_value(text: str, hint: Any, name: str) -> Any:
 
 
 def _read_any(text: str, hints: Sequence[Any], name: str) -> Any:
-    """The first type that the text can be read as; plain text is the last resort, and a list is
-    meant only where there is a comma."""
+    """Convert to the first type that fits; text is the last resort, and a list needs a comma."""
     order = sorted(hints, key=lambda hint: 2 * ("," not in text and _is_list(hint)) + (hint is str))
     refusal: BadTable | None = None
     for hint in order:
@@ -99,7 +98,7 @@ def _read_number(text: str, kind: type, name: str) -> int | float:
 
 
 def _read_freely(text: str) -> Any:
-    """Numbers where they read as numbers, a list where there are commas, else the text."""
+    """Convert to a number or a list of numbers if possible, else keep the text."""
     parts = text.split(",")
     try:
         values = [float(part) for part in parts]
@@ -109,8 +108,8 @@ def _read_freely(text: str) -> Any:
 
 
 def read_grid(items: Sequence[str]) -> dict[str, Float[np.ndarray, "points"]]:
-    """Columns and their values from column=low:high:points (evenly spaced logarithms) and
-    column=a,b,c; whole and without repeats where the column counts something."""
+    """Read columns and their values from column=low:high:points (evenly spaced logarithms) and
+    column=a,b,c; columns that count something are rounded to distinct whole numbers."""
     import numpy as np
 
     from kleiber.columns import COLUMNS

@@ -10,7 +10,7 @@ from rich.text import Text
 from kleiber.errors import escape_control_characters
 
 
-def say(console: Console, text: str | Text) -> None:
+def print_line(console: Console, text: str | Text) -> None:
     """Print one line, which the terminal may wrap; control characters are escaped."""
     if isinstance(text, str):
         text = escape_control_characters(text, "\n\t")
@@ -19,7 +19,7 @@ def say(console: Console, text: str | Text) -> None:
     console.print(text, soft_wrap=True, markup=False)
 
 
-def say_notes(console: Console, notes: Iterable[str]) -> None:
+def print_notes(console: Console, notes: Iterable[str]) -> None:
     """Print each note on a line of its own."""
     for note in notes:
-        say(console, Text("note", style="yellow") + Text(f": {note}"))
+        print_line(console, Text("note", style="yellow") + Text(f": {note}"))

@@ -23,7 +23,7 @@ from kleiber.errors import escape_control_characters, shown
 from kleiber.fitting.compare import Comparison
 from kleiber.fitting.record import Fit
 from kleiber.planning.record import Plan
-from kleiber.reports.console import say, say_notes
+from kleiber.reports.console import print_line, print_notes
 
 LONGEST = 50  # rows and columns of a table, and characters of a word in it, that are shown
 UNLIMITED = 100_000  # characters of a line
@@ -32,7 +32,7 @@ UNLIMITED = 100_000  # characters of a line
 def show_fit(console: Console, made: Fit) -> None:
     """Print the law, its parameters with intervals, and the fit's status."""
     law = Text(f"  {made.target} = {made.law.formula}")
-    say(console, Text(made.law.name, style="bold") + law)
+    print_line(console, Text(made.law.name, style="bold") + law)
     grid = _grid("parameter", "value", _interval_title(made.level), "std. error")
     for name, value in made.params.items():
         held = (
@@ -43,7 +43,7 @@ def show_fit(console: Console, made: Fit) -> None:
         known = None if name in made.unknown else value
         _add(grid, name, figure(known, 6), span(low, high), error)
     show(console, grid)
-    say(
+    print_line(
         console,
         f"{made.rows} rows, {made.noise.describe()}, objective {made.objective:.6e}, "
         f"{made.n_draws} draws, {made.seconds:.2f} s",
@@ -51,22 +51,22 @@ def show_fit(console: Console, made: Fit) -> None:
     missed = made.misfit is not None and made.misfit.alarm
     good = made.status == "converged" and not missed
     colour = "green" if good else "yellow" if made.usable else "red"
-    say(console, Text(str(made.status), style=colour) + Text(f": {made.reason}"))
+    print_line(console, Text(str(made.status), style=colour) + Text(f": {made.reason}"))
     sentence = "" if made.misfit is None else made.misfit.sentence
     if sentence:
-        say(console, Text(sentence, style="bold red" if missed else ""))
-    say_notes(console, (note for note in made.notes if note != sentence))
+        print_line(console, Text(sentence, style="bold red" if missed else ""))
+    print_notes(console, (note for note in made.notes if note != sentence))
 
 
 def show_plan(console: Console, made: Plan) -> None:
     """Print the allocation, its prediction and its extrapolation; with attempts, first the advice
     and last the marginal values."""
     if made.advice:
-        say(console, Text(made.advice, style="bold"))
+        print_line(console, Text(made.advice, style="bold"))
     head = Text(f"budget {figure(made.budget)} {made.cost.unit}", style="bold")
-    say(console, head + Text(f", cost {made.cost.name}"))
+    print_line(console, head + Text(f", cost {made.cost.name}"))
     if made.cost.convention:
-        say(console, made.cost.convention)
+        print_line(console, made.cost.convention)
     grid = _grid("", "value", _interval_title(made.level), "unit")
     for name, item in made.allocation.items():
         unit = COLUMNS[name].unit if name in COLUMNS else ""
@@ -79,15 +79,17 @@ def show_plan(console: Console, made: Plan) -> None:
         _add(grid, "needed", figure(made.needed.value), span(made.needed.low, made.needed.high))
     show(console, grid)
     if made.tokens_per_param is not None:
-        say(console, f"tokens per parameter: {figure(made.tokens_per_param)} {_ratio_ends(made)}")
-    say(console, f"extrapolation: {_times(made.extrapolation, made.beyond)}")
+        print_line(
+            console, f"tokens per parameter: {figure(made.tokens_per_param)} {_ratio_ends(made)}"
+        )
+    print_line(console, f"extrapolation: {_times(made.extrapolation, made.beyond)}")
     known = [f"{name} {_times(item)}" for name, item in made.extrapolations.items() if item]
     if known:
-        say(console, f"of the largest measured: {', '.join(known)}")
-    say_notes(console, made.notes)
+        print_line(console, f"of the largest measured: {', '.join(known)}")
+    print_notes(console, made.notes)
     for what, item in _on_attempts(made):
         ends = "" if math.isnan(item.low) else f" {span(item.low, item.high)}"
-        say(console, f"{what}: {figure(item.value)}{ends}")
+        print_line(console, f"{what}: {figure(item.value)}{ends}")
 
 
 def _on_attempts(made: Plan) -> Iterator[tuple[str, Estimate]]:
@@ -118,7 +120,7 @@ def show_curve(console: Console, curve: pl.DataFrame, level: float) -> None:
     """Print a compute-optimal curve: a row for each budget, or in a narrow terminal a row for each
     value."""
     names = [name for name in curve.columns if f"{name}_low" in curve.columns]
-    say(console, Text("compute-optimal curve", style="bold"))
+    print_line(console, Text("compute-optimal curve", style="bold"))
     rows = curve.to_dicts()
     wide = _grid("budget", *names, "extrapolation")
     for row in rows:
@@ -143,7 +145,7 @@ def _estimates(row: Mapping[str, Any], names: Iterable[str]) -> list[Estimate]:
 
 def show_comparison(console: Console, made: Comparison) -> None:
     """Print laws from least to most extrapolation error, and whether they can be distinguished."""
-    say(console, Text(made.verdict, style="bold"))
+    print_line(console, Text(made.verdict, style="bold"))
     title = _interval_title(made.level)
     grid = _grid("law", "parameters", "error", title, "behind the best", title, "AICc", "")
     for item in made.contenders:
@@ -161,21 +163,21 @@ def show_comparison(console: Console, made: Comparison) -> None:
         )
     show(console, grid)
     cuts = ", ".join(figure(cut, 3) for cut in made.origins)
-    say(console, f"mean absolute residual beyond {made.beyond} = {cuts}")
-    say_notes(console, made.notes)
+    print_line(console, f"mean absolute residual beyond {made.beyond} = {cuts}")
+    print_notes(console, made.notes)
 
 
 def show_frame(console: Console, frame: pl.DataFrame, title: str) -> None:
     """Print the first rows of a table."""
-    say(console, Text(title, style="bold"))
+    print_line(console, Text(title, style="bold"))
     grid = _grid(*frame.columns[:LONGEST])
     for row in frame[:, :LONGEST].head(LONGEST).iter_rows():
         _add(grid, *(figure(x, 6) if isinstance(x, float) else _word(x) for x in row))
     show(console, grid)
     if len(frame) > LONGEST:
-        say(console, f"... {len(frame) - LONGEST} more rows")
+        print_line(console, f"... {len(frame) - LONGEST} more rows")
     if frame.width > LONGEST:
-        say(console, f"... {frame.width - LONGEST} more columns")
+        print_line(console, f"... {frame.width - LONGEST} more columns")
 
 
 def show_list(console: Console, rows: Sequence[Mapping[str, str]]) -> None:

@@ -8,7 +8,7 @@ import polars as pl
 from rich.console import Console
 
 from kleiber.fitting.groups import GroupFit, GroupFits
-from kleiber.reports.console import say
+from kleiber.reports.console import print_line
 from kleiber.reports.grids import LONGEST, figure, show_frame, span
 
 WIDE = 4  # parameters with intervals that a line takes
@@ -25,9 +25,9 @@ def show_groups(console: Console, made: GroupFits) -> None:
         show_frame(console, pl.DataFrame(lines[first : first + LONGEST]), title)
     for item in made.fits:
         if item.status != "converged":
-            say(console, f"{made.group} = {item.value}: {item.status}: {item.reason}")
+            print_line(console, f"{made.group} = {item.value}: {item.status}: {item.reason}")
         for note in item.fit.notes if item.fit is not None else ():
-            say(console, f"note on {made.group} = {item.value}: {note}")
+            print_line(console, f"note on {made.group} = {item.value}: {note}")
 
 
 def _wide(made: GroupFits, item: GroupFit) -> Iterator[dict[str, str]]:

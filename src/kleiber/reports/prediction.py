@@ -9,7 +9,7 @@ import polars as pl
 from rich.console import Console
 
 from kleiber.fitting.prediction import Prediction
-from kleiber.reports.console import say, say_notes
+from kleiber.reports.console import print_line, print_notes
 from kleiber.reports.grids import LONGEST, figure, show_frame, span
 from kleiber.table import as_frame
 
@@ -20,11 +20,11 @@ def show_prediction(console: Console, made: Prediction) -> None:
     rows = [_row_text(made, row) for row in table.head(LONGEST).to_dicts()]
     show_frame(console, pl.DataFrame(rows), f"{made.law}  {made.target}")
     if len(table) > LONGEST:
-        say(console, f"... {len(table) - LONGEST} more rows")
-    say(console, "x: times the largest measured value (below the smallest: times that)")
+        print_line(console, f"... {len(table) - LONGEST} more rows")
+    print_line(console, "x: times the largest measured value (below the smallest: times that)")
     if made.noise:
-        say(console, made.noise)
-    say_notes(console, made.notes)
+        print_line(console, made.noise)
+    print_notes(console, made.notes)
 
 
 def _row_text(made: Prediction, row: Mapping[str, Any]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kleiber.claim import SIDES, Claim, Verdict
-from kleiber.reports.console import say
+from kleiber.reports.console import print_line
 from kleiber.reports.grids import figure
 from kleiber.version import __version__
 
@@ -92,13 +92,13 @@ def show_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
     """Print the grid of each paper, why some claims fail, and the tally."""
     for paper in dict.fromkeys(item.paper for item in verdicts):
         mine = [item for item in verdicts if item.paper == paper]
-        say(console, Text(paper, style="bold"))
+        print_line(console, Text(paper, style="bold"))
         console.print(verdict_grid(mine))
         for item in mine:
             if item.verdict != "holds" and item.why:
                 label = Text(f"{item.verdict}: ", style=COLOURS[item.verdict])
-                say(console, label + Text(f"{item.where}: {item.why}"))
-    say(console, tally(verdicts))
+                print_line(console, label + Text(f"{item.where}: {item.why}"))
+    print_line(console, tally(verdicts))
 
 
 def verdicts_page(verdicts: Sequence[Verdict], scale: str, seed: int) -> str:
