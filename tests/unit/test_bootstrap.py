@@ -306,7 +306,7 @@ def test_standard_deviations_are_those_of_independent_refits(noise: Noise) -> No
     u = optimum(problem)
     ours = draw(problem, draws=300)
     weights = resample_weights(np.random.default_rng(99), 300, 40, None)
-    jac = problem.differentiate(u[None], False).slopes[0]
+    jac = problem.differentiate(u[None], False).jacobian[0]
     inverse = np.linalg.inv(jac @ jac.T)  # where each starts; it may be any positive one
     inverse = (inverse + inverse.T) / 2
     theirs = np.array([refit_by_scipy(problem, u, row, inverse) for row in weights])

@@ -295,7 +295,7 @@ def test_draws_level_groups_and_seed(run: Run) -> None:
     assert said.code == 0
     made = said.document
     assert (made["level"], made["by"]) == (0.8, "seed")
-    assert any("only 3 groups in 'seed'" in note for note in made["notes"])
+    assert any("Only 3 groups in 'seed'" in note for note in made["notes"])
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl", ".npz"])

@@ -172,8 +172,8 @@ def test_a_person_who_watches_sees_counts_and_the_time_left(
     quiet = run(*words)
     assert quiet.err == ""
 
-    def terminal(*, aside: bool = False) -> Console:
-        return Console(file=seen if aside else io.StringIO(), force_terminal=True, width=120)
+    def terminal(*, stderr: bool = False) -> Console:
+        return Console(file=seen if stderr else io.StringIO(), force_terminal=True, width=120)
 
     monkeypatch.setattr("kleiber.cli.decide.open_console", terminal)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)

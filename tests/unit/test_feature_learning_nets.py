@@ -58,7 +58,7 @@ def test_intervals_are_students() -> None:
     found = over_seeds([1.0, 2.0, 3.0])
     assert found.value == 2.0
     assert found.high - found.value == pytest.approx(4.302653 * found.stderr)
-    with pytest.raises(ValueError, match="two seeds"):
+    with pytest.raises(ValueError, match="needs two or more seeds"):
         over_seeds([1.0])
 
 

@@ -354,7 +354,7 @@ def test_a_bound_is_noted() -> None:
         (
             {"limits": {"n_data": (1, 2)}},
             BadPlan,
-            "'n_data', and this plan chooses n_params, n_tok",
+            "'n_data', but this plan chooses n_params, n_tok",
         ),
         ({"limits": {"n_params": (1e15, 1e16), "n_tokens": (1e9, 1e10)}}, BadPlan, "smallest run"),
         ({"given": {"n_params": 1e9, "n_tokens": 1e9}}, BadPlan, "nothing is left to choose"),

@@ -84,8 +84,12 @@ def lid(pairs: Float[np.ndarray, "pairs 2"]) -> Family:
     grid = build_grid(pairs, 0.1, SHARPEST)
 
     def masses(u: Coordinates) -> Float[np.ndarray, "groups bins"]:
-        log_q, mass = nodes(u)
-        return interpolate_masses(grid, log_q - np.log(-np.expm1(np.minimum(log_q, -1e-16))), mass)
+        out = np.empty((len(u), len(grid.middle)))
+        for g in range(len(u)):  # one at a time stays in the processor's cache
+            log_q, mass = nodes(u[g : g + 1])
+            logit = log_q - np.log(-np.expm1(np.minimum(log_q, -1e-16)))
+            out[g] = interpolate_masses(grid, logit, mass)[0]
+        return out
 
     cells = mixture(grid, masses)
     value = sum_cells(cells)
