@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 import kleiber
-from kleiber.cli import spread
+from kleiber.cli import repeat_options
 from kleiber.errors import BadTable, NotConverged
 from kleiber.systems.feature_learning import limits
 from kleiber.systems.feature_learning.curves import PARTS
@@ -317,5 +317,5 @@ def test_several_settings_may_follow_one_option() -> None:
         "solve feature_learning --set source=.5 --set richness=1 --over time=1:9:3 --over width=5 "
         "-o a=b.csv"
     )
-    assert spread(words.split()) == expected.split()
-    assert spread(expected.split()) == expected.split()
+    assert repeat_options(words.split()) == expected.split()
+    assert repeat_options(expected.split()) == expected.split()

@@ -40,12 +40,12 @@ BLOCK = 64  # number of steps whose responses are stored together
 class State:
     """The operators while they are being built, row by row.
 
-    ``responses`` are the H_k in blocks of columns, [mode, t - first, s - first], each without the
+    ``responses`` are the H_k in blocks of columns, [t - first, mode, s - first], each without the
     rows above its first column, which are zero.
     """
 
     modes: Modes
-    responses: Sequence[Float[np.ndarray, "modes later block"]]
+    responses: Sequence[Float[np.ndarray, "later modes block"]]
     total: Float[np.ndarray, "times modes"]  # H_k 1
     square: Float[np.ndarray, "times modes"]  # <v0_k^2>
     matrices: dict[str, Matrix] = field(default_factory=dict[str, Matrix])
@@ -92,7 +92,7 @@ def sweep(model: Model, modes: Modes, size: int) -> State:
     starts = range(0, size, BLOCK)
     state = State(
         modes,
-        [np.zeros((modes.lam.size, size - at, min(BLOCK, size - at))) for at in starts],
+        [np.zeros((size - at, modes.lam.size, min(BLOCK, size - at))) for at in starts],
         np.zeros(shape),
         np.zeros(shape),
         {name: np.zeros((size, size)) for name in NAMES},
@@ -113,9 +113,10 @@ def _responses(model: Model, state: State, t: int) -> None:
     g[t, :t] = z[t, :t] @ r3[:t, :t]
     through = g[t, :t] @ r1[:t, :t]
     for first, block in _blocks(state, t):
-        row = block[:, t - first]
+        row = block[t - first]
         if t > first:
-            row[:] = -lam[:, None] * (through[None, None, first:] @ block[:, : t - first])[:, 0]
+            before = block[: t - first].reshape(t - first, -1)
+            row[:] = -lam[:, None] * (through[first:] @ before).reshape(row.shape)
         if t - first < BLOCK:
             row[:, t - first] = 1.0
     h = _row(state, t)
@@ -125,7 +126,7 @@ def _responses(model: Model, state: State, t: int) -> None:
     next_resolvent(r3, (r1[t, :end] @ m[:end, :end] @ z[:end, :t]) / model.width)
 
 
-def _blocks(state: State, t: int) -> Iterator[tuple[int, Float[np.ndarray, "modes later block"]]]:
+def _blocks(state: State, t: int) -> Iterator[tuple[int, Float[np.ndarray, "later modes block"]]]:
     """Yield each block of columns that begins by step t, with its first column."""
     for number in range(t // BLOCK + 1):
         yield number * BLOCK, state.responses[number]
@@ -133,7 +134,7 @@ def _blocks(state: State, t: int) -> Iterator[tuple[int, Float[np.ndarray, "mode
 
 def _row(state: State, t: int) -> Float[np.ndarray, "modes upto"]:
     """Return row t of every H_k, up to column t."""
-    parts = [block[:, t - first] for first, block in _blocks(state, t)]
+    parts = [block[t - first] for first, block in _blocks(state, t)]
     return np.concatenate(parts, axis=1)[:, : t + 1]
 
 
@@ -145,7 +146,7 @@ def _carried(
     for first, block in _blocks(state, t):
         width = min(BLOCK, t + 1 - first)
         part = fields[:, first : first + width, None]
-        out[:, first:] += (block[:, : t + 1 - first, :width] @ part)[:, :, 0]
+        out[:, first:] += (block[: t + 1 - first, :, :width].transpose(1, 0, 2) @ part)[:, :, 0]
     return out
 
 
