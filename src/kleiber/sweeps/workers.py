@@ -142,9 +142,7 @@ class Workers:
                 _environment_variables(ONE_THREAD),
                 contextlib.suppress(BrokenPipeError),
             ):
-                with (
-                    shield_from_interrupts()
-                ):  # we end it, and it need not say that it was interrupted
+                with shield_from_interrupts():  # we end it; it need not say it was interrupted
                     worker.process.start()  # the pipe breaks if it is killed while it starts
                 self.alive.append(worker)
             theirs.close()
@@ -157,8 +155,7 @@ class Workers:
                 break
         raise RuntimeError(
             f"A worker process could not start ({cause}); a script that sweeps with workers must "
-            "do "
-            'so under `if __name__ == "__main__":`.'
+            'do so under `if __name__ == "__main__":`.'
         )
 
     def _remove(self, worker: Worker) -> str:
