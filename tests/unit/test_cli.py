@@ -476,7 +476,7 @@ BAD_WORDS: dict[str, tuple[list[str], str]] = {
     "plan over fit": (["plan", "!", "--budget", "1e9", "-o", "!"], "would replace what is read"),
     "table suffix": (["table", "$", "-o", "t.txt"], "txt"),
     "table folder": (["table", "$", "-o", "no/t.csv"], "there is no folder"),
-    "list": (["list", "law"], "kleiber list takes laws, .*Did you mean 'laws'?"),
+    "list": (["list", "law"], "no list of .law.. Did you mean .laws.?.*There are: laws, "),
 }  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def test_counts(tmp_path: Path) -> None:
         (["--attempts", "hard_tail", "--budget", "10"], "needs --attempt-cost"),
         (["--attempts", "hard_tial", "--attempt-cost", "1"], "Did you mean 'hard_tail'"),
         (["--attempts", "x.csv", "--attempt-cost", "1", "--set", "a=1"], "--set is for a theory"),
-        ([], "takes a fit saved by kleiber fit -o, or --attempts"),
+        ([], "a fit saved by kleiber fit -o, or --attempts"),
     ],
 )
 def test_wrong_usage(words: list[str], message: str) -> None:

@@ -289,8 +289,8 @@ def test_next_chooses_from_a_table(run: Run, saved: Path, tmp_path: Path) -> Non
 
 
 NEXT = {
-    "neither": ([], r"give --parameter NAME, or --at NAME=VALUE"),
-    "both": (["--parameter", "beta", *AT], r"give --parameter NAME, or --at NAME=VALUE"),
+    "neither": ([], r"Give --parameter NAME, or --at NAME=VALUE"),
+    "both": (["--parameter", "beta", *AT], r"Give --parameter NAME, or --at NAME=VALUE"),
     "unknown parameter": (["--parameter", "gamma"], r"no parameter 'gamma'; this fit has E, A, B"),
     "half a place": (["--at", "n_params=1e9"], r"A prediction is at values of n_params, n_tokens"),
     "no place": (["--at", "n_params"], r"--at takes NAME=VALUE, got 'n_params'"),

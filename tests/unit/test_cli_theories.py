@@ -133,7 +133,7 @@ OVER = ("--over", "n_data=1,2")
     ("words", "sentence"),
     [
         (("solve", "hard_tale", *OVER), "Did you mean 'hard_tail'?"),
-        (("solve", "made_up"), "say over what"),
+        (("solve", "made_up"), "Give the grid, e.g. --over"),
         (("solve", "made_up", *OVER, "--set", "slop=1"), "Did you mean 'slope'?"),
         (("solve", "made_up", *OVER, "--set", "slope=steep"), "slope takes a number, got 'steep'"),
         (("solve", "made_up", *OVER, "--set", "members=2.5"), "takes a whole number, got '2.5'"),
@@ -234,7 +234,7 @@ def test_named_estimates_become_rows(run: Run, reductions: Path) -> None:
         (("--of",), "--of needs a value"),
         (("--of", "loss", "--times", "x"), "times takes a number, got 'x'"),
         (("--of", "loss", "--of", "L"), "--of is given twice"),
-        (("loss",), "options of a reduction are --NAME VALUE"),
+        (("loss",), "Options of a reduction are --NAME VALUE"),
     ],
 )
 def test_reduce_refuses_in_one_sentence(
@@ -267,3 +267,59 @@ def test_an_overlay_needs_something_to_show() -> None:
         overlay(table, None, x="n_data")
     with pytest.raises(BadTable, match="'n_dat'"):
         overlay(table, None, x="n_dat")
+
+
+def test_exponents_are_those_of_the_theory(run: Run) -> None:
+    said = run("exponents", "made_up", "--set", "slope=0.7", "--json")
+    expected = {
+        "theory": "made_up",
+        "phase": None,
+        "crossover": None,
+        "exponents": {"loss": 0.7},
+    }
+    assert (said.code, json.loads(said.out)) == (0, expected)
+
+
+def test_exponents_tell_the_phase(run: Run) -> None:
+    words = ("exponents", "feature_learning", "--set", "source=0.5", "--set", "richness=1")
+    rich = theory.FeatureLearning(source=0.5, richness=1.0)
+    document = json.loads(run(*words, "--json").out)
+    assert document["phase"] == rich.phase == "hard, rich"
+    assert document["crossover"] == rich.crossover()
+    assert document["exponents"] == rich.exponents()
+    shown = run(*words).out
+    assert "hard, rich" in shown
+    assert "0.666667" in shown
+
+
+def test_exponents_take_the_limit_at_which_they_hold(run: Run) -> None:
+    document = json.loads(
+        run("exponents", "hard_tail", "--set", "precision=fixed", "--set", "rho=0.5", "--json").out
+    )
+    assert document["exponents"]["intrinsic"] == "inf"
+    assert document["exponents"]["bias"] == 4.0
+
+
+def test_a_solver_is_chosen_and_sizes_may_be_infinite(run: Run) -> None:
+    over = ("--over", "time=10,100", "--over", "width=100,inf")
+    said = run("solve", "feature_learning", "--solver", "limits", *over, "--json")
+    grid = {"time": [10.0, 100.0], "width": [100.0, np.inf]}
+    expected = theory.FeatureLearning().solve(grid, solver="limits")
+    assert [row["loss"] for row in json.loads(said.out)] == expected["loss"].to_list()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("solve", "made_up", *OVER, "--solver", "dmft"), "has a single solver"),
+        (("solve", "feature_learning", "--over", "time=1,9", "--solver", "dmf"), "mean 'dmft'?"),
+        (("exponents", "made_up", "--set", "slop=1"), "Did you mean 'slope'?"),
+        (("exponents", "hard_tial"), "Did you mean 'hard_tail'?"),
+    ],
+)
+def test_an_unknown_solver_or_parameter_is_refused(
+    run: Run, words: Sequence[str], sentence: str
+) -> None:
+    said = run(*words)
+    assert (said.code, said.out, said.err.count("\n")) == (2, "", 1), said
+    assert sentence in said.err

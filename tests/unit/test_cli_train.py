@@ -140,7 +140,7 @@ def test_what_is_refused(run: Callable[..., Said]) -> None:
     assert release is not None
     said = run("spec.toml", "-o", "runs")
     assert said.code == 2
-    assert "another process is training" in said.err
+    assert "Another process is training" in said.err
     release()
 
 

@@ -166,7 +166,14 @@ def test_a_plan_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [{}, {"along": "n_tokens"}, {"draws": 10}, {"prior": "straight"}, {"family": "lid"}]
+    "asked",
+    [
+        {},
+        {"along": "n_tokens"},
+        {"draws": 10},
+        {"prior": "straight"},
+        {"family": "lid", "draws": 5},
+    ],
 )
 def test_a_fit_of_counts_comes_back(tmp_path: Path, asked: dict[str, Any]) -> None:
     problems = 24 if "family" in asked else 60  # the lid takes seconds on all of them

@@ -20,7 +20,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from kleiber.cli.console import print_error, open_console
+from kleiber.cli.console import open_console, print_error
 from kleiber.errors import NotConverged, reason, shorten_message
 from kleiber.reports.console import print_line
 from kleiber.version import __version__
@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, str] = {
     "check": "check:check_command",
     "solve": "theories:solve_command",
     "simulate": "theories:simulate_command",
+    "exponents": "theories:exponents_command",
     "sweep": "sweep:sweep_command",
     "train": "train:train_command",
     "reduce": "reduce:reduce_command",

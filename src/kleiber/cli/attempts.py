@@ -66,7 +66,7 @@ def read_sources(
     from kleiber.planning.pose import find_curve
 
     if priced.attempt is None:
-        raise BadTable("--attempts needs --attempt-cost: a number, or a formula of columns")
+        raise BadTable("--attempts needs --attempt-cost: a number, or a formula of columns.")
     known = theory.catalogue()
     if source in known:
         for name in _given(counted):

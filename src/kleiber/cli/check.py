@@ -47,7 +47,7 @@ def check_command(
     from kleiber.systems.papers import each_verdict
 
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
-        raise BadTable(f"a report is an .html file, got {str(out)!r}")
+        raise BadTable(f"A report is an .html file, got {str(out)!r}.")
     check_writable(out)
     each = partial(each_verdict, *papers or (), scale=scale, seed=seed, keep=keep)
     verdicts = _watch(each, open_console(stderr=True))

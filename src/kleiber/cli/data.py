@@ -41,7 +41,7 @@ def fetch_command(
         check_suffix(out)
     source = find(name)
     if out is not None and source.kind != "table":
-        raise BadTable(f"{name} holds {source.kind}, no table that -o could write")
+        raise BadTable(f"{name} holds {source.kind}, no table that -o could write.")
     with show_progress(open_console(stderr=True), sizes=True) as progress:
         paths = fetch(name, progress=progress)
     if out is not None:

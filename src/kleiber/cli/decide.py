@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from kleiber.cli.bars import show_progress
-from kleiber.cli.console import print_error, open_console
+from kleiber.cli.console import open_console, print_error
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -123,7 +123,7 @@ def next_command(
     from kleiber.reports.grids import show_frame
 
     if (parameter is None) == (not at):
-        raise BadTable("give --parameter NAME, or --at NAME=VALUE for every column of the law")
+        raise BadTable("Give --parameter NAME, or --at NAME=VALUE for every column of the law.")
     where = {k: read_number(v, "at") for k, v in read_pairs(at, "at", "NAME=VALUE").items()}
     fitted = load(fit_file, trust=trust)
     _refuse_unusable(fitted)

@@ -18,11 +18,11 @@ from kleiber.cli.options import (
     SkipMissing,
     Where,
     as_text,
+    check_writable,
     read_frame,
     read_noise,
     read_number,
     read_pairs,
-    check_writable,
 )
 from kleiber.errors import BadTable
 
@@ -164,6 +164,6 @@ def _priors(items: list[str] | None) -> dict[str, tuple[float, float]]:
     for name, text in read_pairs(items, "prior", "NAME=VALUE:SPREAD, e.g. beta=0.37:0.3").items():
         value, colon, spread = text.partition(":")
         if not colon:
-            raise BadTable(f"--prior takes NAME=VALUE:SPREAD, got {name}={text}")
+            raise BadTable(f"--prior takes NAME=VALUE:SPREAD, got {name}={text}.")
         out[name] = read_number(value, "prior"), read_number(spread, "prior")
     return out

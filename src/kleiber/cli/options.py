@@ -48,9 +48,9 @@ def read_pairs(items: Sequence[str] | None, option: str, example: str) -> dict[s
     for item in items or ():
         name, equals, text = item.partition("=")
         if not (name.strip() and equals and text.strip()):
-            raise BadTable(f"--{option} takes {example}, got {item!r}")
+            raise BadTable(f"--{option} takes {example}, got {item!r}.")
         if name.strip() in out:
-            raise BadTable(f"--{option} names {name.strip()!r} twice")
+            raise BadTable(f"--{option} names {name.strip()!r} twice.")
         out[name.strip()] = text.strip()
     return out
 
@@ -70,7 +70,7 @@ def read_frame(
     renames = read_pairs(rename, "rename", 'NEW=OLD, e.g. n_params="Model Size"')
     twice = [old for old in renames.values() if list(renames.values()).count(old) > 1]
     if twice:
-        raise BadTable(f"--rename gives the column {twice[0]!r} two new names")
+        raise BadTable(f"--rename gives the column {twice[0]!r} two new names.")
     table = read_folder(source) if source.is_dir() else source
     return read_table(
         table,
@@ -105,7 +105,7 @@ def read_number(text: str, option: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise BadTable(f"--{option} takes a number, got {text!r}") from None
+        raise BadTable(f"--{option} takes a number, got {text!r}.") from None
 
 
 def check_writable(*paths: Path | None, keep: Path | None = None) -> None:
@@ -114,17 +114,17 @@ def check_writable(*paths: Path | None, keep: Path | None = None) -> None:
 
     for path in filter(None, paths):
         if resolve_target(path) == (keep and keep.resolve()):
-            raise BadTable(f"writing {str(path)!r} would replace what is read; give another name")
+            raise BadTable(f"Writing {str(path)!r} would replace what is read; give another name.")
 
 
 def read_noise(huber: float | None, least: bool, student: float | None, linear: bool) -> Noise:
     from kleiber.fitting.engine.noise import Noise
 
     if sum((huber is not None, least, student is not None)) > 1:
-        raise BadTable("--huber, --least-squares and --student exclude each other; give one")
+        raise BadTable("--huber, --least-squares and --student exclude each other; give one.")
     delta = None if least or student is not None else 1e-3 if huber is None else huber
     if linear and huber is None and delta is not None:
-        raise BadTable("--linear needs --huber WIDTH, --least-squares or --student beside it")
+        raise BadTable("--linear needs --huber WIDTH, --least-squares or --student beside it.")
     return Noise("linear" if linear else "log", delta=delta, dof=student)
 
 

@@ -13,7 +13,7 @@ import typer
 from rich.text import Text
 
 from kleiber.cli.attempts import CountsOptions, PriceOptions, read_sources, refuse_unused
-from kleiber.cli.console import print_error, open_console
+from kleiber.cli.console import open_console, print_error
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -22,9 +22,9 @@ from kleiber.cli.options import (
     Trust,
     Where,
     as_text,
+    check_writable,
     read_number,
     read_pairs,
-    check_writable,
 )
 from kleiber.errors import BadPlan, BadTable
 from kleiber.reports.console import print_line
@@ -148,13 +148,13 @@ def plan_command(
 
     check_writable(out, keep=fit_file)
     if frontier is None and out is not None and out.suffix in WRITERS:
-        raise BadTable(f"a plan is saved as .json; a {out.suffix} file holds a curve: --frontier")
+        raise BadTable(f"A plan is saved as .json; a {out.suffix} file holds a curve: --frontier.")
     priced = PriceOptions(attempt_cost, queries, weight, now)
     counted = CountsOptions(along, family, by, prior, stopped, sum_by, rename, where, derive)
     if attempts is None:
         refuse_unused(priced, counted, settings)
         if fit_file is None:
-            raise BadTable("kleiber plan takes a fit saved by kleiber fit -o, or --attempts")
+            raise BadTable("Give kleiber plan a fit saved by kleiber fit -o, or --attempts.")
         fitted = load(fit_file, trust=trust)
         _refuse_unusable(fitted)
         sources: Mapping[str, Any] = {"": fitted}
@@ -338,7 +338,7 @@ def _save(document: Any, answers: dict[str, Answer], out: Path) -> None:
 def _limits(text: str) -> tuple[float | None, float | None]:
     low, colon, high = (part.strip() for part in text.partition(":"))
     if not colon:
-        raise BadTable(f"--limit takes NAME=LOW:HIGH, got {text!r}")
+        raise BadTable(f"--limit takes NAME=LOW:HIGH, got {text!r}.")
     ends = [read_number(end, "limit") if end else None for end in (low, high)]
     return ends[0], ends[1]
 
@@ -353,9 +353,9 @@ def _budgets(text: str) -> list[float]:
 
     parts = text.split(":")
     if len(parts) not in (2, 3):
-        raise BadTable(f"--frontier takes LOW:HIGH:POINTS, got {text!r}")
+        raise BadTable(f"--frontier takes LOW:HIGH:POINTS, got {text!r}.")
     low, high = read_number(parts[0], "frontier"), read_number(parts[1], "frontier")
     points = read_number(parts[2], "frontier") if len(parts) == 3 else 10
     if not (0 < low < high and 2 <= points <= 1000 and points % 1 == 0 and math.isfinite(high)):
-        raise BadTable(f"--frontier needs 0 < LOW < HIGH and 2 to 1000 points, got {text!r}")
+        raise BadTable(f"--frontier needs 0 < LOW < HIGH and 2 to 1000 points, got {text!r}.")
     return np.geomspace(low, high, int(points)).tolist()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kleiber.cli.console import print_error, open_console
+from kleiber.cli.console import open_console, print_error
 from kleiber.cli.options import (
     AsJson,
     Derive,
@@ -20,10 +20,10 @@ from kleiber.cli.options import (
     Trust,
     Where,
     as_text,
+    check_writable,
     read_frame,
     read_number,
     read_pairs,
-    check_writable,
 )
 from kleiber.errors import BadTable, listed, nearest
 

@@ -15,9 +15,9 @@ from kleiber.cli.options import (
     Derive,
     Rename,
     Where,
+    check_writable,
     output_table,
     read_frame,
-    check_writable,
 )
 from kleiber.cli.words import parameters_of, read_arguments
 from kleiber.errors import BadTable
@@ -64,14 +64,14 @@ def _pairs(words: list[str]) -> dict[str, str]:
     rest = iter(words)
     for word in rest:
         if not word.startswith("--") or len(word) < 3:
-            raise BadTable(f"options of a reduction are --NAME VALUE, got {word!r}")
+            raise BadTable(f"Options of a reduction are --NAME VALUE, got {word!r}.")
         key, equals, text = word[2:].partition("=")
         value = text if equals else next(rest, None)
         if value is None:
-            raise BadTable(f"--{key} needs a value")
+            raise BadTable(f"--{key} needs a value.")
         key = key.replace("-", "_")
         if key in pairs:
-            raise BadTable(f"--{key} is given twice")
+            raise BadTable(f"--{key} is given twice.")
         pairs[key] = value
     return pairs
 
@@ -83,7 +83,7 @@ def _call_reduction(
     for key, item in list(inspect.signature(function).parameters.items())[1:]:
         variadic = item.kind in (item.VAR_POSITIONAL, item.VAR_KEYWORD)
         if item.default is item.empty and not variadic and key not in options:
-            raise BadTable(f"{name} needs --{key.replace('_', '-')} VALUE")
+            raise BadTable(f"{name} needs --{key.replace('_', '-')} VALUE.")
     return function(frame, **options)
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kleiber.cli.bars import show_progress
-from kleiber.cli.console import print_error, open_console
+from kleiber.cli.console import open_console, print_error
 from kleiber.cli.options import AsJson, as_text
 from kleiber.reports.console import print_line
 

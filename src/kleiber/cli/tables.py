@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kleiber.cli.console import open_console
-from kleiber.cli.options import AsJson, Derive, Rename, Where, as_text, read_frame, check_writable
+from kleiber.cli.options import AsJson, Derive, Rename, Where, as_text, check_writable, read_frame
 from kleiber.errors import BadTable, nearest
 from kleiber.reports.console import print_line
 
@@ -71,7 +71,7 @@ def list_command(
     }
     if what not in listers:
         hint = nearest(what, listers)
-        raise BadTable(f"kleiber list takes {', '.join(listers)}; got {what!r}.{hint}")
+        raise BadTable(f"There is no list of {what!r}.{hint} There are: {', '.join(listers)}.")
     rows = listers[what]()
     if as_json:
         sys.stdout.write(as_text(rows))

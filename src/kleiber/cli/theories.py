@@ -1,16 +1,19 @@
-"""kleiber solve and kleiber simulate: a theory over a grid, and small systems drawn at random."""
+"""kleiber solve, simulate and exponents: a theory over a grid, small systems drawn at random, and
+the theory's asymptotic exponents."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from kleiber.cli.console import open_console
-from kleiber.cli.options import AsJson, output_table, read_pairs, check_writable
+from kleiber.cli.options import AsJson, as_text, check_writable, output_table, read_pairs
 from kleiber.cli.words import parameters_of, read_arguments, read_grid
 from kleiber.errors import BadTable, listed, nearest
 from kleiber.reports.console import print_line
@@ -48,6 +51,10 @@ def solve_command(
     name: Name,
     settings: Set = None,
     over: Over = None,
+    solver: Annotated[
+        str | None,
+        typer.Option(help="Solver, for a theory that has several: reduced, limits, dmft."),
+    ] = None,
     out: Out = None,
     plot: PlotTo = None,
     show: Columns = None,
@@ -56,9 +63,16 @@ def solve_command(
     """Solve a theory over a grid (columns given are crossed)."""
     _check_places(out, plot)
     made, grid = _read_theory(name, settings, over)
-    solved = made.solve(grid)
+    solve = made.solve
+    if solver is not None:
+        if "solver" not in inspect.signature(solve).parameters:
+            raise BadTable(
+                f"The theory {name} has a single solver, so --solver {solver} is not for it."
+            )
+        solve = partial(solve, solver=solver)
+    solved = solve(grid)
     if plot is not None:
-        _draw(name, made, grid, None, plot, _columns(show, solved, grid))
+        _draw(name, made, solve, grid, None, plot, _columns(show, solved, grid))
     output_table(solved, out, as_json, f"{name}, solved")
 
 
@@ -88,8 +102,45 @@ def simulate_command(
     with open_console(stderr=True).status(f"simulating {name}, {seeds} seeds"):
         drawn = made.simulate(grid, seeds=seeds, seed=seed)
     if plot is not None:
-        _draw(name, made, grid, drawn, plot, _columns(show, drawn, grid), centre)
+        _draw(name, made, made.solve, grid, drawn, plot, _columns(show, drawn, grid), centre)
     output_table(drawn, out, as_json, f"{name}, simulated")
+
+
+def exponents_command(name: Name, settings: Set = None, as_json: AsJson = False) -> None:
+    """Print the asymptotic exponents of a theory, with its phase and crossover if it has them."""
+    from kleiber import theory
+    from kleiber.plain import as_plain
+    from kleiber.reports.grids import show_list
+
+    kind = theory.find(name)
+    of_theory, of_limit = parameters_of(kind), parameters_of(kind.exponents, skip=1)
+    given = read_pairs(settings, "set", "NAME=VALUE, e.g. source=0.5")
+    values = read_arguments(given, of_theory | of_limit, name)
+    made = kind(**{key: value for key, value in values.items() if key in of_theory})
+    found = made.exponents(**{key: value for key, value in values.items() if key in of_limit})
+    phase, crossover = getattr(made, "phase", None), _crossover(made)
+    if as_json:
+        document = {
+            "theory": name,
+            "phase": phase,
+            "crossover": crossover,
+            "exponents": dict(found),
+        }
+        sys.stdout.write(as_text(as_plain(document, keep_infinities=True)))
+        return
+    rows = [{"exponent": key, "value": f"{value:.6g}"} for key, value in found.items()]
+    if crossover is not None:
+        rows.append({"exponent": "crossover", "value": f"{crossover:.6g}"})
+    if phase is not None:
+        rows.append({"exponent": "phase", "value": str(phase)})
+    show_list(open_console(), rows)
+
+
+def _crossover(made: Any) -> float | None:
+    """Return where a theory goes from one law to another, if that is a single number."""
+    if not hasattr(made, "crossover") or inspect.signature(made.crossover).parameters:
+        return None
+    return float(made.crossover())
 
 
 def _check_places(out: Path | None, plot: Path | None) -> None:
@@ -113,7 +164,7 @@ def _read_theory(
 
     kind = theory.find(name)
     if not over:
-        raise BadTable("say over what, e.g. --over n_data=10:10000:31 --over k=1,10,100")
+        raise BadTable("Give the grid, e.g. --over n_data=10:10000:31 --over k=1,10,100.")
     given = read_pairs(settings, "set", "NAME=VALUE, e.g. noise=0.5")
     return kind(**read_arguments(given, parameters_of(kind), name)), read_grid(over)
 
@@ -127,7 +178,8 @@ def _columns(show: str | None, frame: pl.DataFrame, grid: Mapping[str, Any]) -> 
     for item in names:
         if item not in known:
             raise BadTable(
-                f"no column {item!r} is predicted.{nearest(item, known)} There are {listed(known)}"
+                f"No column {item!r} is predicted.{nearest(item, known)} "
+                f"There are: {listed(known)}."
             )
     return names
 
@@ -135,6 +187,7 @@ def _columns(show: str | None, frame: pl.DataFrame, grid: Mapping[str, Any]) -> 
 def _draw(
     name: str,
     made: Any,
+    solve: Callable[[Mapping[str, Any]], pl.DataFrame],
     grid: Mapping[str, Float[np.ndarray, "points"]],
     drawn: pl.DataFrame | None,
     path: Path,
@@ -147,7 +200,7 @@ def _draw(
 
     x, *others = sorted(grid, key=lambda column: -len(grid[column]))
     by = next((column for column in others if len(grid[column]) > 1), None)
-    fine = made.solve({**grid, x: _finer(grid[x])})
+    fine = solve({**grid, x: _finer(grid[x])})
     about = ", ".join(f"{key}={value}" for key, value in _settings(made).items())
     words: dict[str, Any] = {"title": name, "about": about, "centre": centre}
     draw_overlay(overlay(fine, drawn, x=x, by=by, columns=columns, **words), path)
@@ -165,7 +218,7 @@ def _finer(values: Float[np.ndarray, "points"]) -> Float[np.ndarray, "more"]:
     """Insert values with evenly spaced logarithms; whole numbers stay whole."""
     import numpy as np
 
-    if len(values) < 2 or values.min() <= 0:
+    if len(values) < 2 or not 0 < values.min() <= values.max() < np.inf:
         return values
     between = np.geomspace(float(values.min()), float(values.max()), FINE)
     whole = not np.any(values % 1)

@@ -70,7 +70,7 @@ def _train(spec: Experiment, store: Folder, device: str) -> None:
     check_memory(spec)
     release = store.claim(spec.key())
     if release is None:
-        raise BadExperiment(f"another process is training {spec.key()} into {str(store.path)!r}")
+        raise BadExperiment(f"Another process is training {spec.key()} into {str(store.path)!r}.")
     states = store.path / ".states"
     try:
         states.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ def read_arguments(
         if name not in known:
             raise BadTable(
                 f"{owner} has no parameter {name!r}.{nearest(name, known)} "
-                f"It has {listed(known, 20)}"
+                f"It has {listed(known, 20)}."
             )
     return {name: read_value(text, known[name], name) for name, text in given.items()}
 
@@ -53,12 +53,12 @@ def read_value(text: str, hint: Any, name: str) -> Any:
         return text
     if hint is type(None):
         if text.casefold() != "none":
-            raise BadTable(f"{name} takes none, got {text!r}")
+            raise BadTable(f"{name} takes none, got {text!r}.")
         return None
     if hint is bool:
         truths = {"true": True, "yes": True, "false": False, "no": False}
         if text.casefold() not in truths:
-            raise BadTable(f"{name} takes true or false, got {text!r}")
+            raise BadTable(f"{name} takes true or false, got {text!r}.")
         return truths[text.casefold()]
     if hint in (int, float):
         return _read_number(text, hint, name)
@@ -89,11 +89,11 @@ def _read_number(text: str, kind: type, name: str) -> int | float:
     try:
         value = float(text)
     except ValueError:
-        raise BadTable(f"{name} takes a number, got {text!r}") from None
+        raise BadTable(f"{name} takes a number, got {text!r}.") from None
     if kind is not int:
         return value
     if not value.is_integer():
-        raise BadTable(f"{name} takes a whole number, got {text!r}")
+        raise BadTable(f"{name} takes a whole number, got {text!r}.")
     return int(value)
 
 
@@ -118,9 +118,9 @@ def read_grid(items: Sequence[str]) -> dict[str, Float[np.ndarray, "points"]]:
     for item in items:
         name, equals, text = (part.strip() for part in item.partition("="))
         if not (name and equals and text):
-            raise BadTable(f"--over takes COLUMN=LOW:HIGH:POINTS or COLUMN=A,B,..., got {item!r}")
+            raise BadTable(f"--over takes COLUMN=LOW:HIGH:POINTS or COLUMN=A,B,..., got {item!r}.")
         if name in grid:
-            raise BadTable(f"--over names {name!r} twice")
+            raise BadTable(f"--over names {name!r} twice.")
         values = _spaced(text, item) if ":" in text else _listed(text, name)
         if name in COLUMNS and COLUMNS[name].unit in WHOLE:
             values = np.unique(np.round(values)) if ":" in text else _whole(values, name)
@@ -133,11 +133,11 @@ def _spaced(text: str, item: str) -> Float[np.ndarray, "points"]:
 
     parts = text.split(":")
     if len(parts) != 3:
-        raise BadTable(f"--over takes COLUMN=LOW:HIGH:POINTS, got {item!r}")
+        raise BadTable(f"--over takes COLUMN=LOW:HIGH:POINTS, got {item!r}.")
     low, high = (_read_number(part, float, f"--over {item!r}") for part in parts[:2])
     points = _read_number(parts[2], int, f"the number of points in --over {item!r}")
     if not (0 < low <= high < np.inf and 1 <= points <= POINTS):
-        raise BadTable(f"--over needs 0 < LOW <= HIGH and 1 to {POINTS} points, got {item!r}")
+        raise BadTable(f"--over needs 0 < LOW <= HIGH and 1 to {POINTS} points, got {item!r}.")
     return np.geomspace(low, high, int(points)) if points > 1 else np.array([low], dtype=float)
 
 
@@ -148,9 +148,11 @@ def _listed(text: str, name: str) -> Float[np.ndarray, "points"]:
 
 
 def _whole(values: Float[np.ndarray, "points"], name: str) -> Float[np.ndarray, "points"]:
+    import numpy as np
+
     from kleiber.columns import COLUMNS
 
-    wrong = values[values % 1 != 0]
+    wrong = values[~np.isinf(values) & (values != np.round(values))]  # infinite sizes are limits
     if len(wrong):
-        raise BadTable(f"{name} counts {COLUMNS[name].unit}, so it is whole; got {wrong[0]:g}")
+        raise BadTable(f"{name} counts {COLUMNS[name].unit}, so it is whole; got {wrong[0]:g}.")
     return values
