@@ -180,13 +180,16 @@ def test_a_fit_of_counts_comes_back(tmp_path: Path, asked: dict[str, Any]) -> No
     made = kleiber.fit_counts(attempts(problems), **asked)
     kleiber.save(made, tmp_path / "counts.json")
     back = kleiber.load(tmp_path / "counts.json")
-    one, other = (fit.pass_at([1, 10, 1000]) for fit in (made, back))
-    for name in ("value", "low", "high"):
-        assert np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True)
+    if "family" not in asked:  # the lid's intervals take seconds, and follow from what is compared
+        one, other = (fit.pass_at([1, 10, 1000]) for fit in (made, back))
+        for name in ("value", "low", "high"):
+            assert np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True)
+        assert back.interval(made.family.params[0]) == made.interval(made.family.params[0])
     assert (back.groups, back.status, back.notes) == (made.groups, made.status, made.notes)
     assert (back.misfit, back.trend) == (made.misfit, made.trend)
-    assert back.drawn.shape == made.drawn.shape
-    assert back.interval(made.family.params[0]) == made.interval(made.family.params[0])
+    assert np.array_equal(back.drawn, made.drawn)
+    assert np.array_equal(back.peak.u, made.peak.u)
+    assert back.family.name == made.family.name
 
 
 def test_fits_come_back_with_what_they_were_asked(tmp_path: Path) -> None:
