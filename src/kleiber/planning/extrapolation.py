@@ -113,14 +113,12 @@ def describe_distances(
 
 
 def describe_better_runs(
-    fit: Fit, question: Question, values: Mapping[str, float], predicted: float, spent: float
+    fit: Fit, question: Question, predicted: float, spent: float
 ) -> Iterator[str]:
     """Yield a sentence if a measured run is better than the plan at no higher cost, and one if the
     law cannot reach what was measured."""
     sign, target = question.sense, fit.target
-    best = min(
-        _comparable(fit, question, values, spent), key=lambda run: sign * run[target], default=None
-    )
+    best = next(_comparable(fit, question, spent), None)
     if best is not None and sign * best[target] < sign * predicted - ROUNDING * abs(predicted):
         where = ", ".join(f"{name} {best[name]:.4g}" for name in question.law.variables)
         slight = abs(_residual(fit, best[target], predicted)) <= 2 * _scatter(fit)
@@ -149,14 +147,12 @@ def describe_better_runs(
         )
 
 
-def _comparable(
-    fit: Fit, question: Question, values: Mapping[str, float], spent: float
-) -> Iterator[Mapping[str, float]]:
-    """Yield the best measured runs that meet the constraints of the question at no higher cost."""
+def _comparable(fit: Fit, question: Question, spent: float) -> Iterator[Mapping[str, float]]:
+    """Yield the measured runs that meet the constraints of the question at no higher cost, the best
+    first."""
     law = question.law.variables
-    for run in fit.best_runs:
-        if fit.target not in run or not all(name in run for name in law):
-            continue
+    known = (run for run in fit.best_runs if all(name in run for name in (fit.target, *law)))
+    for run in sorted(known, key=lambda run: question.sense * run[fit.target]):
         price = _price(question, question.cost, run)
         if price is None or not price <= spent * (1 + ROUNDING):
             continue

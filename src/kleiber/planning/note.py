@@ -58,7 +58,7 @@ def _on_runs(
     fit: Fit, question: Question, values: Mapping[str, float], predicted: float, spent: float
 ) -> Iterator[str]:
     """Yield notes on measured runs that are better, and on impossible predictions."""
-    yield from describe_better_runs(fit, question, values, predicted, spent)
+    yield from describe_better_runs(fit, question, predicted, spent)
     low, high = fit.ranges.get(fit.target, (np.nan, np.nan))
     if low >= 0 and predicted < 0:
         yield f"The predicted {fit.target} {predicted:.4g} is negative, which none measured is."
