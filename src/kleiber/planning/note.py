@@ -42,7 +42,7 @@ def collect_notes(
     reference."""
     fit = source.fit
     return (
-        *(_on_runs(fit, question, values, chosen["predicted"], spent) if fit is not None else ()),
+        *(_on_runs(fit, question, chosen["predicted"], spent) if fit is not None else ()),
         *source.notes,
         *_on_intervals(source),
         *_on_distance(source, *far),
@@ -55,7 +55,7 @@ def collect_notes(
 
 
 def _on_runs(
-    fit: Fit, question: Question, values: Mapping[str, float], predicted: float, spent: float
+    fit: Fit, question: Question, predicted: float, spent: float
 ) -> Iterator[str]:
     """Yield notes on measured runs that are better, and on impossible predictions."""
     yield from describe_better_runs(fit, question, predicted, spent)
