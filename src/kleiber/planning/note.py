@@ -54,9 +54,7 @@ def collect_notes(
     )
 
 
-def _on_runs(
-    fit: Fit, question: Question, predicted: float, spent: float
-) -> Iterator[str]:
+def _on_runs(fit: Fit, question: Question, predicted: float, spent: float) -> Iterator[str]:
     """Yield notes on measured runs that are better, and on impossible predictions."""
     yield from describe_better_runs(fit, question, predicted, spent)
     low, high = fit.ranges.get(fit.target, (np.nan, np.nan))
