@@ -231,7 +231,12 @@ def _parse_plain(data: bytes) -> pl.DataFrame | None:
     )
     longest = frame.select(pl.col(pl.Int64).abs().max().fill_null(LONG_INTEGER))
     short = all(value < LONG_INTEGER for values in longest.rows() for value in values)
-    return frame if all(counts) and short else None
+    if not (all(counts) and short):
+        return None
+    first = {  # each colon follows a key, so that this is where the key stands first
+        name: re.search(rb'"%s"\s*:' % re.escape(name).encode(), data) for name in frame.columns
+    }
+    return frame.select(sorted(first, key=lambda name: at.start() if (at := first[name]) else -1))
 
 
 def json_object(line: bytes, where: str) -> dict[str, Any]:
