@@ -105,7 +105,7 @@ def _outer_edges(middle: float, last: float) -> Vector:
         end = np.round(edges[-1] * 10**width)
         edges.append(last if end > 0.1 * last else end)
         width *= 2
-    return np.array(edges)
+    return np.array(edges, dtype=float)
 
 
 def _zeta_sums(exponent: float, edges: Float[np.ndarray, "ends"]) -> Float[np.ndarray, "bins"]:
