@@ -217,8 +217,8 @@ def _parse_plain(data: bytes) -> pl.DataFrame | None:
     except (UnicodeDecodeError, *POLARS_FAILURES):
         return None
     known = {pl.Int64, pl.Float64, pl.Boolean, pl.String}
-    rows = sum(1 for line in data.splitlines() if line.strip())
-    if not {*frame.dtypes} <= known or frame.height != rows:
+    rows = sum(1 for line in data.split(b"\n") if line.strip())
+    if not {*frame.dtypes} <= known or frame.height != rows or "" in frame.columns:
         return None
     cells: dict[Any, int] = dict.fromkeys(known, 0)
     for series in frame:
@@ -229,8 +229,8 @@ def _parse_plain(data: bytes) -> pl.DataFrame | None:
         data.count(b'"') == 2 * (keys + cells[pl.String]),
         data.count(b"true") + data.count(b"false") == cells[pl.Boolean],
     )
-    longest = frame.select(pl.col(pl.Int64).abs().max().fill_null(LONG_INTEGER))
-    short = all(value < LONG_INTEGER for values in longest.rows() for value in values)
+    within = pl.col(pl.Int64).is_between(-LONG_INTEGER, LONG_INTEGER, closed="none").all()
+    short = all(frame.select(within).rows()[0]) if cells[pl.Int64] else True
     if not (all(counts) and short):
         return None
     first = {  # each colon follows a key, so that this is where the key stands first

@@ -344,10 +344,10 @@ def test_tick_labels(low: float, high: float, log: bool, labels: list[str]) -> N
 def test_kinds_of_files(name: str, begins: bytes, tmp_path: Path) -> None:
     panels = curve(0)
     draw_fit(panels, tmp_path / name)
-    format_number = (tmp_path / name).read_bytes()
-    assert format_number.startswith(begins)
+    written = (tmp_path / name).read_bytes()
+    assert written.startswith(begins)
     draw_fit(panels, tmp_path / name)
-    assert (tmp_path / name).read_bytes() == format_number
+    assert (tmp_path / name).read_bytes() == written
 
 
 @pytest.mark.parametrize("rows", [500, 501, pytest.param(1200, marks=pytest.mark.slow)])

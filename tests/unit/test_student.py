@@ -188,8 +188,8 @@ def test_a_narrow_loss_has_a_larger_variance() -> None:
         np.testing.assert_allclose(least, by_hand, rtol=1e-6)
         absolute = replace(problem, noise=Noise("log", delta=1e-12))
         through = best.copy()  # as many rows inside the width as the fit passes through: none here
-        add_columns = equal_noise_covariance(absolute, through, 1.0)
-        np.testing.assert_allclose(add_columns, narrow * least, rtol=1e-6)
+        widened = equal_noise_covariance(absolute, through, 1.0)
+        np.testing.assert_allclose(widened, narrow * least, rtol=1e-6)
         wide = replace(problem, noise=Noise("log", delta=10.0))
         np.testing.assert_allclose(equal_noise_covariance(wide, best, 1.0), least, rtol=1e-12)
 

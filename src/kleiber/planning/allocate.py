@@ -62,6 +62,7 @@ NARROWED_GRID = {1: 21, 2: 9}  # and the grids after it
 ROUGH_TOLERANCE = 1e-7  # of the last variable's logarithm during a grid search
 WIDTH_TOLERANCE = 1e-9  # of an axis: half its width at which narrowing ends
 ZERO_TOLERANCE = 1e-14  # of the logarithm at which the derivative vanishes
+TINY = 1e-300
 
 
 @dataclass(frozen=True)
@@ -303,11 +304,11 @@ def _solve_derivative(
     # where the objective is flat to rounding, the best grid point says little: look everywhere
     unbracketed = (left > low) & (right < high) & ~((fall(left) > 0) & (fall(right) < 0))
     left, right = np.where(unbracketed, low, left), np.where(unbracketed, high, right)
-    ends = fall(left), fall(right)
+    # an end where the sign is not that of a bracket counts as nearly zero: it is the last resort
+    ends = np.fmax(fall(left), TINY), np.fmin(fall(right), -TINY)
     with np.errstate(all="ignore"):
         at, falls = narrow_brackets(fall, (left, ends[0]), (right, ends[1]), ZERO_TOLERANCE)
     best = np.where(np.abs(falls[0]) < np.abs(falls[1]), *at)
-    best = np.where(ends[0] > 0, np.where(ends[1] > 0, right, best), left)
     return {first: best, last: solve_last(question, params, {first: best}, last)[0]}
 
 

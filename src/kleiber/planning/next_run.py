@@ -248,8 +248,8 @@ def _law_at(fit: Fit, columns: Mapping[str, float]) -> Float[np.ndarray, "..."]:
     accepted = "a parameter, a function of them, or a mapping from columns to finite numbers"
     columns = check_mapping("quantity", columns, accepted)
     for name, value in columns.items():
-        draws_of_quantity = "a finite number (a prediction is at finite values)"
-        check_number(f"quantity[{name!r}]", value, draws_of_quantity, error=BadPlan)
+        finite = "a finite number (a prediction is at finite values)"
+        check_number(f"quantity[{name!r}]", value, finite, error=BadPlan)
     if set(columns) != set(fit.law.variables):
         raise BadPlan(
             f"A prediction is at values of {', '.join(fit.law.variables)}; given are "
@@ -305,10 +305,12 @@ def _choose(
     measured: list[tuple[np.ndarray, float]] = []  # predictions of the chosen, and their weights
     kept = predictions(slice(None)) if len(q) * len(prices) <= KEPT else None
     remaining_budget = budget
+
+    def part_of(part: slice) -> Float[np.ndarray, "draws candidates"]:
+        return kept[:, part] if kept is not None else _conditioned(predictions(part), measured)
+
     for _ in range(int(runs)):
-        variances, covariances = _moments(
-            predictions if kept is None else partial(_part_of, kept), q, measured, len(prices)
-        )
+        variances, covariances = _moments(part_of, q, len(prices))
         remaining_variance = np.maximum(
             variance - covariances**2 / (variances + noise), 1e-12 * start
         )
@@ -325,23 +327,15 @@ def _choose(
         remaining_budget -= float(prices[best])
         # condition draws on the measurement: regress its part out, shrunk by its noise
         weight = (1 - np.sqrt(noise / (variances[best] + noise))) / max(variances[best], 1e-300)
+        column = part_of(slice(best, best + 1))[:, 0].copy()
         if kept is None:
-            column = _conditioned(predictions(slice(best, best + 1)), measured)[:, 0]
             measured.append((column, weight / len(q)))
         else:
-            column = kept[:, best].copy()
             kept -= np.outer(column, weight / len(q) * (column @ kept))
         q = q - column * (weight * (column @ q) / len(q))
         variance = float(q @ q) / len(q)
         shares.append(float(np.sqrt(variance / start)))
     return chosen, shares
-
-
-def _part_of(
-    values: Float[np.ndarray, "draws all"], part: slice
-) -> Float[np.ndarray, "draws candidates"]:
-    """Return a part of the candidates' predictions."""
-    return values[:, part]
 
 
 def _conditioned(
@@ -356,14 +350,13 @@ def _conditioned(
 def _moments(
     predictions: Callable[[slice], Float[np.ndarray, "draws candidates"]],
     q: Float[np.ndarray, "draws"],
-    measured: Sequence[tuple[np.ndarray, float]],
     candidates: int,
 ) -> tuple[Float[np.ndarray, "candidates"], Float[np.ndarray, "candidates"]]:
     """Return the variance of each candidate's predictions and their covariance with q."""
     found = np.empty((2, candidates))
     size = max(1, CELLS // len(q))
     for at in range(0, candidates, size):
-        values = _conditioned(predictions(slice(at, at + size)), measured)
+        values = predictions(slice(at, at + size))
         found[0, at : at + size] = np.einsum("dc,dc->c", values, values) / len(q)
         found[1, at : at + size] = q @ values / len(q)
     return found[0], found[1]

@@ -323,8 +323,8 @@ def noise_margins(
         and rows * (1 - level) / 2 >= MIN_TAIL
         and components.degrees_of_freedom > rows / 2
     ):
-        add_columns = residual * math.sqrt(rows / components.degrees_of_freedom)
-        ends = np.quantile(add_columns, [0.5 - level / 2, 0.5 + level / 2], method="weibull")
+        scaled = residual * math.sqrt(rows / components.degrees_of_freedom)
+        ends = np.quantile(scaled, [0.5 - level / 2, 0.5 + level / 2], method="weibull")
         return max(float(ends[1]), 0.0), max(-float(ends[0]), 0.0)
     t = float(special.stdtrit(components.degrees_of_freedom, 0.5 + level / 2))
     size = t * math.sqrt(components.total)
