@@ -19,7 +19,7 @@ FROZEN = """
 AttemptPlan plan_attempts BadExperiment BadFormula BadLaw BadPlan BadTable Claim Comparison Domain
 Estimate Experiment Fit GroupFit GroupFits Interval Law Noise NormForecast NotConverged Options
 Plan
-Prediction Status Verdict __version__ check compare cost fit fit_counts fit_groups
+Prediction Status Verdict __version__ check collect_attempts compare cost fit fit_counts fit_groups
 forecast_from_norm fraction law_from_formula laws load next_run plan positive predict profile
 read_experiment read_table real reduce sample_posterior save sensitivity sweep theory trace_frontier
 train write_table

@@ -8,6 +8,7 @@ from kleiber.version import __version__
 
 if TYPE_CHECKING:
     from kleiber import laws, reduce, theory
+    from kleiber.attempts.collect import collect_attempts
     from kleiber.attempts.fit import fit_counts
     from kleiber.claim import Claim, Estimate, Verdict
     from kleiber.documents import load, save
@@ -62,6 +63,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "check",
+    "collect_attempts",
     "compare",
     "cost",
     "fit",
@@ -118,6 +120,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "Status": "fitting.judge.status",
     "Verdict": "claim",
     "check": "systems.papers",
+    "collect_attempts": "attempts.collect",
     "compare": "fitting.compare",
     "cost": "planning.cost",
     "fit": "fitting.fit",
