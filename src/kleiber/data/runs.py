@@ -1,4 +1,4 @@
-"""Public tables of runs, learning curves and attempts, under kleiber's column names."""
+"""Public tables of runs, learning curves, attempts and problems, under kleiber's column names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from kleiber.data.fetch import fetch, find
+from kleiber.data.gsm8k import load_gsm8k
 from kleiber.errors import BadTable
 from kleiber.table import read_table, require
 
@@ -16,12 +17,14 @@ UNITS = {"M": 1e6, "B": 1e9}
 
 def load_runs(name: str) -> pl.DataFrame:
     """Load a table of the registry: chinchilla_epoch, learning_curves_vision, norms, norm_optima,
-    passk.
+    passk, gsm8k.
 
     Raises BadTable for another name or a file that is not that table, FileNotFoundError where it
     cannot be had.
     """
     find(name, "table")
+    if name == "gsm8k":
+        return load_gsm8k()
     path = fetch(name)["table"]
     match name:
         case "chinchilla_epoch":
