@@ -104,6 +104,16 @@ def test_columns_of_numpy_numbers_and_truth_values() -> None:
     assert table.row(0)[3:] == (10**9, 0.5, True)
 
 
+def test_attempts_that_are_repetitions_of_one_are_named() -> None:
+    def greedy(problems: list[int], seed: int) -> list[str]:
+        return ["right" if problem % 2 else "wrong" for problem in problems]
+
+    with pytest.warns(UserWarning, match=r"all of its 20 attempts or in none: .* without sampling"):
+        collect(greedy, problems=list(range(6)))
+    for few in ({"problems": [0, 1]}, {"problems": [1, 3, 5, 7, 9]}):  # as if by chance, or easy
+        assert collect(greedy, **few)["attempts"][0] == 20  # and no warning, which is an error
+
+
 @pytest.mark.parametrize("kind", ["polars", "pandas", "unnamed"])
 def test_rows_of_a_table_are_problems(kind: str) -> None:
     columns = {"problem": ["x", "y"], "rate": [1.0, 0.0]}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import os
+import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +40,7 @@ MAX_ATTEMPTS = 10**12  # at all problems together
 RESERVED = ("problem", "attempts", "successes", "stopped", "answer", "run", "evaluation")
 KEYWORDS = ("path", "batch", "seed", "answers", "progress")
 SIMILAR = 0.8  # of a column's name and a keyword: the keyword was probably meant
+RARE = math.log(1e3)  # odds against counts of sampled attempts that look like repeated ones
 GENERATE = "a function of a list of problems and a seed"
 VERIFY = "a function of a problem and an answer"
 Generate = Callable[[list[Any], int], Iterable[Any]]
@@ -157,6 +160,7 @@ def collect_attempts(
         check_folder(folder, task.evaluation)
         with hold(folder, task.evaluation) as unwritable:
             successes = collect(task, folder, total, report, unwritable)
+    warn_repeated(successes, attempts)
     table = pl.DataFrame({"problem": given.names, "successes": successes})
     return table.select(
         "problem",
@@ -253,6 +257,20 @@ def count_right(task: Task, span: Span, answers: list[Any]) -> np.ndarray:
             )
         right[k] = found
     return np.bincount(rows[right], minlength=len(task.problems.items))
+
+
+def warn_repeated(successes: np.ndarray, attempts: int) -> None:
+    """Warn if attempts look like one attempt repeated: each problem is solved always or never."""
+    always, never = int((successes == attempts).sum()), int((successes == 0).sum())
+    rare = len(successes) * math.log((attempts + 1) / 2) > RARE  # if p were uniform
+    if always and never and always + never == len(successes) and rare:
+        warnings.warn(
+            f"Each problem was solved in all of its {attempts} attempts or in none: if the model "
+            "answers without sampling (temperature 0, or the same seed for each answer), these are "
+            "repetitions of one attempt, and say nothing about more attempts.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def rows_of(task: Task, span: Span) -> np.ndarray:
