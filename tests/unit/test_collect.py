@@ -84,7 +84,7 @@ def test_every_problem_is_asked_as_often_as_it_has_attempts() -> None:
 
     table = collect(answer, 5, problems=["a", "b", "c"], verify=lambda p, x: p == "b", batch=4)
     assert [len(call) for call in seen] == [4, 4, 4, 3]
-    assert [item for call in seen for item in call] == ["a", "b", "c"] * 5  # round by round
+    assert [name for call in seen for name in call] == ["a", "b", "c"] * 5  # round by round
     assert table.rows() == [(0, 5, 0), (1, 5, 5), (2, 5, 0)]
 
 
@@ -114,11 +114,15 @@ def test_attempts_that_are_repetitions_of_one_are_named() -> None:
         assert collect(greedy, **few)["attempts"][0] == 20  # and no warning, which is an error
 
 
-@pytest.mark.parametrize("kind", ["polars", "pandas", "unnamed"])
+@pytest.mark.parametrize("kind", ["polars", "pandas", "mapping", "unnamed"])
 def test_rows_of_a_table_are_problems(kind: str) -> None:
     columns = {"problem": ["x", "y"], "rate": [1.0, 0.0]}
-    table = pl.DataFrame(columns) if kind != "pandas" else pd.DataFrame(columns)
-    table = pl.DataFrame(columns).drop("problem") if kind == "unnamed" else table
+    table: Any = {
+        "polars": pl.DataFrame(columns),
+        "pandas": pd.DataFrame(columns),
+        "mapping": columns,
+        "unnamed": pl.DataFrame(columns).drop("problem"),
+    }[kind]
     found = collect(
         lambda rows, seed: generate([row["rate"] for row in rows], seed), 3, problems=table
     )
@@ -367,6 +371,7 @@ def test_numpy_truth_values_and_generators_are_accepted() -> None:
         ({"attempts": 10**12}, "At most 1e"),
         ({"batch": 0}, "batch must be a whole number from 1"),
         ({"seed": -1}, "seed must be"),
+        ({"seed": 2**63}, "seed must be"),
         ({"answers": "yes"}, "answers must be True or False"),
         ({"path": 3}, "path must be the path of a folder or None"),
         ({"progress": 3}, "progress must be a function of done, total and note"),

@@ -23,6 +23,7 @@ from beartype.roar import BeartypeException
 
 import kleiber
 from kleiber import counting, laws, reduce, theory
+from kleiber.data import gsm8k
 from kleiber.errors import shown
 from kleiber.planning import cost
 from kleiber.systems.papers import Paper
@@ -290,6 +291,17 @@ def good_calls() -> dict[str, Good]:
             kleiber.sensitivity,
             {"fit": counted(), "budget": 1e19, "cost": "6*1e8*n_tokens", "attempt": 1e12},
         ),
+        "collect_attempts": (
+            kleiber.collect_attempts,
+            {
+                "problems": [0.2, 0.8],
+                "generate": lambda problems, seed: [seed % 2] * len(problems),
+                "verify": lambda problem, answer: answer == 1,
+                "attempts": 2,
+            },
+        ),
+        "extract_answer": (gsm8k.extract_answer, {"text": "#### 5"}),
+        "is_right": (gsm8k.is_right, {"answer": "#### 5", "final": 5}),
         "fit_counts": (kleiber.fit_counts, {"table": attempts(), "by": "n_tokens"}),
         "CountFit.pass_at": (counted().pass_at, {"k": 10}),
         "CountFit.interval": (counted().interval, {"quantity": "a"}),

@@ -35,6 +35,7 @@ def make(folder: Path, monkeypatch: pytest.MonkeyPatch, *answers: str) -> None:
         (folder / "gsm8k" / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
 
 
+@pytest.mark.long
 def test_every_worked_answer_is_right_for_its_own_number_alone(folder: Path) -> None:
     table = load_gsm8k()
     assert table.columns == ["problem", "split", "question", "answer", "final"]
@@ -122,12 +123,6 @@ def test_comparison_is_exact() -> None:
 def test_a_final_that_is_no_number_is_refused(final: object) -> None:
     with pytest.raises(BadTable, match=r"final must be a number, got .*\.$"):
         is_right("#### 5", final)  # pyright: ignore[reportArgumentType]
-
-
-def test_wrong_types_are_refused() -> None:
-    for answer, final in ((5, 5), ("5", None), ("5", True), ("5", [5])):
-        with pytest.raises(TypeError, match=r"must be (text|a number or its text)"):
-            is_right(answer, final)  # pyright: ignore[reportArgumentType]
 
 
 def test_files_of_another_kind_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ from kleiber.sweeps.store import Folder
 
 BATCH = 64
 MAX_ATTEMPTS = 10**12  # at all problems together
+LARGEST_SEED = 2**63 - 1  # of a file
 RESERVED = ("problem", "attempts", "successes", "stopped", "answer", "run", "evaluation")
 KEYWORDS = ("path", "batch", "seed", "answers", "progress")
 SIMILAR = 0.8  # of a column's name and a keyword: the keyword was probably meant
@@ -82,9 +83,9 @@ def collect_attempts(
     Parameters
     ----------
     problems
-        A mapping from the name of a problem to the problem; or a data frame, whose rows, as
-        dictionaries, are problems named by the column ``problem`` (else numbered from 0); or a
-        list of problems, numbered from 0.
+        A mapping from the name of a problem to the problem; or a table, whose rows, as
+        dictionaries, are problems named by the column ``problem`` (a data frame without it numbers
+        them from 0); or a list of problems, numbered from 0.
     generate
         A function of a list of problems and a seed (a whole number below 2^31, another in each
         call) that returns an answer to each of them. A problem is as often in the list as it has
@@ -142,7 +143,7 @@ def collect_attempts(
     attempts, count = check_whole("attempts", attempts, 1), len(given.items)
     if (total := attempts * count) > MAX_ATTEMPTS:
         raise BadTable(f"At most {MAX_ATTEMPTS:.0e} attempts can be collected, got {shown(total)}.")
-    batch, seed = check_whole("batch", batch, 1), check_whole("seed", seed)
+    batch, seed = check_whole("batch", batch, 1), check_whole("seed", seed, 0, LARGEST_SEED)
     if check_flag("answers", answers) and path is None:
         raise BadTable("Answers are kept in files, so answers=True needs a path.")
     constants = {name: check_constant(name, value) for name, value in columns.items()}

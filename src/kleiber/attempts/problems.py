@@ -43,12 +43,14 @@ def read_problems(given: Any) -> Problems:
     """Return the problems of a mapping, of the rows of a table (named by its column ``problem``,
     else by their numbers from 0), or of a list (named by their numbers).
 
+    A mapping with a key ``problem`` is a table, as everywhere in kleiber.
+
     Raises BadTable for names that are missing, occur twice or are neither text nor whole numbers,
     and BadArgument for what holds no problems.
     """
     if given is None or isinstance(given, str | bytes | set | frozenset):
         raise refuse("problems", ACCEPTED, cast("Any", given))
-    if isinstance(given, Mapping):
+    if isinstance(given, Mapping) and "problem" not in given:  # else it is a table, by columns
         pairs = cast("Mapping[Any, Any]", given)
         return _problems(list(pairs), pairs.values())
     if isinstance(given, list | tuple):

@@ -58,7 +58,7 @@ def is_right(answer: str, final: str | int | float | Decimal) -> bool:
 
     Raises BadTable for a ``final`` that is no number.
     """
-    return extract_answer(answer) == _final(final)
+    return extract_answer(check_text("answer", answer)) == _final(final)
 
 
 def _final(given: Any) -> Decimal:
