@@ -95,7 +95,8 @@ def collect_attempts(
     attempts
         The number of attempts at each problem.
     path
-        The folder of the finished batches, a sweep's store; None keeps them in memory only.
+        The folder of the finished batches, a sweep's store; None keeps them in memory only. Which
+        model answered is not compared: give each a folder of its own, or a column ``model``.
     batch
         The number of answers that are asked for in one call.
     seed
