@@ -183,7 +183,9 @@ def test_a_file_with_too_few_attempts_is_made_again(tmp_path: Path) -> None:
     file = sorted(tmp_path.glob("*.parquet"))[2]
     label = pl.read_parquet_metadata(file)["kleiber"]
     pl.read_parquet(file)[:2].write_parquet(file, metadata={"kleiber": label})
-    assert collect(path=tmp_path).equals(table)
+    model = Model()
+    assert collect(model, path=tmp_path).equals(table)
+    assert len(model.calls) == 1
 
 
 def test_more_attempts_extend_the_finished_ones(tmp_path: Path) -> None:
@@ -258,6 +260,13 @@ def test_problems_are_told_apart_across_processes() -> None:
         for seed in "12"
     }
     assert len(found) == 1
+
+    class Own:
+        pass
+
+    both = Own(), Own()  # at two addresses, as in two processes
+    assert len({read_problems([each]).digest() for each in both}) == 1
+    assert len({read_problems([{(1,): each}]).digest() for each in both}) == 1
     assert read_problems([np.arange(9)]).digest() != read_problems([np.arange(9) + 1]).digest()
     assert read_problems([b"x"]).digest() != read_problems([b"y"]).digest()
 
