@@ -24,6 +24,7 @@ def test_example(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     runpy.run_path(str(script))["main"]()
 
 
+@pytest.mark.long  # 8,792 answers are read
 def test_the_lines_that_plug_in_a_model_run(
     data_path: Callable[[str], Path],
     tmp_path: Path,
