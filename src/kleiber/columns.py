@@ -73,6 +73,7 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
             Column("weight_norm", "root of the sum of the squared parameters", "1"),
             Column("diverged", "whether the run ended here in a loss that was not finite", "1"),
             Column("richness", "scale of feature learning (0 is the lazy limit)", "1", ("gamma",)),
+            Column("mode", "mode of the kernel, 1 has the largest eigenvalue", "modes"),
             Column("norm", "complexity norm of the trained network", "1"),
             Column("problem", "which problem was attempted", "label"),
             Column("model", "which model or architecture", "label", ("Model",)),

@@ -105,6 +105,17 @@ def test_solve_prints_one_document(run: Run) -> None:
     assert said.err == ""
 
 
+def test_solve_gives_the_frontier_and_the_learned_fractions(run: Run) -> None:
+    settings = ("--set", "source=0.7", "--set", "richness=1")
+    made = theory.FeatureLearning(source=0.7, richness=1.0)
+    said = run("solve", "feature_learning", *settings, "--frontier", "compute=1e3,1e5", "--json")
+    assert json.loads(said.out) == made.frontier([1e3, 1e5]).to_dicts()
+    over = ("--over", "time=10", "--over", "mode=1:100:3")
+    said = run("solve", "feature_learning", *settings, *over, "--json")
+    shares = [row["learned"] for row in json.loads(said.out)]
+    assert np.allclose(shares, made.learned(10.0, [1, 10, 100])[0])
+
+
 def test_simulate_has_its_seeds(run: Run, tmp_path: Path) -> None:
     words = ("simulate", "made_up", "--over", "n_data=10:100:5", "--seeds", "4", "--seed", "7")
     assert run(*words, "-o", tmp_path / "one.parquet").code == 0
@@ -127,11 +138,18 @@ def test_the_plot_is_drawn(run: Run, tmp_path: Path, command: str) -> None:
 
 
 OVER = ("--over", "n_data=1,2")
+FRONTIER = ("solve", "feature_learning", "--frontier")
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        ((*FRONTIER, "flops=1e3"), "--frontier takes compute=LOW:HIGH:POINTS or compute=A,B,..."),
+        ((*FRONTIER, "compute"), "--frontier takes COLUMN=LOW:HIGH:POINTS"),
+        ((*FRONTIER, "compute=1e3", "--over", "time=1"), "takes the place of --over"),
+        ((*FRONTIER, "compute=1e3", "--solver", "dmft"), "takes the place of --solver"),
+        ((*FRONTIER, "compute=1e9", "--set", "modes=50"), "modes=50 is below 1e-07 of the loss"),
+        (("solve", "made_up", "--frontier", "compute=1"), "made_up has no compute frontier"),
         (("solve", "hard_tale", *OVER), "Did you mean 'hard_tail'?"),
         (("solve", "made_up"), "Give the grid, e.g. --over"),
         (("solve", "made_up", *OVER, "--set", "slop=1"), "Did you mean 'slope'?"),

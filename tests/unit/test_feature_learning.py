@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,12 @@ def test_other_doors_are_checked() -> None:
         RICH.learned([np.nan], [1])
     with pytest.raises(ValueError, match="compute must be positive"):
         RICH.frontier([-1.0])
+    with pytest.raises(ValueError, match="modes must be whole numbers from 1 to 40"):
+        FeatureLearning(modes=40).learned([1.0], [41])
+    with pytest.raises(ValueError, match="to the solver reduced alone, got 'limits'"):
+        RICH.solve({"time": [1.0], "mode": [1]}, solver="limits")
+    with pytest.raises(BadTable, match="The grid has no use for 'mode'"):
+        RICH.simulate({"time": [1.0], "mode": [1]})
     with pytest.raises(ValueError, match="chooses the width and assumes"):
         FeatureLearning(width=10).frontier([1e4])
     with pytest.raises(BadTable, match="takes steps, so step_size must be positive"):
@@ -220,6 +227,48 @@ def test_the_local_exponent_is_the_slope() -> None:
         solved = made.solve({"time": [10.0, 10.01, 10.02]})
         slope = -np.diff(np.log(solved["loss"])[[0, 2]])[0] / np.log(1.002)
         assert solved["local_exponent"][1] == pytest.approx(slope, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    "model", [RICH, FeatureLearning(width=50), FeatureLearning(batch_size=8, step_size=0.1)]
+)
+def test_a_column_of_modes_is_answered_by_their_learned_fractions(model: FeatureLearning) -> None:
+    times, modes = [0.5, 20.0], [7, 1, 100]
+    found = model.solve({"mode": modes, "time": times})
+    assert np.allclose(found["learned"].to_numpy().reshape(3, 2).T, model.learned(times, modes))
+    without = model.solve({"time": times})
+    assert found["loss"].to_list() == without["loss"].to_list() * 3
+    assert "learned" not in without.columns
+    rows = pl.DataFrame({"time": [20.0, 0.5], "mode": [1, 100], "width": [20.0, np.inf]})
+    both = [
+        replace(model, width=width).learned(time, mode)[0, 0]
+        for time, mode, width in rows.iter_rows()
+    ]
+    assert np.allclose(model.solve(rows)["learned"], both)
+
+
+@pytest.mark.parametrize("modes", [5, 50])
+def test_the_frontier_of_finitely_many_modes(modes: int) -> None:
+    model = FeatureLearning(modes=modes)
+    compute = np.array([10.0, 4.0 * modes ** (1 + model.capacity)])
+    found = model.frontier(compute)
+    for row in found.iter_rows(named=True):
+        widths = np.unique(np.round(np.geomspace(0.7, 1.4, 9) * row["width"]))
+        near = [
+            replace(model, width=n).solve({"time": [row["compute"] / n]})["loss"][0] for n in widths
+        ]
+        assert row["loss"] == pytest.approx(min(near), rel=0.01)
+    with pytest.raises(ValueError, match=f"modes={modes:g} is below 1e-07 of the loss at the"):
+        model.frontier([10.0, 1e12])
+
+
+def test_as_many_units_as_modes_is_between_its_neighbours() -> None:
+    for modes in (20, 50):
+        losses = [
+            FeatureLearning(modes=modes, width=width).solve({"time": [1.0, 100.0, 1e3]})["loss"]
+            for width in (modes - 1, modes, modes + 1)
+        ]
+        assert np.allclose(losses[1] ** 2, losses[0] * losses[2], rtol=0.02)
 
 
 def test_kernel_growth_and_spike() -> None:

@@ -55,25 +55,56 @@ def solve_command(
         str | None,
         typer.Option(help="Solver, for a theory that has several: reduced, limits, dmft."),
     ] = None,
+    frontier: Annotated[
+        str | None,
+        typer.Option(
+            metavar="compute=LOW:HIGH:POINTS",
+            help="Instead of --over: the best size and time at each compute, and the loss there.",
+        ),
+    ] = None,
     out: Out = None,
     plot: PlotTo = None,
     show: Columns = None,
     as_json: AsJson = False,
 ) -> None:
-    """Solve a theory over a grid (columns given are crossed)."""
+    """Solve a theory over a grid (columns given are crossed), or along its compute frontier."""
     _check_places(out, plot)
-    made, grid = _read_theory(name, settings, over)
-    solve = made.solve
-    if solver is not None:
-        if "solver" not in inspect.signature(solve).parameters:
-            raise BadTable(
-                f"The theory {name} has a single solver, so --solver {solver} is not for it."
-            )
-        solve = partial(solve, solver=solver)
+    if frontier is None:
+        made, grid = _read_theory(name, settings, over)
+        solve = _solver_of(name, made, solver)
+    else:
+        for option, given in (("--over", over), ("--solver", solver)):
+            if given:
+                raise BadTable(f"--frontier takes the place of {option}; give one of them.")
+        made, grid = _read_theory(name, settings, [frontier], "--frontier")
+        solve = _frontier_of(name, made, grid)
     solved = solve(grid)
     if plot is not None:
         _draw(name, made, solve, grid, None, plot, _columns(show, solved, grid))
     output_table(solved, out, as_json, f"{name}, solved")
+
+
+def _solver_of(name: str, made: Any, solver: str | None) -> Callable[[Any], pl.DataFrame]:
+    """Return the method solve of a theory, with the solver that was asked for."""
+    if solver is None:
+        return made.solve
+    if "solver" not in inspect.signature(made.solve).parameters:
+        raise BadTable(
+            f"The theory {name} has a single solver, so --solver {solver} is not for it."
+        )
+    return partial(made.solve, solver=solver)
+
+
+def _frontier_of(name: str, made: Any, grid: Mapping[str, Any]) -> Callable[[Any], pl.DataFrame]:
+    """Return a theory's frontier as a function of a grid, whose only column is its argument."""
+    if not hasattr(made, "frontier"):
+        raise BadTable(f"The theory {name} has no compute frontier, so --frontier is not for it.")
+    (argument,) = inspect.signature(made.frontier).parameters
+    if (given := next(iter(grid))) != argument:
+        raise BadTable(
+            f"--frontier takes {argument}=LOW:HIGH:POINTS or {argument}=A,B,..., got {given!r}."
+        )
+    return lambda grid: made.frontier(grid[argument])
 
 
 def simulate_command(
@@ -157,7 +188,7 @@ def _check_places(out: Path | None, plot: Path | None) -> None:
 
 
 def _read_theory(
-    name: str, settings: list[str] | None, over: list[str] | None
+    name: str, settings: list[str] | None, over: list[str] | None, option: str = "--over"
 ) -> tuple[Any, dict[str, Float[np.ndarray, "points"]]]:
     """Return the theory with its parameters, and the grid."""
     from kleiber import theory
@@ -166,7 +197,7 @@ def _read_theory(
     if not over:
         raise BadTable("Give the grid, e.g. --over n_data=10:10000:31 --over k=1,10,100.")
     given = read_pairs(settings, "set", "NAME=VALUE, e.g. noise=0.5")
-    return kind(**read_arguments(given, parameters_of(kind), name)), read_grid(over)
+    return kind(**read_arguments(given, parameters_of(kind), name)), read_grid(over, option)
 
 
 def _columns(show: str | None, frame: pl.DataFrame, grid: Mapping[str, Any]) -> list[str] | None:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 POINTS = 1_000_000  # at most so many values of one column
-WHOLE = frozenset({"examples", "attempts", "steps", "parameters", "tokens", "units", "layers"})
+WHOLE = frozenset(
+    {"examples", "attempts", "steps", "parameters", "tokens", "units", "layers", "modes"}
+)
 
 
 def parameters_of(target: Callable[..., Any], skip: int = 0) -> dict[str, Any]:
@@ -107,7 +109,9 @@ def _read_freely(text: str) -> Any:
     return values if len(parts) > 1 else values[0]
 
 
-def read_grid(items: Sequence[str]) -> dict[str, Float[np.ndarray, "points"]]:
+def read_grid(
+    items: Sequence[str], option: str = "--over"
+) -> dict[str, Float[np.ndarray, "points"]]:
     """Read columns and their values from column=low:high:points (evenly spaced logarithms) and
     column=a,b,c; columns that count something are rounded to distinct whole numbers."""
     import numpy as np
@@ -118,26 +122,28 @@ def read_grid(items: Sequence[str]) -> dict[str, Float[np.ndarray, "points"]]:
     for item in items:
         name, equals, text = (part.strip() for part in item.partition("="))
         if not (name and equals and text):
-            raise BadTable(f"--over takes COLUMN=LOW:HIGH:POINTS or COLUMN=A,B,..., got {item!r}.")
+            raise BadTable(
+                f"{option} takes COLUMN=LOW:HIGH:POINTS or COLUMN=A,B,..., got {item!r}."
+            )
         if name in grid:
-            raise BadTable(f"--over names {name!r} twice.")
-        values = _spaced(text, item) if ":" in text else _listed(text, name)
+            raise BadTable(f"{option} names {name!r} twice.")
+        values = _spaced(text, item, option) if ":" in text else _listed(text, name)
         if name in COLUMNS and COLUMNS[name].unit in WHOLE:
             values = np.unique(np.round(values)) if ":" in text else _whole(values, name)
         grid[name] = values
     return grid
 
 
-def _spaced(text: str, item: str) -> Float[np.ndarray, "points"]:
+def _spaced(text: str, item: str, option: str) -> Float[np.ndarray, "points"]:
     import numpy as np
 
     parts = text.split(":")
     if len(parts) != 3:
-        raise BadTable(f"--over takes COLUMN=LOW:HIGH:POINTS, got {item!r}.")
-    low, high = (_read_number(part, float, f"--over {item!r}") for part in parts[:2])
-    points = _read_number(parts[2], int, f"the number of points in --over {item!r}")
+        raise BadTable(f"{option} takes COLUMN=LOW:HIGH:POINTS, got {item!r}.")
+    low, high = (_read_number(part, float, f"{option} {item!r}") for part in parts[:2])
+    points = _read_number(parts[2], int, f"the number of points in {option} {item!r}")
     if not (0 < low <= high < np.inf and 1 <= points <= POINTS):
-        raise BadTable(f"--over needs 0 < LOW <= HIGH and 1 to {POINTS} points, got {item!r}.")
+        raise BadTable(f"{option} needs 0 < LOW <= HIGH and 1 to {POINTS} points, got {item!r}.")
     return np.geomspace(low, high, int(points)) if points > 1 else np.array([low], dtype=float)
 
 

@@ -34,7 +34,7 @@ SPACING = 0.2  # of v
 BEYOND = 26.0  # how far v goes beyond the spectrum's upper end, exp(-BEYOND)
 NEAR = 1e-8  # of the smallest eigenvalue, where x ends
 MIN_DIFFERENCE = 1e-3  # by which width and n_data differ at least, relative
-ROUNDING, COARSE = 1e-12, 1e-8  # last correction of kappa, relative: aimed at, and at most
+ROUNDING, COARSE = 1e-12, 1e-6  # last correction of kappa, relative: aimed at, and at most
 MASS_ERROR = 1e-5  # of the integral of 1, relative, above which the contour is wrong
 BELOW = 1e-6  # of kappa_0: functions are linear in lam below that
 

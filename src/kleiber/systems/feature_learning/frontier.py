@@ -8,18 +8,22 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.systems.feature_learning.curves import loss_of
+from kleiber.errors import NotConverged
+from kleiber.systems.feature_learning.curves import infinite_loss, loss_of
 from kleiber.systems.feature_learning.limits import exponents
 
 Values = Float[np.ndarray, "values"]
 COARSE, FINE = 2.0, 5.0  # widths a decade
+FINE_OF_FEW = 20.0  # where modes are finite and the loss falls exponentially beyond their number
 MARGIN = 0.5  # decades about the best widths of the coarse search
+RESOLVED = 1e-7  # of the loss at the start; widths beyond the modes are solved to 1e-10 of it
 
 
 def frontier(model: Any, compute: Values) -> dict[str, Values]:
     """Return the compute values with the best width, time and loss at each."""
     low, high = _span(model, compute)
-    widths = np.unique(np.round(10 ** np.arange(low, high + 1 / FINE, 1 / FINE)))
+    fine = FINE if np.isinf(model.modes) else FINE_OF_FEW
+    widths = np.unique(np.round(10 ** np.arange(low, high + 1 / fine, 1 / fine)))
     log, loss = np.log(widths), _table(model, widths, compute)
     best = np.clip(loss.argmin(axis=0), 1, len(widths) - 2)
     at, column = best[:, None] + (-1, 0, 1), np.arange(compute.size)[:, None]
@@ -57,5 +61,28 @@ def _span(model: Any, compute: Values) -> tuple[float, float]:
 def _table(
     model: Any, widths: Float[np.ndarray, "widths"], compute: Values
 ) -> Float[np.ndarray, "widths values"]:
-    """Return the log loss of each width at each compute."""
-    return np.log(np.stack([loss_of(replace(model, width=n), compute / n) for n in widths]))
+    """Return the log loss of each width at each compute.
+
+    Raises ValueError where the smallest is below what the contours resolve of finitely many modes.
+    """
+    if np.isinf(model.modes):
+        return np.log(np.stack([loss_of(replace(model, width=n), compute / n) for n in widths]))
+    loss = np.stack([_loss_of_few(model, n, compute) for n in widths])
+    start = float(infinite_loss(model, np.zeros(1))[0])
+    if (lost := loss.min(axis=0) < RESOLVED * start).any():
+        raise ValueError(
+            f"At a compute of {compute[lost].min():g} the smallest loss of a model with "
+            f"modes={model.modes:g} is below {RESOLVED:g} of the loss at the start, which the "
+            "solver does not resolve; give a smaller compute or more modes."
+        )
+    return np.log(np.maximum(loss, RESOLVED**2 * start))
+
+
+def _loss_of_few(model: Any, width: float, compute: Values) -> Values:
+    """Return the loss of a width where modes are finite, 0 where their flow has died away."""
+    try:
+        return loss_of(replace(model, width=width), compute / width)
+    except NotConverged:
+        if width < model.modes:
+            raise
+        return np.where(compute < compute.max(), np.inf, 0.0)

@@ -13,7 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy.special import zeta
+
+from kleiber.arguments import check_array
+from kleiber.errors import shown
 
 Nodes = Float[np.ndarray, "nodes"]
 SINGLE = 64  # modes taken one by one
@@ -39,6 +43,15 @@ class Modes:
     def total(self) -> float:
         """sum c_k, the loss before training."""
         return float(self.power.sum())
+
+
+def check_modes(modes: ArrayLike, last: float, *, error: type[ValueError] = ValueError) -> Nodes:
+    """Check the numbers of modes, from 1 to the `last`."""
+    accepted = "whole numbers from 1" + (f" to {last:g}" if math.isfinite(last) else "")
+    k = check_array("modes", modes, accepted, low=1, error=error)
+    if not ((k <= last) & (k % 1 == 0)).all():
+        raise error(f"The modes must be {accepted}, got {shown(modes)}.")
+    return k
 
 
 def power_modes(capacity: float, source: float, modes: float, smallest: float) -> Modes:
