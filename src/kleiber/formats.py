@@ -84,6 +84,14 @@ def number_rows(path: str | os.PathLike[str], frame: pl.DataFrame) -> Int[np.nda
 def check_file(file: Path) -> str:
     """Return the lower-case suffix of a table file that is readable, not empty, and of the content
     that its suffix promises."""
+    _check_ordinary(file)
+    suffix = check_suffix(file)
+    _check_head(file, suffix, EXPECTED_FORMAT[suffix])
+    return suffix
+
+
+def _check_ordinary(file: Path) -> None:
+    """Raise BadTable for a path that is not an ordinary file."""
     if not file.exists() and file.is_symlink():
         raise BadTable(f"{named(file)} is a link to a file that does not exist, or to itself.")
     if not file.exists():
@@ -93,17 +101,24 @@ def check_file(file: Path) -> str:
         raise BadTable(f"{named(file)} is a folder; give a file, or read_tables for its Parquet.")
     if not file.is_file():
         raise BadTable(f"{named(file)} is not an ordinary file.")
-    suffix = check_suffix(file)
+
+
+def check_content(file: Path, suffix: str, wanted: str) -> None:
+    """Raise BadTable unless a file is readable, not empty, and of the wanted content."""
+    _check_ordinary(file)
+    _check_head(file, suffix, wanted)
+
+
+def _check_head(file: Path, suffix: str, wanted: str) -> None:
+    """Raise BadTable unless the first bytes of a file show the wanted content."""
     if file.stat().st_size == 0:
         raise BadTable(f"{named(file)} is empty.")
     with file.open("rb") as handle:
         found = detect_format(handle.read(HEAD_BYTES))
-    wanted = EXPECTED_FORMAT[suffix]
-    if found != wanted:
+    if not found.startswith(wanted):
         raise BadTable(
             f"{named(file)} is named {suffix} but is not {wanted}; it looks like {found}."
         )
-    return suffix
 
 
 def check_suffix(file: Path) -> str:
@@ -170,8 +185,8 @@ def refuse_beyond_memory(file: Path, bytes_needed: int) -> None:
         )
 
 
-def read_npz(file: Path) -> pl.DataFrame:
-    """Read the 1-D arrays of an NPZ file as columns; pickled objects are refused unread."""
+def load_npz(file: Path) -> dict[str, np.ndarray]:
+    """Load the arrays of an NPZ file; pickled objects are refused unread."""
     arrays: dict[str, np.ndarray] = {}
     try:
         with file.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
@@ -184,6 +199,12 @@ def read_npz(file: Path) -> pl.DataFrame:
         if "allow_pickle" in str(error):
             raise BadTable(f"{named(file)} holds Python objects, not arrays of numbers.") from error
         raise BadTable(f"{named(file)} is a damaged NPZ file: {reason(error)}.") from error
+    return arrays
+
+
+def read_npz(file: Path) -> pl.DataFrame:
+    """Read the 1-D arrays of an NPZ file as columns."""
+    arrays = load_npz(file)
     lengths = {name: len(array) for name, array in arrays.items() if array.ndim == 1}
     for name, array in arrays.items():
         if array.dtype.kind not in "biufUMm":

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from kleiber.arrays import read_arrays
 from kleiber.errors import BadTable
 from kleiber.table import as_frame, numbers, read_table, read_tables, write_table
 from kleiber.text_tables import MAX_LINE, check_names
@@ -347,6 +348,35 @@ def test_bad_npz(tmp_path: Path) -> None:
     assert "array 'a' is of type complex128" in refused(npz(tmp_path, a=np.zeros(2, complex)))
     assert "no rows" in refused(npz(tmp_path, a=np.zeros(0)))
     assert "no rows" in refused(npz(tmp_path)) or "empty zip" in refused(npz(tmp_path))
+
+
+def test_arrays_are_read_with_their_axes(tmp_path: Path) -> None:
+    file = npz(tmp_path, a=np.eye(2), b=np.arange(3))
+    assert {name: array.shape for name, array in read_arrays(file).items()} == {
+        "a": (2, 2),
+        "b": (3,),
+    }
+    alone = tmp_path / "alone.npy"
+    np.save(alone, np.eye(3))
+    assert np.array_equal(read_arrays(alone)["alone"], np.eye(3))
+
+
+def test_bad_arrays(tmp_path: Path) -> None:
+    whole, cut, other = (tmp_path / name for name in ("whole.npy", "cut.npy", "other.npy"))
+    np.save(whole, np.eye(30))
+    cut.write_bytes(whole.read_bytes()[:500])
+    other.write_text("a,b\n1,2\n")
+    with pytest.raises(BadTable, match=r"is a damaged \.npy file"):
+        read_arrays(cut)
+    with pytest.raises(BadTable, match=r"is not a single NumPy array.*looks like CSV"):
+        read_arrays(other)
+    with pytest.raises(BadTable, match=r"There is no file .*Did you mean 'whole\.npy'"):
+        read_arrays(tmp_path / "wole.npy")
+    with pytest.raises(BadTable, match=r"has the suffix '.np'; arrays are .npz or \.npy files"):
+        read_arrays(tmp_path / "a.np")
+    np.save(other, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(BadTable, match=r"holds Python objects"):
+        read_arrays(other)
 
 
 def test_npz_never_unpickles(tmp_path: Path) -> None:

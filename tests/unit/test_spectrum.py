@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from typer.testing import CliRunner
 
 from kleiber.cli import app
 from kleiber.errors import BadTable
+from kleiber.experiment import Experiment
 from kleiber.laws.bottlenecks import bottleneck_exponents
 from kleiber.systems.feature_learning.spectrum import estimate_spectrum, lazy_loss
 from kleiber.systems.feature_learning.spectrum_modes import Modes, Samples, modes_of
+from kleiber.systems.feature_learning.spectrum_samples import kernel_of
 from kleiber.systems.feature_learning.spectrum_table import spectrum
 
 SCREE = np.arange(1.0, 2001)
@@ -272,7 +276,7 @@ def test_the_lazy_loss_is_that_of_gradient_descent_on_the_samples() -> None:
 def test_a_table_of_modes_or_of_samples(tmp_path: Path) -> None:
     modes = pl.DataFrame({"eigenvalue": SCREE**-1.5, "power": SCREE**-1.75})
     made = spectrum(modes)
-    assert made.columns == ["name", "value", "stderr", "low", "high", "regime"]
+    assert made.columns == ["name", "value", "stderr", "low", "high", "regime", "note"]
     values = dict(zip(made["name"], made["value"], strict=True))
     assert values["capacity"] == pytest.approx(1.5, abs=1e-6)
     assert values["time_gain"] == pytest.approx(2 / (1 + values["source"]))
@@ -291,6 +295,109 @@ def test_a_table_of_modes_or_of_samples(tmp_path: Path) -> None:
     by_table = spectrum(samples, target="y", draws=4)
     by_array = estimate_spectrum(x, x.sum(axis=1), kind="features", draws=4)
     assert by_table["value"][0] == by_array.estimates["capacity"].value
+
+
+GRAM, TARGETS = planted(60, 1.5, 0.5, 0)
+ASYMMETRIC = GRAM + np.eye(60, k=1)
+HOLED = np.where(np.eye(60, k=1) > 0, np.nan, GRAM)
+
+
+def test_arrays_and_their_files_are_as_the_function(tmp_path: Path) -> None:
+    known = estimate_spectrum(GRAM, TARGETS, kind="gram", draws=4).estimates["capacity"]
+    np.savez(tmp_path / "gram.npz", gram=GRAM, targets=TARGETS)
+    np.save(tmp_path / "gram.npy", GRAM)
+    np.save(tmp_path / "y.npy", TARGETS)
+    as_arrays = spectrum({"gram": GRAM, "targets": TARGETS}, draws=4)
+    assert as_arrays["value"][0] == known.value
+    assert spectrum(GRAM, targets=TARGETS, draws=4).equals(as_arrays, null_equal=True)
+    for words in (["gram.npz"], ["gram.npy", "--targets", str(tmp_path / "y.npy")]):
+        place, *rest = words
+        line = ["reduce", "spectrum", str(tmp_path / place), *rest, "--draws", "4", "--json"]
+        done = CliRunner().invoke(app, line)
+        assert done.exit_code == 0, done.output
+        rows = json.loads(done.stdout)
+        assert rows[0]["value"] == known.value
+        assert [row["name"] for row in rows] == as_arrays["name"].to_list()
+
+
+def test_features_that_end_in_arrays_are_noted() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((120, 60)) * np.arange(1.0, 61) ** -0.75
+    arrays = {"features": x, "targets": x @ np.arange(1.0, 61) ** -0.1}
+    assumed, given = spectrum(arrays, draws=4), spectrum(arrays, draws=4, dimension=60)
+    assert "60 dimensions of the features are assumed" in str(assumed["note"].to_list())
+    assert assumed["stderr"][0] > given["stderr"][0]
+    assert given["note"].null_count() == len(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "sentence"),
+    [
+        ({"kernel": GRAM, "targets": TARGETS}, {}, "'gram' or 'features', and 'targets', got ker"),
+        ({"features_": GRAM, "targets": TARGETS}, {}, "Did you mean 'features_'"),
+        ({"gram": GRAM, "target": TARGETS}, {}, "no array 'targets'.* Did you mean 'target'"),
+        ({"gram": GRAM, "features": GRAM, "targets": TARGETS}, {}, "the kind says which"),
+        ({"gram": GRAM[:, :50], "targets": TARGETS}, {}, r"symmetric, got shape \(60, 50\)"),
+        ({"gram": ASYMMETRIC, "targets": TARGETS}, {}, r"got .* at \[.*\] and .* at \[.*\]\."),
+        ({"gram": GRAM, "targets": TARGETS[1:]}, {}, "has 60 rows and targets has 59"),
+        ({"gram": HOLED, "targets": TARGETS}, {}, r"59 of 3,600 are not, the first at \[0, 1\]"),
+        ({"gram": GRAM, "targets": np.array(["a"] * 60)}, {}, "must hold numbers, got type <U1"),
+        ({"gram": np.zeros((0, 0)), "targets": TARGETS}, {}, r"got shape \(0, 0\)"),
+        ({"gram": GRAM, "targets": np.ones((60, 1, 1))}, {}, r"got shape \(60, 1, 1\)"),
+        ({"gram": GRAM, "targets": TARGETS}, {"target": "y"}, "beside arrays it is targets"),
+        (GRAM, {}, "A matrix alone has no targets"),
+        (ASYMMETRIC, {"targets": TARGETS}, "give the kind, gram or features"),
+        (GRAM, {"targets": TARGETS, "kind": "grams"}, "Did you mean 'gram'"),
+    ],
+)
+def test_bad_arrays_are_one_sentence(given: Any, options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadTable, match=sentence) as fault:
+        spectrum(given, **options)
+    assert str(fault.value).rstrip("?").count("?") == 0
+    assert str(fault.value)[-1] in ".?"
+
+
+def test_the_tangent_kernel_of_an_experiment(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from kleiber.networks.ntk import initial_ntk
+    from kleiber.networks.task import make_data
+
+    spec = Experiment(
+        task={"kind": "teacher", "inputs": 3, "n_data": 90},
+        net={"kind": "mlp", "width": 40},
+        steps=1,
+        seeds=[3],
+    )
+    data = make_data(spec)
+    assert data.train is not None
+    x, y = (part[:80] for part in data.train)
+    known = estimate_spectrum(initial_ntk(spec, x, seed=3), y, kind="gram", draws=4, noise=0)
+    found = spectrum(spec, samples=80, draws=4, noise=0)
+    assert found["value"][0] == known.estimates["capacity"].value
+    assert "net of seed 3 before training, on 80 training" in found["note"].drop_nulls()[0]
+    with pytest.raises(BadTable, match="has 90 training examples"):
+        spectrum(spec, samples=91)
+    file = tmp_path / "spec.toml"
+    task = '[task]\nkind = "teacher"\ninputs = 3\n'
+    file.write_text(f'batch = 32\n{task}[net]\nkind = "mlp"\nwidth = 40\n')
+    words = ["reduce", "spectrum", str(file), "--samples", "80", "--draws", "4"]
+    done = CliRunner().invoke(app, words, env={"COLUMNS": "100"})
+    assert done.exit_code == 0, done.output
+    assert "other seeds have others" in done.stdout.replace("\n", " ")
+
+
+def test_labels_of_classes_are_one_hot_without_their_means(monkeypatch: Any) -> None:
+    pytest.importorskip("torch")
+    from kleiber.networks import ntk, task
+
+    labels = np.arange(40) % 4
+    data = SimpleNamespace(
+        train=(np.ones((40, 2)), labels), classes=True, outputs=4, prepare=np.asarray
+    )
+    monkeypatch.setattr(task, "make_data", lambda _: data)
+    monkeypatch.setattr(ntk, "initial_ntk", lambda *_, **__: np.eye(40))
+    found = kernel_of(SimpleNamespace(seeds=(0,)), 40)  # pyright: ignore[reportArgumentType]
+    assert np.allclose(found.targets, np.eye(4)[labels] - 0.25)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 
 def reduce_command(
     name: Annotated[str, typer.Argument(metavar="REDUCTION", help="See: kleiber list reductions.")],
-    source: Annotated[Path, typer.Argument(metavar="IN", help="A table, or a folder of them.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IN",
+            help="A table, a folder of them, or another file that the reduction reads.",
+        ),
+    ],
     options: Annotated[
         list[str] | None,
         typer.Argument(metavar="[--NAME VALUE ...]", help="Options of the reduction."),
@@ -50,12 +56,9 @@ def reduce_command(
         check_suffix(out)
     function = reduce.find(name)
     given = read_arguments(_pairs(options or []), parameters_of(function, skip=1), name)
-    frame = _as_frame(
-        _call_reduction(
-            function, read_frame(source, rename, where, derive, keep_rows=False), given, name
-        )
-    )
-    output_table(frame, out, as_json, name)
+    own = source.suffix.lower() in reduce.files_of(name) and not (rename or where or derive)
+    table = source if own else read_frame(source, rename, where, derive, keep_rows=False)
+    output_table(_as_frame(_call_reduction(function, table, given, name)), out, as_json, name)
 
 
 def _pairs(words: list[str]) -> dict[str, str]:
@@ -77,14 +80,14 @@ def _pairs(words: list[str]) -> dict[str, str]:
 
 
 def _call_reduction(
-    function: Callable[..., Any], frame: pl.DataFrame, options: Mapping[str, Any], name: str
+    function: Callable[..., Any], table: pl.DataFrame | Path, options: Mapping[str, Any], name: str
 ) -> Any:
     """Call the reduction; raise BadTable if a required option is missing."""
     for key, item in list(inspect.signature(function).parameters.items())[1:]:
         variadic = item.kind in (item.VAR_POSITIONAL, item.VAR_KEYWORD)
         if item.default is item.empty and not variadic and key not in options:
             raise BadTable(f"{name} needs --{key.replace('_', '-')} VALUE.")
-    return function(frame, **options)
+    return function(table, **options)
 
 
 def _as_frame(made: Any) -> pl.DataFrame:

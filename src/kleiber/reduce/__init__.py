@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +109,35 @@ def find(name: str) -> Callable[..., Any]:
             f"There are: {', '.join(known)}."
         )
     return _load(known[folded])
+
+
+def files_of(name: str) -> tuple[str, ...]:
+    """Return the suffixes of files other than tables that a reduction reads itself.
+
+    They are the constant ``FILES`` of its module.
+
+    Parameters
+    ----------
+    name
+        Its name on the command line.
+
+    Returns
+    -------
+    tuple of str
+        The suffixes, such as ``(".npz", ".npy")``; none for most.
+
+    Raises
+    ------
+    BadTable
+        For an unknown name.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> kleiber.reduce.files_of("average")
+    ()
+    """
+    return tuple(getattr(sys.modules[find(name).__module__], "FILES", ()))
 
 
 def _load(place: tuple[str, str]) -> Callable[..., Any]:

@@ -26,6 +26,7 @@ from kleiber.planning.record import Plan
 from kleiber.reports.console import print_line, print_notes
 
 LONGEST = 50  # rows and columns of a table, and characters of a word in it, that are shown
+NOTE = "note"  # the column of sentences about a table, and the name of the rows that hold them
 UNLIMITED = 100_000  # characters of a line
 
 
@@ -168,8 +169,9 @@ def show_comparison(console: Console, made: Comparison) -> None:
 
 
 def show_frame(console: Console, frame: pl.DataFrame, title: str) -> None:
-    """Print the first rows of a table."""
+    """Print the first rows of a table, and below it the sentences of its rows "note" in full."""
     print_line(console, Text(title, style="bold"))
+    frame, notes = _split_notes(frame)
     grid = _grid(*frame.columns[:LONGEST])
     for row in frame[:, :LONGEST].head(LONGEST).iter_rows():
         _add(grid, *(figure(x, 6) if isinstance(x, float) else _word(x) for x in row))
@@ -178,6 +180,18 @@ def show_frame(console: Console, frame: pl.DataFrame, title: str) -> None:
         print_line(console, f"... {len(frame) - LONGEST} more rows")
     if frame.width > LONGEST:
         print_line(console, f"... {frame.width - LONGEST} more columns")
+    print_notes(console, notes)
+
+
+def _split_notes(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Return a table without its rows called "note", and the sentences in their column note."""
+    if frame.schema.get(NOTE) != pl.String:
+        return frame, []
+    texts = [name for name, kind in frame.schema.items() if kind == pl.String and name != NOTE]
+    own = pl.any_horizontal(pl.col(texts).eq_missing(NOTE)) if texts else pl.lit(value=False)
+    kept = frame.filter(~own)
+    notes = frame.filter(own)[NOTE].drop_nulls().to_list()
+    return kept.drop(NOTE) if kept[NOTE].null_count() == kept.height else kept, notes
 
 
 def show_list(console: Console, rows: Sequence[Mapping[str, str]]) -> None:

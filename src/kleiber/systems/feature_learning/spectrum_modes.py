@@ -87,8 +87,8 @@ def read_samples(given: ArrayLike, targets: ArrayLike, kind: str | None) -> Samp
         return _modes_as_given(array, y)
     if not y.any():
         raise BadTable("The targets are all 0, so there is nothing to learn.")
-    if found == "gram" and not _symmetric(array):
-        raise BadTable(f"A Gram matrix must be square and symmetric, got shape {array.shape}.")
+    if found == "gram" and not is_symmetric(array):
+        raise BadTable(f"A Gram matrix must be square and symmetric, got {_asymmetry(array)}.")
     return Samples(found, array, y.reshape(len(y), -1))
 
 
@@ -165,13 +165,23 @@ def _largest(samples: Samples, count: int, seed: int) -> tuple[Vector, Vector]:
 def _kind_of(array: np.ndarray) -> Kind:
     if array.ndim == 1:
         return "eigenvalues"
-    return "gram" if array.ndim == 2 and _symmetric(array) else "features"
+    return "gram" if array.ndim == 2 and is_symmetric(array) else "features"
 
 
-def _symmetric(array: np.ndarray) -> bool:
+def is_symmetric(array: np.ndarray) -> bool:
+    """Return whether a matrix is square and symmetric to rounding."""
     if array.shape[0] != array.shape[1]:
         return False
     return bool(np.abs(array - array.T).max() <= 1e-6 * np.abs(array).max())
+
+
+def _asymmetry(array: np.ndarray) -> str:
+    """Describe why a matrix is not a Gram matrix."""
+    if array.shape[0] != array.shape[1]:
+        return f"shape {array.shape}"
+    row, column = np.unravel_index(np.abs(array - array.T).argmax(), array.shape)
+    there, back = float(array[row, column]), float(array[column, row])
+    return f"{there:.6g} at [{row}, {column}] and {back:.6g} at [{column}, {row}]"
 
 
 def _modes_as_given(eigenvalues: Vector, powers: np.ndarray) -> Modes:
