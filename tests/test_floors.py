@@ -30,7 +30,13 @@ ONLY_IN = {
     "matplotlib": ("reports",),
     "plotly": ("reports",),
 }
-SHARED = ("grid", "keeping", "papers", "theories")  # modules of systems/ that are no system
+SHARED = (
+    "drawing",
+    "grid",
+    "keeping",
+    "papers",
+    "theories",
+)  # modules of systems/ that are no system
 FACADES = ("reduce", "theory")  # typed by imports under TYPE_CHECKING, which only they may have
 LONGEST = 400
 

@@ -15,6 +15,7 @@ from rich.live import Live
 from kleiber.cli.console import open_console
 from kleiber.cli.options import AsJson, as_text, check_writable
 from kleiber.errors import BadTable
+from kleiber.reports.console import print_line
 
 if TYPE_CHECKING:
     from kleiber.claim import Verdict
@@ -38,9 +39,24 @@ def check_command(
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Write a report as one .html file.")
     ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Draw the papers' figures into a folder, in place of checking their claims.",
+        ),
+    ] = None,
+    png: Annotated[bool, typer.Option("--png", help="Draw .png files, not .svg.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Say which claims of papers hold. Exit 1 when a verdict is not the one that is known."""
+    if png and figures is None:
+        raise BadTable("--png is the kind of the figures; give --figures FOLDER with it.")
+    if figures is not None:
+        if out is not None:
+            raise BadTable("--figures checks no claims, so there is no report to write; drop -o.")
+        _draw(papers or [], figures, scale, seed, keep, png, as_json)
+        return
     from kleiber.claim import describe_verdict
     from kleiber.files import write_atomically
     from kleiber.reports.verdicts import show_verdicts, verdicts_page
@@ -59,6 +75,31 @@ def check_command(
     else:
         show_verdicts(open_console(), verdicts)
     if not all(item.as_known for item in verdicts):
+        raise typer.Exit(1)
+
+
+def _draw(
+    papers: list[str],
+    folder: Path,
+    scale: str,
+    seed: int,
+    keep: Path | None,
+    png: bool,
+    as_json: bool,
+) -> None:
+    """Draw the figures of papers; exit 1 when one cannot be drawn."""
+    from kleiber.reports.paper_figures import draw_figures
+
+    console = open_console(stderr=True)
+    drawn: list[dict[str, str | int | None]] = []
+    for item in draw_figures(*papers, folder=folder, scale=scale, seed=seed, keep=keep, png=png):
+        file = None if item.file is None else str(item.file)
+        drawn.append({"paper": item.paper, "number": item.number, "file": file, "why": item.why})
+        if not as_json:
+            print_line(console, file or f"{item.paper}_{item.number} is not drawn: {item.why}.")
+    if as_json:
+        sys.stdout.write(as_text(drawn))
+    if not all(item["file"] for item in drawn):
         raise typer.Exit(1)
 
 

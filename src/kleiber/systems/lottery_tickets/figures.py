@@ -1,28 +1,15 @@
-"""The four figures of docs/papers/lottery_tickets.md, from our own nets.
-
-    python benchmarks/figures_lottery_tickets.py [FOLDER] [--png] [--keep FOLDER]
-
-writes lottery_tickets_1.svg to lottery_tickets_4.svg (to docs/papers by default; with --png as
-pictures). The nets are those of `kleiber check lottery_tickets --scale laptop`, read from the
-folder where it keeps them (--keep, or its default); what is not there is trained. It needs the
-extras ``report``, ``train`` and ``fast``.
-"""
+"""The figures of Liu & Tegmark's paper, from our own nets: those of the claims at the same scale
+(docs/papers/lottery_tickets.md has them at scale laptop)."""
 
 from __future__ import annotations
 
-import argparse
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib.figure import Figure
-from paper_figures import BLUE, FOLDER, GREY, RED, panel, write_figures
 
 from kleiber.claim import Context
-from kleiber.reports.sheet import ramp_colours
-from kleiber.systems.keeping import keep_folder
+from kleiber.systems.drawing import BLUE, GREY, RED, Drawing
 from kleiber.systems.lottery_tickets.claims.ensembling import ensembles, kept
 from kleiber.systems.lottery_tickets.claims.exponents import exponent_row
 from kleiber.systems.lottery_tickets.claims.narrow import GRID, SQUARE, trained
@@ -69,14 +56,14 @@ def draw_guide(axes: Any, ends: tuple[float, float], start: float, power: float)
                   color=GREY, fontsize=9)  # fmt: skip
 
 
-def against_width(context: Context) -> Figure:
+def against_width(draw: Drawing, context: Context) -> Any:
     """The loss against width in the three long sweeps."""
-    figure = Figure(figsize=(12, 3.9), layout="constrained")
+    figure = draw.figure(12, 3.9)
     words = ("SiLU, Adam 1e-3, 10,000 steps", "SiLU, 1e-2 stepped, 40,000", "ReLU, the same")
     for k, (setting, title) in enumerate(
         zip(("silu", "silu annealed", "relu"), words, strict=True)
     ):
-        axes = panel(figure, (1, 3, k + 1), title, "N: hidden neurons", "loss")
+        axes = draw.panel(figure, (1, 3, k + 1), title, "N: hidden neurons", "loss")
         draw_losses(axes, context, setting)
         if setting == "silu":
             draw_guide(axes, (8, 128), 2.2e-4, 1)
@@ -91,21 +78,21 @@ def against_width(context: Context) -> Figure:
     return figure
 
 
-def against_time(context: Context) -> Figure:
+def against_time(draw: Drawing, context: Context) -> Any:
     """Loss and exponent against training time, and exponents against the dimension."""
-    figure = Figure(figsize=(12, 3.9), layout="constrained")
+    figure = draw.figure(12, 3.9)
     table = losses(context, "100,000 steps", (8, 16, 32, 64))
     between = (pl.col("step") >= 100) & ((pl.col("step") < 99_000) | (pl.col("step") == 100_000))
     table = table.filter(between)
-    left = panel(figure, (1, 3, 1), "Adam 1e-3: loss", "steps", "median loss")
-    colours = [ramp_colours()(value) for value in np.linspace(0, 1, 4)]
+    left = draw.panel(figure, (1, 3, 1), "Adam 1e-3: loss", "steps", "median loss")
+    colours = draw.shades(4)
     for width, colour in zip((8, 16, 32, 64), colours, strict=True):
         own = table.filter(pl.col("width") == width)
         middle = own.group_by("step").agg(pl.col("loss").median()).sort("step")
         left.plot(middle["step"], middle["loss"], color=colour, lw=1.4, label=f"N = {width}")
     left.set_xlim(100, 1e5)
     left.legend(loc="lower left")
-    middle = panel(figure, (1, 3, 2), "Exponent over N = 8 to 64", "steps", "exponent")
+    middle = draw.panel(figure, (1, 3, 2), "Exponent over N = 8 to 64", "steps", "exponent")
     found = along_training(context).filter(between)
     middle.fill_between(
         found["step"], found["exponent_low"], found["exponent_high"], color=BLUE, alpha=0.2, lw=0
@@ -114,7 +101,8 @@ def against_time(context: Context) -> Figure:
     middle.axhline(1, color=GREY, lw=0.8, ls=":")
     middle.set(yscale="linear", xlim=(100, 1e5))
     _draw_dimensions(
-        panel(figure, (1, 3, 3), "Sums of d squares", "d", "exponent over N = 8 to 64"), context
+        draw.panel(figure, (1, 3, 3), "Sums of d squares", "d", "exponent over N = 8 to 64"),
+        context,
     )
     return figure
 
@@ -137,10 +125,10 @@ def _draw_dimensions(axes: Any, context: Context) -> None:
     axes.legend()
 
 
-def shared_and_subsets(context: Context) -> Figure:
+def shared_and_subsets(draw: Drawing, context: Context) -> Any:
     """What seeds share, its share of the error, and what subsets of a net's neurons do."""
-    figure = Figure(figsize=(12, 3.9), layout="constrained")
-    left = panel(figure, (1, 3, 1), "SiLU, 1e-3: parts of the error", "N", "squared error")
+    figure = draw.figure(12, 3.9)
+    left = draw.panel(figure, (1, 3, 1), "SiLU, 1e-3: parts of the error", "N", "squared error")
     parts = ensembles(context, "silu", WIDTHS).widths
     n = [part.width for part in parts]
     for name, colour, label in (
@@ -158,9 +146,13 @@ def shared_and_subsets(context: Context) -> Figure:
     left.plot(n, [part.mse.value / 16 for part in parts], ":", color=GREY, label="one net / 16")
     left.legend(fontsize=7.5)
     mark_widths(left, n)
-    _draw_shares(panel(figure, (1, 3, 2), "Share of the error that is shared", "N", ""), context)
+    _draw_shares(
+        draw.panel(figure, (1, 3, 2), "Share of the error that is shared", "N", ""), context
+    )
     _draw_subsets(
-        panel(figure, (1, 3, 3), "Part of a net's 64 neurons", "n: neurons kept", "squared error"),
+        draw.panel(
+            figure, (1, 3, 3), "Part of a net's 64 neurons", "n: neurons kept", "squared error"
+        ),
         context,
     )
     return figure
@@ -196,11 +188,11 @@ def _draw_subsets(axes: Any, context: Context) -> None:
     axes.legend(loc="lower left", fontsize=7.5)
 
 
-def narrow_and_wide(context: Context) -> Figure:
+def narrow_and_wide(draw: Drawing, context: Context) -> Any:
     """Losses of nets of two neurons, the flat channel, and the neurons of a wide net."""
-    figure = Figure(figsize=(12, 3.9), layout="constrained")
-    left = panel(figure, (1, 3, 1), "N = 2, 1,000 seeds", "loss", "nets")
-    middle = panel(figure, (1, 3, 2), "N = 2: the flat channel", "|v|, mean of both", "loss")
+    figure = draw.figure(12, 3.9)
+    left = draw.panel(figure, (1, 3, 1), "N = 2, 1,000 seeds", "loss", "nets")
+    middle = draw.panel(figure, (1, 3, 2), "N = 2: the flat channel", "|v|, mean of both", "loss")
     for setting, colour, label in (
         ("silu", BLUE, "1e-3, 10,000 steps"), ("silu annealed", RED, "1e-2 stepped, 40,000"),
     ):  # fmt: skip
@@ -221,7 +213,7 @@ def narrow_and_wide(context: Context) -> Figure:
     middle.set(xlim=(0.3, 30), ylim=(1e-8, 3))
     middle.legend(loc="lower left", fontsize=7.5)
     _draw_cloud(
-        panel(figure, (1, 3, 3), "Half of a net's 512 neurons, annealed", "w", "b"), context
+        draw.panel(figure, (1, 3, 3), "Half of a net's 512 neurons, annealed", "w", "b"), context
     )
     return figure
 
@@ -237,25 +229,3 @@ def _draw_cloud(axes: Any, context: Context) -> None:
 
 
 FIGURES = (against_width, against_time, shared_and_subsets, narrow_and_wide)
-
-
-def main() -> None:
-    """Draw them all."""
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("folder", nargs="?", type=Path, default=FOLDER)
-    words.add_argument("--png", action="store_true")
-    words.add_argument("--keep", type=Path, default=None)
-    words.add_argument("--only", type=int, default=0)
-    given = words.parse_args()
-    context = Context(scale="laptop", keep=given.keep or keep_folder())
-    write_figures(
-        "lottery_tickets",
-        [partial(make, context) for make in FIGURES],
-        given.folder,
-        png=given.png,
-        only=given.only,
-    )
-
-
-if __name__ == "__main__":
-    main()

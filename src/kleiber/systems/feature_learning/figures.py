@@ -1,26 +1,17 @@
-"""The figures of docs/papers/feature_learning.md, from our own theory and networks.
-
-    python benchmarks/figures_feature_learning.py [FOLDER] [--png] [--keep RUNS]
-
-writes feature_learning_1.svg to feature_learning_6.svg (to docs/papers by default; with --png as
-pictures). Networks are trained at scale laptop, or read from the folder RUNS where `kleiber check
-feature_learning --scale laptop` kept them. It needs the extras ``report`` and ``train``, and the
-data sets mnist and cifar10.
-"""
+"""The figures of Bordelon, Atanasov & Pehlevan's paper, from our own theory and networks: those of
+the claims at the same scale (docs/papers/feature_learning.md has them at scale laptop)."""
 
 from __future__ import annotations
 
-import sys
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib.figure import Figure
-from paper_figures import BLUE, FOLDER, GREEN, GREY, RED, panel, shades, write_figures
 
 from kleiber.claim import Context
-from kleiber.reports.sheet import ramp_colours
+from kleiber.maths.seeds import stream
+from kleiber.systems.drawing import BLUE, GREEN, GREY, RED, Drawing
 from kleiber.systems.feature_learning.claims.circle import (
     FIRST,
     LAZY,
@@ -39,14 +30,17 @@ from kleiber.systems.feature_learning.claims.width import (
     HIGH,
     LOW,
     WIDTHS,
-    best_widths,
+    losses_at,
     width_table,
 )
 from kleiber.systems.feature_learning.theory import FeatureLearning
-from kleiber.systems.papers import keep_folder
 
 DECAYS = (0.75, 1.0, 1.25, 1.5, 2.0)
 END = 200.0
+DRAWS = 400  # resamples of the seeds behind an interval
+TICKS = (0.01, 0.02, 0.05, 0.1, 0.2)
+FINE_TICKS = (0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05)
+FINER_TICKS = (0.036, 0.038, 0.04, 0.042, 0.044, 0.046, 0.048, 0.05)
 
 
 def mean_curve(table: pl.DataFrame, x: str = "time") -> tuple[np.ndarray, np.ndarray]:
@@ -55,14 +49,24 @@ def mean_curve(table: pl.DataFrame, x: str = "time") -> tuple[np.ndarray, np.nda
     return each[x].to_numpy(), each["loss"].to_numpy()
 
 
-def theory(_: Context) -> Figure:
+def mark(axes: Any, *choices: Sequence[float]) -> None:
+    """Write plain numbers along y: the first choice of which three or more are within the axis."""
+    low, high = axes.get_ylim()
+    parts = [[value for value in choice if low <= value <= high] for choice in choices]
+    inside = next((part for part in parts if len(part) >= 3), parts[-1])
+    axes.set_yticks(inside, [f"{value:g}" for value in inside])
+
+
+def theory(draw: Drawing, _: Context) -> Any:
     """Loss against time for a hard and an easy task, lazy and rich, and the kernel's growth."""
     time = np.geomspace(1, 1e8, 120)
-    figure = Figure(figsize=(12, 3.9), layout="constrained")
+    figure = draw.figure(12, 3.9)
     for place, beta in ((1, 0.5), (2, 1.3)):
         word = "Hard" if beta < 1 else "Easy"
-        axes = panel(figure, (1, 3, place), rf"{word} task, $\beta$ = {beta}", "t: time", "loss")
-        for richness, colour in zip((0.0, 0.01, 0.1, 1.0, 10.0), shades(5), strict=True):
+        axes = draw.panel(
+            figure, (1, 3, place), rf"{word} task, $\beta$ = {beta}", "t: time", "loss"
+        )
+        for richness, colour in zip((0.0, 0.01, 0.1, 1.0, 10.0), draw.shades(5), strict=True):
             model = FeatureLearning(capacity=1.5, source=beta, richness=richness)
             solved = model.solve({"time": time})
             axes.plot(time, solved["loss"], color=colour, label=rf"$\gamma$ = {richness:g}")
@@ -74,8 +78,8 @@ def theory(_: Context) -> Figure:
             place = {"ha": "left" if shift > 1 else "right", "va": "bottom" if shift > 1 else "top"}
             axes.text(time[95], guide[25], f"$t^{{-{power:.3g}}}$", color=GREY, **place)
         axes.legend(loc="lower left")
-    axes = panel(figure, (1, 3, 3), "Growth of the kernel", "t: time", "a(t)")
-    for beta, colour in zip((0.25, 0.5, 0.75, 1.3), shades(4), strict=True):
+    axes = draw.panel(figure, (1, 3, 3), "Growth of the kernel", "t: time", "a(t)")
+    for beta, colour in zip((0.25, 0.5, 0.75, 1.3), draw.shades(4), strict=True):
         model = FeatureLearning(capacity=1.5, source=beta, richness=1.0)
         solved = model.solve({"time": time})
         axes.plot(time, solved["kernel_growth"], color=colour, label=rf"$\beta$ = {beta}")
@@ -83,14 +87,18 @@ def theory(_: Context) -> Figure:
     return figure
 
 
-def exponents(context: Context) -> Figure:
+def exponents(draw: Drawing, context: Context) -> Any:
     """The exponent of time against beta: the theory's two curves, nets, and the window."""
     beta = np.linspace(0.02, 1.7, 200)
-    figure = Figure(figsize=(12, 4.4), layout="constrained")
-    left = panel(figure, (1, 2, 1), "Exponent of the loss in time", r"$\beta$: source", r"$\chi$")
+    figure = draw.figure(12, 4.4)
+    left = draw.panel(
+        figure, (1, 2, 1), "Exponent of the loss in time", r"$\beta$: source", r"$\chi$"
+    )
     left.plot(beta, beta, color=BLUE, label=r"lazy: $\beta$")
     left.plot(beta, [rich_exponent(b) for b in beta], color=RED, label=r"rich: $2\beta/(1+\beta)$")
-    right = panel(figure, (1, 2, 2), "The same over t = 10 to 200", r"$\beta$: source", r"$\chi$")
+    right = draw.panel(
+        figure, (1, 2, 2), "The same over t = 10 to 200", r"$\beta$: source", r"$\chi$"
+    )
     places = [source(decay) for decay in DECAYS]
     lazy = [kernel_exponent(decay, 1e3, 1e5) for decay in DECAYS]
     left.plot(places[1:], lazy[1:], "s", color=BLUE, mec="white", label="kernel, t = 1e3 to 1e5")
@@ -124,14 +132,14 @@ def exponents(context: Context) -> Figure:
     return figure
 
 
-def circles(context: Context) -> Figure:
+def circles(draw: Drawing, context: Context) -> Any:
     """Loss curves of circle nets, lazy and rich, and when each mode is learned."""
-    figure = Figure(figsize=(12, 3.9), layout="constrained")
+    figure = draw.figure(12, 3.9)
     time = np.geomspace(0.3, END, 60)
     for place, decay in ((1, 1.0), (2, 2.0)):
         word = "Hard" if source(decay) < 1 else "Easy"
         title = rf"{word}: $k^{{-{decay:g}}}$, $\beta$ = {source(decay):g}"
-        axes = panel(figure, (1, 3, place), title, "t: time", "loss")
+        axes = draw.panel(figure, (1, 3, place), title, "t: time", "loss")
         for richness, colour, name in ((LAZY, BLUE, "lazy nets"), (1.0, RED, "rich nets")):
             table = circle_runs(context, decay, richness=richness)
             for part in table.filter(pl.col("time") > 0.2).partition_by("seed"):
@@ -141,54 +149,88 @@ def circles(context: Context) -> Figure:
         axes.plot(time, kernel_loss(time, decay), "--", color=GREY, label="kernel, infinite width")
         axes.plot(time, model_loss(time, decay), ":", color="black", label=r"model, $\gamma$ = 1")
         axes.legend(loc="lower left")
-    axes = panel(figure, (1, 3, 3), "Mode by mode", "k: mode", "t at which half is learned")
-    modes = (2, 4, 8, 16, 32)
-    for decay, colour in ((0.75, GREEN), (1.0, RED)):
-        found = half_times(circle_runs(context, decay), modes)
-        axes.plot(modes, found.T, "o", color=colour, ms=4, alpha=0.8)
-        rise = 1 + source(decay)
-        k = np.array(modes, float)
-        line = np.nanmean(found[:, 2]) * (k / 8) ** rise
-        label = f"$k^{{-{decay:g}}}$, line: slope {rise:g}"
-        axes.plot(modes, line, color=colour, label=label)
-    lazy = half_times(circle_runs(context, 1.0, richness=LAZY), modes)
-    axes.plot(modes, lazy.T, "s", color=BLUE, ms=4, alpha=0.8)
-    line = np.nanmean(lazy[:, 1]) * (np.array(modes) / 4.0) ** 2
-    axes.plot(modes, line, color=BLUE, label="lazy, $k^{-1}$, line: slope 2")
-    axes.legend(loc="upper left")
+    _draw_modes(draw.panel(figure, (1, 3, 3), "Mode by mode", "k: mode", ""), context)
     return figure
 
 
-def compute(context: Context) -> Figure:
+def _draw_modes(axes: Any, context: Context) -> None:
+    """Draw when half of each mode is learned, seed by seed, beside powers of k."""
+    modes = (2, 4, 8, 16, 32)
+    k = np.array(modes, float)
+    for decay, richness, colour, shape, at in (
+        (1.0, LAZY, BLUE, "s", 1), (1.0, 1.0, RED, "o", 2), (0.75, 1.0, GREEN, "^", 2),
+    ):  # fmt: skip
+        found = half_times(circle_runs(context, decay, richness=richness), modes)
+        shown = k[np.isfinite(found).any(axis=0)]
+        rise = 2.0 if richness == LAZY else 1 + source(decay)
+        line = np.nanmean(found[:, at]) * (shown / k[at]) ** rise
+        axes.plot(shown, line, color=colour, lw=1.2)
+        axes.plot(modes, found.T, shape, color=colour, ms=5, alpha=0.7, mew=0)
+        word = "lazy" if richness == LAZY else "rich"
+        label = f"{word}, $k^{{-{decay:g}}}$: seeds, and slope {rise:g}"
+        axes.plot([], [], f"{shape}-", color=colour, ms=5, lw=1.2, label=label)
+    axes.set_xticks(modes, [str(mode) for mode in modes])
+    axes.set(ylabel="t at which half of the mode is learned", ylim=(1.5, 1500))
+    axes.legend(loc="upper left")
+
+
+def compute(draw: Drawing, context: Context) -> Any:
     """Loss against compute for all widths, lazy and rich, and the best width at each compute."""
-    figure = Figure(figsize=(12, 3.9), layout="constrained")
-    last = panel(figure, (1, 3, 3), "Best width at equal compute", "C: FLOPs", "N*")
-    at = np.geomspace(LOW, HIGH, 12)
+    figure = draw.figure(12, 3.9)
+    last = draw.panel(figure, (1, 3, 3), "Which width is best", "N: width", "")
     for place, richness, name, colour in ((1, LAZY, "Lazy", BLUE), (2, 1.0, "Rich", RED)):
-        axes = panel(figure, (1, 3, place), f"{name} nets, $k^{{-1}}$", "C: FLOPs", "mean loss")
+        axes = draw.panel(
+            figure, (1, 3, place), f"{name} nets, $k^{{-1}}$", "C: FLOPs", "mean loss"
+        )
         table = width_table(context, richness)
-        for width, shade in zip(WIDTHS, shades(len(WIDTHS)), strict=True):
+        for width, shade in zip(WIDTHS, draw.shades(len(WIDTHS)), strict=True):
             x, y = mean_curve(table.filter(pl.col("width") == width), "flops")
             axes.plot(x, y, color=shade, label=f"N = {width}")
-        marks = [mark for mark in (0.01, 0.02, 0.05, 0.1, 0.2) if mark > axes.get_ylim()[0]]
-        axes.set_yticks(marks, [f"{mark:g}" for mark in marks])
+        for budget in (LOW, HIGH):
+            axes.axvline(budget, color=GREY, lw=0.8, ls=":")
+        mark(axes, TICKS)
         axes.legend(loc="lower left", fontsize=7.5)
-        drawn = best_widths(table, at, context.seed)
-        low, high = np.quantile(drawn[1:], [0.025, 0.975], axis=0)
-        last.plot(at, drawn[0], "o-", color=colour, ms=4, label=name.lower())
-        last.fill_between(at, low, high, color=colour, alpha=0.15, lw=0)
-    last.set(yscale="linear", ylim=(0, 26))
-    last.legend(loc="upper left")
+        _draw_budgets(last, table, name.lower(), colour, context.seed)
+    last.set_xticks(WIDTHS, [str(width) for width in WIDTHS])
+    last.minorticks_off()
+    last.set_ylabel("mean loss over that of the best width")
+    last.set_yticks((1, 1.5, 2, 3, 5, 8), ["1", "1.5", "2", "3", "5", "8"])
+    last.legend(loc="upper center", ncols=2, fontsize=7.5)
+    last.set_ylim(0.8, 14)
     return figure
 
 
-def images(context: Context) -> Figure:
+def _draw_budgets(axes: Any, table: pl.DataFrame, name: str, colour: Any, seed: int) -> None:
+    """Draw the mean loss of each width over the lowest, at the two ends of the compute."""
+    budgets = np.array([LOW, HIGH])
+    losses = [losses_at(table, width, budgets) for width in WIDTHS]
+    rng = stream(seed, f"loss of widths, {name}")
+    means = np.array([item.mean(axis=0) for item in losses])
+    drawn = np.array(
+        [
+            [item[rng.integers(len(item), size=len(item))].mean(axis=0) for item in losses]
+            for _ in range(DRAWS)
+        ]
+    )
+    low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
+    for column, (budget, style) in enumerate(zip(budgets, ("o--", "o-"), strict=True)):
+        best = np.nanmin(means[:, column])
+        x = np.array(WIDTHS) * (1.012 if name == "rich" else 0.988)
+        label = f"{name}, C = {budget:.2g}".replace("e+0", "e")
+        axes.plot(x, means[:, column] / best, style, color=colour, ms=4, lw=1.2, label=label)
+        ends = low[:, column] / best, high[:, column] / best
+        axes.vlines(x, *ends, color=colour, lw=1, alpha=0.7)
+
+
+def images(draw: Drawing, context: Context) -> Any:
     """One pass over MNIST and CIFAR-10: test loss against time, and the spectrum's forecast."""
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    figure = draw.figure(12, 4.2)
     for place, dataset in ((1, "mnist"), (2, "cifar10")):
         found = forecast(context, dataset)
         low, high = window(found)
-        axes = panel(figure, (1, 2, place), dataset.upper(), "t: time of the kernel", "test loss")
+        axes = draw.panel(
+            figure, (1, 2, place), dataset.upper(), "t: time of the kernel", "test loss"
+        )
         for richness, colour, name in (
             (LAZY, BLUE, "lazy"),
             (MODERATE, GREEN, ""),
@@ -200,23 +242,27 @@ def images(context: Context) -> Figure:
             if not name:
                 continue
             told = found.estimates[f"time_{name}"]
-            part = np.geomspace(low, min(high, x[-1]), 20)
-            height = np.exp(np.interp(np.log(part[8]), np.log(x), np.log(y)))
+            part = np.geomspace(low, min(high, float(x[-1])), 20)
+            height = float(np.exp(np.interp(float(np.log(part[8])), np.log(x), np.log(y))))
             label = f"forecast, slope {told.value:.2f}"
             axes.plot(
                 part, height * (part / part[8]) ** -told.value, "--", color=colour, label=label
             )
-        axes.axvspan(low, high, color="#EEEEEE", zorder=0)
-        ticks = (0.01, 0.02, 0.03, 0.04, 0.05)
-        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        last = float(x[-1])
+        axes.axvspan(low, min(high, last), color="#EEEEEE", zorder=0)
+        axes.set_xlim(right=1.3 * last)
+        drawn: Any = np.concatenate([line.get_ydata() for line in axes.lines])
+        low_y, high_y = float(drawn.min()), float(drawn.max())
+        axes.set_ylim(0.95 * low_y, 1.05 * high_y)
+        mark(axes, FINE_TICKS if low_y < 0.03 else FINER_TICKS, FINE_TICKS)
         axes.legend(loc="lower left")
     return figure
 
 
-def phases(_: Context) -> Figure:
+def phases(draw: Drawing, _: Context) -> Any:
     """The compute exponents over capacity and source, lazy, and what richness adds; phases."""
     alphas, betas = np.linspace(1.05, 4, 90), np.linspace(0.05, 2, 90)
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    figure = draw.figure(12, 4.2)
     fields: list[np.ndarray] = []
     for richness in (0.0, 1.0):
         rows = [
@@ -235,9 +281,12 @@ def phases(_: Context) -> Figure:
     titles = ("Compute exponent, lazy", "Added by feature learning", "Added to the exponent of N*")
     pictures = (fields[0], fields[2] - fields[0], fields[3] - fields[1])
     for place, (title, picture) in enumerate(zip(titles, pictures, strict=True), start=1):
-        axes = panel(figure, (1, 3, place), title, r"$\alpha$: capacity", r"$\beta$: source")
+        axes = draw.panel(figure, (1, 3, place), title, r"$\alpha$: capacity", r"$\beta$: source")
         axes.set(xscale="linear", yscale="linear")
-        drawn = axes.pcolormesh(alphas, betas, picture, cmap=ramp_colours(), rasterized=True)
+        axes.grid(visible=False)
+        drawn = axes.pcolormesh(
+            alphas, betas, picture, cmap=draw.ramp(), shading="gouraud", rasterized=True
+        )
         figure.colorbar(drawn, ax=axes)
         axes.axhline(1, color="white", lw=1.2)
         axes.plot(alphas, 2 - 1 / alphas, color="white", lw=1.2)
@@ -248,16 +297,3 @@ def phases(_: Context) -> Figure:
 
 
 FIGURES = (theory, exponents, circles, compute, images, phases)
-
-
-def main(words: list[str]) -> None:
-    keep = Path(words.pop(words.index("--keep") + 1)) if "--keep" in words else keep_folder()
-    png = "--png" in words
-    places = [word for word in words if not word.startswith("--")]
-    folder = Path(places[0]) if places else FOLDER
-    context = Context(scale="laptop", keep=keep)
-    write_figures("feature_learning", [partial(make, context) for make in FIGURES], folder, png=png)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,58 +1,40 @@
-"""The four figures of docs/papers/implicit_bias.md, and the table of exponents by norm.
-
-    python benchmarks/figures_implicit_bias.py [FOLDER] [--png] [--table]
-
-writes implicit_bias_1.svg to implicit_bias_4.svg (to docs/papers by default; with --png as
-pictures); with --table it prints the exponents in the place of that. The trainings are those of
-`kleiber check implicit_bias --scale laptop`, read where it keeps them ($KLEIBER_KEEP) and made
-where they are missing (45 minutes of CPU). It needs the extras ``report`` and ``train``, and the
-data sets mnist, cifar10 and norms.
-"""
+"""The figures of D'Amico, Bocchi & Negri's paper: the theory, and the nets of the claims at the
+same scale (docs/papers/implicit_bias.md has them at scale laptop)."""
 
 from __future__ import annotations
 
-import sys
-from functools import cache
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-from paper_figures import BLUE, FOLDER, GREY, RED, shades, write_figures
 
-import kleiber
 from kleiber.claim import Context
 from kleiber.data.runs import load_runs
+from kleiber.systems.drawing import BLUE, GREY, RED, Drawing
 from kleiber.systems.implicit_bias.claims.networks import NAMES, PUBLISHED
 from kleiber.systems.implicit_bias.claims.training import RELEASED, TEXTBOOK, collapse_of
 from kleiber.systems.implicit_bias.collapse import measure_collapse, rescale_curves
 from kleiber.systems.implicit_bias.collapse_record import Collapse
-from kleiber.systems.implicit_bias.perceptron import early_curve, master_curve, master_optimum
-from kleiber.systems.keeping import keep_folder
+from kleiber.systems.implicit_bias.perceptron import (
+    Perceptron,
+    early_curve,
+    master_curve,
+    master_optimum,
+)
 
 MODELS, DATASETS = ("CNN", "ResNet", "ViT"), ("MNIST", "CIFAR10", "CIFAR100")
 LOADS = (3.1, 6.25, 12.5, 25.0, 50.0, 100.0)
 LARGEST = 500.0  # the log of what a float in a figure may be
 
 
-@cache
-def context() -> Context:
-    """The scale whose trainings are drawn."""
-    return Context(scale="laptop", keep=keep_folder())
-
-
-def panel(figure: Figure, place: tuple[int, int, int], title: str, x: str, y: str) -> Any:
-    """One pair of axes with its words, both scales logarithmic."""
-    axes: Any = figure.add_subplot(*place)
-    axes.set(xscale="log", yscale="log", xlabel=x, ylabel=y)
-    axes.set_title(title, fontsize=10.5)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_locator(NullLocator())
-    axes.grid(True, zorder=0)
-    axes.set_axisbelow(True)
+def panel(
+    draw: Drawing, figure: Any, place: tuple[int, int, int], title: str, x: str, y: str
+) -> Any:
+    """Return one pair of axes with its words, and plain numbers along the errors."""
+    axes = draw.panel(figure, place, title, x, y)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     return axes
 
 
@@ -61,15 +43,15 @@ def set_ticks(axes: Any) -> None:
     low, high = axes.get_ylim()
     near = high / low < 4
     subs = (1.0, 1.2, 1.4, 1.6, 2.0, 3.0, 5.0, 6.0, 7.0, 8.0) if near else (1.0, 2.0, 5.0)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.get_major_locator().set_params(subs=subs)
 
 
-def perceptron() -> Figure:
+def perceptron(draw: Drawing, _: Context) -> Any:
     """Error against norm at one load; relative error at six loads; these on the master curve."""
-    figure = Figure(figsize=(12, 3.9), layout="constrained")
+    figure = draw.figure(12, 3.9)
     norm = np.geomspace(1e-2, 80, 90)
-    model = kleiber.theory.Perceptron(load=5.0)
-    left = panel(figure, (1, 3, 1), "Load 5", "norm", "generalisation error")
+    model = Perceptron(load=5.0)
+    left = panel(draw, figure, (1, 3, 1), "Load 5", "norm", "generalisation error")
     left.plot(norm, model.error(norm), color=BLUE, lw=1.6, label="fixed norm, theory")
     flow = model.simulate_flow({"norm": np.geomspace(0.1, 8, 9)}, seeds=4, seed=0)
     mean = flow.group_by("norm").agg(pl.col("error").mean()).sort("norm")
@@ -82,15 +64,15 @@ def perceptron() -> Figure:
     left.text(0.011, known.bayes, "Bayes", color=GREY, va="bottom", fontsize=8)
     set_ticks(left)
     left.legend(loc="center right", bbox_to_anchor=(1, 0.85))
-    _draw_loads(figure)
+    _draw_loads(draw, figure)
     return figure
 
 
-def _draw_loads(figure: Figure) -> None:
-    middle = panel(figure, (1, 3, 2), "Six loads", "norm", "error over Hebb's")
-    right = panel(figure, (1, 3, 3), "Rescaled", "norm over the best", "error over the least")
-    for load, colour in zip(LOADS, shades(len(LOADS)), strict=True):
-        model, best = kleiber.theory.Perceptron(load=load), None
+def _draw_loads(draw: Drawing, figure: Any) -> None:
+    middle = panel(draw, figure, (1, 3, 2), "Six loads", "norm", "error over Hebb's")
+    right = panel(draw, figure, (1, 3, 3), "Rescaled", "norm over the best", "error over the least")
+    for load, colour in zip(LOADS, draw.shades(len(LOADS)), strict=True):
+        model, best = Perceptron(load=load), None
         norm = np.geomspace(0.05, 12 * load, 70)
         error, best, hebb = model.error(norm), model.optimum(), model.references().hebb
         middle.plot(norm, error / hebb, color=colour, lw=1.4, label=f"load {load:g}")
@@ -108,23 +90,23 @@ def _draw_loads(figure: Figure) -> None:
     right.legend()
 
 
-def source_of(model: str, dataset: str, norm: str) -> tuple[Collapse, str] | None:
+def source_of(context: Context, model: str, dataset: str, norm: str) -> tuple[Collapse, str] | None:
     """The two laws of a panel and whose curves they are; None without data."""
     if f"{model} {dataset}" in PUBLISHED:
-        return collapse_of(context(), f"{model} {dataset}", norm), "trained here, scaled down"
+        return collapse_of(context, f"{model} {dataset}", norm), "trained here, scaled down"
     if dataset == "CIFAR10":
         published = load_runs("norms").filter(pl.col("model") == model)
         return measure_collapse(published, rule="robust"), "the authors' means"
     return None
 
 
-def grid_of_panels(rescaled: bool) -> Figure:
+def grid_of_panels(draw: Drawing, context: Context, *, rescaled: bool) -> Any:
     """Models by data sets: raw curves, or error/error_opt against norm/norm_opt."""
-    figure = Figure(figsize=(12, 9.6), layout="constrained")
+    figure = draw.figure(12, 9.6)
     for row, model in enumerate(MODELS):
         for column, dataset in enumerate(DATASETS):
             place = (3, 3, 3 * row + column + 1)
-            found = source_of(model, dataset, TEXTBOOK)
+            found = source_of(context, model, dataset, TEXTBOOK)
             if found is None:
                 _draw_nothing(figure, place, f"{model}, {dataset}")
                 continue
@@ -134,28 +116,28 @@ def grid_of_panels(rescaled: bool) -> Figure:
             words = (
                 (f"{kind} over the best", "error over the least") if rescaled else (kind, "error")
             )
-            axes = panel(figure, place, f"{model}, {dataset}: {source}", *words)
-            _draw_curves(axes, collapse, rescaled)
+            axes = panel(draw, figure, place, f"{model}, {dataset}: {source}", *words)
+            _draw_curves(draw, axes, collapse, rescaled)
             if not published:  # nothing happens before
                 first = 1e-3 * (1.0 if rescaled else float(np.exp(collapse.log_norm_opt[0])))
                 axes.set_xlim(left=max(first, axes.get_xlim()[0]))
     return figure
 
 
-def _draw_nothing(figure: Figure, place: tuple[int, int, int], title: str) -> None:
+def _draw_nothing(figure: Any, place: tuple[int, int, int], title: str) -> None:
     axes: Any = figure.add_subplot(*place)
     axes.set_title(title, fontsize=10.5)
     axes.set(xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set_visible(False)
-    axes.text(0.5, 0.5, "no data here (scale full)", color=GREY, ha="center", va="center")
+    axes.text(0.5, 0.5, "no nets are trained for this panel", color=GREY, ha="center", va="center")
 
 
-def _draw_curves(axes: Any, found: Collapse, rescaled: bool) -> None:
+def _draw_curves(draw: Drawing, axes: Any, found: Collapse, rescaled: bool) -> None:
     table, items = rescale_curves(found), found.curves.items
     x, y = ("x", "y") if rescaled else ("norm", "error")
     marked = {0, len(items) // 2, len(items) - 1}
-    for k, (item, colour) in enumerate(zip(items, shades(len(items)), strict=True)):
+    for k, (item, colour) in enumerate(zip(items, draw.shades(len(items)), strict=True)):
         part = table.filter(pl.col("n_data") == item.n_data)
         label = f"P = {item.n_data:,.0f}" if k in marked else None
         axes.plot(part[x], part[y], color=colour, lw=1.2, label=label)
@@ -179,9 +161,9 @@ def _draw_curves(axes: Any, found: Collapse, rescaled: bool) -> None:
     axes.legend(fontsize=7.5, loc="lower left")
 
 
-def products() -> Figure:
+def products(draw: Drawing, context: Context) -> Any:
     """gamma_1 gamma_2 against gamma_measured for every norm and case trained here."""
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    figure = draw.figure(12, 4.2)
     norms = [name for name in NAMES if name not in RELEASED.values() or name == TEXTBOOK]
     for place, case in enumerate(PUBLISHED, start=1):
         axes: Any = figure.add_subplot(1, 4, place)
@@ -189,7 +171,7 @@ def products() -> Figure:
         released = RELEASED[case.partition(" ")[0]]
         listed = norms if released == TEXTBOOK else [norms[0], released, *norms[1:]]
         for k, norm in enumerate(listed):
-            values = collapse_of(context(), case, norm).estimates
+            values = collapse_of(context, case, norm).estimates
             for name, colour, shift in (("predicted", RED, 0.12), ("measured", BLUE, -0.12)):
                 each = values[f"gamma_{name}"]
                 axes.hlines(k + shift, each.low, each.high, color=colour, lw=1.4)
@@ -200,7 +182,7 @@ def products() -> Figure:
         axes.invert_yaxis()
         axes.axvline(0, color=GREY, lw=0.8, ls=":")
         low, high = axes.get_xlim()
-        measured = collapse_of(context(), case, TEXTBOOK).estimates["gamma_measured"].value
+        measured = collapse_of(context, case, TEXTBOOK).estimates["gamma_measured"].value
         axes.set_xlim(max(low, -1.5 * measured), min(high, 3.5 * measured))
         axes.set_xlabel("exponent")
         axes.grid(True, axis="x", zorder=0)
@@ -210,39 +192,9 @@ def products() -> Figure:
     return figure
 
 
-def print_table() -> None:
-    """The exponents of every case, norm and rule, as rows of a table in Markdown."""
-    print("| net | norm | rule | gamma_1 | gamma_2 | product | measured | overlap | collapse |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for case in PUBLISHED:
-        for norm in NAMES:
-            if norm in RELEASED.values() and norm not in (TEXTBOOK, RELEASED[case.split()[0]]):
-                continue
-            for rule in ("robust", "authors"):
-                found = collapse_of(context(), case, norm, rule)
-                cells = [
-                    f"{each.value:.3g} ± {each.stderr:.2g}" for each in found.estimates.values()
-                ]
-                spreads = f"{found.overlap:.1%}", f"{found.quality:.1%}"
-                print(f"| {' | '.join([case, NAMES[norm], rule, *cells, *spreads])} |")
-        for sentence in collapse_of(context(), case, TEXTBOOK).flags:
-            print(f"- {sentence}")
-
-
 FIGURES = (
-    perceptron, lambda: grid_of_panels(False), lambda: grid_of_panels(True), products,
-)  # fmt: skip
-
-
-def main(words: list[str]) -> None:
-    if "--table" in words:
-        print_table()
-        return
-    png = "--png" in words
-    places = [word for word in words if not word.startswith("--")]
-    folder = Path(places[0]) if places else FOLDER
-    write_figures("implicit_bias", FIGURES, folder, png=png, dpi=110)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    perceptron,
+    partial(grid_of_panels, rescaled=False),
+    partial(grid_of_panels, rescaled=True),
+    products,
+)
