@@ -261,7 +261,7 @@ def images(draw: Drawing, context: Context) -> Any:
 
 def phases(draw: Drawing, _: Context) -> Any:
     """The compute exponents over capacity and source, lazy, and what richness adds; phases."""
-    alphas, betas = np.linspace(1.05, 4, 90), np.linspace(0.05, 2, 90)
+    alphas, betas = np.linspace(1.05, 4, 160), np.linspace(0.05, 2, 160)
     figure = draw.figure(12, 4.2)
     fields: list[np.ndarray] = []
     for richness in (0.0, 1.0):
@@ -284,9 +284,10 @@ def phases(draw: Drawing, _: Context) -> Any:
         axes = draw.panel(figure, (1, 3, place), title, r"$\alpha$: capacity", r"$\beta$: source")
         axes.set(xscale="linear", yscale="linear")
         axes.grid(visible=False)
-        drawn = axes.pcolormesh(
-            alphas, betas, picture, cmap=draw.ramp(), shading="gouraud", rasterized=True
-        )
+        drawn = axes.imshow(
+            picture, cmap=draw.ramp(), origin="lower", aspect="auto", interpolation="none",
+            extent=(alphas[0], alphas[-1], betas[0], betas[-1]),
+        )  # fmt: skip
         figure.colorbar(drawn, ax=axes)
         axes.axhline(1, color="white", lw=1.2)
         axes.plot(alphas, 2 - 1 / alphas, color="white", lw=1.2)
