@@ -61,8 +61,9 @@ def check_names(arrays: Mapping[str, Any], wanted: Collection[str], accepted: st
     """Raise BadTable unless all the arrays of the wanted names are there."""
     for name in wanted:
         if name not in arrays:
+            there = listed(list(arrays)) or "none"
             raise BadTable(
-                f"There is no array {name!r}; {accepted}, and there are {listed(list(arrays))}."
+                f"There is no array {name!r}; {accepted}, and there are {there}."
                 f"{nearest(name, arrays)}"
             )
 

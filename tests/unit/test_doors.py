@@ -225,6 +225,12 @@ def spectrum_table() -> pl.DataFrame:
     return pl.DataFrame({"eigenvalue": k**-1.5, "power": k**-2.0})
 
 
+def votes() -> dict[str, np.ndarray]:
+    x = np.linspace(-1.0, 1.0, 30)
+    chosen = np.round(10 + 9 * x).astype(int)
+    return {"embeddings": x[:, None], "counts": np.stack([chosen, 20 - chosen], axis=1)}
+
+
 @cache
 def good_calls() -> dict[str, Good]:
     """One call a verb, with every argument that has a value worth giving."""
@@ -416,6 +422,7 @@ def good_calls() -> dict[str, Good]:
             {"table": envelopes(), "draws": 5},
         ),
         "spectrum": (reducers["spectrum"], {"table": spectrum_table()}),
+        "heads": (reducers["heads"], {"table": votes(), "n_data": [8], "seeds": 2}),
         "dynamical_exponents": (reduce.dynamical_exponents, {"table": curves()}),
     }
     return made

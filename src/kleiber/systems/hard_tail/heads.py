@@ -41,15 +41,16 @@ def class_features(
     Dimensions: 1 + classes, and 1 + classes + classes (classes + 1)/2 with products.
     """
     logs = np.log(np.maximum(probabilities, TINY))
-    first = _standardised(logs - logs.mean(axis=1, keepdims=True))
+    first = standardised(logs - logs.mean(axis=1, keepdims=True))
     parts = [np.ones((len(first), 1)), first]
     if products:
         rows, columns = np.triu_indices(first.shape[1])
-        parts.append(_standardised(first[:, rows] * first[:, columns]))
+        parts.append(standardised(first[:, rows] * first[:, columns]))
     return np.hstack(parts)
 
 
-def _standardised(columns: Float[np.ndarray, "images dims"]) -> Float[np.ndarray, "images dims"]:
+def standardised(columns: Float[np.ndarray, "images dims"]) -> Float[np.ndarray, "images dims"]:
+    """Return columns of mean 0 and, unless they are constant, of standard deviation 1."""
     spread = columns.std(axis=0)
     return (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
 
@@ -67,9 +68,10 @@ def train_heads(
 ) -> pl.DataFrame:
     """Train heads with ``n_data`` images each; one row for each seed, n_data and k.
 
-    Columns seed, n_data, k, failure, loss and error (the share of test images whose most frequent
-    human label is missed). Each seed shuffles the images, uses the first ``training`` for training,
-    and draws one human label for each. The head minimises the mean squared error against
+    Columns seed, n_data, k, failure, loss, error (the share of test images whose most frequent
+    human label is missed) and items_variance, the variance of the exponent over the given k that
+    other test images would give it. Each seed shuffles the images, uses the first ``training`` for
+    training, and draws one human label for each. The head minimises the mean squared error against
     one-hot labels plus ``ridge`` |w|^2.
 
     Raises BadTable where the arrays do not belong together, n_data exceeds ``training``, or a test
@@ -89,19 +91,35 @@ def train_heads(
         for size in sizes:
             predictions = features[held_out] @ solve_ridge(x[:size], y[:size], ridge)
             chosen = predictions.argmax(axis=1)
+            failed = failures[np.arange(len(held_out)), chosen]
             rows.append(
                 pl.DataFrame(
                     {
                         "seed": each,
                         "n_data": size,
                         "k": attempts,
-                        "failure": failures[np.arange(len(held_out)), chosen].mean(axis=0),
+                        "failure": failed.mean(axis=0),
                         "loss": float(((predictions - targets) ** 2).sum(axis=1).mean()),
                         "error": float((chosen != counts[held_out].argmax(axis=1)).mean()),
+                        "items_variance": items_variance(failed, attempts),
                     }
                 )
             )
     return pl.concat(rows)
+
+
+def items_variance(
+    failed: Float[np.ndarray, "images tries"], k: Int64[np.ndarray, "tries"]
+) -> float:
+    """Return the variance of the slope of log mean failure on log k over draws of the images, to
+    first order; NaN where it is not defined."""
+    log_k = np.log(k)
+    spread = float(((log_k - log_k.mean()) ** 2).sum())
+    mean = failed.mean(axis=0)
+    if len(failed) < 2 or spread == 0 or (mean <= 0).any():
+        return float("nan")
+    each = failed / mean @ (log_k - log_k.mean()) / spread
+    return float(each.var(ddof=1) / len(failed))
 
 
 def draw_labels(
