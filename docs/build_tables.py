@@ -1,31 +1,41 @@
 """Write the tables of the pages that repeat what the code says.
 
-    python docs/build_tables.py
+    python docs/build_tables.py [VERDICTS.json ...]
 
 rewrites what stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->`` in README.md and
 in the pages of docs/. tests/test_docs.py fails where that would change a page.
+
+A table of claims, ``<!-- claims: PAPER -->``, keeps the numbers that are written there, and takes
+those of files that ``kleiber check --scale laptop --json`` wrote.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
+import math
 import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import typer
 
 import kleiber
+from kleiber.claim import SOURCES, VERDICTS, Verdict
 from kleiber.cli import app
 from kleiber.reports.listing import list_columns, list_costs, list_data, list_reductions
+from kleiber.reports.verdicts import bound, number
 from kleiber.systems import papers
 from kleiber.theory import catalogue as theories
 
 FOLDER = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.S)
+CLAIMS = re.compile(r"(<!-- claims: (\w+) -->\n)(.*?)(<!-- end of table -->)", re.S)
+NOT_RUN = "not run"
 LONGEST = 64  # characters of a formula in the table of laws; longer ones are written out below it
 
 
@@ -34,9 +44,43 @@ def list_pages() -> list[Path]:
     return [FOLDER.parent / "README.md", *sorted(FOLDER.glob("**/*.md"))]
 
 
-def rebuild(text: str) -> str:
-    """Return the text of a page with today's tables."""
-    return BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", text)
+def rebuild(text: str, numbers: Mapping[tuple[str, str, str], str] = MappingProxyType({})) -> str:
+    """Return the text of a page with today's tables; numbers are by paper, place and sentence."""
+    text = BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", text)
+    return CLAIMS.sub(
+        lambda found: f"{found[1]}{claims(found[2], found[3], numbers)}{found[4]}", text
+    )
+
+
+def claims(paper: str, written: str, numbers: Mapping[tuple[str, str, str], str]) -> str:
+    """Return the claims of a paper with their known verdicts, and the numbers that we obtained."""
+    rows = [split_row(line) for line in written.splitlines()]
+    known = {(row[0], row[1]): row[-2] for row in rows if len(row) > 4}
+    lines: list[tuple[str, ...]] = []
+    for claim in papers.catalogue()[paper].claims:
+        place = escape(claim.where), escape(claim.says)
+        obtained = numbers.get((paper, *place), known.get(place, NOT_RUN))
+        verdict = claim.known if claim.known == "holds" else f"*{claim.known}*"
+        lines.append((claim.where, claim.says, claim.source, bound(claim), obtained, verdict))
+    return write_table(("where", "the claim", "source", "expected", "obtained", "verdict"), lines)
+
+
+def split_row(line: str) -> list[str]:
+    """Return the cells of a line of a table in Markdown, with their escapes."""
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def read_numbers(files: Iterable[str]) -> dict[tuple[str, str, str], str]:
+    """Return the numbers of verdicts that ``kleiber check --json`` wrote, as tables show them."""
+    found: dict[tuple[str, str, str], str] = {}
+    for file in files:
+        for row in json.loads(Path(file).read_text(encoding="utf-8")):
+            if row["obtained"] is not None:
+                row["stderr"] = math.nan if row["stderr"] is None else row["stderr"]
+                verdict = Verdict(**row)
+                place = verdict.paper, escape(verdict.where), escape(verdict.says)
+                found[place] = escape(number(verdict))
+    return found
 
 
 def write_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -142,8 +186,20 @@ def list_papers() -> str:
         counted = Counter(claim.scale for claim in paper.claims)
         scales = ", ".join(f"{number} {scale}" for scale, number in counted.items())
         page = f"[papers/{name}.md](papers/{name}.md)"
-        rows.append((f"`{name}`", f"{paper.title}. {paper.citation}.", scales, page))
-    return write_table(("paper", "title", "claims by scale", "page"), rows)
+        rows.append(
+            (f"`{name}`", f"{paper.title}. {paper.citation}.", scales, by_source(paper), page)
+        )
+    return write_table(("paper", "title", "claims by scale", "by source", "page"), rows)
+
+
+def by_source(paper: papers.Paper) -> str:
+    """Return how many claims of each source are known to hold, to fail and to be inconclusive."""
+    parts: list[str] = []
+    for source in SOURCES:
+        counted = Counter(claim.known for claim in paper.claims if claim.source == source)
+        kinds = ", ".join(f"{counted[name]} {name}" for name in VERDICTS if counted[name])
+        parts += [f"{source}: {kinds}"] if kinds else []
+    return "; ".join(parts)
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
@@ -164,9 +220,10 @@ TABLES: Mapping[str, Callable[[], str]] = {
 
 def main() -> None:
     """Rewrite the tables of every page, and name the pages that change."""
+    numbers = read_numbers(sys.argv[1:])
     for page in list_pages():
         text = page.read_text(encoding="utf-8")
-        if (rebuilt := rebuild(text)) != text:
+        if (rebuilt := rebuild(text, numbers)) != text:
             page.write_text(rebuilt, encoding="utf-8")
             sys.stdout.write(f"{page.relative_to(FOLDER.parent)}\n")
 

@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ import typer
 
 import kleiber
 from kleiber import systems
+from kleiber.claim import Context, describe_verdict, examine
 from kleiber.cli import app
+from kleiber.systems.papers import find
 
 ROOT = Path(__file__).parents[1]
 PAPERS = sorted((ROOT / "docs" / "papers").glob("*.md"))
@@ -255,6 +258,24 @@ def test_a_table_that_differs_from_the_code_is_rebuilt() -> None:
     row = next(line for line in text.splitlines() if line.startswith("| `chinchilla` |"))
     assert rebuild(text.replace(f"{row}\n", "")) == text
     assert rebuild(text.replace("eq. 2.", "eq. 3.")) == text
+
+
+def test_a_table_of_claims_follows_the_code_and_keeps_its_numbers(tmp_path: Path) -> None:
+    build = runpy.run_path(str(ROOT / "docs" / "build_tables.py"))
+    text = (ROOT / "docs" / "papers" / "hard_tail.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| pass@1 | ")]
+    (row,) = lines  # of one claim
+    assert build["rebuild"](text.replace(row, row.replace("| ours |", "| abstract |"))) == text
+    without = build["rebuild"](text.replace(f"{row}\n", ""))
+    assert build["NOT_RUN"] in next(
+        line for line in without.splitlines() if line.startswith("| pass@1 | ")
+    )
+    claim = next(each for each in find("hard_tail").claims if each.where == "pass@1")
+    verdict, _ = examine("hard_tail", claim, Context())
+    file = tmp_path / "verdicts.json"
+    file.write_text(json.dumps([describe_verdict(replace(verdict, obtained=0.25))]))
+    numbers = build["read_numbers"]([file])
+    assert "| 0.25 | holds |" in build["rebuild"](without, numbers)
 
 
 def test_every_paper_has_a_page_and_every_page_a_paper() -> None:

@@ -7,7 +7,8 @@ and high), and the verdict compares the two:
 - holds: the whole interval lies in the range;
 - fails: no part of it does;
 - inconclusive: part of it does, so the error is too large to decide; more runs would;
-- error: the number could not be computed (the verdict's `why` says why not).
+- error: the number could not be computed (the verdict's `why` says why not);
+- skipped: data that it reads are absent (`why` names the command that fetches them).
 
 So a claim "within 0.02" needs a standard error well below 0.01 before it can hold or fail.
 """
@@ -30,6 +31,15 @@ from kleiber.plain import as_plain
 
 SCALES = ("quick", "laptop", "full")  # in CI; the numbers we quote; the papers' own sizes
 VERDICTS = ("holds", "fails", "inconclusive")
+SKIPPED = "skipped"  # the verdict on a claim whose data are absent
+SOURCES: Mapping[str, str] = MappingProxyType(  # where a claim comes from, as sentences say it
+    {
+        "abstract": "a statement of the paper's abstract",
+        "paper": "a statement of the paper's text",
+        "second-hand": "a statement that we know only second-hand",
+        "ours": "a claim of our own",
+    }
+)
 SIDES: Mapping[str, str] = MappingProxyType(
     {"both": "equal to", "at_least": "at least", "at_most": "at most"}
 )
@@ -144,6 +154,10 @@ class Claim:
         Why the number has no standard error; empty where it has one.
     needs
         The names of the data sets that it reads.
+    source
+        Where the statement comes from: ``"abstract"`` (of the paper), ``"paper"`` (its text, which
+        we have seen), ``"second-hand"`` (a summary or review of it), or ``"ours"`` (our hypothesis,
+        derivation or earlier number; one that fails says nothing against the paper).
 
     Raises
     ------
@@ -171,6 +185,7 @@ class Claim:
     side: str = "both"
     exact: str = ""
     needs: tuple[str, ...] = ()
+    source: str = "ours"
 
     def __post_init__(self) -> None:
         for name in ("where", "says", "why", "exact"):
@@ -181,7 +196,12 @@ class Claim:
         if not isinstance(self.needs, tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise refuse("needs", "a tuple of names of data sets", self.needs)
         check_texts("needs", self.needs, "a tuple of names of data sets")
-        for name, known in (("known", VERDICTS), ("scale", SCALES), ("side", tuple(SIDES))):
+        for name, known in (
+            ("known", VERDICTS),
+            ("scale", SCALES),
+            ("side", tuple(SIDES)),
+            ("source", tuple(SOURCES)),
+        ):
             given = getattr(self, name)
             if given not in known:
                 raise ValueError(
@@ -221,7 +241,7 @@ class Verdict:
     ----------
     paper
         The name of the paper, such as ``"hard_tail"``.
-    where, says, expected, within, known, side
+    where, says, source, expected, within, known, side
         As in the ``Claim``.
     obtained
         The number that was computed; NaN where it could not be.
@@ -229,9 +249,10 @@ class Verdict:
         Its standard error; NaN where it has none, and then ``why`` says so.
     verdict
         ``"holds"`` (the whole interval of the number lies in the claim's range), ``"fails"`` (none
-        of it does), ``"inconclusive"`` (part of it does) or ``"error"`` (it could not be computed).
+        of it does), ``"inconclusive"`` (part of it does), ``"error"`` (it could not be computed) or
+        ``"skipped"`` (data that it reads are absent).
     why
-        The reason for what is known, or the sentence of the error.
+        The reason for what is known, the sentence of the error, or what fetches the data.
     seconds
         How long the computation took.
     kept
@@ -251,6 +272,7 @@ class Verdict:
     paper: str
     where: str
     says: str
+    source: str = field(default="ours", kw_only=True)
     expected: float
     within: float
     obtained: float
@@ -264,8 +286,8 @@ class Verdict:
 
     @property
     def as_known(self) -> bool:
-        """Whether the verdict is the one we know."""
-        return self.verdict == self.known
+        """Whether the verdict is the one we know, or the claim was skipped for want of data."""
+        return self.verdict in (self.known, SKIPPED)
 
 
 def judge(claim: Claim, obtained: Estimate) -> str:
@@ -310,6 +332,7 @@ def decide(paper: str, claim: Claim, obtained: Estimate, seconds: float) -> Verd
         " ".join(filter(None, (claim.why, no_error))),
         seconds,
         claim.side,
+        source=claim.source,
     )
 
 
@@ -323,13 +346,17 @@ def examine(paper: str, claim: Claim, context: Context) -> tuple[Verdict, Estima
     except Exception as error:
         kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
         sentence = f"{kind}{reason(error)}"
-    seconds = time.perf_counter() - start
-    unknown = math.nan
-    verdict = Verdict(
-        paper, claim.where, claim.says, claim.expected, claim.within, unknown, unknown,
-        "error", claim.known, sentence, seconds, claim.side,
+    return without_number(paper, claim, "error", sentence, time.perf_counter() - start), None
+
+
+def without_number(
+    paper: str, claim: Claim, verdict: str, why: str, seconds: float = 0.0
+) -> Verdict:
+    """Make the Verdict "error" or "skipped" on a claim of which no number is known."""
+    return Verdict(
+        paper, claim.where, claim.says, claim.expected, claim.within, math.nan, math.nan,
+        verdict, claim.known, why, seconds, claim.side, source=claim.source,
     )  # fmt: skip
-    return verdict, None
 
 
 def describe_verdict(verdict: Verdict) -> dict[str, Any]:

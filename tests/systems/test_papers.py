@@ -6,6 +6,8 @@ seconds are slow but for the first of each kind; `kleiber check --scale quick` c
 
 from __future__ import annotations
 
+import ast
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,30 @@ def test_a_paper_has_enough_to_say(name: str) -> None:
     )
     assert len({(claim.where, claim.says) for claim in claims}) == len(claims)
     assert all(need in datasets() for claim in claims for need in claim.needs)
+
+
+def calls_of_claim(file: Path) -> Iterator[ast.Call]:
+    """The places in a file at which a claim is made."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id == "Claim":
+                yield node
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_every_claim_says_where_it_comes_from(name: str) -> None:
+    module = sys.modules[PAPERS[name].module]
+    assert module.__file__ is not None
+    file = Path(module.__file__)
+    files = file.parent.glob("*.py") if file.name == "__init__.py" else [file]
+    calls = [(file.name, call) for file in files for call in calls_of_claim(file)]
+    assert calls
+    silent = [
+        (file, call.lineno)
+        for file, call in calls
+        if "source" not in [keyword.arg for keyword in call.keywords]
+    ]
+    assert silent == [], "a claim of a paper names its source: abstract, paper, second-hand, ours"
 
 
 @pytest.mark.parametrize("kind", [*DEAR, *TRAINED])

@@ -190,8 +190,8 @@ UNSOUND = paper_of(counted({}, "it is one"), counted({}, "so is <two>", 2.0))
 def test_the_command_exits_1_only_when_a_verdict_is_not_as_known(run: Run) -> None:
     code, out, err = run(SOUND)
     assert (code, err) == (0, "")
-    assert "2 claims: 1 holds, 1 fails; 0 not as known" in out
-    assert "fails: section 1: No." in out
+    assert "2 claims: 1 holds, 1 fails; 0 not as known. By source: ours 1 holds, 1 fails" in out
+    assert "fails: A claim of our own does not hold (section 1): No." in out
     code, out, _ = run(UNSOUND)
     assert code == 1
     assert "fails (known: holds)" in out
@@ -202,9 +202,78 @@ def test_the_command_prints_the_contract(run: Run) -> None:
     assert (code, err) == (1, "")
     first, second = json.loads(out)
     assert first["obtained"] == pytest.approx(1.003)
-    assert {"paper", "where", "says", "expected", "within", "obtained", "stderr", "verdict",
-            "known", "why", "seconds"} <= set(first)  # fmt: skip
+    keys = "paper where says source expected within obtained stderr verdict known why seconds"
+    assert {*keys.split()} <= set(first)
     assert (second["verdict"], second["known"]) == ("fails", "holds")
+
+
+SOURCED = paper_of(
+    counted({}, "it is one", source="abstract"),
+    counted({}, "so is two", 2.0, known="fails", why="No.", source="second-hand"),
+    counted({}, "and three", 3.0, known="fails", why="Never.", source="ours"),
+)
+
+
+def test_the_table_and_the_page_say_whose_claim_it_is(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run(SOURCED, "-o", tmp_path / "report.html")
+    assert code == 0
+    page = (tmp_path / "report.html").read_text()
+    tally = "By source: abstract 1 holds; second-hand 1 fails; ours 1 fails"
+    for text in (out, page):
+        assert tally in text
+        assert "A statement that we know only second-hand does not hold (section 1): No." in text
+        assert "A claim of our own does not hold (section 1): Never." in text
+    line = next(line for line in out.splitlines() if "it is one" in line)
+    assert "abstract" in line
+    assert "<td>second-hand</td>" in page
+    assert "says nothing against the paper" in page
+
+
+def test_only_the_claims_that_contain_a_word_are_computed(run: Run) -> None:
+    calls: Counter = {}
+    paper = paper_of(counted(calls, "the Tail"), counted(calls, "the head"))
+    code, out, _ = run(paper, "--only", "tail")
+    assert (code, calls) == (0, {"the Tail": 1})
+    assert "1 claims" in out
+    assert [v.says for v in check(paper, only="SECTION 1: the h")] == ["the head"]
+    code, out, err = run(paper, "--only", "body")
+    assert (code, out) == (2, "")
+    assert "No claim of made_up up to scale quick contains 'body'." in err
+
+
+def test_a_claim_whose_data_are_absent_is_skipped(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KLEIBER_DATA", str(tmp_path))
+    calls: Counter = {}
+    paper = paper_of(
+        counted(calls, "needs curves", needs=("norms",)),
+        counted(calls, "needs curves too", needs=("norms",), known="fails", why="No."),
+        counted(calls, "needs none"),
+        counted(calls, "needs what we do not know", needs=("somebody else's",)),
+    )
+    code, out, err = run(paper)
+    assert (code, err) == (0, "")
+    assert calls == {"needs none": 1, "needs what we do not know": 1}
+    assert "4 claims: 2 skipped, 2 holds; 0 not as known" in out
+    assert "kleiber data fetch norms" in " ".join(out.split())
+    found = check(paper, scale="laptop", keep=tmp_path / "kept")
+    assert [v.verdict for v in found] == ["skipped", "skipped", "holds", "holds"]
+    assert len(list((tmp_path / "kept").glob("*.json"))) == 2
+    assert json.loads(run(paper, "--json")[1])[0]["obtained"] is None
+
+
+def test_a_finished_claim_needs_its_data_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "norms").mkdir()
+    (tmp_path / "norms" / "learning_curves.csv").touch()
+    monkeypatch.setenv("KLEIBER_DATA", str(tmp_path))
+    paper = paper_of(counted({}, "needs curves", needs=("norms",)))
+    assert check(paper, scale="laptop", keep=tmp_path / "kept")[0].verdict == "holds"
+    (tmp_path / "norms" / "learning_curves.csv").unlink()
+    (again,) = check(paper, scale="laptop", keep=tmp_path / "kept")
+    assert (again.verdict, again.kept) == ("holds", True)
 
 
 @pytest.mark.long

@@ -81,6 +81,8 @@ def test_an_exact_number_is_compared_as_it_is() -> None:
         ({"known": "hold"}, "Did you mean 'holds'"),
         ({"scale": "lap"}, "Did you mean 'laptop'"),
         ({"side": "above"}, "both, at_least, at_most"),
+        ({"source": "abstracts"}, "Did you mean 'abstract'"),
+        ({"source": None}, "source=None; it takes abstract, paper, second-hand, ours"),
         ({"says": ""}, "says something"),
         ({"expected": NAN}, "expected must be a finite"),
         ({"within": -0.1}, "within of at least 0"),
@@ -133,7 +135,15 @@ def test_what_claims_share_is_computed_once() -> None:
 
 def test_the_document_is_the_contract() -> None:
     verdict = Verdict("p", "w", "s", 1.0, 0.1, 1.05, 0.01, "holds", "holds", "", 0.5)
-    keys = "paper where says expected within obtained stderr verdict known why seconds".split()
+    keys = "paper where says source expected within obtained stderr verdict known why seconds"
     document = describe_verdict(verdict)
-    assert list(document)[: len(keys)] == keys
+    assert list(document)[: len(keys.split())] == keys.split()
     assert document["obtained"] == 1.05
+
+
+@pytest.mark.parametrize("given", [{}, {"source": "paper"}])
+def test_a_verdict_has_the_source_of_its_claim(given: dict[str, Any]) -> None:
+    source = given.get("source", "ours")
+    for compute in (lambda _: estimate(1.5, 0.01), lambda _: 1 / 0):
+        verdict, _ = examine("paper", claim(compute=compute, **given), CALM)
+        assert verdict.source == source

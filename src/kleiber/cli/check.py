@@ -32,6 +32,9 @@ def check_command(
         str, typer.Option(metavar="quick|laptop|full", help="Scale of the computation.")
     ] = "quick",
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    only: Annotated[
+        str, typer.Option(metavar="WORD", help="Only claims that contain this text.")
+    ] = "",
     keep: Annotated[
         Path | None,
         typer.Option(help="Folder of finished claims, at scales above quick (the user's cache)."),
@@ -65,7 +68,7 @@ def check_command(
     if out is not None and out.suffix.lower() not in (".html", ".htm"):
         raise BadTable(f"A report is an .html file, got {str(out)!r}.")
     check_writable(out)
-    each = partial(each_verdict, *papers or (), scale=scale, seed=seed, keep=keep)
+    each = partial(each_verdict, *papers or (), scale=scale, seed=seed, only=only, keep=keep)
     verdicts = _watch(each, open_console(stderr=True))
     if out is not None:
         with write_atomically(out) as temporary:

@@ -12,13 +12,26 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kleiber.claim import SIDES, Claim, Verdict
+from kleiber.claim import SIDES, SOURCES, Claim, Verdict
 from kleiber.reports.console import print_line
 from kleiber.reports.grids import figure
 from kleiber.version import __version__
 
-COLOURS = {"holds": "green", "fails": "yellow", "inconclusive": "yellow", "error": "red"}
-TITLES = ("claim", "expected", "obtained", "verdict", "seconds")
+COLOURS = {
+    "holds": "green", "fails": "yellow", "inconclusive": "yellow", "error": "red", "skipped": "cyan"
+}  # fmt: skip
+TITLES = ("claim", "source", "expected", "obtained", "verdict", "seconds")
+OUTCOMES = {
+    "fails": "does not hold",
+    "inconclusive": "is not decided",
+    "error": "could not be computed",
+    "skipped": "is skipped",
+}
+EXPLAINED = (
+    "The source of a claim is the paper's abstract, the paper's text, a second-hand account of it, "
+    "or ours: a hypothesis, derivation or earlier number of our own, which says nothing against "
+    "the paper where it fails."
+)
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 72rem; margin: 2rem auto;
   padding: 0 1rem; }
@@ -29,6 +42,7 @@ th, td { text-align: left; vertical-align: top; padding: .45rem .6rem;
 td.number { white-space: nowrap; font-variant-numeric: tabular-nums; }
 .where, .why { color: #666; font-size: .87rem; }
 .holds { color: #00664b; } .fails, .inconclusive { color: #8a5a00; } .error { color: #c03f00; }
+.skipped { color: #555; }
 .differs { background: #fdece6; }
 """
 
@@ -61,11 +75,25 @@ def judgement(verdict: Verdict) -> str:
 
 
 def tally(verdicts: Sequence[Verdict]) -> str:
-    """Return the number of verdicts of each kind, and how many differ from what is known."""
-    counts = Counter(item.verdict for item in verdicts)
-    kinds = ", ".join(f"{count} {name}" for name, count in counts.items())
+    """Return the number of verdicts of each kind, how many differ from what is known, and the
+    numbers by source."""
     differ = sum(not item.as_known for item in verdicts)
-    return f"{len(verdicts)} claims: {kinds or 'none'}; {differ} not as known"
+    total = f"{len(verdicts)} claims: {_kinds(verdicts)}; {differ} not as known"
+    parts = {name: [item for item in verdicts if item.source == name] for name in SOURCES}
+    by_source = "; ".join(f"{name} {_kinds(part)}" for name, part in parts.items() if part)
+    return f"{total}. By source: {by_source}" if by_source else total
+
+
+def _kinds(verdicts: Sequence[Verdict]) -> str:
+    counts = Counter(item.verdict for item in verdicts)
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
+
+
+def explain(verdict: Verdict) -> str:
+    """Return why a claim does not hold, after a sentence that says whose claim it is."""
+    whose = SOURCES[verdict.source]
+    lead = f"{whose[0].upper()}{whose[1:]} {OUTCOMES[verdict.verdict]}"
+    return f"{lead} ({verdict.where}): {verdict.why}"
 
 
 def verdict_grid(verdicts: Iterable[Verdict], running: str = "") -> Table:
@@ -76,11 +104,13 @@ def verdict_grid(verdicts: Iterable[Verdict], running: str = "") -> Table:
         grid.add_column(title, no_wrap=k > 0, overflow="fold", ratio=1 if k == 0 else None)
     for item in verdicts:
         colour = COLOURS[item.verdict] if item.as_known else "red"
-        cells = Text(_claim(item)), Text(bound(item)), Text(number(item))
+        cells = (
+            Text(_claim(item)), Text(item.source), Text(bound(item)), Text(number(item))
+        )  # fmt: skip
         spent = "kept" if item.kept else f"{item.seconds:.1f}"
         grid.add_row(*cells, Text(judgement(item), style=colour), Text(spent))
     if running:
-        grid.add_row(Text(running), "", Text("..."), "", "")
+        grid.add_row(Text(running), "", "", Text("..."), "", "")
     return grid
 
 
@@ -89,7 +119,7 @@ def _claim(item: Claim | Verdict) -> str:
 
 
 def show_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
-    """Print the grid of each paper, why some claims fail, and the tally."""
+    """Print the grid of each paper, why some claims do not hold, and the tally."""
     for paper in dict.fromkeys(item.paper for item in verdicts):
         mine = [item for item in verdicts if item.paper == paper]
         print_line(console, Text(paper, style="bold"))
@@ -97,7 +127,7 @@ def show_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
         for item in mine:
             if item.verdict != "holds" and item.why:
                 label = Text(f"{item.verdict}: ", style=COLOURS[item.verdict])
-                print_line(console, label + Text(f"{item.where}: {item.why}"))
+                print_line(console, label + Text(explain(item)))
     print_line(console, tally(verdicts))
 
 
@@ -115,7 +145,8 @@ def verdicts_page(verdicts: Sequence[Verdict], scale: str, seed: int) -> str:
         f"<style>{STYLE}</style></head>\n<body><h1>Claims and verdicts</h1>\n"
         f"<p>{html.escape(tally(verdicts))}. Scale {html.escape(scale)}, seed {seed}, "
         f"kleiber {__version__}. A claim holds when the number obtained, give or take two standard "
-        f"errors, lies wholly in the range expected, and fails when it lies wholly outside.</p>\n"
+        f"errors, lies wholly in the range expected, and fails when it lies wholly outside. "
+        f"{html.escape(EXPLAINED)}</p>\n"
         f"{tables}\n</body></html>\n"
     )
 
@@ -126,7 +157,8 @@ def _table(verdicts: Iterable[Verdict]) -> str:
 
 
 def _row(item: Verdict) -> str:
-    why = f'<div class="why">{html.escape(item.why)}</div>' if item.why else ""
+    reason = item.why if item.verdict == "holds" or not item.why else explain(item)
+    why = f'<div class="why">{html.escape(reason)}</div>' if reason else ""
     claim = f'{html.escape(item.says)}<div class="where">{html.escape(item.where)}</div>{why}'
     spent = "kept" if item.kept else f"{item.seconds:.1f}"
     numbers = "".join(
@@ -134,7 +166,7 @@ def _row(item: Verdict) -> str:
     )
     row = "" if item.as_known else ' class="differs"'
     return (
-        f"<tr{row}><td>{claim}</td>{numbers}"
+        f"<tr{row}><td>{claim}</td><td>{html.escape(item.source)}</td>{numbers}"
         f'<td class="{item.verdict}">{html.escape(judgement(item))}</td>'
         f'<td class="number">{spent}</td></tr>\n'
     )

@@ -22,9 +22,16 @@ NOISE = {"batch_size": 1, "step_size": 0.3}
 
 
 def solved_claim(
-    where: str, says: str, expected: float, within: float, compute: Compute, **more: str
+    where: str,
+    says: str,
+    expected: float,
+    within: float,
+    compute: Compute,
+    *,
+    source: str,
+    **more: str,
 ) -> Claim:
-    return Claim(where, says, expected, within, compute, exact=SOLVED, **more)  # pyright: ignore[reportArgumentType]
+    return Claim(where, says, expected, within, compute, exact=SOLVED, source=source, **more)  # pyright: ignore[reportArgumentType]
 
 
 def frontier(context: Context, model: FeatureLearning) -> pl.DataFrame:
@@ -56,6 +63,7 @@ COMPUTE = (
         1 / 3,
         0.01,
         best("loss", 2.0, 0.5, 0.0),
+        source="second-hand",
     ),
     solved_claim(
         "compute-optimal, hard and lazy",
@@ -63,6 +71,7 @@ COMPUTE = (
         1 / 3,
         0.01,
         best("width", 2.0, 0.5, 0.0),
+        source="ours",
     ),
     solved_claim(
         "compute-optimal, hard and rich",
@@ -71,6 +80,7 @@ COMPUTE = (
         0.4,
         0.012,
         best("loss", 2.0, 0.5, 1.0),
+        source="second-hand",
     ),
     solved_claim(
         "compute-optimal, hard and rich",
@@ -79,6 +89,7 @@ COMPUTE = (
         0.4,
         0.012,
         best("width", 2.0, 0.5, 1.0),
+        source="ours",
     ),
     solved_claim(
         "compute-optimal, easy",
@@ -87,6 +98,7 @@ COMPUTE = (
         2.6 / 3.6,
         0.022,
         best("loss", 2.0, 1.3, 1.0),
+        source="abstract",
     ),
     solved_claim(
         "compute-optimal, easy",
@@ -94,6 +106,7 @@ COMPUTE = (
         2.6 / 3.6,
         0.022,
         best("loss", 2.0, 1.3, 0.0),
+        source="second-hand",
     ),
     solved_claim(
         "compute-optimal, hard and lazy",
@@ -102,6 +115,7 @@ COMPUTE = (
         0.005,
         best("loss", 2.0, 0.25, 0.0),
         scale="laptop",
+        source="second-hand",
     ),
     solved_claim(
         "compute-optimal, hard and rich",
@@ -111,6 +125,7 @@ COMPUTE = (
         0.0067,
         best("loss", 2.0, 0.25, 1.0),
         scale="laptop",
+        source="second-hand",
     ),
     solved_claim(
         "compute-optimal, super-easy",
@@ -120,6 +135,7 @@ COMPUTE = (
         0.02,
         best("loss", 1.5, 2.5, 0.0, noisy=True),
         scale="laptop",
+        source="second-hand",
     ),
     solved_claim(
         "compute-optimal, super-easy",
@@ -128,6 +144,7 @@ COMPUTE = (
         0.02,
         best("width", 1.5, 2.5, 0.0, noisy=True),
         scale="laptop",
+        source="ours",
     ),
     solved_claim(
         "phases",
@@ -140,6 +157,7 @@ COMPUTE = (
         why="The noise of batches, t^-(2 - 1/alpha), falls more slowly than t^-beta from beta = "
         "2 - 1/alpha on.",
         scale="laptop",
+        source="ours",
     ),
     solved_claim(
         "phases, corrected",
@@ -149,5 +167,6 @@ COMPUTE = (
         0.02,
         best("loss", 1.5, 1.7, 0.0, noisy=True),
         scale="laptop",
+        source="second-hand",
     ),
 )

@@ -124,6 +124,7 @@ STATEMENTS = (
         expected=0.0,
         within=0.05,
         compute=deviation(ONE_PASS, "loss"),
+        source="second-hand",
     ),
     Claim(
         "appendix D, mean-field theory",
@@ -132,6 +133,7 @@ STATEMENTS = (
         expected=0.0,
         within=0.05,
         compute=deviation(FIXED, "loss"),
+        source="second-hand",
     ),
     Claim(
         "appendix D, mean-field theory",
@@ -140,6 +142,7 @@ STATEMENTS = (
         expected=0.0,
         within=0.05,
         compute=deviation(FIXED, "train_loss"),
+        source="second-hand",
     ),
     Claim(
         "mean-field theory",
@@ -150,6 +153,7 @@ STATEMENTS = (
         within=0.002,
         compute=one_answer(0.0),
         exact="two theories are compared",
+        source="ours",
     ),
     Claim(
         "mean-field theory",
@@ -158,6 +162,7 @@ STATEMENTS = (
         within=0.002,
         compute=one_answer(0.5),
         exact="two theories are compared",
+        source="ours",
     ),
     Claim(
         "section 2, the projected model",
@@ -167,6 +172,7 @@ STATEMENTS = (
         expected=5.0,
         within=0.5,
         compute=order_of_the_step,
+        source="ours",
     ),
     Claim(
         "section 3, model bottleneck",
@@ -176,6 +182,7 @@ STATEMENTS = (
         within=1e-6,
         compute=same_end(np.inf, 6),
         exact=SAME_DRAW,
+        source="ours",
     ),
     Claim(
         "appendix D, data bottleneck",
@@ -185,6 +192,7 @@ STATEMENTS = (
         within=1e-6,
         compute=same_end(12, 40),
         exact=SAME_DRAW,
+        source="ours",
     ),
     Claim(
         "section 3, bottleneck law, equation 9",
@@ -198,6 +206,7 @@ STATEMENTS = (
         why="The noise of batches grows with the kernel, and once (step_size/B) a(t) sum lam/2 "
         "approaches 1 it is as large as the loss that causes it: learning slows down and then "
         "stops. A sum of bottleneck terms does not describe this.",
+        source="ours",
     ),
     Claim(
         "section 3, bottleneck law, equation 9, corrected",
@@ -206,6 +215,7 @@ STATEMENTS = (
         expected=0.0,
         within=0.1,
         compute=slowed(16, 4.0),
+        source="ours",
     ),
     Claim(
         "section 3, bottleneck law, equation 8",
@@ -214,5 +224,6 @@ STATEMENTS = (
         expected=0.0,
         within=0.05,
         compute=slowed(1, 0.0),
+        source="second-hand",
     ),
 )

@@ -169,6 +169,7 @@ STATEMENTS = (
         compute=estimated("mnist", "source"),
         scale="laptop",
         needs=("mnist",),
+        source="second-hand",
     ),
     Claim(
         "CNN on MNIST",
@@ -179,6 +180,7 @@ STATEMENTS = (
         compute=excess("mnist", LAZY),
         scale="laptop",
         needs=("mnist",),
+        source="second-hand",
     ),
     Claim(
         "CNN on MNIST",
@@ -190,6 +192,7 @@ STATEMENTS = (
         compute=gain("mnist"),
         scale="laptop",
         needs=("mnist",),
+        source="abstract",
     ),
     Claim(
         "CNN on MNIST",
@@ -200,6 +203,7 @@ STATEMENTS = (
         compute=excess("mnist", RICH),
         scale="laptop",
         needs=("mnist",),
+        source="second-hand",
     ),
     Claim(
         "CNN on CIFAR-10",
@@ -213,6 +217,7 @@ STATEMENTS = (
         why="There are two seeds, with exponents 0.024 and 0.034; a third one diverged at this "
         "rate.",
         needs=("cifar10",),
+        source="second-hand",
     ),
     Claim(
         "CNN on CIFAR-10",
@@ -225,5 +230,6 @@ STATEMENTS = (
         known="inconclusive",
         why="There are two seeds, with exponents 0.036 and 0.047.",
         needs=("cifar10",),
+        source="second-hand",
     ),
 )

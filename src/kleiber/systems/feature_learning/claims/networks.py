@@ -30,6 +30,7 @@ CIRCLE = (
         within=0.02,
         compute=eigenvalue_slope("relu"),
         exact=KERNEL,
+        source="second-hand",
     ),
     Claim(
         "circle, kernel",
@@ -38,6 +39,7 @@ CIRCLE = (
         within=0.02,
         compute=eigenvalue_slope("relu_squared"),
         exact=KERNEL,
+        source="second-hand",
     ),
     Claim(
         "circle, lazy",
@@ -47,6 +49,7 @@ CIRCLE = (
         within=0.02,
         compute=kernel_claim(1.0, 1e3, 1e5),
         exact=KERNEL,
+        source="second-hand",
     ),
     Claim(
         "circle, lazy",
@@ -55,6 +58,7 @@ CIRCLE = (
         within=0.02,
         compute=kernel_claim(2.0, 1e3, 1e5),
         exact=KERNEL,
+        source="second-hand",
     ),
     Claim(
         "circle, lazy",
@@ -64,6 +68,7 @@ CIRCLE = (
         within=0.0,
         side="at_most",
         compute=lazy_prediction,
+        source="ours",
     ),
     Claim(
         "circle nets, hard task",
@@ -72,6 +77,7 @@ CIRCLE = (
         expected=rich_exponent(source(1.0)),
         within=0.06,
         compute=exponent_of(1.0),
+        source="second-hand",
     ),
     Claim(
         "circle nets, hard task",
@@ -81,6 +87,7 @@ CIRCLE = (
         within=0.0,
         side="at_least",
         compute=beyond(1.0, 0.0),
+        source="abstract",
     ),
     Claim(
         "circle nets, hard task",
@@ -89,6 +96,7 @@ CIRCLE = (
         within=0.06,
         compute=exponent_of(0.75),
         scale="laptop",
+        source="second-hand",
     ),
     Claim(
         "circle nets, hard task",
@@ -100,6 +108,7 @@ CIRCLE = (
         known="inconclusive",
         why="With three seeds the exponent is 0.850 with the interval 0.789 to 0.912, which "
         "contains the end of the range, 0.797.",
+        source="second-hand",
     ),
     Claim(
         "circle nets, hard task",
@@ -110,6 +119,7 @@ CIRCLE = (
         side="at_least",
         compute=over_lazy(1.0),
         scale="laptop",
+        source="abstract",
     ),
     Claim(
         "circle nets, easy task",
@@ -122,6 +132,7 @@ CIRCLE = (
         known="fails",
         why="At width 256 lazy nets fall behind the kernel of infinite width (1.01 against "
         "1.19), and rich nets do not; and the window ends before the exponents are reached.",
+        source="abstract",
     ),
     Claim(
         "circle nets, lazy",
@@ -133,6 +144,7 @@ CIRCLE = (
         known="inconclusive",
         why="Seeds differ in their kernels, which at width 256 are slower than the limit; the "
         "limit itself has the exponent 0.42 over t from 10 to 200 and 0.50 only beyond 1,000.",
+        source="second-hand",
     ),
     Claim(
         "circle nets, border",
@@ -141,6 +153,7 @@ CIRCLE = (
         within=0.06,
         compute=exponent_of(1.5),
         scale="laptop",
+        source="second-hand",
     ),
     Claim(
         "circle nets, easy task",
@@ -151,6 +164,7 @@ CIRCLE = (
         scale="laptop",
         known="fails",
         why=f"{SOLVED}: the exponent of infinitely wide lazy nets is 1.19 there.",
+        source="second-hand",
     ),
     Claim(
         "circle nets, easy task",
@@ -163,6 +177,7 @@ CIRCLE = (
         known="fails",
         why="At such times the growth of the kernel still adds to the slope; the model on the "
         "same spectrum gives the same (next claim).",
+        source="abstract",
     ),
     Claim(
         "circle nets, easy task, corrected",
@@ -172,6 +187,7 @@ CIRCLE = (
         within=0.1,
         compute=beyond(2.0, 1.0),
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "circle nets, modes",
@@ -182,6 +198,7 @@ CIRCLE = (
         within=0.15,
         compute=mode_slope(0.75, 1.0, (4, 8, 16, 32)),
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "circle nets, modes",
@@ -192,6 +209,7 @@ CIRCLE = (
         scale="laptop",
         known="inconclusive",
         why="With three modes and three seeds the slope is 1.56 with the interval 1.39 to 1.73.",
+        source="ours",
     ),
 )
 STATEMENTS: tuple[Claim, ...] = (*CIRCLE, *WIDTH, *IMAGES)

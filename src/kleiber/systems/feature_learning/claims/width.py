@@ -117,6 +117,7 @@ STATEMENTS = (
         side="at_least",
         compute=width_exponent(LAZY),
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "circle nets, width",
@@ -129,6 +130,7 @@ STATEMENTS = (
         known="fails",
         why="Rich nets of 8 units already have the loss of wide ones there: a neuron that moves "
         "is not a random feature. Only the projected model has this floor.",
+        source="ours",
     ),
     Claim(
         "circle nets, compute",
@@ -142,5 +144,6 @@ STATEMENTS = (
         known="inconclusive",
         why="The best widths are 6 or 8 for rich nets and 8 to 16 for lazy ones, and they differ "
         "between resamples of the 12 seeds.",
+        source="ours",
     ),
 )

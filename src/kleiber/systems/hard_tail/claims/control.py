@@ -92,6 +92,7 @@ STATEMENTS = (
         expected=0.0,
         within=0.02,
         compute=simulated,
+        source="ours",
     ),
     Claim(
         "universality",
@@ -101,6 +102,7 @@ STATEMENTS = (
         expected=1.0,
         within=0.05,
         compute=universality("gaussian"),
+        source="ours",
     ),
     Claim(
         "universality",
@@ -111,5 +113,6 @@ STATEMENTS = (
         known="fails",
         why="The bias of a run is Gaussian only for Gaussian features; when its tail is heavier, "
         "it causes failures that the loss does not reveal.",
+        source="ours",
     ),
 )

@@ -101,6 +101,7 @@ STATEMENTS = (
         compute=recomputed,
         exact=DETERMINISTIC,
         needs=("passk",),
+        source="ours",
     ),
     Claim(
         "figure 4, Pythia at MATH",
@@ -111,6 +112,7 @@ STATEMENTS = (
         compute=growth_with_size,
         side="at_least",
         needs=("passk",),
+        source="ours",
     ),
     Claim(
         "figure 4, Pythia at MATH",
@@ -122,6 +124,7 @@ STATEMENTS = (
         side="at_least",
         exact=DETERMINISTIC,
         needs=("passk",),
+        source="ours",
     ),
     Claim(
         "figure 4, Pythia at MATH",
@@ -131,6 +134,7 @@ STATEMENTS = (
         within=0.15,
         compute=exponent_of_largest,
         needs=("passk",),
+        source="ours",
     ),
     Claim(
         "figure 4, Pythia at MATH",
@@ -144,5 +148,6 @@ STATEMENTS = (
         "small and that of -log pass@k too large, so an exponent means little unless one says of "
         "which of the two it is.",
         needs=("passk",),
+        source="ours",
     ),
 )

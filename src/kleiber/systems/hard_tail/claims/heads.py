@@ -101,6 +101,7 @@ STATEMENTS = (
         within=0.05,
         compute=exponent_at(8000, products=True),
         needs=("cifar10h",),
+        source="second-hand",
     ),
     Claim(
         "figure 3, CIFAR-10H",
@@ -110,6 +111,7 @@ STATEMENTS = (
         compute=exponent_gain(32, 8000),
         side="at_least",
         needs=("cifar10h",),
+        source="abstract",
     ),
     Claim(
         "figure 3, CIFAR-10H",
@@ -123,6 +125,7 @@ STATEMENTS = (
         why="At the interpolation peak (N near d) the loss rises and beta_eff dips: beta_eff "
         "grows as the loss falls, not as N grows.",
         needs=("cifar10h",),
+        source="ours",
     ),
     Claim(
         "figure 3, corrected",
@@ -132,6 +135,7 @@ STATEMENTS = (
         within=0.15,
         compute=rank_with_loss,
         needs=("cifar10h",),
+        source="ours",
     ),
     Claim(
         "figure 3, CIFAR-10H",
@@ -144,6 +148,7 @@ STATEMENTS = (
         why="beta_eff is 0.07 at N = 8 and 0.12 at N = 80; that the loss determines everything "
         "is a property of Gaussian regression.",
         needs=("cifar10h",),
+        source="ours",
     ),
     Claim(
         "figure 3, CIFAR-10H",
@@ -152,6 +157,7 @@ STATEMENTS = (
         within=0.4,
         compute=same_loss,
         needs=("cifar10h",),
+        source="ours",
     ),
     Claim(
         "figure 3, CIFAR-10H",
@@ -164,5 +170,6 @@ STATEMENTS = (
         why="Images for which nobody chose the head's class never succeed, so the curve "
         "flattens; its slope is that of one window only.",
         needs=("cifar10h",),
+        source="ours",
     ),
 )

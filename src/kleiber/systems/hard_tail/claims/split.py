@@ -107,6 +107,7 @@ STATEMENTS = (
         within=2.0,
         compute=size_at(1e4, 1.0),
         exact=QUADRATURE,
+        source="ours",
     ),
     Claim(
         "compute split",
@@ -116,6 +117,7 @@ STATEMENTS = (
         within=0.01,
         compute=share_at(1e5, 1.0, 0.0),
         exact=QUADRATURE,
+        source="ours",
     ),
     Claim(
         "compute split",
@@ -128,6 +130,7 @@ STATEMENTS = (
         why="A loss that falls as 1/N is a slower power than k^-beta, so nearly all of a large "
         "budget goes to training, and k grows only as C^((1+1)/(beta+1)).",
         exact=QUADRATURE,
+        source="ours",
     ),
     Claim(
         "compute split, corrected",
@@ -137,6 +140,7 @@ STATEMENTS = (
         within=0.01,
         compute=growth_of_attempts,
         exact=QUADRATURE,
+        source="ours",
     ),
     Claim(
         "figure 2",
@@ -147,5 +151,6 @@ STATEMENTS = (
         compute=shift_of_size,
         side="at_least",
         exact=QUADRATURE,
+        source="second-hand",
     ),
 )

@@ -198,6 +198,7 @@ STATEMENTS = (
         within=1e-9,
         compute=first_try,
         exact=IDENTITY,
+        source="ours",
     ),
     Claim(
         "intrinsic tail",
@@ -207,6 +208,7 @@ STATEMENTS = (
         within=0.02,
         compute=plateau,
         exact=QUADRATURE,
+        source="abstract",
     ),
     Claim(
         "intrinsic tail",
@@ -216,6 +218,7 @@ STATEMENTS = (
         within=1e-3,
         compute=prefactor,
         exact=QUADRATURE,
+        source="ours",
     ),
     Claim(
         "two-tail theorem",
@@ -229,6 +232,7 @@ STATEMENTS = (
         why="If the precision is unbounded, the tail from bias is exp(-(2/rho) sqrt(log k)) up "
         "to logarithms, which is slower than every power: at fixed N the exponent tends to 0.",
         exact=QUADRATURE,
+        source="second-hand",
     ),
     Claim(
         "two-tail theorem, corrected",
@@ -238,6 +242,7 @@ STATEMENTS = (
         within=0.05,
         compute=saddle_exponent,
         exact=QUADRATURE,
+        source="ours",
     ),
     Claim(
         "two-tail theorem, corrected",
@@ -247,6 +252,7 @@ STATEMENTS = (
         within=0.1,
         compute=saddle_height,
         exact=QUADRATURE,
+        source="ours",
     ),
     Claim(
         "two-tail theorem, corrected",
@@ -256,6 +262,7 @@ STATEMENTS = (
         within=0.15,
         compute=bounded_exponent,
         exact=QUADRATURE,
+        source="ours",
     ),
     Claim(
         "two-tail theorem, corrected",
@@ -265,6 +272,7 @@ STATEMENTS = (
         within=0.01,
         compute=bounded_plateau,
         exact=QUADRATURE,
+        source="ours",
     ),
     Claim(
         "corollary, fixed window",
@@ -277,6 +285,7 @@ STATEMENTS = (
         why="The power -1 is that of a bounded or fixed precision; for Gamma precision the "
         "exponent of a window is proportional to L_gen^-1/2.",
         exact=QUADRATURE,
+        source="second-hand",
     ),
     Claim(
         "corollary, corrected",
@@ -286,6 +295,7 @@ STATEMENTS = (
         within=0.1,
         compute=exponent_by_loss,
         exact=QUADRATURE,
+        source="ours",
     ),
     Claim(
         "corollary, fixed window",
@@ -298,6 +308,7 @@ STATEMENTS = (
         why="A small bias makes the curve steeper within the window before it makes it flatter; "
         "beta_eff exceeds its value without bias by up to 0.015 near rho = 0.3.",
         exact=QUADRATURE,
+        source="second-hand",
     ),
     Claim(
         "crossover surface",
@@ -307,6 +318,7 @@ STATEMENTS = (
         within=1.0,
         compute=crossover,
         exact=QUADRATURE,
+        source="ours",
     ),
     Claim(
         "interpretation",
@@ -316,6 +328,7 @@ STATEMENTS = (
         within=0.05,
         compute=hard_share(1.0),
         exact=QUADRATURE,
+        source="second-hand",
     ),
     Claim(
         "interpretation",
@@ -324,6 +337,7 @@ STATEMENTS = (
         within=0.05,
         compute=hard_share(0.1),
         exact=QUADRATURE,
+        source="abstract",
     ),
     Claim(
         "figure 1c",
@@ -336,6 +350,7 @@ STATEMENTS = (
         why="nu depends on the tolerance, on the window and on how seeds are averaged; 1.62 is "
         "one of many values.",
         exact=QUADRATURE,
+        source="ours",
     ),
     Claim(
         "figure 1c, corrected",
@@ -346,5 +361,6 @@ STATEMENTS = (
         compute=spread_of_powers,
         side="at_least",
         exact=QUADRATURE,
+        source="ours",
     ),
 )

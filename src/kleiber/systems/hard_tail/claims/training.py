@@ -159,6 +159,7 @@ STATEMENTS = (
         expected=1.0,
         within=0.03,
         compute=least_squares_risk,
+        source="ours",
     ),
     Claim(
         "training, N > d",
@@ -167,6 +168,7 @@ STATEMENTS = (
         within=0.03,
         compute=late_exponent,
         exact=IDENTITY,
+        source="ours",
     ),
     Claim(
         "training, N < d",
@@ -176,6 +178,7 @@ STATEMENTS = (
         within=0.02,
         compute=early_exponent(None),
         exact=EQUIVALENT,
+        source="second-hand",
     ),
     Claim(
         "training, N < d",
@@ -188,6 +191,7 @@ STATEMENTS = (
         why="The exponent is min(a - 1, 2 (1 + alpha)) for a power that falls as j^-a; it is "
         "alpha for an isotropic target, for which a = 2 here.",
         exact=EQUIVALENT,
+        source="ours",
     ),
     Claim(
         "training, N < d, corrected",
@@ -196,6 +200,7 @@ STATEMENTS = (
         within=0.02,
         compute=early_exponent(1.5),
         exact=EQUIVALENT,
+        source="ours",
     ),
     Claim(
         "figure 1a",
@@ -204,6 +209,7 @@ STATEMENTS = (
         expected=1.0,
         within=0.05,
         compute=peak_place,
+        source="second-hand",
     ),
     Claim(
         "figure 1a",
@@ -216,6 +222,7 @@ STATEMENTS = (
         known="fails",
         why="So small a noise matters less than the bias: the loss drops steeply at N = d. A "
         "peak at that noise needs a target much smaller than one of unit variance.",
+        source="second-hand",
     ),
     Claim(
         "figure 1a, corrected",
@@ -225,6 +232,7 @@ STATEMENTS = (
         within=0.0,
         compute=peak_height(1e-1),
         side="at_least",
+        source="ours",
     ),
     Claim(
         "figure 1b and c",
@@ -234,6 +242,7 @@ STATEMENTS = (
         within=0.0,
         compute=exponent_rise,
         side="at_least",
+        source="abstract",
     ),
     Claim(
         "figure 1c",
@@ -241,5 +250,6 @@ STATEMENTS = (
         expected=2.5,
         within=0.1,
         compute=exponent_end,
+        source="abstract",
     ),
 )

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from kleiber.claim import Claim
 from kleiber.systems.implicit_bias.claims.curves import STATEMENTS as CURVES
+from kleiber.systems.implicit_bias.claims.figures import STATEMENTS as PERCEPTRON
 from kleiber.systems.implicit_bias.claims.networks import STATEMENTS as NETWORKS
-from kleiber.systems.implicit_bias.claims.perceptron import STATEMENTS as PERCEPTRON
 
 TITLE = (
     "Implicit bias produces neural scaling laws in learning curves, from perceptrons to deep "

@@ -110,6 +110,7 @@ def refitted(model: str) -> tuple[Claim, ...]:
             compute=exponent(model, name),
             exact=GIVEN,
             needs=NEEDS,
+            source="paper",
         )
         for name, value in zip(names, PUBLISHED[model], strict=False)
     ]
@@ -121,6 +122,7 @@ def refitted(model: str) -> tuple[Claim, ...]:
         compute=error(model),
         exact=GIVEN,
         needs=NEEDS,
+        source="paper",
     )
     within = Claim(
         where,
@@ -131,6 +133,7 @@ def refitted(model: str) -> tuple[Claim, ...]:
         side="at_most",
         exact=GIVEN,
         needs=NEEDS,
+        source="abstract",
     )
     return (*claims, sigma, within)
 
@@ -147,6 +150,7 @@ def equality(model: str, why: str) -> Claim:
         known="inconclusive",
         why=why,
         needs=NEEDS,
+        source="ours",
     )
 
 
@@ -162,6 +166,7 @@ def by_our_rule(model: str, why: str) -> Claim:
         known="inconclusive",
         why=why,
         needs=NEEDS,
+        source="ours",
     )
 
 
@@ -178,6 +183,7 @@ def overlapping(model: str) -> tuple[Claim, Claim]:
             side="at_most",
             exact=GIVEN,
             needs=NEEDS,
+            source="paper",
         ),
         Claim(
             f"figure 5, {model} on CIFAR-10",
@@ -189,6 +195,7 @@ def overlapping(model: str) -> tuple[Claim, Claim]:
             side="at_most",
             exact=GIVEN,
             needs=NEEDS,
+            source="paper",
         ),
     )
 
@@ -211,6 +218,7 @@ CAVEATS = (
         "on, which is where the authors fit it; below that, the mean norm_opt of the seeds "
         "follows no power law.",
         needs=NEEDS,
+        source="ours",
     ),
     Claim(
         "figure 4, ResNet on CIFAR-10",
@@ -225,6 +233,7 @@ CAVEATS = (
         "epochs.",
         exact=GIVEN,
         needs=NEEDS,
+        source="ours",
     ),
     by_our_rule(
         "CNN",
@@ -246,6 +255,7 @@ CAVEATS = (
         why="The two laws give the exponent of error_opt; its size needs the master curve at its "
         "minimum (for the paper's figure the constant was set by hand).",
         needs=NEEDS,
+        source="ours",
     ),
 )
 STATEMENTS: tuple[Claim, ...] = (*REFITTED, *FACTS, *CAVEATS)

@@ -143,6 +143,7 @@ STATEMENTS = (
         1.0,
         0.05,
         theory_gap(1.0),
+        source="ours",
     ),
     Claim(
         "figure 1, simulation",
@@ -150,6 +151,7 @@ STATEMENTS = (
         1.0,
         0.06,
         theory_gap(4.5),
+        source="ours",
     ),
     Claim(
         "figure 1, gradient descent",
@@ -159,6 +161,7 @@ STATEMENTS = (
         0.0,
         least_growth,
         side="at_least",
+        source="paper",
     ),
     Claim(
         "figure 1, gradient descent",
@@ -168,6 +171,7 @@ STATEMENTS = (
         0.0,
         ratio_at(1.0),
         side="at_least",
+        source="paper",
     ),
     Claim(
         "figure 1, gradient descent",
@@ -175,6 +179,7 @@ STATEMENTS = (
         1.0,
         0.02,
         ratio_at(4.5),
+        source="paper",
     ),
     Claim(
         "figure 1, gradient descent",
@@ -187,6 +192,7 @@ STATEMENTS = (
         why="The flow lags behind its norm, so at load 5 its minimum comes at a norm 10 to 13% "
         "larger; its smallest error is the same to 1%, and the lag in norm vanishes for large "
         "loads.",
+        source="ours",
     ),
     Claim(
         "figure 1, gradient descent",
@@ -194,6 +200,7 @@ STATEMENTS = (
         0.0,
         1e-3,
         last_train_error,
+        source="ours",
     ),
     Claim(
         "figure 1, gradient descent",
@@ -203,6 +210,7 @@ STATEMENTS = (
         2e-3,
         largest_excess,
         exact=INTEGRALS,
+        source="ours",
     ),
     Claim(
         "figure 1, gradient descent",
@@ -211,6 +219,7 @@ STATEMENTS = (
         1e-3,
         flow_slope,
         exact=INTEGRALS,
+        source="ours",
     ),
     Claim(
         "implicit bias",
@@ -220,5 +229,6 @@ STATEMENTS = (
         5e-3,
         clock,
         exact=INTEGRALS,
+        source="ours",
     ),
 )

@@ -145,7 +145,7 @@ def _claim(case: str, key: str, says: str, **fields: object) -> Claim:
     scale = "quick" if dataset == "digits" else "laptop"
     given: dict[str, object] = {"known": known, "why": why, "scale": scale}
     given |= {"needs": DATA[dataset]} | fields
-    return Claim(f"{case}, scaled down", f"{case}: {says}", **given)  # pyright: ignore
+    return Claim(f"{case}, scaled down", f"{case}: {says}", source="ours", **given)  # pyright: ignore
 
 
 def _shape(case: str) -> tuple[Claim, ...]:
@@ -260,6 +260,7 @@ def _definitions() -> tuple[Claim, ...]:
             "block; the formula is then sigma(fc) |fc|_(2,1), since the first convolution "
             "cancels.",
             exact=DETERMINISTIC,
+            source="paper",
         ),
         Claim(
             "norm of a ResNet, corrected",
@@ -269,6 +270,7 @@ def _definitions() -> tuple[Claim, ...]:
             within=0.6,
             compute=blocks_doubled(TEXTBOOK),
             exact=DETERMINISTIC,
+            source="ours",
         ),
         Claim(
             "norm of a convolution",
@@ -281,6 +283,7 @@ def _definitions() -> tuple[Claim, ...]:
             known="fails",
             why="The norm of the flattened kernel is a lower bound; the norm of the operator is "
             "up to 3 times as large for a 3x3 kernel.",
+            source="paper",
         ),
     )
 

@@ -119,6 +119,7 @@ STATEMENTS = (
         side="at_most",
         known="fails",
         why="Most of the error is the same for all seeds, and no averaging removes that part.",
+        source="second-hand",
     ),
     Claim(
         "central limit theorem, T1, check 8",
@@ -126,6 +127,7 @@ STATEMENTS = (
         expected=0.835,
         within=0.1,
         compute=bias_share("silu", 16),
+        source="ours",
     ),
     Claim(
         "central limit theorem, T1, check 8",
@@ -133,6 +135,7 @@ STATEMENTS = (
         expected=0.835,
         within=0.1,
         compute=bias_share("silu", 32),
+        source="ours",
     ),
     Claim(
         "central limit theorem, T1",
@@ -143,6 +146,7 @@ STATEMENTS = (
         known="fails",
         why="Their average has 0.85 times the error of one net, since most of the error is the "
         "same for all.",
+        source="ours",
     ),
     Claim(
         "central limit theorem, T1, check 8",
@@ -151,6 +155,7 @@ STATEMENTS = (
         expected=1.0,
         within=0.05,
         compute=averaging_identity(4),
+        source="ours",
     ),
     Claim(
         "central limit theorem",
@@ -161,6 +166,7 @@ STATEMENTS = (
         compute=shared_exponent,
         known="fails",
         why="The shared part falls as the error does: the law is a law of the bias.",
+        source="second-hand",
     ),
     Claim(
         "central limit theorem, corrected",
@@ -169,6 +175,7 @@ STATEMENTS = (
         expected=0.0,
         within=0.25,
         compute=exponents_apart,
+        source="ours",
     ),
     Claim(
         "ensembling or synergy, T2",
@@ -179,6 +186,7 @@ STATEMENTS = (
         compute=two_against_one(16),
         known="fails",
         why="The wider net is twice as good: its neurons work together.",
+        source="ours",
     ),
     *(
         Claim(
@@ -189,6 +197,7 @@ STATEMENTS = (
             within=0.0,
             compute=two_against_one(n),
             side="at_least",
+            source="ours",
         )
         for n in (8, 16)
     ),
@@ -203,6 +212,7 @@ STATEMENTS = (
         known="fails",
         why="Annealed nets share most of the error too.",
         scale="laptop",
+        source="ours",
     ),
     *(
         Claim(
@@ -213,6 +223,7 @@ STATEMENTS = (
             within=0.15,
             compute=bias_share("relu constant", n),
             scale="laptop",
+            source="ours",
         )
         for n in (16, 32)
     ),
@@ -225,5 +236,6 @@ STATEMENTS = (
         compute=two_against_one(16, "relu constant"),
         side="at_least",
         scale="laptop",
+        source="ours",
     ),
 )

@@ -135,6 +135,7 @@ STATEMENTS = (
         expected=1.1,
         within=0.35,
         compute=exponent("silu"),
+        source="abstract",
     ),
     Claim(
         "abstract, figure 1, check 5",
@@ -144,6 +145,7 @@ STATEMENTS = (
         within=0.175,
         compute=exponent("silu"),
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "abstract, figure 1, check 5",
@@ -152,6 +154,7 @@ STATEMENTS = (
         within=0.15,
         compute=exponent("silu", 8, 128),
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "figure 1, check 5",
@@ -160,6 +163,7 @@ STATEMENTS = (
         within=2e-5,
         compute=middle("silu", 8),
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "figure 1, check 5",
@@ -168,6 +172,7 @@ STATEMENTS = (
         within=3.5e-6,
         compute=middle("silu", 32),
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "figure 1, check 5",
@@ -176,6 +181,7 @@ STATEMENTS = (
         within=2e-6,
         compute=middle("silu", 64),
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "figure 1",
@@ -186,6 +192,7 @@ STATEMENTS = (
         known="fails",
         why="Nets of two neurons end at 2e-2 and nets of eight at 1e-4: the exponent is near 4 "
         "there, and falls to 1 for wider nets.",
+        source="second-hand",
     ),
     Claim(
         "figure 1",
@@ -196,6 +203,7 @@ STATEMENTS = (
         known="fails",
         why="The loss rises beyond N = 256, where Adam at a constant rate oscillates.",
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "figure 1",
@@ -207,6 +215,7 @@ STATEMENTS = (
         known="fails",
         why="The exponent falls from 2.5 to 0.8, rises to 1.7 and falls again: it lies between "
         "0.8 and 1.7 only within a window of training time.",
+        source="ours",
     ),
     Claim(
         "figure 1",
@@ -217,6 +226,7 @@ STATEMENTS = (
         compute=between(exponent("silu", step=5878), exponent("silu", step=2894)),
         known="fails",
         why="The exponent rises from 0.8 to 1.7 and falls again as training goes on.",
+        source="ours",
     ),
     Claim(
         "figure 1, corrected, check 7",
@@ -227,6 +237,7 @@ STATEMENTS = (
         compute=exponent("20,000 steps", step=20_000),
         side="at_most",
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "figure 1, corrected",
@@ -236,6 +247,7 @@ STATEMENTS = (
         within=0.3,
         compute=exponent("silu annealed"),
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "figure 1",
@@ -248,6 +260,7 @@ STATEMENTS = (
         known="fails",
         why="A rate of 1e-2 is too high for wide nets; they settle at a higher loss.",
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "control T5, check 7",
@@ -259,6 +272,7 @@ STATEMENTS = (
         known="fails",
         why="At one rate a wider net moves faster in the space of functions; without this "
         "advantage it is no better after the same number of steps.",
+        source="ours",
     ),
     Claim(
         "control T5, check 7, corrected",
@@ -267,6 +281,7 @@ STATEMENTS = (
         within=0.0,
         compute=exponent("rate 8e-3/N"),
         side="at_most",
+        source="ours",
     ),
     Claim(
         "control T5, check 7, corrected",
@@ -276,6 +291,7 @@ STATEMENTS = (
         compute=exponent("rate 3.2e-2/N"),
         side="at_most",
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "control T5, check 7, corrected",
@@ -284,6 +300,7 @@ STATEMENTS = (
         within=0.15,
         compute=exponent("rate ~ N^-1/2"),
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "control, check 7",
@@ -292,6 +309,7 @@ STATEMENTS = (
         within=0.0,
         compute=exponent("beta2 .99"),
         side="at_most",
+        source="ours",
     ),
     Claim(
         "control, check 7",
@@ -300,6 +318,7 @@ STATEMENTS = (
         within=0.0,
         compute=exponent("gradient descent"),
         side="at_most",
+        source="ours",
     ),
     Claim(
         "control",
@@ -308,6 +327,7 @@ STATEMENTS = (
         within=0.3,
         compute=between(exponent("float64"), exponent("silu")),
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "statistics, check 13",
@@ -317,6 +337,7 @@ STATEMENTS = (
         within=0.0,
         compute=mean_over_median,
         side="at_least",
+        source="ours",
     ),
     Claim(
         "statistics, check 13",
@@ -325,5 +346,6 @@ STATEMENTS = (
         within=0.0,
         compute=repeated,
         exact="it is the largest difference, and the numbers are the same bits",
+        source="ours",
     ),
 )

@@ -137,6 +137,7 @@ STATEMENTS = (
         compute=fall,
         why="Sampling without replacement gives this slope for any net: it is no evidence for "
         "tickets.",
+        source="ours",
     ),
     Claim(
         "ensembling or synergy, T3, check 10",
@@ -149,6 +150,7 @@ STATEMENTS = (
         known="fails",
         why="The error falls by orders of magnitude at n = N/2: tickets cancel each other's "
         "errors.",
+        source="ours",
     ),
     Claim(
         "ensembling or synergy, T3, check 10, corrected",
@@ -157,6 +159,7 @@ STATEMENTS = (
         within=0.0,
         compute=drop("ticket"),
         side="at_least",
+        source="ours",
     ),
     Claim(
         "ensembling or synergy, T3, check 10, corrected",
@@ -166,6 +169,7 @@ STATEMENTS = (
         compute=drop("neuron"),
         side="at_least",
         why="Half of a pair is not a ticket: an exact ensemble of pairs would drop even more.",
+        source="ours",
     ),
     *(
         Claim(
@@ -178,6 +182,7 @@ STATEMENTS = (
             compute=synergy("silu", n),
             known="fails",
             why="The ratio is over 100: pairs cancel each other, even apart from straight lines.",
+            source="ours",
         )
         for n in (16, 64)
     ),
@@ -189,6 +194,7 @@ STATEMENTS = (
         within=0.0,
         compute=log_solved,
         side="at_most",
+        source="ours",
     ),
     Claim(
         "ensembling or synergy, T4",
@@ -200,6 +206,7 @@ STATEMENTS = (
         known="fails",
         why="Least squares on the same neurons is five orders of magnitude better: training sets "
         "the error.",
+        source="ours",
     ),
     Claim(
         "ensembling or synergy, T4",
@@ -209,6 +216,7 @@ STATEMENTS = (
         within=0.0,
         compute=log_few,
         side="at_most",
+        source="ours",
     ),
     Claim(
         "tickets, figure of (w, b)",
@@ -217,6 +225,7 @@ STATEMENTS = (
         within=0.0,
         compute=even,
         side="at_most",
+        source="second-hand",
     ),
     Claim(
         "tickets, figure of (w, b)",
@@ -226,6 +235,7 @@ STATEMENTS = (
         within=0.0,
         compute=pairs_gained("silu", 64),
         side="at_least",
+        source="second-hand",
     ),
     Claim(
         "tickets, definition",
@@ -238,6 +248,7 @@ STATEMENTS = (
         known="fails",
         why="The left half of a net matches the right half of another net as well as its own: "
         "the density is symmetric, but the neurons are not paired.",
+        source="second-hand",
     ),
     Claim(
         "tickets, definition",
@@ -249,6 +260,7 @@ STATEMENTS = (
         side="at_least",
         known="fails",
         why="One pair in twelve does.",
+        source="ours",
     ),
     Claim(
         "tickets, number",
@@ -257,6 +269,7 @@ STATEMENTS = (
         expected=1.0,
         within=0.2,
         compute=growth(WINDOW),
+        source="second-hand",
     ),
     Claim(
         "tickets, number, check 12",
@@ -265,6 +278,7 @@ STATEMENTS = (
         within=1.5,
         compute=growth_ratio,
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "tickets, number",
@@ -277,6 +291,7 @@ STATEMENTS = (
         why="The share of neurons that participate falls from half at N = 32 to a sixth at N = "
         "1,024.",
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "tickets, figure of (w, b)",
@@ -287,6 +302,7 @@ STATEMENTS = (
         compute=pairs_gained("silu annealed", 256),
         side="at_least",
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "tickets, definition",
@@ -299,6 +315,7 @@ STATEMENTS = (
         known="fails",
         why="For annealed nets, too, halves of different nets match as well.",
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "ensembling or synergy, T3",
@@ -309,5 +326,6 @@ STATEMENTS = (
         known="fails",
         why="The ratio is about 1,000.",
         scale="laptop",
+        source="ours",
     ),
 )

@@ -183,6 +183,7 @@ STATEMENTS = (
         compute=gradient_error,
         side="at_most",
         exact="it is the largest difference in one step of one net",
+        source="ours",
     ),
     Claim(
         "setup, check 1",
@@ -191,6 +192,7 @@ STATEMENTS = (
         within=0.0,
         compute=parameters,
         exact=FORMULA,
+        source="ours",
     ),
     Claim(
         "setup, check 1",
@@ -199,6 +201,7 @@ STATEMENTS = (
         expected=1.0,
         within=0.03,
         compute=initial_spread,
+        source="ours",
     ),
     Claim(
         "one ticket, check 3",
@@ -207,6 +210,7 @@ STATEMENTS = (
         within=1e-4,
         compute=exact(inflection),
         exact=FORMULA,
+        source="ours",
     ),
     Claim(
         "one ticket, check 3",
@@ -216,6 +220,7 @@ STATEMENTS = (
         within=0.02,
         compute=exact(lambda: fit_ticket(0.1, 0.0).mse / (0.01032 * 0.1**4)),
         exact=FORMULA,
+        source="ours",
     ),
     Claim(
         "one ticket, check 3",
@@ -225,6 +230,7 @@ STATEMENTS = (
         within=2e-4,
         compute=exact(lambda: best_ticket(0.3).mse * best_ticket(0.3).output ** 4),
         exact=FORMULA,
+        source="ours",
     ),
     Claim(
         "one ticket, check 3",
@@ -233,6 +239,7 @@ STATEMENTS = (
         expected=6.75e-3,
         within=0.75e-3,
         compute=on_the_curve("v"),
+        source="ours",
     ),
     Claim(
         "one ticket, check 3",
@@ -241,6 +248,7 @@ STATEMENTS = (
         expected=1.0,
         within=0.02,
         compute=on_the_curve("theory"),
+        source="ours",
     ),
     Claim(
         "histogram at N = 2, check 2",
@@ -249,6 +257,7 @@ STATEMENTS = (
         within=0.04,
         compute=dead_share,
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "histogram at N = 2, check 2",
@@ -256,6 +265,7 @@ STATEMENTS = (
         expected=1.0,
         within=1e-3,
         compute=dead_loss,
+        source="ours",
     ),
     Claim(
         "histogram at N = 2",
@@ -265,6 +275,7 @@ STATEMENTS = (
         within=0.0,
         compute=symmetric_of_best("silu annealed"),
         side="at_least",
+        source="second-hand",
     ),
     Claim(
         "histogram at N = 2",
@@ -272,6 +283,7 @@ STATEMENTS = (
         expected=0.35,
         within=0.12,
         compute=symmetric_share("silu annealed"),
+        source="ours",
     ),
     Claim(
         "histogram at N = 2",
@@ -285,6 +297,7 @@ STATEMENTS = (
         why="The error of a mirrored pair has no minimum: it falls along a flat channel of "
         "growing v for as long as the net is trained. Only the peak of the dead nets stays where "
         "it is.",
+        source="ours",
     ),
     Claim(
         "ReLU bound, check 4",
@@ -295,6 +308,7 @@ STATEMENTS = (
         compute=ratio_to_bound(2),
         side="at_least",
         exact=BEST,
+        source="ours",
     ),
     Claim(
         "ReLU bound, check 4",
@@ -304,6 +318,7 @@ STATEMENTS = (
         compute=ratio_to_bound(4),
         side="at_least",
         exact=BEST,
+        source="ours",
     ),
     Claim(
         "ReLU bound, check 4",
@@ -313,6 +328,7 @@ STATEMENTS = (
         compute=ratio_to_bound(2),
         side="at_most",
         exact=BEST,
+        source="ours",
     ),
     Claim(
         "ReLU bound, check 4",
@@ -322,5 +338,6 @@ STATEMENTS = (
         compute=ratio_to_bound(4),
         side="at_most",
         exact=BEST,
+        source="ours",
     ),
 )

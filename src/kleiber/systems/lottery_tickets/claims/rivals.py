@@ -49,6 +49,7 @@ STATEMENTS = (
         within=0.3,
         compute=exponent("relu", 4, 24, size="width+1"),
         scale="laptop",
+        source="second-hand",
     ),
     Claim(
         "section on ReLU, check 6",
@@ -59,6 +60,7 @@ STATEMENTS = (
         known="fails",
         why="We see the change of slope, but the exponent beyond it is 2 up to N = 128.",
         scale="laptop",
+        source="second-hand",
     ),
     Claim(
         "section on ReLU, check 6, corrected",
@@ -67,6 +69,7 @@ STATEMENTS = (
         within=0.3,
         compute=exponent("relu", 24, 128, size="width+1"),
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "section on ReLU",
@@ -77,6 +80,7 @@ STATEMENTS = (
         compute=between(exponent("relu", 4, 24, size="width+1"), exponent("relu", 4, 24)),
         side="at_least",
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "rival law 4/d",
@@ -89,6 +93,7 @@ STATEMENTS = (
         why="The exponent is 2.6, as in one dimension at these widths and with this training: a "
         "sum of functions of one input each does not get harder with more inputs.",
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "rival law 4/d",
@@ -99,6 +104,7 @@ STATEMENTS = (
         known="fails",
         why="The exponent is 2.4.",
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "rival law 4/d, corrected",
@@ -108,6 +114,7 @@ STATEMENTS = (
         compute=exponent("relu d=3"),
         side="at_least",
         scale="laptop",
+        source="ours",
     ),
     Claim(
         "rival law 4/d",
@@ -119,5 +126,6 @@ STATEMENTS = (
         known="fails",
         why="The exponent rises: with more inputs, nets of 8 neurons lag behind for longer.",
         scale="laptop",
+        source="ours",
     ),
 )
