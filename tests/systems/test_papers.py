@@ -32,7 +32,6 @@ TRAINED = (
     "claims.circle.beyond",
     "claims.circle.exponent_of",
     "claims.circle.lazy_prediction",
-    "claims.control.simulated",
     "claims.control.universality",
     "claims.dmft.deviation",
     "claims.exponents.",
@@ -42,11 +41,15 @@ TRAINED = (
     "claims.narrow.on_the_curve",
     "claims.narrow.ratio_to_bound",
     "claims.narrow.symmetric",
+    "claims.simulated.",
+    "claims.sizes.",
+    "claims.split.marginal_share",
     "claims.split.growth_of_attempts",
     "claims.split.share_at",
     "claims.split.size_at",
     "claims.training.combined",
     "claims.training.falls",
+    "claims.training.late_exponent",
     "claims.training.spread",
 )
 

@@ -218,6 +218,66 @@ def beyond(decay: float, richness: float, activation: str = "relu") -> Compute:
     return difference
 
 
+def widened(found: Estimate, shift: float) -> Estimate:
+    """Return an estimate whose interval also covers the number shifted by what a finite window
+    is known to change."""
+    low, high = min(found.low, found.low + shift), max(found.high, found.high + shift)
+    return Estimate(found.value, found.stderr, low, high)
+
+
+def transient(context: Context, decay: float, table: pl.DataFrame) -> tuple[float, float]:
+    """Return the exponents of the infinite kernel and of the model (gamma = 1) over the window of
+    some runs."""
+    points = context.choose(quick=QUICK_POINTS, laptop=POINTS)
+    time = np.geomspace(FIRST, float(table["time"].to_numpy().max()), 25)
+    kernel, model = (
+        -float(window_slope(np.log(time), np.log(model_loss(time, decay, gamma, points=points))))
+        for gamma in (0.0, 1.0)
+    )
+    return kernel, model
+
+
+def early_exponent(decay: float) -> Compute:
+    """Return the time exponent of rich nets; the interval covers how far the infinite kernel is
+    from its limit in the same window."""
+
+    def exponent(context: Context) -> Estimate:
+        table = circle_runs(context, decay)
+        kernel, _ = transient(context, decay, table)
+        return widened(over_seeds(time_exponents(table)), source(decay) - kernel)
+
+    return exponent
+
+
+def early_beyond(decay: float) -> Compute:
+    """Return the exponent of rich nets less that of the kernel; the interval covers what the model
+    has more than the kernel in the same window."""
+
+    def difference(context: Context) -> Estimate:
+        table = circle_runs(context, decay)
+        kernel, model = transient(context, decay, table)
+        return widened(over_seeds(time_exponents(table) - kernel), kernel - model)
+
+    return difference
+
+
+def early_over_lazy(decay: float) -> Compute:
+    """Return the exponent of rich nets less that of lazy ones from the same weights.
+
+    The interval covers what the model has more than the kernel in the same window, and how far
+    these lazy nets are behind the kernel.
+    """
+
+    def difference(context: Context) -> Estimate:
+        table = circle_runs(context, decay)
+        kernel, model = transient(context, decay, table)
+        lazy = time_exponents(trained(context, [circle_spec(context, decay, richness=LAZY)]))
+        slow = max(kernel - float(lazy.mean()), 0.0)
+        return widened(over_lazy(decay)(context), kernel - model - slow)
+
+    return difference
+
+
 def eigenvalue_slope(activation: str, depth: int = 2) -> Compute:
     """Return minus the slope of log lambda_k against log k of the infinitely wide kernel.
 

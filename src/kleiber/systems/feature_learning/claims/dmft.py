@@ -24,7 +24,6 @@ ONE_PASS = FeatureLearning(richness=0.5, width=128, batch_size=128, step_size=0.
 FIXED = FeatureLearning(richness=0.5, width=128, n_data=128, step_size=0.2, modes=1500)
 EARLY = np.geomspace(3.0, 30.0, 6)
 HARD = FeatureLearning(source=0.25, richness=4.0, step_size=0.02, modes=200)
-SAME_DRAW = "both are trained on the same draw, to the end"
 
 
 def drawn(
@@ -82,20 +81,6 @@ def order_of_the_step(context: Context) -> Estimate:
     # the finest is off itself, by a sixteenth of the first: (16 - 1)/(4 - 1) = 5 for first order
     ratio = np.abs(far).max(axis=1) / np.abs(near).max(axis=1)
     return estimate(float(ratio.mean()), float(ratio.std(ddof=1) / 2))
-
-
-def same_end(n_data: float, width: float) -> Compute:
-    """Return the largest |rich over lazy - 1| of the test loss at the end of training, 3 draws."""
-
-    def compute(context: Context) -> Estimate:
-        model = FeatureLearning(width=width, n_data=n_data, modes=200, step_size=0.2, noise=0.2)
-        end = {"step": np.array([12_000])}
-        lazy, rich = (
-            drawn(replace(model, richness=gamma), end, 3, context.seed) for gamma in (0.0, 2.0)
-        )
-        return estimate(float(np.abs(rich / lazy - 1).max()))
-
-    return compute
 
 
 def slowed(batch_size: float, richness: float) -> Compute:
@@ -175,27 +160,7 @@ STATEMENTS = (
         source="ours",
     ),
     Claim(
-        "section 3, model bottleneck",
-        "Richness does not change the floor that the width sets: the rich and the lazy loss at "
-        "the end of training differ by a relative 0.",
-        expected=0.0,
-        within=1e-6,
-        compute=same_end(np.inf, 6),
-        exact=SAME_DRAW,
-        source="ours",
-    ),
-    Claim(
-        "appendix D, data bottleneck",
-        "Richness does not change the floor that the data set, with label noise: the same "
-        "relative difference is 0.",
-        expected=0.0,
-        within=1e-6,
-        compute=same_end(12, 40),
-        exact=SAME_DRAW,
-        source="ours",
-    ),
-    Claim(
-        "section 3, bottleneck law, equation 9",
+        "batches and the kernel's growth",
         "Batches add a term to the loss of a rich hard task and do not change its exponent in "
         "time: the exponents with batches of 1 and without batches differ by 0 (source 0.25, "
         "step 0.02, richness 4, time 3 to 30).",
@@ -209,7 +174,7 @@ STATEMENTS = (
         source="ours",
     ),
     Claim(
-        "section 3, bottleneck law, equation 9, corrected",
+        "batches and the kernel's growth, corrected",
         "The exponent in time is unchanged as long as (step_size/B) a(t) sum lam/2 is small: the "
         "exponents with batches of 16 and without batches differ by 0.",
         expected=0.0,

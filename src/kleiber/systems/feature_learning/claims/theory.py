@@ -7,7 +7,7 @@ model and 1 for a lazy one, is
            + (eta/B) t^(-(2 - 1/alpha) m)
 
 and D^(-alpha min(2, beta)) for D data. The paper's text was not available: the law is given as
-others quote it, and if the theory disagrees, the quoted statement is followed by a corrected one.
+others quote it (source "second-hand"), and if the theory disagrees, a corrected statement follows.
 """
 
 from __future__ import annotations
@@ -185,8 +185,8 @@ BATCH = (
         for kind, gamma in (("lazy", 0.0), ("rich", 1.0))
     ),
     solved_claim(
-        "bottleneck of batches",
-        "The noise of fresh batches adds (eta/B) t^-(1 - 1/alpha), as some quote it: the "
+        "bottleneck of batches, as some quote it",
+        "The noise of fresh batches adds (eta/B) t^-(1 - 1/alpha): the "
         "exponent is 1/3 for beta = 2.5.",
         1 / 3,
         0.01,

@@ -14,7 +14,6 @@ from scipy.special import gammaln, log_ndtr
 from kleiber.claim import Claim, Context, Estimate, estimate
 from kleiber.maths.seeds import stream
 from kleiber.systems.hard_tail.claims.tails import TAIL, Compute, failures
-from kleiber.systems.hard_tail.theory import HardTail
 
 DIMENSION, ROWS = 20, 140
 ATTEMPTS = 100.0
@@ -61,39 +60,7 @@ def _one_run(rng: np.random.Generator, features: str, cases: int) -> float:
     return measured / float(failures(np.array([ATTEMPTS]), float(np.linalg.norm(w)))[0])
 
 
-def simulated(context: Context) -> Estimate:
-    """Compare failure of simulated heads with the theory at their own losses, k = 1 to 1,000.
-
-    The mean over seeds of the log ratio, over three sets of parameters and four n_data.
-    """
-    seeds = context.choose(quick=8, laptop=64)
-    logs: list[np.ndarray] = []
-    for model in (
-        HardTail(),
-        HardTail(capacity=0.5, dimension=50, tail=4.0, noise=0.1, tolerance=0.03),
-        HardTail(capacity=1.5, dimension=200, noise=0.01, tolerance=0.01, ridge=1e-4),
-    ):
-        n = model.dimension * np.array([0.5, 2, 5, 15])
-        grid = {"n_data": n, "k": [1.0, 10.0, 100.0, 1000.0]}
-        runs = model.simulate(grid, seeds=seeds, seed=context.seed)
-        solved = model.solve(runs.select("rho", "k"))["failure"]
-        ratio = np.log(runs["failure"].to_numpy() / solved.to_numpy())
-        logs.append(ratio.reshape(seeds, -1).mean(axis=1))
-    each = np.mean(logs, axis=0)
-    return estimate(each.mean(), each.std(ddof=1) / np.sqrt(seeds))
-
-
 STATEMENTS = (
-    Claim(
-        "universality",
-        "Failure follows from the tail, the tolerance and the loss alone, whatever the "
-        "dimension, the spectrum and the ridge: the mean log ratio of simulated heads to the "
-        "theory at their own losses is 0.",
-        expected=0.0,
-        within=0.02,
-        compute=simulated,
-        source="ours",
-    ),
     Claim(
         "universality",
         "Inference depends on training through the loss alone: with Gaussian features (d = 20, N "

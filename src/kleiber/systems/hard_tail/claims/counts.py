@@ -1,10 +1,12 @@
-"""Claims on pass@k counts: seven Pythia models on MATH, 10,000 attempts per problem.
+"""Claims of our own on pass@k counts: seven Pythia models on MATH, 10,000 attempts per problem.
 
-They replace the paper's distillation experiment, with model size in the place of training.
-Standard errors are over problems, the same problems resampled for all models.
+They are no part of the paper: model size stands in the place of training. Standard errors are over
+problems, the same problems resampled for all models.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import polars as pl
@@ -61,12 +63,17 @@ def growth_with_size(context: Context) -> Estimate:
 
 
 def saturation(context: Context) -> Estimate:
-    """Return the AICc of a power law in n_params less that of a saturating form, over all
-    models."""
-    trend = fit_counts(passes(context), along="n_params").trend
-    if not isinstance(trend, Trend):
-        raise ValueError("No single trend along n_params was fitted.")
-    return estimate(trend.curves["power"].aicc - trend.curves["saturating"].aicc)
+    """Return the AICc of a power law in n_params less that of a saturating form, over all models.
+
+    The number is that of beta-binomial laws; the interval covers zero-inflated ones as well.
+    """
+    each: list[float] = []
+    for family in ("beta_binomial", "zero_inflated"):
+        trend = fit_counts(passes(context), family=family, along="n_params").trend
+        if not isinstance(trend, Trend):
+            raise ValueError("No single trend along n_params was fitted.")
+        each.append(trend.curves["power"].aicc - trend.curves["saturating"].aicc)
+    return Estimate(each[0], math.nan, min(each), max(each))
 
 
 def observables(context: Context) -> Estimate:
@@ -94,7 +101,7 @@ def _ratios(
 
 STATEMENTS = (
     Claim(
-        "figure 4, Pythia at MATH",
+        "Pythia at MATH",
         "The unbiased pass@10 of Pythia 1B is the score that was published with the counts.",
         expected=0.0664639,
         within=1e-7,
@@ -104,7 +111,7 @@ STATEMENTS = (
         source="ours",
     ),
     Claim(
-        "figure 4, Pythia at MATH",
+        "Pythia at MATH",
         "The exponent of failure grows with the size of the model: dlog a/dlog n_params over "
         "seven sizes, with a from a beta-binomial law, is positive.",
         expected=0.0,
@@ -115,19 +122,22 @@ STATEMENTS = (
         source="ours",
     ),
     Claim(
-        "figure 4, Pythia at MATH",
+        "Pythia at MATH",
         "The growth of this exponent saturates: the AICc of a power law in n_params exceeds that "
         "of the saturating form by at least 2.",
         expected=2.0,
         within=0.0,
         compute=saturation,
         side="at_least",
+        known="inconclusive",
+        why="It depends on the family: the difference is 5.4 for beta-binomial laws, the number "
+        "given, and -1.9 for zero-inflated ones, under which the smallest model differs less.",
         exact=DETERMINISTIC,
         needs=("passk",),
         source="ours",
     ),
     Claim(
-        "figure 4, Pythia at MATH",
+        "Pythia at MATH",
         "The exponent of the largest model is near that of CIFAR-10H, 0.27, and far below the "
         "2.5 of a Gamma prior.",
         expected=0.27,
@@ -137,7 +147,7 @@ STATEMENTS = (
         source="ours",
     ),
     Claim(
-        "figure 4, Pythia at MATH",
+        "Pythia at MATH",
         "Failure and -log pass@k show the same exponent: the ratio of their slopes over k = 10 "
         "to 10,000 is 1 for Pythia 12B.",
         expected=1.0,

