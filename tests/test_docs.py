@@ -278,6 +278,17 @@ def test_a_table_of_claims_follows_the_code_and_keeps_its_numbers(tmp_path: Path
     assert "| 0.25 | holds |" in build["rebuild"](without, numbers)
 
 
+ONLY = re.compile(r'--only (?:"([^"]+)"|(\w+))')
+
+
+@pytest.mark.parametrize("page", PAPERS, ids=lambda page: page.stem)
+def test_the_words_that_a_page_gives_select_claims(page: Path) -> None:
+    claims = find(page.stem).claims
+    for words in ONLY.findall(page.read_text()):
+        word = "".join(words).casefold()
+        assert any(word in f"{each.where}: {each.says}".casefold() for each in claims), word
+
+
 def test_every_paper_has_a_page_and_every_page_a_paper() -> None:
     names = {page.stem for page in PAPERS}
     assert names == set(systems.names()), (

@@ -220,6 +220,24 @@ def test_the_peak_needs_noise_that_can_be_seen() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "lid",
+    [
+        HardTail(),
+        HardTail(capacity=0.5, dimension=50, tail=4.0, noise=0.1, tolerance=0.03),
+        HardTail(capacity=1.5, dimension=200, noise=0.01, tolerance=0.01, ridge=1e-4),
+    ],
+)
+def test_simulated_heads_follow_the_theory_at_their_own_losses(lid: HardTail) -> None:
+    """The mean log ratio of their failures, whatever the dimension, the spectrum and the ridge."""
+    n = lid.dimension * np.array([0.5, 2, 5, 15])
+    runs = lid.simulate({"n_data": n, "k": [1.0, 10.0, 100.0, 1000.0]}, seeds=4)
+    solved = lid.solve(runs.select("rho", "k"))["failure"].to_numpy()
+    ratio = np.log(runs["failure"].to_numpy() / solved).reshape(4, -1).mean(axis=1)
+    assert np.abs(ratio).max() < 0.02
+
+
+@pytest.mark.slow
 def test_end_to_end() -> None:
     """Medians over 40 training sets of the window exponent, in the bands of 60 other sets."""
     lid = HardTail(signal=1.0)

@@ -256,7 +256,8 @@ def test_a_claim_whose_data_are_absent_is_skipped(
     assert (code, err) == (0, "")
     assert calls == {"needs none": 1, "needs what we do not know": 1}
     assert "4 claims: 2 skipped, 2 holds; 0 not as known" in out
-    assert "kleiber data fetch norms" in " ".join(out.split())
+    assert "skipped: 2 claims of made_up: The data set norms is absent; `kleiber data" in out
+    assert out.count("kleiber data fetch norms") == 1
     found = check(paper, scale="laptop", keep=tmp_path / "kept")
     assert [v.verdict for v in found] == ["skipped", "skipped", "holds", "holds"]
     assert len(list((tmp_path / "kept").glob("*.json"))) == 2

@@ -10,6 +10,9 @@ from kleiber.claim import Context
 from kleiber.systems.feature_learning.claims.circle import (
     LAZY,
     circle_spec,
+    early_beyond,
+    early_exponent,
+    early_over_lazy,
     half_times,
     kernel_exponent,
     kernel_loss,
@@ -76,6 +79,36 @@ def test_the_kernel_and_the_model_begin_with_the_whole_target() -> None:
 def test_the_kernel_reaches_its_exponent_late() -> None:
     assert kernel_exponent(1.0, 1e3, 1e5) == pytest.approx(0.5, abs=0.01)
     assert kernel_exponent(1.0, 10, 200) == pytest.approx(0.424, abs=0.002)
+
+
+def runs_of(losses: dict[float, np.ndarray], time: np.ndarray) -> Context:
+    """A context in which the nets of an easy task have losses by richness, two seeds of each."""
+    context = Context()
+    for richness, loss in losses.items():
+        parts = [
+            pl.DataFrame({"seed": seed, "time": time, "loss": loss * (1 + seed / 100)})
+            for seed in (0, 1)
+        ]
+        table = pl.concat(parts).with_columns(diverged=False)
+        context.shared[circle_spec(context, 2.0, richness=richness).key()] = table
+    return context
+
+
+def test_what_a_finite_window_changes_is_in_the_interval() -> None:
+    """Nets that do exactly what the model does: their easy task is no faster in the limit."""
+    time = np.geomspace(1, 100, 30)
+    kernel, model = (model_loss(time, 2.0, gamma, points=2048) for gamma in (0.0, 1.0))
+    context = runs_of({1.0: model, LAZY: kernel * time**0.1}, time)
+    found = early_exponent(2.0)(context)
+    assert found.value < 1.35
+    assert found.high > found.value + 0.2  # what the kernel lacks to its limit, 1.5
+    assert found.low == pytest.approx(found.value)
+    beyond = early_beyond(2.0)(context)
+    assert beyond.value > 0.1
+    assert beyond.low == pytest.approx(0.0, abs=0.02)
+    over = early_over_lazy(2.0)(context)
+    assert over.value == pytest.approx(beyond.value + 0.1, abs=0.02)
+    assert over.low == pytest.approx(0.0, abs=0.03)
 
 
 def test_sources_and_predictions() -> None:

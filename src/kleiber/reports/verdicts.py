@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kleiber.claim import SIDES, SOURCES, Claim, Verdict
+from kleiber.claim import SIDES, SKIPPED, SOURCES, Claim, Verdict
 from kleiber.reports.console import print_line
 from kleiber.reports.grids import figure
 from kleiber.version import __version__
@@ -125,9 +125,13 @@ def show_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
         print_line(console, Text(paper, style="bold"))
         console.print(verdict_grid(mine))
         for item in mine:
-            if item.verdict != "holds" and item.why:
+            if item.verdict not in ("holds", SKIPPED) and item.why:
                 label = Text(f"{item.verdict}: ", style=COLOURS[item.verdict])
                 print_line(console, label + Text(explain(item)))
+        skipped = Counter(item.why for item in mine if item.verdict == SKIPPED)
+        for why, count in skipped.items():
+            claims = f"{count} claim{'s' if count > 1 else ''} of {paper}"
+            print_line(console, Text(f"{SKIPPED}: ", style=COLOURS[SKIPPED]) + f"{claims}: {why}")
     print_line(console, tally(verdicts))
 
 
