@@ -257,6 +257,9 @@ class Verdict:
         How long the computation took.
     kept
         Whether the number was read from the folder of finished claims.
+    low, high
+        The ends of the interval that was compared with the claim's range: two standard errors on
+        either side, or an interval of the number's own; NaN where it has none.
 
     Examples
     --------
@@ -283,6 +286,8 @@ class Verdict:
     seconds: float
     side: str = "both"
     kept: bool = False
+    low: float = math.nan
+    high: float = math.nan
 
     @property
     def as_known(self) -> bool:
@@ -304,14 +309,19 @@ def judge(claim: Claim, obtained: Estimate) -> str:
         raise ValueError(
             "The number obtained has no standard error, and the claim does not say why."
         )
-    low, high = obtained.low, obtained.high
-    if not (math.isfinite(low) and math.isfinite(high)):
-        spread = 0.0 if no_error else STANDARD_ERRORS * obtained.stderr
-        low, high = obtained.value - spread, obtained.value + spread
+    low, high = interval_of(obtained)
     lower, upper = claim.range
     if lower <= low and high <= upper:
         return "holds"
     return "fails" if high < lower or low > upper else "inconclusive"
+
+
+def interval_of(obtained: Estimate) -> tuple[float, float]:
+    """Return the interval of a number: its own, else two standard errors on either side, if any."""
+    if math.isfinite(obtained.low) and math.isfinite(obtained.high):
+        return obtained.low, obtained.high
+    spread = STANDARD_ERRORS * obtained.stderr if math.isfinite(obtained.stderr) else 0.0
+    return obtained.value - spread, obtained.value + spread
 
 
 def decide(paper: str, claim: Claim, obtained: Estimate, seconds: float) -> Verdict:
@@ -319,6 +329,9 @@ def decide(paper: str, claim: Claim, obtained: Estimate, seconds: float) -> Verd
     `judge`."""
     verdict = judge(claim, obtained)
     no_error = f"No standard error: {claim.exact}." if not math.isfinite(obtained.stderr) else ""
+    low, high = interval_of(obtained)
+    if no_error and low == high:
+        low = high = math.nan
     return Verdict(
         paper,
         claim.where,
@@ -333,6 +346,8 @@ def decide(paper: str, claim: Claim, obtained: Estimate, seconds: float) -> Verd
         seconds,
         claim.side,
         source=claim.source,
+        low=low,
+        high=high,
     )
 
 

@@ -207,6 +207,27 @@ def test_the_command_prints_the_contract(run: Run) -> None:
     assert (second["verdict"], second["known"]) == ("fails", "holds")
 
 
+def test_an_interval_of_its_own_is_shown(run: Run) -> None:
+    wide = Claim(
+        "section 1", "it is one", 1.0, 0.1, lambda _: Estimate(1.0, 0.01, 0.5, 1.25),
+        known="inconclusive", why="It depends on the setting.",
+    )  # fmt: skip
+    exact = Claim(
+        "section 1", "a count", 4.0, 3.0, lambda _: Estimate(5.4, math.nan, -1.92, 5.4),
+        exact="it is counted", known="inconclusive", why="It depends on the family.",
+    )  # fmt: skip
+    plain = counted({}, "so is this")
+    certain = Claim("section 1", "and this", 1.0, 0.1, lambda _: estimate(1.0), exact="it is 1")
+    code, out, _ = run(paper_of(wide, exact, plain, certain))
+    assert code == 0
+    assert "1 [0.5, 1.25]" in out
+    assert "5.4 [-1.9, 5.4]" in out
+    assert "1 ± 0.01" in out
+    found = json.loads(run(paper_of(wide, exact, plain, certain), "--json")[1])
+    assert [row["low"] for row in found] == [0.5, -1.92, pytest.approx(0.98), None]
+    assert [row["high"] for row in found] == [1.25, 5.4, pytest.approx(1.02), None]
+
+
 SOURCED = paper_of(
     counted({}, "it is one", source="abstract"),
     counted({}, "so is two", 2.0, known="fails", why="No.", source="second-hand"),

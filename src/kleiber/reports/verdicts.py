@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kleiber.claim import SIDES, SKIPPED, SOURCES, Claim, Verdict
+from kleiber.claim import SIDES, SKIPPED, SOURCES, STANDARD_ERRORS, Claim, Verdict
 from kleiber.reports.console import print_line
 from kleiber.reports.grids import figure
 from kleiber.version import __version__
@@ -27,6 +27,7 @@ OUTCOMES = {
     "error": "could not be computed",
     "skipped": "is skipped",
 }
+SAME_INTERVAL = 1e-6  # part of its width by which an interval may miss two standard errors
 EXPLAINED = (
     "The source of a claim is the paper's abstract, the paper's text, a second-hand account of it, "
     "or ours: a hypothesis, derivation or earlier number of our own, which says nothing against "
@@ -58,15 +59,32 @@ def bound(item: Claim | Verdict) -> str:
 
 
 def number(verdict: Verdict) -> str:
-    """Return the obtained value with its standard error, in as many digits as that error
-    justifies."""
+    """Return the obtained value with its standard error, or with its interval where that is another
+    than two standard errors, in as many digits as they justify."""
     value, error = verdict.obtained, verdict.stderr
     if not math.isfinite(value):
         return "nothing"
+    if _has_own_interval(verdict):
+        digits = _digits(value, (verdict.high - verdict.low) / 2)
+        low, high = (figure(end, _digits(end, (verdict.high - verdict.low) / 2))
+                     for end in (verdict.low, verdict.high))  # fmt: skip
+        return f"{figure(value, digits)} [{low}, {high}]"
     if not math.isfinite(error) or error <= 0:
         return figure(value, 6)
+    return f"{figure(value, _digits(value, error))} ± {figure(error, 2)}"
+
+
+def _has_own_interval(verdict: Verdict) -> bool:
+    half = STANDARD_ERRORS * verdict.stderr if math.isfinite(verdict.stderr) else 0.0
+    ends = verdict.obtained - half - verdict.low, verdict.high - half - verdict.obtained
+    width = verdict.high - verdict.low
+    return math.isfinite(width) and width > 0 and max(map(abs, ends)) > SAME_INTERVAL * width
+
+
+def _digits(value: float, error: float) -> int:
+    """Return how many digits of a value an error justifies."""
     lost = math.floor(math.log10(abs(value))) - math.floor(math.log10(error)) if value else 0
-    return f"{figure(value, min(max(lost + 2, 2), 12))} ± {figure(error, 2)}"
+    return min(max(lost + 2, 2), 12)
 
 
 def judgement(verdict: Verdict) -> str:

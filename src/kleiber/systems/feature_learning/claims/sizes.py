@@ -42,7 +42,7 @@ def floor_exponent(small: FeatureLearning, large: FeatureLearning, ratio: float)
     ratio."""
 
     def exponent(context: Context) -> Estimate:
-        seeds = context.choose(quick=64, laptop=192)
+        seeds = context.choose(quick=64, laptop=128)
         first, last = (floor_losses(model, seeds, context.seed) for model in (small, large))
         spread = [each.std(ddof=1) / each.mean() / np.sqrt(seeds) for each in (first, last)]
         value = np.log(first.mean() / last.mean()) / np.log(ratio)
@@ -64,7 +64,7 @@ def of_data(source: float) -> Compute:
 
 def data_over_theory(context: Context) -> Estimate:
     """Return the mean floor of draws with D = 24 and N = 96 over the theory's."""
-    seeds, model = context.choose(quick=48, laptop=480), rich(0.5, n_data=24, width=96)
+    seeds, model = context.choose(quick=48, laptop=192), rich(0.5, n_data=24, width=96)
     values = floor_losses(model, seeds, context.seed) / model.solve({"time": [1e9]})["floor"][0]
     return estimate(values.mean(), float(values.std(ddof=1)) / np.sqrt(seeds))
 
