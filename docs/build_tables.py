@@ -76,7 +76,9 @@ def read_numbers(files: Iterable[str]) -> dict[tuple[str, str, str], str]:
     for file in files:
         for row in json.loads(Path(file).read_text(encoding="utf-8")):
             if row["obtained"] is not None:
-                unknown = {key: math.nan for key in ("stderr", "low", "high") if row.get(key) is None}
+                unknown = {
+                    key: math.nan for key in ("stderr", "low", "high") if row.get(key) is None
+                }
                 verdict = Verdict(**row | unknown)
                 place = verdict.paper, escape(verdict.where), escape(verdict.says)
                 found[place] = escape(number(verdict))
