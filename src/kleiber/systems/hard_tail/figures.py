@@ -19,8 +19,9 @@ from kleiber.data.runs import load_runs
 from kleiber.maths.seeds import stream
 from kleiber.systems.drawing import BLUE, GREY, INK, RED, Drawing
 from kleiber.systems.hard_tail.claims.heads import heads
+from kleiber.systems.hard_tail.claims.saturation import Saturation
 from kleiber.systems.hard_tail.claims.split import Split, best_split, loss_of
-from kleiber.systems.hard_tail.claims.tails import EARLY, TAIL, Saturation, failures
+from kleiber.systems.hard_tail.claims.tails import EARLY, TAIL, failures
 from kleiber.systems.hard_tail.heads import average_heads, window_exponents
 from kleiber.systems.hard_tail.theory import HardTail
 
