@@ -145,7 +145,8 @@ def fit_counts(
     if along is not None:
         numbers(frame, along, positive=True)
         columns = columns if along in columns else [*columns, along]
-    counts = _mark_stopped(read_counts(frame, columns, stopped=stopped, sum_by=sum_by), stopped)
+    counts = read_counts(frame, columns, stopped=stopped, sum_by=sum_by, along=along)
+    counts = _mark_stopped(counts, stopped)
     batch = pack(counts)
     law = make(batch.pairs) if prior is None else add_straight_prior(make(batch.pairs))
     _check_problems(law, batch, counts)

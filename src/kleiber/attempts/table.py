@@ -14,6 +14,7 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from kleiber.arguments import check_columns, check_flag
+from kleiber.attempts.order import sort_groups
 from kleiber.columns import COLUMNS
 from kleiber.errors import BadTable, listed, shown
 from kleiber.rows import name_row
@@ -39,8 +40,8 @@ USUAL_GROUPS = (
 class Counts:
     """Successes among attempts at problems, in groups; one row for each problem of a group.
 
-    ``keys`` holds a row for each group with its columns ``by``, in order of appearance; ``group``
-    and ``problem`` are indices of the groups and of the distinct problems, which groups may share;
+    ``keys`` holds a row for each group with its columns ``by``: numbers, and text that differs in a
+    number alone, in numerical order, other text in order of appearance; ``group`` and ``problem`` are indices of the groups and of the distinct problems, which groups may share;
     ``stopped`` marks rows whose number of attempts depended on their outcome. ``labels`` are the
     rows as a table: keys, problem, attempts and successes. ``notes`` describe how rows were summed.
     """
@@ -78,6 +79,7 @@ def read_counts(
     *,
     stopped: bool | None = None,
     sum_by: str | Sequence[str] | None = None,
+    along: str | None = None,
 ) -> Counts:
     """Read the counts of a table with columns problem, attempts and successes, in the groups of
     ``by``.
@@ -87,7 +89,8 @@ def read_counts(
     depended on their outcome (stop on success, adaptive budgets), for all rows; by default a column
     ``stopped`` says so, row by row. ``sum_by`` names the column (or columns) that tells problems
     apart where a problem has several rows in a group: their attempts and successes are added up,
-    each row being one attempt where there is no column ``attempts``.
+    each row being one attempt where there is no column ``attempts``. ``along`` names the column of
+    ``by`` by which groups are ordered where each has a single value of it.
 
     Raises BadTable for missing columns, for counts that are not whole, negative, or more successes
     than attempts, and for a problem that occurs twice in a group without ``sum_by``.
@@ -102,7 +105,7 @@ def read_counts(
     if sum_by is not None:
         notes = _note_mixed_rows(frame, [*sum_cells, *columns])
         rows = _add_up(rows, columns)
-    keys, group = _encode_rows(rows, columns)
+    keys, group = sort_groups(*_encode_rows(rows, columns), along)
     _, problem = _encode_rows(rows, ["(problem)"])
     _check_repeats(rows, columns, group, problem)
     attempts, successes = numbers(rows, "(attempts)"), numbers(rows, "(successes)")
