@@ -41,9 +41,10 @@ class Counts:
     """Successes among attempts at problems, in groups; one row for each problem of a group.
 
     ``keys`` holds a row for each group with its columns ``by``: numbers, and text that differs in a
-    number alone, in numerical order, other text in order of appearance; ``group`` and ``problem`` are indices of the groups and of the distinct problems, which groups may share;
-    ``stopped`` marks rows whose number of attempts depended on their outcome. ``labels`` are the
-    rows as a table: keys, problem, attempts and successes. ``notes`` describe how rows were summed.
+    number alone, in numerical order, other text in order of appearance; ``group`` and ``problem``
+    are indices of the groups and of the distinct problems, which groups may share; ``stopped``
+    marks rows whose number of attempts depended on their outcome. ``labels`` are the rows as a
+    table: keys, problem, attempts and successes. ``notes`` describe how rows were summed.
     """
 
     keys: pl.DataFrame
