@@ -5,22 +5,27 @@ from __future__ import annotations
 from typing import Any, cast
 
 import numpy as np
-from jaxtyping import Float
 from scipy import special
 
-from kleiber.attempts.batch import Batch
-from kleiber.attempts.curves import MEANS, CurveFit, Profiles, fit_curve, profile_interval
+from kleiber.attempts.batch import Batch, place_problems
+from kleiber.attempts.curves import MEANS, CurveFit, Profiles, fit_curve
 from kleiber.attempts.family import Family
-from kleiber.attempts.newton import Peak, maximise
+from kleiber.attempts.findings import (
+    Series,
+    find_growth,
+    find_saturation,
+    find_scatter,
+    fit_joint,
+)
+from kleiber.attempts.newton import Peak, maximise, take_peak
+from kleiber.attempts.pooled import PooledTrend, fit_pooled
 from kleiber.attempts.shared import fit_shared
 from kleiber.attempts.table import Counts
-from kleiber.attempts.trend import ExponentCurve, Finding, Trend
+from kleiber.attempts.trend import ExponentCurve, Trend
 from kleiber.errors import BadTable
-from kleiber.fitting.spread.intervals import Interval
 
 PROFILE_POINTS = 61  # of each group's profile likelihood of the exponent
 REACH = 6.0  # standard errors that they span
-ALPHA = 0.05
 
 
 def fit_along(
@@ -31,61 +36,78 @@ def fit_along(
     usable: np.ndarray,
     along: str,
     level: float,
-) -> Trend | dict[str, Trend]:
-    """Fit the joint law of each series of groups that differ in ``along`` alone.
+) -> tuple[Trend | dict[str, Trend], PooledTrend | None]:
+    """Fit the joint law of each series of groups that differ in ``along`` alone, and of all series
+    together.
 
     Where every other key has a single value of ``along`` (one size per model), all groups are one
     series. Raises BadTable unless a series has three distinct values.
     """
     x = counts.keys[along].to_numpy().astype(float)
-    others = [name for name in counts.keys.columns if name != along]
-    names = ["all"] * len(x)
-    if others:
-        names = [", ".join(str(v) for v in row) for row in counts.keys.select(others).rows()]
-    if len(set(names)) == len(names):
-        names = ["all"] * len(x)
+    names, places = _series_names(counts, along), place_problems(counts)
     found: dict[str, Trend] = {}
     for name in dict.fromkeys(names):
-        rows = np.flatnonzero(np.array([n == name for n in names]) & usable)
-        if len(np.unique(x[rows])) < 3:
-            continue
-        selected, groups = batch.take(rows), tuple(counts.names[g] for g in rows)
-        if family.name == "lid":
-            found[name] = fit_shared(family, selected, peak.u[rows], x[rows], along, groups, level)
-        else:
-            profiles = profile_exponent(family, selected, peak, rows, x[rows])
-            found[name] = fit_trend(profiles, along, level, groups, int(selected.problems.sum()))
+        rows = np.flatnonzero((np.array(names) == name) & usable)
+        if len(np.unique(x[rows])) >= 3:
+            groups = tuple(counts.names[g] for g in rows)
+            one = Series(family, batch.take(rows), take_peak(peak, rows), places[rows], x[rows])
+            found[name] = fit_series(one, along, level, groups)
     if not found:
         raise BadTable(
             f"A law along {along!r} needs at least 3 groups with different values of it whose "
             f"exponents can be fitted; the table has {int(usable.sum())} usable groups with "
             f"{len(np.unique(x))} values."
         )
-    return found["all"] if list(found) == ["all"] else found
+    pooled = None
+    if family.name != "lid":
+        rows, of = _pooled_rows(names, x, usable)
+        if len(set(of)) > 1:
+            groups = tuple(counts.names[g] for g in rows)
+            all_series = Series(
+                family, batch.take(rows), take_peak(peak, rows), places[rows], x[rows]
+            )
+            pooled = fit_pooled(all_series, of, along, level, groups)
+    return (found["all"] if list(found) == ["all"] else found), pooled
 
 
-def profile_exponent(
-    family: Family, batch: Batch, peak: Peak, rows: np.ndarray, x: Float[np.ndarray, "groups"]
-) -> Profiles:
-    """Return each group's profile log-likelihood of the log exponent (coordinate 0 of every
-    family)."""
-    curvature = -peak.hessian[rows]
-    curvature = curvature + 1e-3 * np.eye(curvature.shape[1])
-    error = np.sqrt(np.clip(np.linalg.inv(curvature)[:, 0, 0], 1e-4, 1.0))
-    s = peak.u[rows, :1] + error[:, None] * np.linspace(-REACH, REACH, PROFILE_POINTS)
-    again = np.repeat(np.arange(len(rows)), PROFILE_POINTS)
-    start = peak.u[rows][again]
-    start[:, 0] = np.clip(s.ravel(), family.low[0], family.high[0])
-    found = maximise(family, batch.take(again), start=start, max_iterations=40, fixed=(0,))
-    value = found.value.reshape(s.shape)
-    return Profiles(x, float(np.exp(np.log(x).mean())), s, value - value.max(1, keepdims=True))
+def note_left_out(counts: Counts, batch: Batch, usable: np.ndarray, along: str) -> tuple[str, ...]:
+    """Return a note on the groups that have no exponent, and so no part in the law."""
+    rows = np.flatnonzero(~usable)
+    if not len(rows):
+        return ()
+    unsolved = int((batch.solved[rows] == 0).sum())
+    why = f", {unsolved} of them because nothing was solved" if unsolved else ""
+    return (
+        f"{len(rows)} of {len(usable)} groups have no exponent{why}: the law along {along} says "
+        "nothing about them.",
+    )
 
 
-def fit_trend(
-    profiles: Profiles, along: str, level: float, groups: tuple[str, ...], problems: int
-) -> Trend:
-    """Fit every curve, and test for growth and for saturation."""
-    count = len(profiles.x)
+def _series_names(counts: Counts, along: str) -> list[str]:
+    """Return the series of each group: its keys other than ``along``, or "all"."""
+    others = [name for name in counts.keys.columns if name != along]
+    if not others:
+        return ["all"] * counts.keys.height
+    names = [", ".join(str(v) for v in row) for row in counts.keys.select(others).rows()]
+    return ["all"] * len(names) if len(set(names)) == len(names) else names
+
+
+def _pooled_rows(
+    names: list[str], x: np.ndarray, usable: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return the usable groups of series with at least two values, and the series of each."""
+    each = np.array(names)
+    enough = [n for n in dict.fromkeys(names) if len(np.unique(x[(each == n) & usable])) > 1]
+    rows = np.flatnonzero(usable & np.isin(each, enough))
+    return rows, tuple(names[g] for g in rows)
+
+
+def fit_series(one: Series, along: str, level: float, groups: tuple[str, ...]) -> Trend:
+    """Fit every curve to one series, and test for growth and for saturation."""
+    if one.family.name == "lid":
+        return fit_shared(one, along, groups, level)
+    count, problems = len(one.x), int(one.batch.problems.sum())
+    profiles = profile_exponent(one)
     fits = {name: fit_curve(name, profiles) for name in ("constant", "power")}
     if count > 3:
         fits["saturating"] = fit_curve("saturating", profiles)
@@ -94,52 +116,30 @@ def fit_trend(
         fits["offset"] = fit_curve("offset", profiles, start)
     curves = {name: _curve(made, profiles.x0, problems) for name, made in fits.items()}
     best = min(curves.values(), key=lambda curve: curve.aicc).name
-    growth = _growth(fits["constant"], fits["power"], along, count - 2, level)
-    saturation = None
-    if "saturating" in fits:
-        saturation = _saturation(fits["power"], fits["saturating"], max(count - 3, 1), level)
+    joint = fit_joint(one, np.zeros(count, int), along, level)
+    growth = find_growth(joint)
+    saturation = find_saturation(joint, grows=growth.verdict == "grows", of_plateau=True)
     exponents = dict(zip(groups, _posterior(profiles, fits[best]), strict=True))
     return Trend(
-        along, groups, tuple(profiles.x.tolist()), exponents, curves, best, growth, saturation
-    )
+        along, groups, tuple(one.x.tolist()), exponents, curves, best, growth, saturation,
+        find_scatter(joint.found.scatter),
+    )  # fmt: skip
 
 
-def _growth(
-    constant: CurveFit, power: CurveFit, along: str, degrees_of_freedom: int, level: float
-) -> Finding:
-    statistic = max(0.0, 2 * (power.value - constant.value))
-    p = _p_value(statistic, degrees_of_freedom)
-    rate = Interval(*profile_interval(power, 1, _likelihood_drop(level, degrees_of_freedom), 3.0))
-    verb = "grows" if power.q[1] > 0 else "falls"
-    says = (
-        f"the exponent {verb} along {along}"
-        if p < ALPHA
-        else f"these counts do not say whether the exponent grows along {along}"
-    )
-    return Finding(p < ALPHA, statistic, p, rate, says)
-
-
-def _saturation(
-    power: CurveFit, saturating: CurveFit, degrees_of_freedom: int, level: float
-) -> Finding:
-    statistic = max(0.0, 2 * (saturating.value - power.value))
-    p = 0.5 * _p_value(statistic, degrees_of_freedom)  # power lies at the edge of saturating
-    low, high = profile_interval(saturating, 0, _likelihood_drop(level, degrees_of_freedom), 3.5)
-    says = (
-        "its growth slows down towards a plateau"
-        if p < ALPHA
-        else "these counts do not say whether its growth slows down"
-    )
-    return Finding(p < ALPHA, statistic, p, Interval(float(np.exp(low)), float(np.exp(high))), says)
-
-
-def _likelihood_drop(level: float, degrees_of_freedom: int) -> float:
-    return float(special.stdtrit(max(degrees_of_freedom, 1), 0.5 + level / 2)) ** 2
-
-
-def _p_value(statistic: float, degrees_of_freedom: int) -> float:
-    """Return the p-value of a likelihood ratio, by Student's t."""
-    return 2 * float(cast("float", special.stdtr(max(degrees_of_freedom, 1), -np.sqrt(statistic))))
+def profile_exponent(one: Series) -> Profiles:
+    """Return each group's profile log-likelihood of the log exponent (coordinate 0 of every
+    family)."""
+    family, peak, x = one.family, one.peak, one.x
+    curvature = -peak.hessian
+    curvature = curvature + 1e-3 * np.eye(curvature.shape[1])
+    error = np.sqrt(np.clip(np.linalg.inv(curvature)[:, 0, 0], 1e-4, 1.0))
+    s = peak.u[:, :1] + error[:, None] * np.linspace(-REACH, REACH, PROFILE_POINTS)
+    again = np.repeat(np.arange(len(x)), PROFILE_POINTS)
+    start = peak.u[again]
+    start[:, 0] = np.clip(s.ravel(), family.low[0], family.high[0])
+    found = maximise(family, one.batch.take(again), start=start, max_iterations=40, fixed=(0,))
+    value = found.value.reshape(s.shape)
+    return Profiles(x, float(np.exp(np.log(x).mean())), s, value - value.max(1, keepdims=True))
 
 
 def _curve(made: CurveFit, x0: float, problems: int) -> ExponentCurve:

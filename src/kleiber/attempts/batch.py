@@ -61,14 +61,10 @@ def pack(counts: Counts, multiplicity: Float[np.ndarray, "draws problems"] | Non
     that groups that share problems are resampled together.
     """
     groups = len(counts.names)
-    code = np.stack([counts.group, counts.attempts, counts.successes])
-    cells, row_cell = np.unique(code, axis=1, return_inverse=True)
-    row_cell = row_cell.ravel()
+    cells, row_cell, column = _distinct_cells(counts)
     pairs, cell_pair = np.unique(cells[1:].T, axis=0, return_inverse=True)
     owner = cells[0].astype(int)
     width = int(np.bincount(owner, minlength=groups).max())
-    first = cast("np.ndarray", np.searchsorted(owner, owner))
-    column = np.arange(len(owner)) - first  # place within its group
     pair_index = np.zeros((groups, width), int)
     pair_index[owner, column] = cell_pair.ravel()
     draws = 1 if multiplicity is None else len(multiplicity)
@@ -80,3 +76,21 @@ def pack(counts: Counts, multiplicity: Float[np.ndarray, "draws problems"] | Non
     return Batch(
         pairs[again, 0], pairs[again, 1], weights.reshape(draws * groups, width), again, pairs
     )
+
+
+def place_problems(counts: Counts) -> Int[np.ndarray, "groups problems"]:
+    """Return the column of ``pack(counts)`` that holds each problem of each group, -1 where a
+    group does not have the problem."""
+    _, row_cell, column = _distinct_cells(counts)
+    out = np.full((len(counts.names), int(counts.problem.max()) + 1), -1)
+    out[counts.group, counts.problem] = column[row_cell]
+    return out
+
+
+def _distinct_cells(counts: Counts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the distinct (group, attempts, successes), the cell of each row, and the place of each
+    cell within its group."""
+    code = np.stack([counts.group, counts.attempts, counts.successes])
+    cells, row_cell = np.unique(code, axis=1, return_inverse=True)
+    first = cast("np.ndarray", np.searchsorted(cells[0], cells[0]))
+    return cells, row_cell.ravel(), np.arange(cells.shape[1]) - first

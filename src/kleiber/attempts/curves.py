@@ -26,7 +26,6 @@ from kleiber.attempts.family import Coordinates, Family, finite_difference_score
 from kleiber.attempts.newton import maximise
 
 TAU_RANGE = (0.02, 2.0)  # of tau
-POINTS_PER_SIDE = 24  # values of a parameter tried on either side of an interval
 
 Mean = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (fits, params), (groups) -> (fits, groups)
 
@@ -54,13 +53,11 @@ class Profiles:
 
 @dataclass(frozen=True)
 class CurveFit:
-    """A fitted curve: its parameters (log tau last), its log-likelihood, and the likelihood as a
-    Family."""
+    """A fitted curve: its parameters (log tau last) and its log-likelihood."""
 
     name: str
     q: Float[np.ndarray, "params"]
     value: float
-    law: Family
 
 
 def _constant(q: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -166,30 +163,4 @@ def fit_curve(name: str, profiles: Profiles, *extra_starts: list[float]) -> Curv
     starts = np.array([*_starts(name, profiles), *extra_starts])
     peak = maximise(law, _empty_batch(len(starts)), start=starts, max_iterations=80)
     best = int(peak.value.argmax())
-    return CurveFit(name, peak.u[best], float(peak.value[best]), law)
-
-
-def profile_interval(made: CurveFit, index: int, drop: float, far: float) -> tuple[float, float]:
-    """Return the profile-likelihood interval of one parameter, infinite if it does not end by
-    ``far``."""
-    ends: list[float] = []
-    offsets = far * np.linspace(0, 1, POINTS_PER_SIDE + 1)[1:] ** 2
-    for sign in (-1.0, 1.0):
-        start = np.tile(made.q, (POINTS_PER_SIDE, 1))
-        start[:, index] += sign * offsets
-        outside = (start[:, index] < made.law.low[index]) | (start[:, index] > made.law.high[index])
-        peak = maximise(
-            made.law, _empty_batch(POINTS_PER_SIDE), start=start, max_iterations=40, fixed=(index,)
-        )
-        fall = np.concatenate([[0.0], 2 * (made.value - peak.value)])
-        fall[1:][outside] = fall[~np.concatenate([[False], outside])].max()
-        past = np.flatnonzero(fall > drop)
-        if not len(past):
-            ends.append(sign * np.inf)
-            continue
-        i = int(past[0])  # the fall grows as a square, so its root is read on a line
-        at = np.concatenate([[0.0], offsets])
-        roots = np.sqrt(np.maximum(fall[i - 1 : i + 1], 0))
-        part = (np.sqrt(drop) - roots[0]) / max(roots[1] - roots[0], 1e-12)
-        ends.append(float(made.q[index] + sign * (at[i - 1] + part * (at[i] - at[i - 1]))))
-    return ends[0], ends[1]
+    return CurveFit(name, peak.u[best], float(peak.value[best]))

@@ -10,6 +10,7 @@ import numpy as np
 
 from kleiber.attempts.judge import max_measured_k, measure
 from kleiber.attempts.misfit import Misfit
+from kleiber.attempts.pooled import PooledTrend
 from kleiber.attempts.record import CountFit
 from kleiber.attempts.trend import Finding, Trend
 from kleiber.plain import as_plain, plain_number
@@ -31,6 +32,7 @@ def describe_counts(made: CountFit, k: Sequence[float]) -> dict[str, Any]:
         "level": made.level,
         "groups": groups,
         "trend": along,
+        "pooled": None if made.pooled is None else describe_pooled(made.pooled),
         "notes": list(made.notes),
     }
 
@@ -123,17 +125,41 @@ def describe_trend(trend: Trend) -> dict[str, Any]:
         "best": trend.best,
         "growth": _finding(trend.growth),
         "saturation": None if trend.saturation is None else _finding(trend.saturation),
+        "scatter": as_plain(trend.scatter),
+    }
+
+
+def describe_pooled(pooled: PooledTrend) -> dict[str, Any]:
+    """Return the law of several series together."""
+    return {
+        "along": pooled.along,
+        "x0": pooled.x0,
+        "series": {name: as_plain(item) for name, item in pooled.series.items()},
+        "groups": [
+            {"group": name, pooled.along: x}
+            for name, x in zip(pooled.groups, pooled.x, strict=True)
+        ],
+        "rates": pooled.rates,
+        "spread": pooled.spread,
+        "growth": _finding(pooled.growth),
+        "saturation": None if pooled.saturation is None else _finding(pooled.saturation),
+        "differ": as_plain(pooled.differ),
+        "scatter": as_plain(pooled.scatter),
     }
 
 
 def _finding(found: Finding) -> dict[str, Any]:
     return {
         "supported": found.supported,
+        "verdict": found.verdict,
         "says": found.says,
+        "value": None if found.value is None else plain_number(found.value),
         "likelihood_ratio": found.likelihood_ratio,
         "p_value": found.p_value,
         "low": plain_number(found.interval.low),
         "high": plain_number(found.interval.high),
+        "divisor": plain_number(found.divisor),
+        "degrees_of_freedom": plain_number(found.degrees_of_freedom),
     }
 
 

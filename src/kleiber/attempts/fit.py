@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.arguments import check_flag, check_memory, check_text, check_whole
-from kleiber.attempts.along import fit_along
+from kleiber.attempts.along import fit_along, note_left_out
 from kleiber.attempts.batch import Batch, pack
 from kleiber.attempts.beta import beta_binomial, zero_inflated
 from kleiber.attempts.counts import check_draws
@@ -89,7 +89,8 @@ def fit_counts(
         there is such a column, ``[]`` for one group.
     along
         A column such as ``"n_tokens"`` along which a joint law of the exponent is fitted
-        (``CountFit.trend``).
+        (``CountFit.trend``), and where there are several series, such as models, one law of all
+        (``CountFit.pooled``).
     prior
         ``"straight"`` adds the weak prior that -log pass@k is nearly a power law of k, for few
         attempts.
@@ -160,13 +161,15 @@ def fit_counts(
     if prior is not None:
         notes += _prior_notes(make(batch.pairs), batch, peak, counts.names, usable)
     notes += misfit_notes(law, counts.names, misfit)
-    trend = None
+    trend = pooled = None
     if along is not None:
-        trend = fit_along(law, counts, batch, peak, usable, along, level)
+        trend, pooled = fit_along(law, counts, batch, peak, usable, along, level)
+        notes += note_left_out(counts, batch, usable, along)
     drawn = _redraw(law, counts, peak, draws, seed)
     return CountFit(
-        law, counts, batch, peak, statuses, reasons, level, prior, drawn, trend, notes, misfit
-    )
+        law, counts, batch, peak, statuses, reasons, level, prior, drawn, trend, notes, misfit,
+        pooled=pooled,
+    )  # fmt: skip
 
 
 def _mark_stopped(counts: Counts, stopped: bool | None) -> Counts:

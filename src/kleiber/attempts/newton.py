@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from kleiber.attempts.batch import Batch
 from kleiber.attempts.family import Coordinates, Family, Score
@@ -24,6 +24,14 @@ class Peak:
     hessian: Float[np.ndarray, "groups coordinates coordinates"]
     converged: Bool[np.ndarray, "groups"]
     iterations: int
+
+
+def take_peak(peak: Peak, which: Int[np.ndarray, "some"]) -> Peak:
+    """Return the maxima of some of the groups."""
+    return Peak(
+        peak.u[which], peak.value[which], peak.hessian[which], peak.converged[which],
+        peak.iterations,
+    )  # fmt: skip
 
 
 def maximise(

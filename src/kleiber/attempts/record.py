@@ -22,7 +22,8 @@ from kleiber.attempts.judge import (
     pass_rate_bounds,
 )
 from kleiber.attempts.misfit import Misfit
-from kleiber.attempts.newton import Peak
+from kleiber.attempts.newton import Peak, take_peak
+from kleiber.attempts.pooled import PooledTrend
 from kleiber.attempts.table import Counts
 from kleiber.errors import BadTable, nearest, reason, shown
 from kleiber.fitting.spread.intervals import Interval, check_level
@@ -79,12 +80,14 @@ class CountFit:
         The refits to resampled problems, in the coordinates of the family; ``draws`` has
         parameters.
     trend
-        The joint law along a column, one for each series where there are several; None if none was
-        asked for.
+        The joint law along a column, one for each series where there are several; None if not asked
+        for.
     notes
         Sentences on what to mind.
     misfits
         How well the family describes each group, beside other families; None without parameters.
+    pooled
+        The law of all series along a column together; None unless there are several.
     contours
         Contours of the likelihood that intervals were read from, kept by level.
 
@@ -112,6 +115,7 @@ class CountFit:
     contours: dict[float, np.ndarray] = field(
         default_factory=dict[float, np.ndarray], repr=False, compare=False
     )
+    pooled: PooledTrend | None = None
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -302,10 +306,7 @@ class CountFit:
             if not len(rows):
                 return self.peak.u[:, None]
             batch = self.batch.take(rows)
-            peak = Peak(
-                self.peak.u[rows], self.peak.value[rows], self.peak.hessian[rows],
-                self.peak.converged[rows], self.peak.iterations,
-            )  # fmt: skip
+            peak = take_peak(self.peak, rows)
             drop = likelihood_drop(at, batch.problems, len(self.family.params))
             points = trace_contour(self.family, batch, peak, drop)
             out = np.repeat(self.peak.u[:, None], points.shape[1], axis=1)

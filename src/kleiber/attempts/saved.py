@@ -12,6 +12,7 @@ from kleiber.attempts.fit import find_family
 from kleiber.attempts.judge import CountStatus
 from kleiber.attempts.misfit import Misfit
 from kleiber.attempts.newton import Peak
+from kleiber.attempts.pooled import PooledTrend
 from kleiber.attempts.record import CountFit
 from kleiber.attempts.straight import add_straight_prior
 from kleiber.attempts.table import Counts
@@ -22,11 +23,12 @@ from kleiber.plain import as_plain, from_plain
 SAVED = (
     "counts", "peak", "statuses", "reasons", "level", "prior", "drawn", "trend", "notes", "misfits",
 )  # fmt: skip
+ADDED = ("pooled",)  # which older documents do not have
 
 
 def document(made: CountFit) -> dict[str, Any]:
     """Return the fit as a JSON document."""
-    saved = {name: getattr(made, name) for name in SAVED}
+    saved = {name: getattr(made, name) for name in (*SAVED, *ADDED)}
     return {"family": made.family.name} | as_plain(saved, keep_infinities=True)
 
 
@@ -55,4 +57,5 @@ def count_fit_from(given: Mapping[str, Any]) -> CountFit:
         law, counts, batch, peak, read("statuses", tuple[CountStatus, ...]),
         read("reasons", tuple[str, ...]), read("level", float), prior, drawn, trend,
         read("notes", tuple[str, ...]), read("misfits", tuple[Misfit | None, ...]),
+        pooled=read("pooled", PooledTrend | None) if given.get("pooled") is not None else None,
     )  # fmt: skip

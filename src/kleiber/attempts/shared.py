@@ -11,20 +11,22 @@ free        each group has a rho of its own: what any law of rho may reach at be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
 import numpy as np
-from jaxtyping import Float
 from scipy import special
 
 from kleiber.attempts.batch import Batch
 from kleiber.attempts.family import Coordinates, Family, finite_difference_score
+from kleiber.attempts.findings import Series, find_scatter
+from kleiber.attempts.growth import ALPHA, Ratio, Scatter, measure_scatter
 from kleiber.attempts.newton import Peak, maximise
+from kleiber.attempts.tied import Tie, sandwich, widen
 from kleiber.attempts.trend import ExponentCurve, Finding, Trend
 from kleiber.fitting.spread.intervals import Interval
 
-ALPHA = 0.05
 RATES_PER_SIDE, MAX_RATE_OFFSET = 6, 1.0  # of a profile
 
 
@@ -70,16 +72,9 @@ def _fit_curve(family: Family, batch: Batch, z: np.ndarray, name: str, start: np
     return maximise(pooled, batch.take(np.array([0])), start=start[None], max_iterations=60)
 
 
-def fit_shared(
-    family: Family,
-    batch: Batch,
-    u: Coordinates,
-    x: Float[np.ndarray, "groups"],
-    along: str,
-    names: tuple[str, ...],
-    level: float,
-) -> Trend:
+def fit_shared(one: Series, along: str, names: tuple[str, ...], level: float) -> Trend:
     """Fit the curves and test whether rho falls along the column."""
+    family, batch, u, x = one.family, one.batch, one.peak.u, one.x
     x0 = float(np.exp(np.log(x).mean()))
     z = np.log(x / x0)
     middle = np.median(u, axis=0)
@@ -89,33 +84,56 @@ def fit_shared(
     curves = {
         name: _curve(name, peak, x0, int(batch.problems.sum())) for name, peak in peaks.items()
     }
-    statistic = max(0.0, 2 * float(peaks["universal"].value[0] - peaks["constant"].value[0]))
-    p = float(special.chdtrc(1, statistic))
     universal = peaks["universal"]
-    t = float(special.ndtri(0.5 + level / 2))
-    fall = float(universal.u[0, 3])
-    rate = _rate_ends(family, batch, z, universal, t * t)
-    verb = "falls" if fall > 0 else "grows"
-    growth = Finding(
-        p < ALPHA, statistic, p, rate,
-        f"rho {verb} along {along}" + (", so the exponent grows" if verb == "falls" else "")
-        if p < ALPHA else f"these counts do not say whether rho falls along {along}",
-    )  # fmt: skip
+    ratio, scatter = _weigh(one, z, peaks)
+    rate = _rate_ends(family, batch, z, universal, float(ratio.drop(level)[0]))
+    growth = _growth(float(universal.u[0, 3]), ratio, rate, along)
     beta, error = float(universal.u[0, 0]), _error(universal, 0)
-    lack_of_fit = max(0.0, 2 * float(peaks["free"].value[0] - universal.value[0]))
-    lack_p_value = float(special.chdtrc(max(len(x) - 2, 1), lack_of_fit))
+    t = float(special.ndtri(0.5 + level / 2))
+    departure = find_scatter(scatter)
     saturation = Finding(
-        lack_p_value >= ALPHA, lack_of_fit, lack_p_value,
+        not departure.seen, departure.likelihood_ratio, departure.p_value,
         Interval(float(np.exp(beta - t * error)), float(np.exp(beta + t * error))),
-        "one beta and one power of the column for rho describe all groups, so the exponent "
-        "saturates at beta" if lack_p_value >= ALPHA
-        else "groups differ by more than one power of the column for rho allows",
+        "groups differ by more than one power of the column for rho allows" if departure.seen
+        else "one beta and one power of the column for rho describe all groups, and by this law "
+        "the exponent saturates at beta",
+        "cannot be told", float(np.exp(beta)),
     )  # fmt: skip
     each = np.exp(peaks["free"].u[0, 2:])
     best = min(curves.values(), key=lambda curve: curve.aicc).name
     return Trend(
-        along, names, tuple(x), dict(zip(names, map(float, each), strict=True)), curves, best,
-        growth, saturation,
+        along, names, tuple(x.tolist()), dict(zip(names, map(float, each), strict=True)), curves,
+        best, growth, saturation, departure,
+    )  # fmt: skip
+
+
+def _weigh(one: Series, z: np.ndarray, peaks: Mapping[str, Peak]) -> tuple[Ratio, Scatter]:
+    """Return the likelihood ratio of universal to constant, and the scatter of the groups about the
+    universal law, by the rule of all families (``growth``)."""
+    groups = len(z)
+    ends = ([one.family.low[2]] * groups, [one.family.high[2]] * groups)
+    tie = Tie("free", lambda q: q, *map(tuple, ends), groups, 3, axis=2, shared=True)
+    u = _group_coordinates(peaks["universal"].u, z, "universal")
+    wide = widen(one.batch, groups)
+    halves = sandwich(one.family, tie, tie.start(u[..., 2], u), wide, one.places[None])
+    level = np.ones((1, groups, 1))
+    line = np.concatenate([level, z[None, :, None]], axis=2)
+    gain = {name: 2 * (peaks[name].value - peaks["universal"].value) for name in peaks}
+    scatter = measure_scatter(halves, gain["free"], line)
+    problems = np.array([float((one.places >= 0).any(0).sum())])
+    return scatter.ratio(-gain["constant"], halves.inflation(line, level).mean, problems), scatter
+
+
+def _growth(fall: float, ratio: Ratio, rate: Interval, along: str) -> Finding:
+    p, supported = float(ratio.p_value[0]), bool(ratio.p_value[0] < ALPHA)
+    says = f"these counts do not say whether rho falls along {along}"
+    if supported:
+        says = f"rho {'falls' if fall > 0 else 'grows'} along {along}"
+        says += ", so the exponent grows" if fall > 0 else ""
+    verdict = "cannot be told" if not supported else "grows" if fall > 0 else "falls"
+    return Finding(
+        supported, max(float(ratio.statistic[0]), 0.0), p, rate, says, verdict, fall,
+        float(ratio.divisor[0]), float(ratio.degrees_of_freedom[0]),
     )  # fmt: skip
 
 

@@ -29,12 +29,33 @@ class ExponentCurve:
 @dataclass(frozen=True)
 class Finding:
     """Whether an effect is supported, with its likelihood ratio, its p-value, its interval (of the
-    rate for growth, of the plateau for saturation), and a sentence."""
+    rate for growth, of the plateau for saturation), and a sentence.
+
+    ``verdict`` is ``"grows"``, ``"falls"``, ``"no growth seen"`` (a factor of 2 over the measured
+    range is excluded), ``"saturates"`` or ``"cannot be told"``. The p-value is that of Student's t
+    with ``degrees_of_freedom``, whose square is the likelihood ratio over ``divisor``: groups share
+    problems, and may scatter. ``value`` is the estimate that the interval is of.
+    """
 
     supported: bool
     likelihood_ratio: float
     p_value: float
     interval: Interval
+    says: str
+    verdict: str = ""
+    value: float | None = None
+    divisor: float = 1.0
+    degrees_of_freedom: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Whether groups (or rates of models) differ by more than the sampling of problems explains,
+    with the likelihood ratio, its p-value, and a sentence."""
+
+    seen: bool
+    likelihood_ratio: float
+    p_value: float
     says: str
 
 
@@ -54,6 +75,7 @@ class Trend:
     best: str
     growth: Finding
     saturation: Finding | None
+    scatter: Departure | None = None
 
     def predict(self, x: object, curve: str | None = None) -> Float[np.ndarray, "..."]:
         """Return the exponent at values of the resource by a curve (by default the best one), or
@@ -75,15 +97,18 @@ class Trend:
 
     def summary(self) -> str:
         """Return a few sentences that summarise the trend."""
-        parts = [f"{self.growth.says} (likelihood ratio {self.growth.likelihood_ratio:.2f}, "
-                 f"p = {self.growth.p_value:.2g}; rate [{self.growth.interval.low:.3g}, "
-                 f"{self.growth.interval.high:.3g}])"]  # fmt: skip
+        parts = [summarise_finding(self.growth, "rate")]
         if self.saturation is not None:
-            found = self.saturation
-            parts.append(
-                f"{found.says} (likelihood ratio {found.likelihood_ratio:.2f}, "
-                f"p = {found.p_value:.2g}; plateau [{found.interval.low:.3g}, "
-                f"{found.interval.high:.3g}])"
-            )
+            parts.append(summarise_finding(self.saturation, "plateau"))
+        if self.scatter is not None and self.scatter.seen:
+            parts.append(self.scatter.says)
         parts.append(f"smallest AICc: {self.best}")
         return "; ".join(parts)
+
+
+def summarise_finding(found: Finding, of: str) -> str:
+    """Return a finding as a sentence, with what its interval is ``of``."""
+    return (
+        f"{found.says} (likelihood ratio {found.likelihood_ratio:.2f}, p = {found.p_value:.2g}; "
+        f"{of} [{found.interval.low:.3g}, {found.interval.high:.3g}])"
+    )

@@ -116,6 +116,8 @@ def _show(made: CountFit, document: dict[str, Any]) -> None:
     for name, trend in trends.items():
         if isinstance(trend, Trend):
             print_line(console, f"{name}: {trend.summary()}" if name else trend.summary())
+    if made.pooled is not None:
+        print_line(console, f"All series: {made.pooled.summary()}")
     print_notes(console, made.notes)
 
 
