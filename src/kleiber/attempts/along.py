@@ -49,7 +49,7 @@ def fit_along(
     for name in dict.fromkeys(names):
         rows = np.flatnonzero((np.array(names) == name) & usable)
         if len(np.unique(x[rows])) >= 3:
-            groups = tuple(counts.names[g] for g in rows)
+            groups = tuple(counts.names[int(g)] for g in rows)
             one = Series(family, batch.take(rows), take_peak(peak, rows), places[rows], x[rows])
             found[name] = fit_series(one, along, level, groups)
     if not found:
@@ -62,7 +62,7 @@ def fit_along(
     if family.name != "lid":
         rows, of = _pooled_rows(names, x, usable)
         if len(set(of)) > 1:
-            groups = tuple(counts.names[g] for g in rows)
+            groups = tuple(counts.names[int(g)] for g in rows)
             all_series = Series(
                 family, batch.take(rows), take_peak(peak, rows), places[rows], x[rows]
             )

@@ -93,4 +93,4 @@ def _distinct_cells(counts: Counts) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     code = np.stack([counts.group, counts.attempts, counts.successes])
     cells, row_cell = np.unique(code, axis=1, return_inverse=True)
     first = cast("np.ndarray", np.searchsorted(cells[0], cells[0]))
-    return cells, row_cell.ravel(), np.arange(cells.shape[1]) - first
+    return cells, row_cell.ravel(), np.arange(len(first)) - first

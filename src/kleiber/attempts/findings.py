@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -14,6 +15,7 @@ from kleiber.attempts.batch import Batch
 from kleiber.attempts.family import Family
 from kleiber.attempts.growth import (
     ALPHA,
+    MAX_SHARE,
     Evidence,
     Grouping,
     Ratio,
@@ -23,13 +25,14 @@ from kleiber.attempts.growth import (
     profile_ends,
     weigh_evidence,
 )
-from kleiber.attempts.newton import Peak
-from kleiber.attempts.tied import Tie, Wide, invert, widen
+from kleiber.attempts.newton import Peak, maximise
+from kleiber.attempts.tied import Tie, Wide, invert, tie_groups, widen
 from kleiber.attempts.trend import Departure, Finding
 from kleiber.fitting.spread.intervals import Interval
 
 LARGE_FACTOR = 2.0  # change over the measured range that "no growth seen" excludes
-FAR_LEVEL, FAR_SHARE = 3.5, 20.0  # of log plateau and of the logit of its share, from the estimate
+LEAST_SHARE = -9.0  # logit of the share of a plateau below which the curve is the power
+STEEP = 6.0  # rate over the range of z from which a search for a plateau starts too
 
 
 @dataclass(frozen=True)
@@ -127,12 +130,9 @@ def find_saturation(joint: Joint, *, grows: bool, of_plateau: bool) -> Finding |
         return None
     p = float(ratio.p_value[0]) / 2
     supported = p < ALPHA and grows
-    share = _share(joint, place)
-    if of_plateau:
-        value = float(np.exp(joint.peaks["saturating"].u[0, 0]))
-        ends = np.exp(_profile(joint, 0, FAR_LEVEL))
-    else:
-        value, *ends = share
+    peak = joint.peaks["saturating"].u[0]
+    reached = float(cast("float", special.expit(peak[place])))
+    share = (reached, *_share_ends(joint, place))
     says = "these counts do not say whether its growth slows down"
     if supported:
         says = (
@@ -141,30 +141,92 @@ def find_saturation(joint: Joint, *, grows: bool, of_plateau: bool) -> Finding |
         )
     elif p < ALPHA:
         says += ", as growth itself is not sure"
+    value, ends = reached, share[1:]
+    if of_plateau:
+        value = float(np.exp(peak[0])) if peak[place] > LEAST_SHARE else np.inf
+        ends = _plateau_ends(joint, place)
     return Finding(
-        supported, max(float(ratio.statistic[0]), 0.0), p, Interval(float(ends[0]), float(ends[1])),
-        says, "saturates" if supported else "cannot be told", value,
-        float(ratio.divisor[0]), float(ratio.degrees_of_freedom[0]),
+        supported, max(float(ratio.statistic[0]), 0.0), p, Interval(ends[0], ends[1]), says,
+        "saturates" if supported else "cannot be told", value, float(ratio.divisor[0]),
+        float(ratio.degrees_of_freedom[0]),
     )  # fmt: skip
 
 
-def _share(joint: Joint, place: int) -> tuple[float, float, float]:
-    """Return the share of the plateau that is reached at the last value, with its interval."""
-    peak = joint.peaks["saturating"]
-    low, high = special.expit(_profile(joint, place, FAR_SHARE))
-    return float(special.expit(peak.u[0, place])), float(low), float(high)
+def _share_ends(joint: Joint, place: int) -> tuple[float, float]:
+    """Return the interval of the share of the plateau that is reached at the last value."""
+    last = _last_level(joint, place)
+    t = np.linspace(-MAX_SHARE, MAX_SHARE, 25)
+    low, high = _accepted(joint, place, t, {0: last + np.logaddexp(0, -t)})
+    shares = special.expit([low, high])
+    return (
+        0.0 if low <= -MAX_SHARE else float(shares[0]),
+        1.0 if high >= MAX_SHARE else float(shares[1]),
+    )
 
 
-def _profile(joint: Joint, index: int, far: float) -> tuple[float, float]:
-    """Return the interval of a parameter of the saturating curve."""
+def _plateau_ends(joint: Joint, place: int) -> tuple[float, float]:
+    """Return the interval of the plateau of a single series, 0 or infinite where it does not
+    end."""
+    last = _last_level(joint, place)
+    above = np.concatenate([np.linspace(-1.5, 1.0, 20), np.geomspace(1.2, 8.0, 10)])
+    t = -np.log(np.expm1(np.maximum(above, 1e-3)))
+    low, high = _accepted(joint, 0, last + above, {place: t})
+    ends = np.exp([low, high])
+    return (
+        0.0 if low <= last + above[0] else float(ends[0]),
+        np.inf if high >= last + above[-1] else float(ends[1]),
+    )
+
+
+def _last_level(joint: Joint, place: int) -> float:
+    """Return the log exponent of the first series at the largest value, by the saturating curve."""
+    peak = joint.peaks["saturating"].u[0]
+    return float(peak[0] - np.logaddexp(0, -peak[place]))
+
+
+def _accepted(
+    joint: Joint,
+    index: int,
+    values: Float[np.ndarray, "values"],
+    along: Mapping[int, Float[np.ndarray, "values"]],
+) -> tuple[float, float]:
+    """Return the range of values of a parameter of the saturating curve, others at their best,
+    that the joint likelihood does not exclude; searches start from the values of ``along``."""
     tie, peak = joint.ties["saturating"], joint.peaks["saturating"]
-    params = len(tie.low)
-    full = tie.jacobian(peak.u)[:, :, tie.axis, :params]
-    inflation = joint.found.halves.inflation(full, np.delete(full, index, axis=2)).mean
-    problems = np.array([float(joint.problems)])
-    ratio = joint.found.scatter.ratio(np.zeros(1), inflation, problems)
-    drop = float(ratio.drop(joint.level)[0])
-    return profile_ends(joint.family, tie, joint.wide, peak, index, drop, far)
+    assert joint.found.saturation is not None
+    drop = float(joint.found.saturation.drop(joint.level)[0])
+    start = np.tile(peak.u[0], (2 * len(values), 1))
+    start[:, index] = np.tile(values, 2)
+    for place, moved in along.items():
+        shift = np.tile(moved, 2) - peak.u[0, place]
+        start[:, place] = peak.u[0, place] + shift
+        if place == 0:  # the levels of all series move together
+            start[:, 1 : joint.at.series] += shift[:, None]
+    start[len(values) :, joint.at.series] = STEEP / float(np.ptp(joint.at.z))
+    law = tie_groups(joint.family, tie)
+    start = np.clip(start, law.low, law.high)
+    rows = joint.wide.take(np.zeros(len(start), int))
+    found = maximise(law, rows, start=start, max_iterations=30, fixed=(index,)).value
+    fall = 2 * (peak.value[0] - found.reshape(2, -1).max(0))
+    return accepted_range(values, fall - drop)
+
+
+def accepted_range(
+    values: Float[np.ndarray, "values"], excess: Float[np.ndarray, "values"]
+) -> tuple[float, float]:
+    """Return the ends of the range where the excess is negative, on lines between the values."""
+    inside = np.flatnonzero(excess <= 0)
+    if not len(inside):
+        inside = np.array([int(excess.argmin())])
+    ends: list[float] = []
+    for place, step in ((int(inside[0]), -1), (int(inside[-1]), 1)):
+        beyond = place + step
+        end = float(values[place])
+        if 0 <= beyond < len(values):
+            share = -excess[place] / max(float(excess[beyond] - excess[place]), 1e-12)
+            end += float(np.clip(share, 0, 1)) * float(values[beyond] - values[place])
+        ends.append(end)
+    return ends[0], ends[1]
 
 
 def find_scatter(scatter: Scatter) -> Departure:

@@ -18,7 +18,7 @@ the groups, no longer the problems, give the degrees of freedom.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -37,6 +37,10 @@ MAX_SHARE = 10.0  # of the logit of the share of the plateau
 KNEES = ((3.0, 1.0), (6.0, 3.0), (12.0, 8.0))  # starts: rate over the range of z, t
 LEAST_GAIN = 1e-2  # in log-likelihood, below which the best plateau is that of the power
 LEAST_RATE = 0.1  # at which the direction of a plateau is still apart from that of the power
+
+
+Array = Float[np.ndarray, "rows"]
+Mean = Callable[[Coordinates], Float[np.ndarray, "rows groups"]]
 
 
 @dataclass(frozen=True)
@@ -71,12 +75,25 @@ def curve_ties(at: Grouping, coordinates: int) -> dict[str, Tie]:
         past = q[:, count : count + 1] * (z.max() - z)
         return q[:, of] - np.logaddexp(0, past - q[:, count + 1 :])
 
-    each = {
-        "constant": (lambda q: q[:, of], []),
-        "power": (lambda q: q[:, of] + q[:, count:] * z, [(-steepest, steepest)]),
+    def constant(q: np.ndarray) -> np.ndarray:
+        return q[:, of]
+
+    def power(q: np.ndarray) -> np.ndarray:
+        return q[:, of] + q[:, count:] * z
+
+    def own(q: np.ndarray) -> np.ndarray:
+        return q[:, of] + q[:, count:][:, of] * z
+
+    def free(q: np.ndarray) -> np.ndarray:
+        return q
+
+    either = (-steepest, steepest)
+    each: dict[str, tuple[Mean, list[tuple[float, float]]]] = {
+        "constant": (constant, []),
+        "power": (power, [either]),
         "saturating": (saturating, [(0.0, 2 * steepest), (-MAX_SHARE, MAX_SHARE)]),
-        "own": (lambda q: q[:, of] + q[:, count:][:, of] * z, [(-steepest, steepest)] * count),
-        "free": (lambda q: q, []),
+        "own": (own, [either] * count),
+        "free": (free, []),
     }
     out: dict[str, Tie] = {}
     for name, (mean, more) in each.items():
@@ -142,7 +159,7 @@ def _saturating_starts(levels: np.ndarray, rate: np.ndarray, at: Grouping) -> li
 def _best(peaks: list[Peak]) -> Peak:
     """Return the highest of several maxima, row by row."""
     values = np.stack([peak.value for peak in peaks])
-    pick, rows = values.argmax(0), np.arange(values.shape[1])
+    pick, rows = values.argmax(0), np.arange(int(values.shape[1]))
     return Peak(
         np.stack([peak.u for peak in peaks])[pick, rows],
         values[pick, rows],
@@ -259,20 +276,20 @@ def weigh_evidence(
 def measure_scatter(halves: Sandwich, statistic: np.ndarray, curve: Directions) -> Scatter:
     """Return the scatter of groups about a curve, from the likelihood ratio of free exponents to
     the curve and the curve's directions."""
-    rows, groups, params = curve.shape
+    rows, groups, params = map(int, curve.shape)
     left = groups - params
     if left < 1:
         return Scatter(np.zeros(rows), np.ones(rows), np.ones(rows), np.zeros(rows))
     free = np.broadcast_to(np.eye(groups), (rows, groups, groups))
     weights = halves.inflation(free, curve)
-    scaled = np.maximum(statistic, 0.0) / weights.mean
-    p_value = special.chdtrc(weights.count, scaled * weights.count / left)
-    return Scatter(statistic, np.asarray(p_value), scaled / left, np.full(rows, float(left)))
+    scaled: Array = np.maximum(statistic, 0.0) / weights.mean
+    p_value = np.asarray(special.chdtrc(weights.count, scaled * weights.count / left))
+    return Scatter(statistic, p_value, scaled / left, np.full(rows, float(left)))
 
 
 def _choose(one: Scatter, other: Scatter, first: Bool[np.ndarray, "rows"]) -> Scatter:
     """Return one scatter where ``first`` is true and the other elsewhere."""
-    each = {
+    each: dict[str, Array] = {
         item.name: np.where(first, getattr(one, item.name), getattr(other, item.name))
         for item in fields(Scatter)
     }
@@ -319,12 +336,13 @@ def profile_ends(
     fall = np.maximum(2 * (peak.value[0] - found.value), 0.0).reshape(2, points)
     ends: list[float] = []
     for sign, part, known in zip((-1, 1), fall, inside.reshape(2, points), strict=True):
-        root = np.sqrt(np.maximum.accumulate(np.concatenate([[0.0], part[known]])))
+        root: Array = np.sqrt(np.maximum.accumulate(np.concatenate([[0.0], part[known]])))
         at = np.concatenate([[0.0], offsets[known]])
         if root[-1] < np.sqrt(drop):
             ends.append(sign * np.inf)
             continue
-        i = int(np.searchsorted(root, np.sqrt(drop)))
-        share = (np.sqrt(drop) - root[i - 1]) / max(root[i] - root[i - 1], 1e-12)
-        ends.append(float(peak.u[0, index] + sign * (at[i - 1] + share * (at[i] - at[i - 1]))))
+        i = int((root < np.sqrt(drop)).sum())
+        share = float(np.sqrt(drop) - root[i - 1]) / max(float(root[i] - root[i - 1]), 1e-12)
+        moved = float(at[i - 1] + share * (at[i] - at[i - 1]))
+        ends.append(float(peak.u[0, index]) + sign * moved)
     return ends[0], ends[1]

@@ -111,8 +111,8 @@ def _weigh(one: Series, z: np.ndarray, peaks: Mapping[str, Peak]) -> tuple[Ratio
     """Return the likelihood ratio of universal to constant, and the scatter of the groups about the
     universal law, by the rule of all families (``growth``)."""
     groups = len(z)
-    ends = ([one.family.low[2]] * groups, [one.family.high[2]] * groups)
-    tie = Tie("free", lambda q: q, *map(tuple, ends), groups, 3, axis=2, shared=True)
+    low, high = ((end,) * groups for end in (one.family.low[2], one.family.high[2]))
+    tie = Tie("free", lambda q: q, low, high, groups, 3, axis=2, shared=True)
     u = _group_coordinates(peaks["universal"].u, z, "universal")
     wide = widen(one.batch, groups)
     halves = sandwich(one.family, tie, tie.start(u[..., 2], u), wide, one.places[None])
