@@ -132,7 +132,9 @@ def find_saturation(joint: Joint, *, grows: bool, of_plateau: bool) -> Finding |
     supported = p < ALPHA and grows
     peak = joint.peaks["saturating"].u[0]
     reached = float(cast("float", special.expit(peak[place])))
-    share = (reached, *_share_ends(joint, place))
+    share = (reached, 0.0, 1.0)
+    if supported or not of_plateau:
+        share = (reached, *_share_ends(joint, place))
     says = "these counts do not say whether its growth slows down"
     if supported:
         says = (

@@ -12,7 +12,9 @@ from kleiber.cli.words import parameters_of, read_arguments
 from kleiber.errors import BadTable, nearest
 
 if TYPE_CHECKING:
+    from kleiber.attempts.record import CountFit
     from kleiber.fitting.record import Fit
+    from kleiber.planning.curve import FailureCurve
 
 
 DRAWS = 200  # of the counts
@@ -56,13 +58,13 @@ def read_sources(
     priced: PriceOptions,
     settings: Sequence[str] | None,
 ) -> Mapping[str, Any]:
-    """Return the curves of failure of a theory, or of each series of a table of counts.
+    """Return the curves of failure of a theory, or of each series of a table of counts or of a
+    saved fit of one.
 
     With a loss law the counts follow it. A single series has the name "".
     """
     from kleiber import theory
     from kleiber.attempts.fit import fit_counts
-    from kleiber.planning.counts_curve import counts_curve, list_series
     from kleiber.planning.pose import find_curve
 
     if priced.attempt is None:
@@ -78,9 +80,11 @@ def read_sources(
         raise BadTable(f"--set is for a theory, and {source!r} is none.{nearest(source, known)}")
     if not Path(source).exists():
         raise BadTable(
-            f"--attempts takes a table of counts or a theory ({', '.join(known)}); there is no "
-            f"{source!r}.{nearest(source, known)}"
+            f"--attempts takes a table of counts, a saved fit of one or a theory "
+            f"({', '.join(known)}); there is no {source!r}.{nearest(source, known)}"
         )
+    if Path(source).suffix.lower() == ".json":
+        return _curves(_load_counts(source, counted), law)
     fit = fit_counts(
         read_frame(Path(source), counted.rename, counted.where, counted.derive),
         family=counted.family,
@@ -91,10 +95,36 @@ def read_sources(
         sum_by=read_columns(counted.sum_by),
         draws=DRAWS,
     )
+    return _curves(fit, law)
+
+
+def _curves(fit: CountFit, law: Fit | None) -> Mapping[str, FailureCurve]:
+    """Return the curve of each series, of a single one with the name ""."""
+    from kleiber.planning.counts_curve import counts_curve, list_series
+
     names = list_series(fit)
     if len(names) < 2:
         return {"": counts_curve(fit, law)}
     return {name: counts_curve(fit, law, name) for name in names}
+
+
+def _load_counts(source: str, counted: CountsOptions) -> CountFit:
+    """Read a saved fit of counts; refuse options that a table of counts takes."""
+    from kleiber.attempts.record import CountFit
+    from kleiber.documents import load
+
+    for name in _given(counted):
+        raise BadTable(
+            f"{name} is of a table of counts, and {source!r} is a saved fit: fit the table again "
+            f"(kleiber counts TABLE {name} ... -o {source})."
+        )
+    fit = load(source)
+    if not isinstance(fit, CountFit):
+        raise BadTable(
+            f"--attempts takes a fit of counts (kleiber counts TABLE --along COLUMN -o FILE), and "
+            f"{source!r} holds a {type(fit).__name__}."
+        )
+    return fit
 
 
 def refuse_unused(

@@ -18,6 +18,7 @@ from kleiber.cli.options import (
     Rename,
     Where,
     as_text,
+    check_writable,
     read_columns,
     read_frame,
     read_number,
@@ -63,6 +64,15 @@ def counts_command(
     where: Where = None,
     derive: Derive = None,
     level: Level = 0.95,
+    draws: Annotated[
+        int, typer.Option(help="Refits to resampled problems, which a plan needs (200).")
+    ] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw exponents and growth, or failure (.svg, .png, .pdf).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Save the fit as JSON, for kleiber plan.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit how success varies over problems, and extrapolate pass@k, with intervals."""
@@ -70,6 +80,11 @@ def counts_command(
     from kleiber.attempts.fit import fit_counts
     from kleiber.attempts.record import USABLE
 
+    check_writable(out, plot, keep=table)
+    if plot is not None:
+        from kleiber.reports.sheet import check_drawing
+
+        check_drawing(plot)
     ks = [read_number(item, "k") for item in k.split(",")]
     began = time.perf_counter()
     made = fit_counts(
@@ -81,14 +96,28 @@ def counts_command(
         prior=prior,
         level=level,
         stopped=True if stopped else None,
+        draws=draws,
     )
     document = describe_counts(made, ks) | {"seconds": time.perf_counter() - began}
     if as_json:
         sys.stdout.write(as_text(document))
     else:
         _show(made, document)
+    _write(made, out, plot)
     if made.broken or not any(status in USABLE for status in made.statuses):
         raise typer.Exit(1)
+
+
+def _write(made: CountFit, out: Path | None, plot: Path | None) -> None:
+    """Save the fit and draw its figure, where they are asked for."""
+    if out is not None:
+        from kleiber.documents import save
+
+        save(made, out)
+    if plot is not None:
+        from kleiber.reports.counts_figure import draw_counts
+
+        draw_counts(made, plot)
 
 
 def _show(made: CountFit, document: dict[str, Any]) -> None:

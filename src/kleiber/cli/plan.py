@@ -55,7 +55,7 @@ def plan_command(
         str | None,
         typer.Option(
             metavar="COUNTS|THEORY",
-            help="Split between training and attempts: a table of counts, or a theory's name.",
+            help="Split between training and attempts: counts (a table or saved fit) or a theory.",
         ),
     ] = None,
     attempt_cost: Annotated[
