@@ -30,8 +30,15 @@ from scipy import special, stats
 
 from kleiber.attempts.batch import Batch, pack, place_problems
 from kleiber.attempts.fit import FAMILIES
-from kleiber.attempts.growth import Evidence, Grouping, fit_curves, weigh_evidence
+from kleiber.attempts.growth import (
+    ALPHA,
+    Grouping,
+    curve_ties,
+    fit_curves,
+    weigh_evidence,
+)
 from kleiber.attempts.newton import Peak, maximise
+from kleiber.attempts.pooled import pool_rates, weigh_rates
 from kleiber.attempts.table import Counts
 from kleiber.attempts.tied import widen
 
@@ -69,6 +76,9 @@ CELLS = (
     *(Cell(c, m, growth=g) for g in (0.1, 0.2, 0.4) for c, m in SIZES),
     *(Cell(c, m, growth=0.2, form="levels off") for c, m in SIZES),
     *(Cell(c, 128, scatter=0.1) for c in (3, 4, 8)),
+    Cell(4, 128, models=4),
+    Cell(4, 128, growth=0.1, models=4),
+    Cell(4, 128, growth=0.2, form="levels off", models=4),
     Cell(4, 128, family="zero_inflated"),
     Cell(4, 128, growth=0.2, family="zero_inflated"),
     Cell(4, 128, family="kumaraswamy"),
@@ -125,8 +135,8 @@ def plant(cell: Cell, tables: int, rng: np.random.Generator) -> tuple[Batch, np.
     return pack(counts), place_problems(counts).reshape(tables, groups, m)
 
 
-def weigh(cell: Cell, batch: Batch, places: np.ndarray) -> Evidence:
-    """What kleiber finds in every table."""
+def weigh(cell: Cell, batch: Batch, places: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Which tables are said to grow, to fall, to level off and to scatter."""
     groups = places.shape[1]
     x = np.log(np.geomspace(*TOKENS, cell.checkpoints))
     at = Grouping(
@@ -135,8 +145,21 @@ def weigh(cell: Cell, batch: Batch, places: np.ndarray) -> Evidence:
     family = FAMILIES[cell.family](batch.pairs)
     free: Peak = maximise(family, batch)
     wide = widen(batch, groups)
-    peaks = fit_curves(family, wide, at, free, CURVES[: 2 + (at.curvature == 2)])
-    return weigh_evidence(family, wide, at, free, peaks, places)
+    names = CURVES[: 2 + (at.curvature == 2)] + ("own",) * (cell.models > 1)
+    peaks = fit_curves(family, wide, at, free, names)
+    found = weigh_evidence(family, wide, at, free, peaks, places)
+    different = found.growth.p_value < ALPHA
+    grows, falls = (different & (sign * found.rate > 0) for sign in (1, -1))
+    late = np.zeros(len(wide), bool)
+    if found.saturation is not None:
+        late = found.saturation.p_value / 2 < ALPHA
+    if cell.models > 1:
+        rates = weigh_rates(at, curve_ties(at, free.u.shape[1]), peaks, found)
+        for row in np.flatnonzero(rates.random):
+            mean, error, _ = pool_rates(rates.value[row], rates.covariance[row])
+            sure = abs(mean) > error * special.stdtrit(cell.models - 1, 1 - ALPHA / 2)
+            grows[row], falls[row] = sure and mean > 0, sure and mean < 0
+    return grows, falls, late & grows, found.scatter.seen
 
 
 def count(cell: Cell, tables: int, seed: int) -> tuple[np.ndarray, int]:
@@ -145,10 +168,7 @@ def count(cell: Cell, tables: int, seed: int) -> tuple[np.ndarray, int]:
     hits, done = np.zeros(4, int), 0
     while done < tables:
         some = min(AT_ONCE, tables - done)
-        found = weigh(cell, *plant(cell, some, rng))
-        different = found.growth.p_value < 0.05
-        each = (found.grows, different & (found.rate < 0), found.saturates, found.scatter.seen)
-        hits += [int(x.sum()) for x in each]
+        hits += [int(x.sum()) for x in weigh(cell, *plant(cell, some, rng))]
         done += some
     return hits, done
 
@@ -178,11 +198,21 @@ def run(cell: Cell, tables: int, seed: int) -> str:
     )
 
 
+def fewer(cell: Cell) -> int:
+    """By how much the tables of a cell are fewer: all for the sizes of a single series."""
+    if cell.family != "beta_binomial":
+        return 20
+    if cell.models > 1:
+        return 4
+    return 1 if cell.null and cell.common == COMMON else 8
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tables", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first cell")
     args = parser.parse_args()
     print(
         f"{'family':<14}{'growth':<17}{'scatter':>7}{'common':>7}{'models':>7}{'ckpts':>6}"
@@ -190,10 +220,8 @@ def main() -> None:
         f"{'sized':<6}{'CPU s':>6}"
     )
     for number, cell in enumerate(CELLS):
-        fewer = 1 if cell.null else 4
-        if cell.family != "beta_binomial":
-            fewer = 10
-        print(run(cell, args.tables // fewer, args.seed + number), flush=True)
+        if number >= args.first:
+            print(run(cell, args.tables // fewer(cell), args.seed + number), flush=True)
 
 
 if __name__ == "__main__":

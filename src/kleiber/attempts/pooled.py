@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import optimize, special
 
 from kleiber.attempts.findings import (
@@ -25,8 +25,9 @@ from kleiber.attempts.findings import (
     fit_joint,
     growth_finding,
 )
-from kleiber.attempts.growth import ALPHA, Ratio
-from kleiber.attempts.tied import invert
+from kleiber.attempts.growth import ALPHA, Evidence, Grouping, Ratio
+from kleiber.attempts.newton import Peak
+from kleiber.attempts.tied import Tie, invert
 from kleiber.attempts.trend import Departure, Finding, summarise_finding
 from kleiber.errors import BadTable, nearest
 from kleiber.fitting.spread.intervals import Interval
@@ -110,52 +111,64 @@ def fit_pooled(
     """Fit one law to the groups of several series, the ``names`` of each group's series."""
     distinct = list(dict.fromkeys(names))
     joint = fit_joint(one, np.array([distinct.index(name) for name in names]), along, level)
-    rates, covariance = _own_rates(joint)
-    differ, scatter = _differ(joint), find_scatter(joint.found.scatter)
-    random, spread = differ.seen or scatter.seen, 0.0
+    rates = weigh_rates(joint.at, joint.ties, joint.peaks, joint.found)
+    own, covariance = rates.value[0], rates.covariance[0]
+    random, spread = bool(rates.random[0]), 0.0
     if random:
-        growth, spread = _random_growth(joint, rates, covariance)
+        growth, spread = _random_growth(joint, own, covariance)
     else:
         growth = find_growth(joint)
     saturation = find_saturation(joint, grows=growth.verdict == "grows", of_plateau=False)
     return PooledTrend(
         along, groups, tuple(one.x.tolist()), float(np.exp(np.log(one.x).mean())),
-        _each(joint, distinct, rates, covariance), "random" if random else "tied", spread,
-        growth, saturation, differ, scatter,
+        _each(joint, distinct, own, covariance), "random" if random else "tied", spread,
+        growth, saturation, _find_difference(rates), find_scatter(joint.found.scatter),
     )  # fmt: skip
 
 
-def _own_rates(
-    joint: Joint,
-) -> tuple[Float[np.ndarray, "series"], Float[np.ndarray, "series series"]]:
-    """Return the rate of each series by itself, and their covariance over problems."""
-    count = joint.at.series
-    full = joint.ties["own"].jacobian(joint.peaks["own"].u)[:, :, 0, : 2 * count]
-    halves = joint.found.halves
-    turned = np.swapaxes(full, 1, 2)
-    naive = invert(turned @ halves.precision @ full)
-    robust = naive @ turned @ halves.spread @ full @ naive
-    return joint.peaks["own"].u[0, count : 2 * count], robust[0, count:, count:]
+@dataclass(frozen=True)
+class Rates:
+    """The rate of each series by itself, their covariance over problems, and the test whether they
+    differ; ``random`` says whether they are taken as random."""
+
+    value: Float[np.ndarray, "rows series"]
+    covariance: Float[np.ndarray, "rows series series"]
+    statistic: Float[np.ndarray, "rows"]
+    p_value: Float[np.ndarray, "rows"]
+    random: Bool[np.ndarray, "rows"]
 
 
-def _differ(joint: Joint) -> Departure:
-    """Return whether the rates of the series differ."""
-    count, halves = joint.at.series, joint.found.halves
+def weigh_rates(
+    at: Grouping, ties: Mapping[str, Tie], peaks: Mapping[str, Peak], found: Evidence
+) -> Rates:
+    """Return the rates of the series, for every row."""
+    count, halves = at.series, found.halves
     own, power = (
-        joint.ties[name].jacobian(joint.peaks[name].u)[:, :, 0, : count + more]
+        ties[name].jacobian(peaks[name].u)[:, :, 0, : count + more]
         for name, more in (("own", count), ("power", 1))
     )
-    statistic = max(2 * float(joint.peaks["own"].value[0] - joint.peaks["power"].value[0]), 0.0)
+    turned = np.swapaxes(own, 1, 2)
+    naive = invert(turned @ halves.precision @ own)
+    robust = naive @ turned @ halves.spread @ own @ naive
+    statistic = np.maximum(2 * (peaks["own"].value - peaks["power"].value), 0.0)
     weights = halves.inflation(own, power)
     scaled = statistic / weights.mean * weights.count / (count - 1)
-    p = float(special.chdtrc(weights.count, scaled)[0])
-    seen = p < ALPHA
+    p_value = np.asarray(special.chdtrc(weights.count, scaled))
+    return Rates(
+        peaks["own"].u[:, count : 2 * count], robust[:, count:, count:], statistic, p_value,
+        (p_value < ALPHA) | found.scatter.seen,
+    )  # fmt: skip
+
+
+def _find_difference(rates: Rates) -> Departure:
+    """Return whether the rates of the series differ, with a sentence."""
+    p = float(rates.p_value[0])
     says = (
         f"the rates of the series differ (p = {p:.2g}), so their mean is given"
-        if seen
+        if p < ALPHA
         else "no difference between the rates of the series is seen"
     )
-    return Departure(seen, statistic, p, says)
+    return Departure(p < ALPHA, float(rates.statistic[0]), p, says)
 
 
 def _random_growth(
