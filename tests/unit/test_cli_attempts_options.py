@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import kleiber
 from kleiber.attempts.fit import fit_counts
 from kleiber.cli import app, attempts
+from kleiber.errors import BadPlan, BadTable
 from kleiber.planning.frontier import sensitivity, trace_frontier
 from kleiber.planning.plan import describe_plan, plan_attempts
 
@@ -110,6 +111,46 @@ def test_single_attempts_are_added_up(tmp_path: Path) -> None:
     known = planned(frame)
     assert found["allocation"]["k"]["value"] == known["allocation"]["k"]["value"]
     assert found["predicted"]["value"] == pytest.approx(known["predicted"]["value"], rel=1e-6)
+
+
+def test_a_saved_fit_of_counts_is_planned_as_its_table(tmp_path: Path) -> None:
+    table, saved = written(counts(), tmp_path), str(tmp_path / "fit.json")
+    words = ["counts", table, "--along", "n_tokens", "--draws", str(DRAWS), "-o", saved]
+    assert RUN.invoke(app, words).exit_code == 0
+    assert same(document("--attempts", saved, *PRICED), planned(counts()))
+    bare = fit_counts(counts(), along="n_tokens")
+    kleiber.save(bare, saved)
+    notes = document("--attempts", saved, *PRICED)["notes"]
+    assert any("fit them again with draws=200" in note for note in notes)
+    kleiber.save(fit_counts(counts(), by="n_tokens"), saved)
+    with pytest.raises(BadPlan, match="were not fitted along training"):
+        run("--attempts", saved, *PRICED)
+
+
+def test_saved_series_are_planned_apart(tmp_path: Path) -> None:
+    parts = {"weak": counts(1, 0.1), "strong": counts(2, 0.4)}
+    both = pl.concat([part.with_columns(recipe=pl.lit(name)) for name, part in parts.items()])
+    fit = fit_counts(both, by="recipe", along="n_tokens", draws=DRAWS)
+    kleiber.save(fit, tmp_path / "fit.json")
+    found = document("--attempts", str(tmp_path / "fit.json"), *PRICED)
+    assert (found["by"], found["best"]) == ("recipe", "strong")
+    assert same(
+        found["series"][0], {"value": "weak"} | planned(both, {"series": "weak"}, by="recipe")
+    )
+
+
+def test_what_is_no_saved_fit_of_counts_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fit.json"
+    kleiber.save(fit_counts(counts(), along="n_tokens"), path)
+    with pytest.raises(BadTable, match=r"--family is of a table .* is a saved fit"):
+        run("--attempts", str(path), "--family", "zero_inflated", *PRICED)
+    runs = {"n_params": [1e6, 1e7, 1e8, 1e9], "loss": [4.0, 2.0, 1.0, 0.5]}
+    kleiber.save(kleiber.fit("A/n_params**alpha", runs, draws=0), path)
+    with pytest.raises(BadTable, match=r"--attempts takes a fit of counts .* holds a Fit\."):
+        run("--attempts", str(path), *PRICED)
+    path.write_text("{")
+    with pytest.raises(BadTable, match="is not a saved result"):
+        run("--attempts", str(path), *PRICED)
 
 
 def test_a_plan_for_each_series(tmp_path: Path) -> None:

@@ -94,6 +94,49 @@ def test_a_joint_law_in_json(run: Any, counts: Path) -> None:
     assert {curve["name"] for curve in trend["curves"]} == {"constant", "power"}
 
 
+def test_pooled_models_in_json_and_in_words(run: Any, counts: Path) -> None:
+    table = pl.read_csv(counts)
+    both = pl.concat(
+        [table.with_columns(model=pl.lit("first")), table.with_columns(model=pl.lit("second"))]
+    )
+    both.write_csv(counts)
+    code, out, _ = run("counts", counts, "--by", "model", "--along", "n_tokens", "--json")
+    document = json.loads(out, parse_constant=lambda name: pytest.fail(name))
+    pooled = document["pooled"]
+    assert code == 0
+    assert list(pooled["series"]) == list(document["trend"]) == ["first", "second"]
+    assert (pooled["rates"], pooled["growth"]["verdict"]) == ("tied", "grows")
+    assert pooled["growth"]["low"] < pooled["growth"]["value"] < pooled["growth"]["high"]
+    assert pooled["differ"]["seen"] is False
+    code, out, _ = run("counts", counts, "--by", "model", "--along", "n_tokens")
+    assert "All series: 2 series together, tied rates; the exponent grows along n_tokens" in out
+
+
+@pytest.mark.parametrize("words", [[], ["--along", "n_tokens"]])
+def test_a_fit_is_saved_and_drawn(run: Any, counts: Path, words: list[str]) -> None:
+    saved, plot = counts.with_name("fit.json"), counts.with_name("fit.svg")
+    code, out, _ = run("counts", counts, *words, "-o", saved, "--plot", plot, "--json")
+    assert code == 0
+    back = kleiber.load(saved)
+    groups = json.loads(out)["groups"]
+    assert back.params["a"] == {item["group"]: item["params"]["a"]["value"] for item in groups}
+    drawn = plot.read_text()
+    assert drawn.startswith("<?xml")
+    run("counts", counts, *words, "--plot", plot)
+    assert plot.read_text() == drawn
+
+
+def test_what_cannot_be_written_is_said_first(run: Any, counts: Path) -> None:
+    code, _, err = run("counts", counts, "--plot", counts.with_name("fit.gif"))
+    assert (code, "a figure is a .svg, .png or .pdf file" in err) == (2, True)
+    code, _, err = run("counts", counts, "-o", counts)
+    assert (code, "would replace what is read" in err) == (2, True)
+    path = counts.with_name("zero.csv")
+    pl.DataFrame({"problem": range(9), "attempts": [10] * 9, "successes": [0] * 9}).write_csv(path)
+    code, _, err = run("counts", path, "--plot", counts.with_name("fit.svg"))
+    assert (code, "No group has an exponent to draw" in err) == (2, True)
+
+
 def test_nothing_solved_is_exit_one(run: Any, tmp_path: Path) -> None:
     path = tmp_path / "zero.csv"
     pl.DataFrame({"problem": range(9), "attempts": [10] * 9, "successes": [0] * 9}).write_csv(path)

@@ -203,6 +203,18 @@ def test_rates_that_differ_are_random() -> None:
     assert "the rates of the series differ" in pooled.summary()
 
 
+def test_a_copy_of_a_model_adds_nothing() -> None:
+    table = table_of([0.2, 0.3, 0.45], problems=64)
+    one = kleiber.fit_counts(table, along="n_tokens").trend.growth
+    twice = pl.concat([table.with_columns(model=pl.lit(name)) for name in "xy"])
+    pooled = kleiber.fit_counts(twice, along="n_tokens").pooled
+    assert pooled is not None
+    assert (pooled.rates, pooled.differ.seen, pooled.scatter.seen) == ("tied", False, False)
+    assert pooled.growth.likelihood_ratio == pytest.approx(2 * one.likelihood_ratio, rel=1e-3)
+    assert pooled.growth.p_value == pytest.approx(one.p_value, rel=1e-2)
+    assert pooled.growth.interval == pytest.approx(one.interval, rel=1e-2)
+
+
 def test_one_series_is_not_pooled() -> None:
     assert kleiber.fit_counts(table_of([0.2, 0.3, 0.45]), along="n_tokens").pooled is None
 

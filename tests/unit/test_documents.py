@@ -170,6 +170,7 @@ def test_a_plan_comes_back(tmp_path: Path) -> None:
     [
         {},
         {"along": "n_tokens"},
+        {"along": "n_tokens", "by": "recipe"},
         {"draws": 10},
         {"prior": "straight"},
         {"family": "lid", "draws": 5},
@@ -177,7 +178,13 @@ def test_a_plan_comes_back(tmp_path: Path) -> None:
 )
 def test_a_fit_of_counts_comes_back(tmp_path: Path, asked: dict[str, Any]) -> None:
     problems = 24 if "family" in asked else 60  # the lid takes seconds on all of them
-    made = kleiber.fit_counts(attempts(problems), **asked)
+    table = attempts(problems)
+    if "by" in asked:
+        other = attempts(problems).with_columns(successes=pl.col("successes") // 2)
+        parts = [(table, "whole"), (other, "half")]
+        table = pl.concat([part.with_columns(recipe=pl.lit(name)) for part, name in parts])
+    made = kleiber.fit_counts(table, **asked)
+    assert (made.pooled is None) == ("by" not in asked)
     kleiber.save(made, tmp_path / "counts.json")
     back = kleiber.load(tmp_path / "counts.json")
     if "family" not in asked:  # the lid's intervals take seconds, and follow from what is compared
@@ -186,10 +193,25 @@ def test_a_fit_of_counts_comes_back(tmp_path: Path, asked: dict[str, Any]) -> No
             assert np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True)
         assert back.interval(made.family.params[0]) == made.interval(made.family.params[0])
     assert (back.groups, back.status, back.notes) == (made.groups, made.status, made.notes)
-    assert (back.misfit, back.trend) == (made.misfit, made.trend)
+    assert (back.misfit, back.trend, back.pooled) == (made.misfit, made.trend, made.pooled)
     assert np.array_equal(back.drawn, made.drawn)
     assert np.array_equal(back.peak.u, made.peak.u)
     assert back.family.name == made.family.name
+
+
+def test_a_fit_of_counts_of_an_older_version_comes_back(tmp_path: Path) -> None:
+    """Documents were written without what is pooled, scatter, verdict and divisor."""
+    made = kleiber.fit_counts(attempts(), along="n_tokens")
+    kleiber.save(made, tmp_path / "counts.json")
+    old = json.loads((tmp_path / "counts.json").read_text())
+    del old["pooled"], old["trend"]["scatter"]
+    for name in ("verdict", "value", "divisor", "degrees_of_freedom"):
+        del old["trend"]["growth"][name]
+    (tmp_path / "counts.json").write_text(json.dumps(old))
+    back = kleiber.load(tmp_path / "counts.json")
+    assert (back.pooled, back.trend.scatter) == (None, None)
+    assert back.trend.growth.p_value == made.trend.growth.p_value
+    assert "likelihood ratio" in back.trend.summary()
 
 
 def test_fits_come_back_with_what_they_were_asked(tmp_path: Path) -> None:

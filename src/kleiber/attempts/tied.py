@@ -26,6 +26,7 @@ from kleiber.attempts.family import Coordinates, Family, Score
 STEP, BEND_STEP = 1e-4, 1e-3  # of a curve's parameters, for its derivatives
 SCORE_STEP = 1e-2  # of a coordinate, for the scores of the problems
 TOLERANCE = 1e-4  # gain in log-likelihood at which a fit stops
+LEAST_WEIGHT = 0.02  # of a likelihood ratio: that of groups that are copies of one another is 0
 FLAT = 1e-4  # curvature that counts as none
 
 Wide = Batch  # rows are tables: the cells of all groups of a series one after the other
@@ -186,7 +187,8 @@ class Sandwich:
         count = weights.shape[2]
         mean = np.trace(weights, axis1=1, axis2=2) / count
         square = np.trace(weights @ weights, axis1=1, axis2=2) / count
-        return Inflation(mean, count * np.clip(mean**2 / square, 1 / count, 1.0))
+        equal = mean**2 / np.maximum(square, 1e-300)
+        return Inflation(np.maximum(mean, LEAST_WEIGHT), count * np.clip(equal, 1 / count, 1.0))
 
 
 Directions = Float[np.ndarray, "rows groups params"]

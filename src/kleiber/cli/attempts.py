@@ -57,14 +57,16 @@ def read_sources(
     counted: CountsOptions,
     priced: PriceOptions,
     settings: Sequence[str] | None,
-) -> Mapping[str, Any]:
+) -> tuple[str, Mapping[str, Any]]:
     """Return the curves of failure of a theory, or of each series of a table of counts or of a
     saved fit of one.
 
-    With a loss law the counts follow it. A single series has the name "".
+    With a loss law the counts follow it. A single series has the name ""; before them comes the
+    name of what tells several apart.
     """
     from kleiber import theory
     from kleiber.attempts.fit import fit_counts
+    from kleiber.attempts.table import DEFAULT_GROUP
     from kleiber.planning.pose import find_curve
 
     if priced.attempt is None:
@@ -75,7 +77,7 @@ def read_sources(
             raise BadTable(f"{name} is of a table of counts, and {source!r} is a theory.")
         given = read_pairs(settings, "set", "NAME=VALUE, e.g. tail=2.5")
         made = known[source](**read_arguments(given, parameters_of(known[source]), source))
-        return {"": find_curve(made, law)}
+        return "", {"": find_curve(made, law)}
     if settings:
         raise BadTable(f"--set is for a theory, and {source!r} is none.{nearest(source, known)}")
     if not Path(source).exists():
@@ -84,7 +86,10 @@ def read_sources(
             f"({', '.join(known)}); there is no {source!r}.{nearest(source, known)}"
         )
     if Path(source).suffix.lower() == ".json":
-        return _curves(_load_counts(source, counted), law)
+        saved = _load_counts(source, counted)
+        along = "" if saved.pooled is None else saved.pooled.along
+        others = [name for name in saved.counts.keys.columns if name != along]
+        return ",".join(others), _curves(saved, law)
     fit = fit_counts(
         read_frame(Path(source), counted.rename, counted.where, counted.derive),
         family=counted.family,
@@ -95,7 +100,7 @@ def read_sources(
         sum_by=read_columns(counted.sum_by),
         draws=DRAWS,
     )
-    return _curves(fit, law)
+    return counted.by or DEFAULT_GROUP, _curves(fit, law)
 
 
 def _curves(fit: CountFit, law: Fit | None) -> Mapping[str, FailureCurve]:

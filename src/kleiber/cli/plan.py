@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.text import Text
@@ -157,10 +157,10 @@ def plan_command(
             raise BadTable("Give kleiber plan a fit saved by kleiber fit -o, or --attempts.")
         fitted = load(fit_file, trust=trust)
         _refuse_unusable(fitted)
-        sources: Mapping[str, Any] = {"": fitted}
+        series, sources = "", cast("Mapping[str, Any]", {"": fitted})
     else:
         law = None if fit_file is None else load(fit_file, trust=trust)
-        sources = read_sources(attempts, law, counted, priced, settings)
+        series, sources = read_sources(attempts, law, counted, priced, settings)
     asked: dict[str, Any] = {
         "limits": {k: _limits(v) for k, v in read_pairs(limit, "limit", "NAME=LOW:HIGH").items()},
         "given": {
@@ -182,7 +182,7 @@ def plan_command(
     )
     alone = len(sources) < 2
     answers = {name: _try(question, source, alone=alone) for name, source in sources.items()}
-    _report(answers, by, level, out, as_json)
+    _report(answers, series, level, out, as_json)
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def _answer(question: Question, source: Any) -> Answer:
 
 
 def _report(
-    answers: dict[str, Answer], by: str | None, level: float, out: Path | None, as_json: bool
+    answers: dict[str, Answer], by: str, level: float, out: Path | None, as_json: bool
 ) -> None:
     """Save, print or show the answers, and say which series is best."""
     best = _best(answers)
@@ -261,7 +261,7 @@ def _report(
         (document,) = (each.document() for each in answers.values())
     else:
         series = [{"value": name} | each.document() for name, each in answers.items()]
-        document = {"by": by or "model", "series": series, "best": best}
+        document = {"by": by, "series": series, "best": best}
     if out is not None:
         _save(document, answers, out)
     if as_json:
