@@ -11,7 +11,8 @@ import pytest
 from kleiber.data.runs import load_runs
 from kleiber.errors import BadTable
 
-TABLES = ("chinchilla_epoch", "learning_curves_vision", "norms", "norm_optima", "passk")
+TABLES = ("chinchilla_epoch", "learning_curves_vision", "norms", "norm_optima", "passk",
+          "passk_checkpoints")  # fmt: skip
 
 
 @pytest.fixture
@@ -29,6 +30,10 @@ def test_the_shared_tables() -> None:
     assert passk["n_params"].unique().to_list() == [1e9]
     assert (passk["successes"] == 0).sum() == 33  # section 8.1 of the notes on the hard tail
     assert (passk["successes"] / passk["attempts"]).mean() == pytest.approx(0.00833, abs=5e-6)
+    along = load_runs("passk_checkpoints")
+    assert rows["passk_checkpoints"] == 9097  # 72 checkpoints, one with 9 problems
+    assert along.select("model", "n_tokens").n_unique() == 72
+    assert along["stopped"].all()
     curves = load_runs("learning_curves_vision")
     assert curves.select("task", "model").n_unique() == 36
     assert curves["fitted"].any()
@@ -78,6 +83,7 @@ def test_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("chinchilla_epoch", "runs/chinchilla_epoch.csv"),
         ("learning_curves_vision", "runs/learning_curves_vision.csv"),
         ("norms", "norms/learning_curves.csv"),
+        ("passk_checkpoints", "passk/pythia_math_checkpoints.csv"),
         ("passk", "passk/pythia_math_n10000.csv"),
     ):
         (tmp_path / path).parent.mkdir(exist_ok=True)

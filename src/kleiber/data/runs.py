@@ -17,7 +17,7 @@ UNITS = {"M": 1e6, "B": 1e9}
 
 def load_runs(name: str) -> pl.DataFrame:
     """Load a table of the registry: chinchilla_epoch, learning_curves_vision, norms, norm_optima,
-    passk, gsm8k.
+    passk, passk_checkpoints, gsm8k.
 
     Raises BadTable for another name or a file that is not that table, FileNotFoundError where it
     cannot be had.
@@ -33,6 +33,8 @@ def load_runs(name: str) -> pl.DataFrame:
             return _learning_curves(path)
         case "passk":
             return _attempts(path)
+        case "passk_checkpoints":
+            return _checkpoints(path)
         case _:
             wanted = ["model", "dataset", "n_data", "n_seeds"]
             wanted += ["norm", "error"] if name == "norms" else ["error_opt"]
@@ -109,6 +111,15 @@ def _attempts(path: Path) -> pl.DataFrame:
     return table.select(
         "model", size.alias("n_params"), "dataset", "problem", "attempts", "successes"
     )
+
+
+def _checkpoints(path: Path) -> pl.DataFrame:
+    """Return model, n_params, n_tokens, dataset, problem, attempts, successes, stopped: a row for
+    each checkpoint and problem; the attempts depended on what came out."""
+    columns = ["model", "n_params", "n_tokens", "problem", "attempts", "successes"]
+    table = _with(read_table(path), columns, path).select(columns)
+    table = table.with_columns(dataset=pl.lit("MATH"), stopped=True)
+    return table.select(*columns[:3], "dataset", *columns[3:], "stopped")
 
 
 def _size(model: str, path: Path) -> float:
