@@ -38,7 +38,8 @@ from kleiber.attempts.growth import (
     weigh_evidence,
 )
 from kleiber.attempts.newton import Peak, maximise
-from kleiber.attempts.pooled import pool_rates, weigh_rates
+from kleiber.attempts.pooled import weigh_rates
+from kleiber.attempts.scattered import regress
 from kleiber.attempts.table import Counts
 from kleiber.attempts.tied import widen
 
@@ -72,13 +73,12 @@ class Cell:
 SIZES = [(c, m) for c in (3, 4, 8) for m in (64, 128)]
 CELLS = (
     *(Cell(c, m) for c, m in SIZES),
-    *(Cell(c, 128, common=0.0) for c in (3, 4, 8)),
-    *(Cell(c, m, growth=g) for g in (0.1, 0.2, 0.4) for c, m in SIZES),
-    *(Cell(c, m, growth=0.2, form="levels off") for c, m in SIZES),
     *(Cell(c, 128, scatter=0.1) for c in (3, 4, 8)),
+    *(Cell(c, m, growth=g) for g in (0.1, 0.2, 0.4) for c, m in SIZES),
+    *(Cell(c, 128, growth=0.2, form="levels off") for c in (4, 8)),
     Cell(4, 128, models=4),
     Cell(4, 128, growth=0.1, models=4),
-    Cell(4, 128, growth=0.2, form="levels off", models=4),
+    *(Cell(c, 128, common=0.0) for c in (3, 4, 8)),
     Cell(4, 128, family="zero_inflated"),
     Cell(4, 128, growth=0.2, family="zero_inflated"),
     Cell(4, 128, family="kumaraswamy"),
@@ -156,7 +156,8 @@ def weigh(cell: Cell, batch: Batch, places: np.ndarray) -> tuple[np.ndarray, ...
     if cell.models > 1:
         rates = weigh_rates(at, curve_ties(at, free.u.shape[1]), peaks, found)
         for row in np.flatnonzero(rates.random):
-            mean, error, _ = pool_rates(rates.value[row], rates.covariance[row])
+            each = np.ones((cell.models, 1))
+            mean, error, *_ = regress(rates.value[row], rates.covariance[row], each)
             sure = abs(mean) > error * special.stdtrit(cell.models - 1, 1 - ALPHA / 2)
             grows[row], falls[row] = sure and mean > 0, sure and mean < 0
     return grows, falls, late & grows, found.scatter.seen
@@ -202,9 +203,8 @@ def fewer(cell: Cell) -> int:
     """By how much the tables of a cell are fewer: all for the sizes of a single series."""
     if cell.family != "beta_binomial":
         return 20
-    if cell.models > 1:
-        return 4
-    return 1 if cell.null and cell.common == COMMON else 8
+    sizes = cell.null and cell.common == COMMON and cell.models == 1
+    return 1 if sizes else 10 if cell.growth and cell.models == 1 else 8
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from scipy import special
+from scipy import special, stats
 
 import kleiber
 from kleiber.attempts.batch import pack, place_problems
@@ -15,7 +15,7 @@ from kleiber.attempts.beta import beta_binomial
 from kleiber.attempts.findings import accepted_range
 from kleiber.attempts.growth import Evidence, Grouping, curve_ties, fit_curves, weigh_evidence
 from kleiber.attempts.newton import maximise
-from kleiber.attempts.pooled import pool_rates
+from kleiber.attempts.scattered import regress
 from kleiber.attempts.table import Counts
 from kleiber.attempts.tied import widen
 
@@ -219,14 +219,17 @@ def test_one_series_is_not_pooled() -> None:
     assert kleiber.fit_counts(table_of([0.2, 0.3, 0.45]), along="n_tokens").pooled is None
 
 
-def test_pooled_rates_by_hand() -> None:
-    rates = np.array([0.1, 0.4, 0.3, 0.6])
-    small = pool_rates(rates, 1e-4 * np.eye(4))
-    assert small == pytest.approx(
-        (0.35, rates.std(ddof=1) / 2, np.sqrt(rates.var(ddof=1) - 1e-4)), rel=1e-4
-    )
-    large = pool_rates(rates, np.eye(4))
-    assert large == pytest.approx((0.35, 0.5, 0.0))
+def test_a_regression_with_scatter_by_hand() -> None:
+    y, ones = np.array([0.1, 0.4, 0.3, 0.6]), np.ones((4, 1))
+    std = y.std(ddof=1)
+    small = regress(y, 1e-4 * np.eye(4), ones)
+    assert small == pytest.approx((0.35, std / 2, np.sqrt(std**2 - 1e-4), 3), rel=1e-4)
+    large = regress(y, np.eye(4), ones)
+    assert large == pytest.approx((0.35, 0.5, 0.0, 3))
+    z = np.array([-1.5, -0.5, 0.5, 1.5])
+    line = regress(y, 1e-6 * np.eye(4), np.column_stack([ones, z]))
+    slope, error = stats.linregress(z, y)[0], stats.linregress(z, y).stderr
+    assert line[:2] == pytest.approx((slope, error), rel=1e-3)
 
 
 def test_a_checkpoint_without_successes_is_left_out_and_said() -> None:

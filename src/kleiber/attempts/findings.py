@@ -81,15 +81,19 @@ def fit_joint(one: Series, of: Int[np.ndarray, "groups"], along: str, level: flo
 
 def find_growth(joint: Joint) -> Finding:
     """Return whether the exponent grows, with the interval of the rate by the profile of the joint
-    likelihood."""
+    likelihood, or by the regression where the groups scatter."""
     ratio, power, place = joint.found.growth, joint.peaks["power"], joint.at.series
+    rate = float(joint.found.rate[0])
+    if joint.found.scatter.seen[0]:
+        half = abs(rate) * np.sqrt(ratio.drop(joint.level)[0] / ratio.statistic[0])
+        ends = (rate - float(half), rate + float(half))
+        return growth_finding(rate, ratio, Interval(*ends), joint.x, joint.along)
     drop = float(ratio.drop(joint.level)[0])
     covariance = invert(-power.hessian)
     error = float(np.sqrt(covariance[0, place, place]))
     ends = profile_ends(
         joint.family, joint.ties["power"], joint.wide, power, place, drop, 3 * np.sqrt(drop) * error
     )
-    rate = float(joint.found.rate[0])
     return growth_finding(rate, ratio, Interval(*ends), joint.x, joint.along)
 
 
@@ -195,8 +199,7 @@ def _accepted(
     """Return the range of values of a parameter of the saturating curve, others at their best,
     that the joint likelihood does not exclude; searches start from the values of ``along``."""
     tie, peak = joint.ties["saturating"], joint.peaks["saturating"]
-    assert joint.found.saturation is not None
-    drop = float(joint.found.saturation.drop(joint.level)[0])
+    drop = float(joint.found.plateau.drop(joint.level)[0])
     start = np.tile(peak.u[0], (2 * len(values), 1))
     start[:, index] = np.tile(values, 2)
     for place, moved in along.items():

@@ -11,9 +11,10 @@ saturating  level_i - log(1 + exp(rate (last - z) - t))   and rate, t: plateaus 
             which the share 1/(1 + exp(-t)) is reached at the last z; power for t -> -infinity
 
 A likelihood ratio is divided by its inflation, since the groups share problems (``tied``). Where
-the groups scatter about the curves by more than the sampling of problems explains, it is also
-divided by that dispersion, as with quasi-likelihoods (McCullagh and Nelder 1989, section 9), and
-the groups, no longer the problems, give the degrees of freedom.
+the groups scatter about the curves by more than the sampling of problems explains, their own
+estimates are regressed on z with that scatter as a further variance (``scattered``), and the
+groups, no longer the problems, give the degrees of freedom; intervals of a plateau are then those
+of a likelihood divided by its dispersion (McCullagh and Nelder 1989, section 9).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from scipy import special
 from kleiber.attempts.batch import Batch
 from kleiber.attempts.family import Coordinates, Family
 from kleiber.attempts.newton import Peak, maximise
+from kleiber.attempts.scattered import regress
 from kleiber.attempts.tied import Directions, Sandwich, Tie, Wide, sandwich, tie_groups, widen
 
 ALPHA = 0.05
@@ -218,12 +220,15 @@ class Evidence:
     """Growth and saturation of every row: the rate of the power, the likelihood ratios of power to
     constant and of saturating to power, and the scatter about the curves.
 
-    ``saturation`` is None where there are too few groups. ``halves`` is the covariance it rests on.
+    ``saturation`` is None where there are too few groups; the divisor and degrees of freedom of
+    ``plateau`` are those of a plateau's interval; ``halves`` is the covariance it all rests on.
+    Where the scatter is seen, the ratios are squares of an estimate over its standard error.
     """
 
     rate: Float[np.ndarray, "rows"]
     growth: Ratio
     saturation: Ratio | None
+    plateau: Ratio
     scatter: Scatter
     halves: Sandwich
 
@@ -267,10 +272,29 @@ def weigh_evidence(
         2 * (power.value - peaks["constant"].value), halves.inflation(line, level).mean, problems
     )
     saturation = None
+    plateau = scatter.ratio(np.zeros(rows), halves.inflation(bent, line).mean, problems)
     if "saturating" in peaks:
         gain = 2 * (peaks["saturating"].value - power.value)
-        saturation = scatter.ratio(gain, halves.inflation(bent, line).mean, problems)
-    return Evidence(power.u[:, count], growth, saturation, scatter, halves)
+        parts = (plateau.divisor.copy(), plateau.degrees_of_freedom.copy())
+        saturation = Ratio(np.maximum(gain, 0.0), *parts)
+    rate = power.u[:, count].copy()
+    for row in np.flatnonzero(scatter.seen).tolist():
+        rate[row] = _set_regression(growth, row, halves, line)
+        if saturation is not None and at.curvature == 2:
+            _set_regression(saturation, row, halves, bent, one_sided=True)
+    return Evidence(rate, growth, saturation, plateau, scatter, halves)
+
+
+def _set_regression(
+    ratio: Ratio, row: int, halves: Sandwich, design: Directions, *, one_sided: bool = False
+) -> float:
+    """Put the regression of the groups' own estimates in the place of a row's likelihood ratio, and
+    return the coefficient."""
+    made = regress(halves.own[row], halves.covariance[row], design[row])
+    against = one_sided and made.value < 0
+    ratio.statistic[row] = 0.0 if against else (made.value / made.error) ** 2
+    ratio.divisor[row], ratio.degrees_of_freedom[row] = 1.0, max(made.degrees_of_freedom, 1)
+    return made.value
 
 
 def measure_scatter(halves: Sandwich, statistic: np.ndarray, curve: Directions) -> Scatter:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import optimize, special
+from scipy import special
 
 from kleiber.attempts.findings import (
     Joint,
@@ -27,6 +27,7 @@ from kleiber.attempts.findings import (
 )
 from kleiber.attempts.growth import ALPHA, Evidence, Grouping, Ratio
 from kleiber.attempts.newton import Peak
+from kleiber.attempts.scattered import regress
 from kleiber.attempts.tied import Tie, invert
 from kleiber.attempts.trend import Departure, Finding, summarise_finding
 from kleiber.errors import BadTable, nearest
@@ -178,37 +179,12 @@ def _random_growth(
 
     The likelihood ratio of the finding is the square of the mean over its error.
     """
-    mean, error, spread = pool_rates(rates, covariance)
+    mean, error, spread, _ = regress(rates, covariance, np.ones((len(rates), 1)))
     dof = float(len(rates) - 1)
     t = float(special.stdtrit(dof, 0.5 + joint.level / 2))
     ratio = Ratio(np.array([(mean / error) ** 2]), np.ones(1), np.array([dof]))
     ends = Interval(mean - t * error, mean + t * error)
     return growth_finding(mean, ratio, ends, joint.x, joint.along), spread
-
-
-def pool_rates(
-    rates: Float[np.ndarray, "series"], covariance: Float[np.ndarray, "series series"]
-) -> tuple[float, float, float]:
-    """Return the mean of rates that are normal about it, its standard error, and their spread."""
-    count = len(rates)
-
-    def weigh(spread: float) -> tuple[np.ndarray, float, float]:
-        precision = np.linalg.inv(covariance + spread**2 * np.eye(count))
-        total = float(precision.sum())
-        return precision, float(precision.sum(0) @ rates) / total, total
-
-    def lost(spread: float) -> float:
-        precision, mean, total = weigh(spread)
-        rest = rates - mean
-        return float(rest @ precision @ rest) + np.log(total) - np.linalg.slogdet(precision)[1]
-
-    widest = 3 * float(rates.std(ddof=1)) + 1e-12
-    found = optimize.minimize_scalar(lost, bounds=(0.0, widest), method="bounded")
-    spread = 0.0 if lost(0.0) <= float(found.fun) else float(found.x)
-    precision, mean, total = weigh(spread)
-    rest = rates - mean
-    excess = float(rest @ precision @ rest) / (count - 1)
-    return mean, float(np.sqrt(max(excess, 1.0) / total)), spread
 
 
 def _each(

@@ -164,11 +164,19 @@ def tie_groups(family: Family, tie: Tie) -> Family:
 
 @dataclass(frozen=True)
 class Sandwich:
-    """The ``precision`` of the groups' curve coordinates by the curvature of the likelihood, and
-    the covariance ``spread`` of their scores over problems."""
+    """The ``precision`` of the groups' curve coordinates by the curvature of the likelihood, the
+    covariance ``spread`` of their scores over problems, and ``own``, the groups' own estimates of
+    their coordinates by one Newton step from the curve (finite where the maximum is not)."""
 
     precision: Float[np.ndarray, "rows groups groups"]
     spread: Float[np.ndarray, "rows groups groups"]
+    own: Float[np.ndarray, "rows groups"]
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "rows groups groups"]:
+        """Covariance of the groups' own estimates over problems."""
+        naive = np.linalg.inv(self.precision)
+        return naive @ self.spread @ naive
 
     def inflation(self, full: Directions, null: Directions) -> Inflation:
         """Return by how much the likelihood ratio of two nested curves is too large.
@@ -224,7 +232,8 @@ def sandwich(
     part = slice(tie.groups)
     precision = np.linalg.inv(covariance[:, part, part])
     robust = (covariance @ spread @ covariance)[:, part, part]
-    return Sandwich(precision, precision @ robust @ precision)
+    step = (covariance @ scores.sum(1)[:, :, None])[:, part, 0]
+    return Sandwich(precision, precision @ robust @ precision, v[:, part] + step)
 
 
 def invert(precision: Float[np.ndarray, "rows v v"]) -> Float[np.ndarray, "rows v v"]:
