@@ -73,8 +73,9 @@ class Cell:
 SIZES = [(c, m) for c in (3, 4, 8) for m in (64, 128)]
 CELLS = (
     *(Cell(c, m) for c, m in SIZES),
+    *(Cell(c, 128, growth=g) for c in (3, 4, 8) for g in (0.1, 0.2, 0.4)),
     *(Cell(c, 128, scatter=0.1) for c in (3, 4, 8)),
-    *(Cell(c, m, growth=g) for g in (0.1, 0.2, 0.4) for c, m in SIZES),
+    *(Cell(c, 64, growth=g) for c in (3, 4, 8) for g in (0.1, 0.2, 0.4)),
     *(Cell(c, 128, growth=0.2, form="levels off") for c in (4, 8)),
     Cell(4, 128, models=4),
     Cell(4, 128, growth=0.1, models=4),
@@ -203,8 +204,7 @@ def fewer(cell: Cell) -> int:
     """By how much the tables of a cell are fewer: all for the sizes of a single series."""
     if cell.family != "beta_binomial":
         return 20
-    sizes = cell.null and cell.common == COMMON and cell.models == 1
-    return 1 if sizes else 10 if cell.growth and cell.models == 1 else 8
+    return 1 if cell.null and cell.common == COMMON and cell.models == 1 else 4
 
 
 def main() -> None:

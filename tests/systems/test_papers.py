@@ -29,6 +29,7 @@ DEAR = (
 )
 # And those whose nets or perceptrons are trained for it: all of them are slow.
 TRAINED = (
+    "claims.checkpoints.",
     "claims.circle.beyond",
     "claims.circle.exponent_of",
     "claims.circle.lazy_prediction",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BODY = 4.6  # inches: the height of the panels
 POINT: dict[str, Any] = {"marker": "o", "mec": "white", "mew": 0.6, "ms": 5.0, "ls": ""}
 TALLEST = 30.0  # an interval's end is cut at so many times the largest estimate
+NARROW = 0.7  # share of the step between values over which the series' points are spread
 NAMES = 12  # so many groups have a name in a legend
 
 
@@ -44,8 +45,7 @@ def compose_counts(fit: CountFit) -> Figure:
         raise BadTable(f"No group has an exponent to draw: {fit.reasons[0]}")
     head = [*lines_of(f"{fit.family.name}: {fit.family.doc}", 13.0, INK, bold=True)]
     head += [line for text in _sentences(fit) for line in lines_of(text, max_lines=3)]
-    missing = len(fit.groups) - len(rows)
-    foot = lines_of(f"{missing} of {len(fit.groups)} groups have no exponent.", 8.5) * (missing > 0)
+    foot = [line for text in _missing(fit, rows) for line in lines_of(text, 8.5)]
     with sheet.styled():
         figure = sheet.blank([*head, Line((), 6.0)], foot, BODY)
         left, right = figure.subplots(1, 2, width_ratios=[1.2, 1.0])
@@ -55,6 +55,32 @@ def compose_counts(fit: CountFit) -> Figure:
         else:
             _draw_failure(right, fit, rows)
         return sheet.freeze_layout(figure)
+
+
+def _missing(fit: CountFit, rows: list[int]) -> list[str]:
+    """Return what is not drawn."""
+    said: list[str] = []
+    if missing := len(fit.groups) - len(rows):
+        said.append(f"{missing} of {len(fit.groups)} groups have no exponent.")
+    if endless := len(rows) - len(_bounded(fit, rows)):
+        said.append(f"{endless} more have an interval without end and are not drawn.")
+    return [" ".join(said)] if said else []
+
+
+def _bounded(fit: CountFit, rows: list[int]) -> list[int]:
+    """Return the groups whose interval has two ends, not far beyond the others' exponents."""
+    values, low, high = _exponents(fit)
+    most = TALLEST * float(np.median(values[rows]))
+    return [g for g in rows if low[g] > 0 and high[g] < most]
+
+
+def _exponents(fit: CountFit) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the exponent of each group and the ends of its interval."""
+    ends, values = fit.interval(fit.family.exponent), fit.exponent
+    if len(fit.groups) == 1:
+        ends, values = {fit.groups[0]: ends}, {fit.groups[0]: values}
+    low, high = (np.array([end[i] for end in ends.values()]) for i in (0, 1))
+    return np.array([values[group] for group in fit.groups]), low, high
 
 
 def _sentences(fit: CountFit) -> list[str]:
@@ -98,33 +124,36 @@ def _along(fit: CountFit) -> str | None:
 
 def _draw_exponents(axes: Axes, fit: CountFit, rows: list[int]) -> None:
     """Draw the exponent of each group with its interval, and the joint law."""
-    along, name = _along(fit), fit.family.exponent
-    ends, values = fit.interval(name), fit.params[name]
-    if len(fit.groups) == 1:
-        ends, values = {fit.groups[0]: ends}, {fit.groups[0]: values}
+    along, known = _along(fit), _bounded(fit, rows)
+    values, low, high = _exponents(fit)
     x = np.arange(len(fit.groups), dtype=float)
     if along is not None:
         x = fit.counts.keys[along].to_numpy().astype(float)
-    estimates = np.array([values[group] for group in fit.groups])
-    low, high = (np.array([end[i] for end in ends.values()]) for i in (0, 1))
-    known = [g for g in rows if low[g] > 0 and high[g] < TALLEST * np.median(estimates[rows])]
-    y = make_axis(f"exponent {name}", estimates[rows], log=True)
+    y = make_axis(f"exponent {fit.family.exponent}", values[rows], log=True)
     label = make_axis(axis_label(along or "group"), x[rows], log=along is not None)
-    sheet.label_axes(axes, label, y, "Exponents with their intervals", upright=40)
     series = _series(fit, rows)
+    several = len(series) > 1
+    sheet.label_axes(axes, label, y, "Exponents with their intervals", upright=40, legend=several)
     for place, (title, groups) in enumerate(series.items()):
         colour = sheet.ramp_colours()(place / max(len(series) - 1, 1))
         shown = [g for g in groups if g in known]
-        axes.plot(x[shown], estimates[shown], color=colour, label=plain(title), zorder=4, **POINT)
-        axes.vlines(x[shown], low[shown], high[shown], color=colour, lw=1.2, alpha=0.7, zorder=3)
+        beside = x[shown] * _beside(x[rows], place, len(series)) if several else x[shown]
+        axes.plot(beside, values[shown], color=colour, label=plain(title), zorder=4, **POINT)
+        axes.vlines(beside, low[shown], high[shown], color=colour, lw=1.2, alpha=0.7, zorder=3)
         _draw_curve(axes, fit, title, x[groups], colour)
-    if len(series) > 1:
-        axes.legend(ncols=2 if len(series) > 5 else 1, loc="best")
+    if several:
+        sheet.add_legend(axes, *axes.get_legend_handles_labels())
     if along is None:
         axes.set_xticks(x, [plain(group) for group in fit.groups], rotation=30, ha="right")
     else:
         sheet.tick(axes.xaxis)
     sheet.tick(axes.yaxis)
+
+
+def _beside(x: np.ndarray, place: int, series: int) -> float:
+    """Return the factor that puts the points of one series beside those of the others."""
+    steps = np.diff(np.unique(np.log(x)))
+    return float(np.exp((place - (series - 1) / 2) * NARROW * steps.min(initial=1.0) / series))
 
 
 def _draw_curve(axes: Axes, fit: CountFit, title: str, x: np.ndarray, colour: Any) -> None:

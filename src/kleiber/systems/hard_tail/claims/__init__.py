@@ -10,6 +10,7 @@ reviews and summaries of it, but not its full text: where a constant of a figure
 from __future__ import annotations
 
 from kleiber.claim import Claim
+from kleiber.systems.hard_tail.claims.checkpoints import STATEMENTS as CHECKPOINTS
 from kleiber.systems.hard_tail.claims.control import STATEMENTS as CONTROL
 from kleiber.systems.hard_tail.claims.counts import STATEMENTS as COUNTS
 from kleiber.systems.hard_tail.claims.heads import STATEMENTS as HEADS
@@ -20,4 +21,13 @@ from kleiber.systems.hard_tail.claims.training import STATEMENTS as TRAINING
 
 TITLE = "Learning shrinks the hard tail: training-dependent inference scaling in a linear model"
 CITATION = "Levi 2026, ICLR, arXiv 2601.03764"
-CLAIMS: tuple[Claim, ...] = (*TRAINING, *TAILS, *SATURATION, *CONTROL, *SPLIT, *HEADS, *COUNTS)
+CLAIMS: tuple[Claim, ...] = (
+    *TRAINING,
+    *TAILS,
+    *SATURATION,
+    *CONTROL,
+    *SPLIT,
+    *HEADS,
+    *COUNTS,
+    *CHECKPOINTS,
+)
