@@ -64,7 +64,7 @@ STATEMENTS = (
     ),
     Claim(
         "growth along training, Pythia at MATH",
-        "The growth saturates: at 3e11 tokens the exponent has reached at least 95% of its plateau.",
+        "The growth saturates: at 3e11 tokens the exponent is at least 95% of its plateau.",
         expected=0.95,
         within=0.0,
         compute=reached,
