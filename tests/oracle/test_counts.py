@@ -77,8 +77,8 @@ def test_exponents_grow_with_size(pythia: pl.DataFrame) -> None:
     table = pythia.with_columns(n_params=pl.col("model").replace_strict(size))
     trend = kleiber.fit_counts(table, along="n_params").trend
     assert trend.growth.supported
-    assert trend.growth.interval.low > 0.0
-    assert trend.scatter.seen  # about any curve: 160M and 410M have nearly one exponent
+    assert trend.growth.interval.low > 0.05
+    assert trend.scatter.seen
     assert trend.curves["saturating"].aicc < trend.curves["constant"].aicc
 
 

@@ -61,6 +61,7 @@ STATEMENTS = (
         compute=growth,
         side="at_least",
         needs=NEEDS,
+        source="ours",
     ),
     Claim(
         "growth along training, Pythia at MATH",
@@ -73,5 +74,6 @@ STATEMENTS = (
         "interval of the share reaches from 0 to 0.99.",
         side="at_least",
         needs=NEEDS,
+        source="ours",
     ),
 )
