@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 
 from kleiber.errors import BadExperiment, nearest, shown
 from kleiber.experiment.fields import Count, Part, Whole
-from kleiber.experiment.nets import CNN, MLP, Net, ResNet, ViT
+from kleiber.experiment.nets import CNN, MLP, Net, ResNet, Transformer, ViT
 from kleiber.experiment.optimisers import (
     SGD,
     Adam,
@@ -32,13 +32,21 @@ from kleiber.experiment.optimisers import (
     rate_factor,
 )
 from kleiber.experiment.reading import check_fields, read_toml
-from kleiber.experiment.tasks import CircleTask, FormulaTask, ImageTask, Task, TeacherTask
+from kleiber.experiment.tasks import (
+    ArithmeticTask,
+    CircleTask,
+    FormulaTask,
+    ImageTask,
+    Task,
+    TeacherTask,
+)
 
 __all__ = [
     "CNN",
     "MLP",
     "SGD",
     "Adam",
+    "ArithmeticTask",
     "CircleTask",
     "Constant",
     "Cosine",
@@ -53,6 +61,7 @@ __all__ = [
     "Stepped",
     "Task",
     "TeacherTask",
+    "Transformer",
     "ViT",
     "rate_factor",
     "read_experiment",
@@ -101,9 +110,9 @@ class Experiment(Part):
     ----------
     task
         What is learned. Kinds: ``"formula"`` (a function of x, y and z), ``"teacher"``,
-        ``"circle"``, ``"images"``.
+        ``"circle"``, ``"images"``, ``"arithmetic"``.
     net
-        What learns. Kinds: ``"mlp"``, ``"cnn"``, ``"resnet"``, ``"vit"``.
+        What learns. Kinds: ``"mlp"``, ``"cnn"``, ``"resnet"``, ``"vit"``, ``"transformer"``.
     optimiser
         Kinds: ``"sgd"``, ``"adam"`` (the default), ``"adamw"``.
     schedule
@@ -245,11 +254,23 @@ def _without_defaults(part: BaseModel) -> dict[str, Any]:
 def _check_task(spec: Experiment) -> None:
     """Raise ValueError for parts that are valid by themselves but not together."""
     task, net = spec.task, spec.net
-    images = isinstance(task, ImageTask)
-    if not images and not isinstance(net, MLP):
+    images, tokens = isinstance(task, ImageTask), isinstance(task, ArithmeticTask)
+    if tokens != isinstance(net, Transformer):
+        raise ValueError(
+            f"a task of kind {task.kind!r} and a net of kind {net.kind!r} do not go together; "
+            "'arithmetic' needs 'transformer', and no other task does"
+        )
+    if not (images or tokens) and not isinstance(net, MLP):
         raise ValueError(f"a net of kind {net.kind!r} needs a task of images")
-    if not images and (wrong := {"error", "train_error"} & set(spec.measures)):
-        raise ValueError(f"the measure {min(wrong)!r} needs a task of images, which has classes")
+    if not (images or tokens) and (wrong := {"error", "train_error"} & set(spec.measures)):
+        raise ValueError(
+            f"the measure {min(wrong)!r} needs a task of images or of arithmetic, whose answers "
+            "are right or wrong"
+        )
+    if tokens and (wrong := set(NORMS) & set(spec.measures)):
+        raise ValueError(
+            f"the measure {min(wrong)!r} is not defined for the embedding of a transformer"
+        )
     if "error_augmented" in spec.measures and not (images and (task.flip or task.shift)):
         raise ValueError("the measure 'error_augmented' needs images that flip or shift")
     if "log_path" in spec.measures and getattr(net, "activation", net.kind) not in RECTIFIED:

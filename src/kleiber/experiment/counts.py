@@ -11,8 +11,9 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from kleiber.experiment.nets import CNN, MLP, ResNet, ViT
-from kleiber.experiment.tasks import CircleTask, FormulaTask, ImageTask, TeacherTask
+from kleiber.experiment.arithmetic import VOCABULARY
+from kleiber.experiment.nets import CNN, MLP, Net, ResNet, Transformer, ViT
+from kleiber.experiment.tasks import ArithmeticTask, ImageTask, Task
 
 SHAPES = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 SHAPES["cifar100"] = SHAPES["cifar10"]
@@ -32,7 +33,7 @@ class Size:
         return 3 * self.forward - self.first
 
 
-def task_shape(task: FormulaTask | TeacherTask | CircleTask | ImageTask) -> tuple[int, ...]:
+def task_shape(task: Task) -> tuple[int, ...]:
     """Return the shape of one input."""
     if not isinstance(task, ImageTask):
         return (task.inputs,)
@@ -40,14 +41,16 @@ def task_shape(task: FormulaTask | TeacherTask | CircleTask | ImageTask) -> tupl
     return (colours, *(side // task.shrink for side in sides))
 
 
-def task_outputs(task: FormulaTask | TeacherTask | CircleTask | ImageTask) -> int:
-    """Return the number of outputs."""
+def task_outputs(task: Task) -> int:
+    """Return the number of outputs, for each place where an input has places."""
+    if isinstance(task, ArithmeticTask):
+        return len(VOCABULARY)
     if isinstance(task, ImageTask):
         return 100 if task.dataset == "cifar100" else 10
     return 1
 
 
-def measure_net(net: MLP | CNN | ResNet | ViT, shape: tuple[int, ...], outputs: int) -> Size:
+def measure_net(net: Net, shape: tuple[int, ...], outputs: int) -> Size:
     """Return the parameters and FLOPs of a net on inputs of a given shape."""
     match net:
         case MLP():
@@ -59,6 +62,8 @@ def measure_net(net: MLP | CNN | ResNet | ViT, shape: tuple[int, ...], outputs: 
             return _resnet(net, shape, outputs)
         case ViT():
             return _vit(net, shape, outputs)
+        case Transformer():
+            return _transformer(net, shape, outputs)
 
 
 def _sum_parts(parts: list[tuple[int, int]]) -> Size:
@@ -115,3 +120,16 @@ def _vit(net: ViT, shape: tuple[int, ...], outputs: int) -> Size:
     embed = _conv(channels, wide, net.patch, patches, True)
     place_and_norm = (patches * wide + 2 * wide, 0)
     return _sum_parts([embed, place_and_norm, *layer * net.depth, _full(wide, outputs)])
+
+
+def _transformer(net: Transformer, shape: tuple[int, ...], outputs: int) -> Size:
+    (places,) = shape
+    wide, hidden = net.width, round(net.width * net.ratio)
+    matrices = [wide * 3 * wide, wide * wide, wide * hidden, hidden * wide]
+    layer = [(n, 2 * n * places) for n in matrices]
+    layer += [(4 * wide, 4 * wide * places**2)]  # norms; queries times keys, scores times values
+    learned = places * wide if net.positions == "learned" else 0
+    embed = (outputs * wide + learned, 0)  # a look-up
+    return _sum_parts(
+        [embed, *layer * net.depth, (2 * wide, 0), (wide * outputs, 2 * wide * outputs * places)]
+    )

@@ -9,7 +9,7 @@ from kleiber.arguments import machine_memory
 from kleiber.errors import BadExperiment
 from kleiber.experiment import Experiment
 from kleiber.experiment.counts import task_outputs, task_shape
-from kleiber.experiment.nets import CNN, MLP, Net, ResNet, ViT
+from kleiber.experiment.nets import CNN, MLP, Net, ResNet, Transformer, ViT
 from kleiber.experiment.tasks import CircleTask, ImageTask, TeacherTask
 
 LAYER = 1000  # bytes of the objects of one layer
@@ -53,7 +53,7 @@ def min_params(net: Net, inputs: int, outputs: int) -> int:
             return kernels + sum(a * b for a, b in pairwise(hidden))
         case ResNet(width=width, blocks=blocks):  # 2**60 channels are too many in any case
             return sum(9 * (2 * n - 1) * (width << min(k, 60)) ** 2 for k, n in enumerate(blocks))
-        case ViT(width=width, depth=depth):
+        case ViT(width=width, depth=depth) | Transformer(width=width, depth=depth):
             return depth * width * (4 * width + 2 * round(width * min(net.ratio, 1e9)))
 
 

@@ -1,4 +1,4 @@
-"""The nets of a spec: MLP, CNN, ResNet and ViT, as sizes and a parameterisation."""
+"""The nets of a spec: MLP, CNN, ResNet, ViT and Transformer, as sizes and a parameterisation."""
 
 from __future__ import annotations
 
@@ -102,7 +102,36 @@ class ViT(Part):
         return self
 
 
-Net: TypeAlias = Annotated[MLP | CNN | ResNet | ViT, Field(discriminator="kind")]
+class Transformer(Part):
+    """A decoder-only transformer: pre-norm layers of causal attention and a GELU of width `ratio`.
+
+    `positions` are rotary (Su et al. 2021, arXiv 2104.09864) or learned. Parameterisations:
+    standard: Gaussian weights of deviation 1/sqrt(fan in), scores q.k/sqrt(head size). mup: Yang et
+    al. 2021 (arXiv 2203.03466), table 8, equal to the standard one at `base_width`: scores
+    q.k/head size, and with Adam rates over width/base_width in the hidden and output matrices.
+    """
+
+    kind: Literal["transformer"] = "transformer"
+    width: Count = 128
+    depth: Count = 4
+    heads: Count = 4
+    ratio: Positive = 4.0
+    positions: Literal["rotary", "learned"] = "rotary"
+    parameterisation: Literal["standard", "mup"] = "standard"
+    base_width: Count = 128
+    init_scale: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _divides(self) -> Transformer:
+        each, rest = divmod(self.width, self.heads)
+        if rest:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.positions == "rotary" and each % 2:
+            raise ValueError(f"rotary positions need heads of even size, not of {each}")
+        return self
+
+
+Net: TypeAlias = Annotated[MLP | CNN | ResNet | ViT | Transformer, Field(discriminator="kind")]
 
 
 def _check_scaled(net: Any) -> Any:

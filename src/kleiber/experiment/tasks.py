@@ -1,4 +1,4 @@
-"""The tasks of a spec: functions of one to three inputs, teachers, circles, images."""
+"""The tasks of a spec: functions of one to three inputs, teachers, circles, images, arithmetic."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, field_validator, model_validator
 
 from kleiber.errors import BadFormula, reason
-from kleiber.experiment.fields import Activation, Count, Part, Positive, Real, Whole
+from kleiber.experiment.arithmetic import Grammar
+from kleiber.experiment.fields import Activation, Count, Part, Positive, Real, Share, Whole
 from kleiber.formula import parse, symbols
 
 AXES = ("x", "y", "z")  # the inputs of a formula
@@ -147,6 +148,39 @@ class ImageTask(Part):
         return self
 
 
+class ArithmeticTask(Part):
+    """Arithmetic problems from a grammar, answered one token after the other.
+
+    A problem has up to `operations` additions, subtractions and multiplications of numbers of up to
+    `digits` digits; the numbers of operations and of digits have P(n) ~ n^-(1 + tail). A share
+    `words` of the problems is told in sentences. Training problems are drawn anew at each step, or
+    are `n_data` fixed ones; no test problem is among them. The loss is the mean over the answers'
+    tokens; the error is the share of test problems whose most probable answer is not the right one.
+    """
+
+    kind: Literal["arithmetic"] = "arithmetic"
+    operations: Annotated[Count, Field(le=50)] = 4
+    digits: Annotated[Count, Field(le=9)] = 2
+    tail: Positive = 1.0
+    words: Share = 0.25
+    n_data: Count | None = None
+    n_test: Count = 512
+    data_seed: Whole = 0
+    loss: Literal["cross_entropy"] = "cross_entropy"
+
+    @property
+    def grammar(self) -> Grammar:
+        """The grammar of the problems."""
+        return Grammar(self.operations, self.digits, self.tail, self.words)
+
+    @property
+    def inputs(self) -> int:
+        """The number of places of one input: the tokens of the longest problem and answer but the
+        last."""
+        return self.grammar.length - 1
+
+
 Task: TypeAlias = Annotated[
-    FormulaTask | TeacherTask | CircleTask | ImageTask, Field(discriminator="kind")
+    FormulaTask | TeacherTask | CircleTask | ImageTask | ArithmeticTask,
+    Field(discriminator="kind"),
 ]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,9 @@ def evaluate_stack(
         x, y = examples[0][None], examples[1][None]
     totals = {name: np.zeros(len(stack.seeds)) for name in names}
     rows = x.shape[1]
-    for low in range(0, rows, CHUNK):
-        part, answers = x[:, low : low + CHUNK], y[:, low : low + CHUNK]
+    size = max(1, CHUNK // math.prod(y.shape[2:]))
+    for low in range(0, rows, size):
+        part, answers = x[:, low : low + size], y[:, low : low + size]
         if examples is not None:
             part = data.prepare(part[0])[None]
         outputs = stack.outputs(part).astype(np.float64)
@@ -80,6 +82,8 @@ def _evaluate_batch(
         loss = loss_of(experiment.task.loss, torch.tensor(outputs), torch.tensor(answers))
         return loss.numpy()
     labels = answers if answers.dtype.kind == "i" else answers.argmax(-1)
+    if outputs.ndim == 4:  # one wrong token makes an answer wrong
+        return ((outputs.argmax(-1) != labels) & (labels >= 0)).any(-1).mean(1)
     with np.errstate(invalid="ignore"):
         return (outputs.argmax(-1) != labels).mean(1)
 

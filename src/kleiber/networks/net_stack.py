@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from kleiber.experiment import MLP, SGD, Experiment, rate_factor
+from kleiber.experiment import MLP, SGD, Experiment, Transformer, rate_factor
 from kleiber.networks.fused import Fused, fuse, is_fused
 from kleiber.networks.image_nets import image_model
 from kleiber.networks.net import DTYPES, Model, draw_params, plan_layers, stacked_model, unstack
 from kleiber.networks.task import Data, Feed, make_feed
+from kleiber.networks.transformer import token_model
 
 FETCH_BYTES = 1 << 22  # bytes of batches fetched at a time
 MEASURE_BLOCK = 1 << 21  # numbers of one layer in memory while measuring
@@ -151,7 +152,16 @@ def set_rate(optimiser: torch.optim.Optimizer, spec: Experiment, step: int) -> N
 
 
 def loss_of(kind: str, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean loss of each net over its rows: [nets]."""
+    """Return the mean loss of each net over its rows: [nets].
+
+    Outputs [nets, rows, places, classes] have a target for each place, negative where none counts.
+    """
+    if outputs.ndim == 4:
+        answered = targets.expand(outputs.shape[:3])
+        counts = answered >= 0
+        chance = torch.log_softmax(outputs, dim=-1)
+        each = -chance.gather(3, answered.clamp(min=0)[..., None])[..., 0]
+        return torch.where(counts, each, 0.0).sum((1, 2)) / counts.sum((1, 2))
     if kind == "cross_entropy":
         chance = torch.log_softmax(outputs, dim=-1)
         index = targets.expand(outputs.shape[:2])[..., None]
@@ -183,6 +193,9 @@ def make_stack(
         dtype = DTYPES[experiment.dtype]
         tensors = {k: torch.tensor(v, dtype=dtype, device=device) for k, v in drawn.items()}
         model = stacked_model(net, layers, tensors)
+    elif isinstance(net, Transformer):
+        (seed,) = seeds
+        model = token_model(experiment, data.shape, data.outputs, seed, device)
     else:
         channels, rows, columns = data.shape
         (seed,) = seeds

@@ -18,7 +18,21 @@ from jaxtyping import Float, Int64, Shaped
 
 from kleiber.data.images import load_images, subset
 from kleiber.errors import BadExperiment
-from kleiber.experiment import CircleTask, Experiment, FormulaTask, ImageTask, TeacherTask
+from kleiber.experiment import (
+    ArithmeticTask,
+    CircleTask,
+    Experiment,
+    FormulaTask,
+    ImageTask,
+    TeacherTask,
+)
+from kleiber.experiment.arithmetic import (
+    VOCABULARY,
+    draw_problems,
+    encode_answer,
+    encode_problem,
+    lay_out,
+)
 from kleiber.experiment.tasks import AXES
 from kleiber.formula import evaluate, parse
 from kleiber.maths.seeds import stream
@@ -57,6 +71,8 @@ def make_data(experiment: Experiment) -> Data:
             return _teacher(task)
         case CircleTask() as task:
             return _circle(task)
+        case ArithmeticTask() as task:
+            return _arithmetic(task)
         case task:
             return _images(task)
 
@@ -163,6 +179,29 @@ def _circle(task: CircleTask) -> Data:
     return _sampled(
         task, 2, lambda rng, n: circle[rng.integers(points, size=n)], target, circle[test_rows]
     )
+
+
+def _arithmetic(task: ArithmeticTask) -> Data:
+    """Return problems as rows of tokens, and the next token at each place of an answer."""
+    grammar = task.grammar
+
+    def draw(rng: np.random.Generator, count: int, group: Any = "train") -> Examples:
+        try:
+            problems = draw_problems(rng, grammar, count, group, distinct=group != "train")
+        except ValueError as error:
+            raise BadExperiment(str(error)) from None
+        prompts = [encode_problem(problem) for problem in problems]
+        answers = [encode_answer(problem) for problem in problems]
+        return lay_out(prompts, answers, grammar.length)
+
+    train = None
+    if task.n_data is not None:
+        blocks = -(-task.n_data // BLOCK)  # so that the first P are the same for every P
+        drawn = [draw(stream(task.data_seed, f"train {k}"), BLOCK) for k in range(blocks)]
+        x, y = (np.concatenate([part[side] for part in drawn])[: task.n_data] for side in (0, 1))
+        train = x, y
+    test = draw(stream(task.data_seed, "test"), task.n_test, "test")
+    return Data((task.inputs,), len(VOCABULARY), True, train, test, None if train else draw)
 
 
 def _images(task: ImageTask) -> Data:
