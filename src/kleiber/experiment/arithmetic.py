@@ -32,6 +32,7 @@ VOCABULARY = (
 )  # fmt: skip
 TOKEN = {word: number for number, word in enumerate(VOCABULARY)}
 IGNORED = -1  # the target at a place whose token is not learned
+PATIENCE = 50_000  # draws without a new problem
 PARTS = 8  # one eighth of all problems is "test", another "check"
 TOLD_OPERATION = 6  # tokens of "then 5 times as many ."
 
@@ -86,21 +87,29 @@ def draw_problems(
     """Draw so many problems of a part, none of them twice if they are to be distinct."""
     found: list[Problem] = []
     texts: set[str] = set()
-    for problem in _stream(rng, grammar, most=1000 * (count + 100)):
+    since = 0  # draws since the last problem that was kept
+    for problem in _compose_all(rng, grammar):
+        since += 1
         if problem.group != group or (distinct and problem.text in texts):
+            if since > PATIENCE:
+                raise ValueError(
+                    f"The grammar has fewer than {count} problems of the part {group!r} that are "
+                    f"not too rare to be drawn: the last {PATIENCE} draws were none but those "
+                    f"{len(found)} that were found."
+                )
             continue
         texts.add(problem.text)
         found.append(problem)
+        since = 0
         if len(found) == count:
-            return found
-    raise ValueError(f"The grammar has fewer than {count} problems of the part {group!r}.")
+            break
+    return found
 
 
-def _stream(rng: np.random.Generator, grammar: Grammar, most: int) -> Iterator[Problem]:
-    """Yield problems, at most so many."""
-    size = 5 + 4 * grammar.operations
-    for low in range(0, most, 1024):
-        for row in rng.random((min(1024, most - low), size)).tolist():
+def _compose_all(rng: np.random.Generator, grammar: Grammar) -> Iterator[Problem]:
+    """Yield problems without end."""
+    while True:
+        for row in rng.random((1024, 5 + 4 * grammar.operations)).tolist():
             yield _compose(row, grammar)
 
 

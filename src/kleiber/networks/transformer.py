@@ -166,7 +166,7 @@ def build_decoder(net: Transformer, vocabulary: int, length: int, seed: int) -> 
             if "norm" in name:
                 continue
             deviation = net.init_scale / math.sqrt(value.shape[-1])
-            if name.endswith(("out.weight", "second.weight")):
+            if name.endswith(("attention.out.weight", "second.weight")):
                 deviation /= math.sqrt(2 * net.depth)
             elif name == "embed.weight":
                 deviation = net.init_scale
