@@ -22,7 +22,8 @@ from kleiber.maths.seeds import stream
 from kleiber.networks.net import DTYPES, Model
 
 BASE = 10_000.0  # of rotary frequencies, as in Su et al. 2021
-GROUPS = 4  # of rows of like length that are run together
+GROUPS = 4  # of rows of like length that are run together, at most
+GROUP_TOKENS = 512  # below which a further group costs more than it saves
 EMBEDDING = 0.02  # deviation of learned positions
 
 
@@ -217,7 +218,8 @@ def run_rows(module: nn.Module, tokens: Tensor) -> Tensor:
     lengths = (tokens != PAD).sum(1)
     order = torch.argsort(lengths, stable=True)
     parts = []
-    for rows in order.chunk(GROUPS):
+    groups = max(1, min(GROUPS, tokens.numel() // GROUP_TOKENS))
+    for rows in order.chunk(groups):
         top = max(1, int(lengths[rows[-1]]))
         logits = module(tokens[rows, :top])
         parts.append(functional.pad(logits, (0, 0, 0, tokens.shape[1] - top)))

@@ -13,6 +13,9 @@ from kleiber.experiment.fields import Count, Part, Positive, Whole
 Method: TypeAlias = Literal["last_layer", "lora", "whole"]
 
 
+FEW = 16  # test problems of the base model: the easy part may have no more
+
+
 class Distillation(Part):
     """A base model, its teacher, and a student that is taught N of the teacher's samples.
 
@@ -56,7 +59,7 @@ class Distillation(Part):
 
     def base(self) -> Experiment:
         """Return the training of the base model."""
-        easy = {"operations": self.easy_operations, "digits": self.easy_digits}
+        easy = {"operations": self.easy_operations, "digits": self.easy_digits, "n_test": FEW}
         task = self.task.model_copy(update=easy)
         return self._experiment(task, self.base_steps)
 
