@@ -17,7 +17,16 @@ import polars as pl
 
 from kleiber.claim import Claim, Context, Estimate, estimate
 from kleiber.experiment import ArithmeticTask, Transformer
-from kleiber.systems.hard_tail.distillation.spec import Distillation, Method
+from kleiber.systems.hard_tail.distillation import chain
+from kleiber.systems.hard_tail.distillation.chain import (
+    Exponents,
+    compare_failures,
+    exponent_slopes,
+    loss_slopes,
+    measure_exponents,
+    run_students,
+)
+from kleiber.systems.hard_tail.distillation.spec import Distillation, Method, Split
 
 FOLDER = "hard_tail_distillation"  # where students are kept
 METHODS: tuple[Method, ...] = ("last_layer", "lora", "whole")
@@ -59,44 +68,40 @@ def kept(context: Context) -> Path | None:
 
 def students(context: Context) -> pl.DataFrame:
     """Return the counts of all students, trained once."""
-    from kleiber.systems.hard_tail.distillation.chain import run_students  # torch is an extra
-
     return context.share("students", lambda: run_students(specs(context), kept(context)))
 
 
+def exponents(context: Context, method: str) -> Exponents:
+    """Return beta_eff of the students of one method, with draws of problems."""
+    table = students(context)
+    return context.share(
+        f"exponents of {method}",
+        lambda: measure_exponents(table, method, draws=400, seed=context.seed),
+    )
+
+
 def growth(method: str) -> Compute:
-    """Return dlog a/dlog N of students by one method."""
+    """Return dlog beta_eff/dlog N of students by one method."""
 
     def compute(context: Context) -> Estimate:
-        from kleiber.systems.hard_tail.distillation.chain import exponent_slopes
-
-        draws = context.choose(quick=100, laptop=400)
-        found = exponent_slopes(students(context), method, draws=draws, seed=context.seed)
+        found = exponent_slopes(exponents(context, method))
         return estimate(found.value, found.stderr)
 
     return compute
 
 
 def levelling(context: Context) -> Estimate:
-    """Return dlog a/dlog N over the three largest N less that over the three smallest, by the last
-    layer alone."""
-    from kleiber.systems.hard_tail.distillation.chain import exponent_slopes
-
-    table, few = students(context), len(SIZES) // 2
-    late, early = (
-        exponent_slopes(table, "last_layer", draws=400, seed=context.seed, sizes=sizes)
-        for sizes in (SIZES[few:], SIZES[:few])
-    )
-    error = np.hypot(
-        np.std(late.drawn - early.drawn, ddof=1), _error_of_mean(late.seeds - early.seeds)
-    )
+    """Return dlog beta_eff/dlog N over the three largest N less that over the three smallest, by
+    the last layer alone."""
+    found, few = exponents(context, METHODS[0]), len(SIZES) // 2
+    late, early = (exponent_slopes(found, sizes) for sizes in (SIZES[few:], SIZES[:few]))
+    between = _error_of_mean(late.seeds - early.seeds)
+    error = np.hypot(np.std(late.drawn - early.drawn, ddof=1), between)
     return estimate(late.value - early.value, float(error))
 
 
 def falling_loss(context: Context) -> Estimate:
     """Return dlog loss/dlog N by the last layer alone."""
-    from kleiber.systems.hard_tail.distillation.chain import loss_slopes
-
     slopes = loss_slopes(students(context), "last_layer")
     return estimate(float(slopes.mean()), _error_of_mean(slopes))
 
@@ -105,36 +110,38 @@ def _error_of_mean(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def planned(context: Context, which: int) -> Estimate:
-    """Return log(failure at the planned split/at another of equal cost), on problems that were not
-    used for the law, with students that are trained for it."""
-    from kleiber.systems.hard_tail.distillation import chain
+def check_plan(context: Context) -> tuple[list[Split], list[np.ndarray]]:
+    """Return the planned split and two of equal cost, and the exact failure of students trained for
+    each, [seeds, problems], on problems that were not used for the law."""
+    method, seeds = METHODS[0], [context.seed + s for s in range(SEEDS)]
 
-    method = "last_layer"
-
-    def run() -> tuple[list[chain.Split], pl.DataFrame]:
+    def run() -> tuple[list[Split], list[np.ndarray]]:
         split = chain.plan_split(
             students(context), method, BUDGET, PRICE, draws=100, seed=context.seed
         )
         splits = [split, *chain.other_splits(split, BUDGET, PRICE)]
         asked = [
-            Distillation(method=method, n_data=each.n_data, seed=context.seed + s, group="check")
+            Distillation(method=method, n_data=each.n_data, seed=seed, group="check")
             for each in splits
-            for s in range(SEEDS)
+            for seed in seeds
         ]
-        return splits, chain.run_students(asked, kept(context))
+        table = chain.run_students(asked, kept(context))
+        return splits, [chain.failures_of(table, method, each, seeds) for each in splits]
 
-    splits, table = context.share("splits", run)
-    seeds = [context.seed + s for s in range(SEEDS)]
-    first, other = (chain.failures_of(table, method, splits[k], seeds) for k in (0, which))
-    return estimate(*chain.compare_failures(first, other, context.seed))
+    return context.share("splits", run)
+
+
+def planned(context: Context, which: int) -> Estimate:
+    """Return log(failure at the planned split/at another of equal cost)."""
+    _, failures = check_plan(context)
+    return estimate(*compare_failures(failures[0], failures[which], context.seed))
 
 
 def _growth_claim(method: str, scale: str) -> Claim:
     return Claim(
         "maths distillation, our own setting",
         f"The exponent of failure with attempts grows with N, taught by {WORDS[method]}: "
-        "dlog a/dlog N is positive.",
+        "dlog beta_eff/dlog N is positive, with beta_eff over k from 8 to 128 (64 at quick).",
         expected=0.0,
         within=0.0,
         compute=growth(method),
@@ -149,8 +156,8 @@ STATEMENTS = (
     _growth_claim("whole", "laptop"),
     Claim(
         "maths distillation, our own setting",
-        "The growth levels off: dlog a/dlog N from 316 to 3,162 samples is below that from 10 to "
-        "100 (last layer alone).",
+        "The growth levels off: dlog beta_eff/dlog N from 316 to 3,162 samples is below that from "
+        "10 to 100 (last layer alone).",
         expected=0.0,
         within=0.0,
         compute=levelling,

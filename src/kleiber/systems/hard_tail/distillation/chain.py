@@ -1,8 +1,9 @@
 """From sampled students to exponents, laws and a plan that is run.
 
-The exponent a of a student is that of a beta-binomial law of its counts: k attempts all fail with a
-probability that falls as k^-a. Errors are those of resampled problems, the same for all students,
-and of seeds (base model, teacher, samples and student anew), added in squares.
+A student's exponent is beta_eff = -dlog failure/dlog k over a window of k, from its counts. The
+plan uses a beta-binomial law of the counts along N, as ``kleiber.plan_attempts`` does. Errors are
+those of resampled problems, the same for all students, and of seeds (base model, teacher, samples
+and student anew), added in squares.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.attempts.errors import failure_of
 from kleiber.attempts.fit import fit_counts
 from kleiber.maths.seeds import stream
 from kleiber.planning.plan import plan_attempts
 from kleiber.sweeps.run import sweep
-from kleiber.systems.hard_tail.distillation.attempts import distil
-from kleiber.systems.hard_tail.distillation.spec import Distillation
+from kleiber.systems.hard_tail.distillation.spec import Distillation, Split
 
 MODELS = "models"  # the folder beside the store that keeps base models and teachers
 COLUMNS = (
@@ -39,6 +40,8 @@ def run_students(specs: Sequence[Distillation], folder: Path | None = None) -> p
     Columns method, n_data, seed, problem, operations, digits, attempts, successes, probability,
     loss, error.
     """
+    from kleiber.systems.hard_tail.distillation.attempts import distil  # torch is an extra
+
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
             return run_students(specs, Path(temporary))
@@ -76,22 +79,58 @@ class Slopes:
         return float(np.sqrt(between + self.drawn.var(ddof=1)))
 
 
-def exponent_slopes(
-    table: pl.DataFrame, method: str, *, draws: int, seed: int, sizes: Sequence[int] | None = None
-) -> Slopes:
-    """Return dlog a/dlog N over all N, or over some of them, by least squares."""
+def window(attempts: int) -> Float[np.ndarray, "k"]:
+    """Return the numbers of attempts over which an exponent is measured: 8, 16, ... up to those
+    made."""
+    return 2.0 ** np.arange(3, int(np.log2(attempts)) + 1)
+
+
+@dataclass(frozen=True)
+class Exponents:
+    """beta_eff of each student, and on each draw of problems: [seeds, sizes], [draws, ...]."""
+
+    sizes: tuple[int, ...]
+    values: Float[np.ndarray, "seeds sizes"]
+    drawn: Float[np.ndarray, "draws seeds sizes"]
+
+
+def measure_exponents(table: pl.DataFrame, method: str, *, draws: int, seed: int) -> Exponents:
+    """Return beta_eff = -dlog failure/dlog k over the window of attempts, by least squares.
+
+    Failure is the unbiased estimate from the counts, the mean over problems; a draw resamples
+    problems, the same ones for all students.
+    """
     rows = table.filter(pl.col("method") == method)
-    if sizes is not None:
-        rows = rows.filter(pl.col("n_data").is_in(list(sizes)))
-    made = fit_counts(rows, by=["seed", "n_data"], draws=draws, seed=seed)
-    keys = made.counts.keys
-    values: Any = made.params["a"]
-    logs = np.log([values[name] for name in made.groups])
-    drawn = np.log(made.draws["a"])
-    x, which = np.log(keys["n_data"].to_numpy()), keys["seed"].to_numpy()
-    slopes = [np.polyfit(x[which == s], logs[which == s], 1)[0] for s in np.unique(which)]
-    each = [np.polyfit(x[which == s], drawn[:, which == s].T, 1)[0] for s in np.unique(which)]
-    return Slopes(np.array(slopes), np.mean(each, axis=0))
+    sizes, seeds = (sorted(rows[name].unique()) for name in ("n_data", "seed"))
+    k = window(int(rows["attempts"].max()))  # pyright: ignore[reportArgumentType]
+    problems = rows["problem"].n_unique()
+    picks = stream(seed, "problems of students").integers(problems, size=(draws, problems))
+    values, drawn = np.empty((len(seeds), len(sizes))), np.empty((draws, len(seeds), len(sizes)))
+    for i, j in np.ndindex(values.shape):
+        part = rows.filter((pl.col("seed") == seeds[i]) & (pl.col("n_data") == sizes[j]))
+        counts = (
+            part[name].to_numpy().astype(float)[:, None] for name in ("attempts", "successes")
+        )
+        each = failure_of(*counts, k)
+        values[i, j] = _slope(each.mean(0)[None], k)[0]
+        drawn[:, i, j] = _slope(each[picks].mean(1), k)
+    return Exponents(tuple(sizes), values, drawn)
+
+
+def _slope(
+    failure: Float[np.ndarray, "draws k"], k: Float[np.ndarray, "k"]
+) -> Float[np.ndarray, "draws"]:
+    """Return -dlog failure/dlog k of each row."""
+    return -np.polyfit(np.log(k), np.log(failure).T, 1)[0]
+
+
+def exponent_slopes(found: Exponents, sizes: Sequence[int] | None = None) -> Slopes:
+    """Return dlog beta_eff/dlog N over all N, or over some of them, by least squares."""
+    chosen = [k for k, size in enumerate(found.sizes) if sizes is None or size in sizes]
+    x = np.log([found.sizes[k] for k in chosen])
+    slopes = np.polyfit(x, np.log(found.values[:, chosen]).T, 1)[0]
+    logs = np.log(found.drawn[:, :, chosen]).mean(1)
+    return Slopes(slopes, np.polyfit(x, logs.T, 1)[0])
 
 
 def loss_slopes(table: pl.DataFrame, method: str) -> Float[np.ndarray, "seeds"]:
@@ -105,14 +144,6 @@ def loss_slopes(table: pl.DataFrame, method: str) -> Float[np.ndarray, "seeds"]:
             for p in parts
         ]
     )
-
-
-@dataclass(frozen=True)
-class Split:
-    """One way to spend a budget: N training examples, and k attempts at each problem."""
-
-    n_data: int
-    k: int
 
 
 def plan_split(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pydantic import model_validator
@@ -79,3 +80,11 @@ class Distillation(Part):
             measures=("loss", "error"),
             seeds=(self.seed,),
         )
+
+
+@dataclass(frozen=True)
+class Split:
+    """One way to spend a budget: N training examples, and k attempts at each problem."""
+
+    n_data: int
+    k: int
