@@ -22,6 +22,7 @@ from kleiber.systems.hard_tail.claims.heads import heads
 from kleiber.systems.hard_tail.claims.saturation import Saturation
 from kleiber.systems.hard_tail.claims.split import Split, best_split, loss_of
 from kleiber.systems.hard_tail.claims.tails import EARLY, TAIL, failures
+from kleiber.systems.hard_tail.distillation.figure import distillation
 from kleiber.systems.hard_tail.heads import average_heads, window_exponents
 from kleiber.systems.hard_tail.theory import HardTail
 
@@ -279,4 +280,4 @@ def _draw_sizes(draw: Drawing, axes: Any, table: pl.DataFrame, sizes: pl.DataFra
     axes.legend(loc="upper left", title="joint law along n_params")
 
 
-FIGURES = (training_and_failure, contours, human_labels, counts)
+FIGURES = (training_and_failure, contours, human_labels, counts, distillation)

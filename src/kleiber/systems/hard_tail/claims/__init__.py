@@ -13,6 +13,7 @@ from kleiber.claim import Claim
 from kleiber.systems.hard_tail.claims.checkpoints import STATEMENTS as CHECKPOINTS
 from kleiber.systems.hard_tail.claims.control import STATEMENTS as CONTROL
 from kleiber.systems.hard_tail.claims.counts import STATEMENTS as COUNTS
+from kleiber.systems.hard_tail.claims.distillation import STATEMENTS as DISTILLATION
 from kleiber.systems.hard_tail.claims.heads import STATEMENTS as HEADS
 from kleiber.systems.hard_tail.claims.saturation import STATEMENTS as SATURATION
 from kleiber.systems.hard_tail.claims.split import STATEMENTS as SPLIT
@@ -30,4 +31,5 @@ CLAIMS: tuple[Claim, ...] = (
     *HEADS,
     *COUNTS,
     *CHECKPOINTS,
+    *DISTILLATION,
 )

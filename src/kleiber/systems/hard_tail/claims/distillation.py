@@ -10,24 +10,29 @@ samples, one a problem, by the last layer alone, by LoRA or as a whole.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from jaxtyping import Float
 
 from kleiber.claim import Claim, Context, Estimate, estimate
 from kleiber.experiment import ArithmeticTask, Transformer
-from kleiber.systems.hard_tail.distillation import chain
 from kleiber.systems.hard_tail.distillation.chain import (
     Exponents,
     compare_failures,
     exponent_slopes,
+    failures_of,
     loss_slopes,
     measure_exponents,
+    other_splits,
+    plan_split,
     run_students,
 )
 from kleiber.systems.hard_tail.distillation.spec import Distillation, Method, Split
 
+WHERE = "maths distillation, our own setting"
 FOLDER = "hard_tail_distillation"  # where students are kept
 METHODS: tuple[Method, ...] = ("last_layer", "lora", "whole")
 WORDS = {"last_layer": "the last layer alone", "lora": "LoRA", "whole": "the whole net"}
@@ -110,36 +115,54 @@ def _error_of_mean(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def check_plan(context: Context) -> tuple[list[Split], list[np.ndarray]]:
-    """Return the planned split and two of equal cost, and the exact failure of students trained for
-    each, [seeds, problems], on problems that were not used for the law."""
+@dataclass(frozen=True)
+class PlanCheck:
+    """The planned split and two others of equal cost, the failure that was predicted for the first,
+    and the exact failure of students trained for each, [seeds, problems], on problems that were not
+    used for the law."""
+
+    splits: tuple[Split, ...]
+    predicted: Estimate
+    failures: tuple[Float[np.ndarray, "seeds problems"], ...]
+
+
+def check_plan(context: Context) -> PlanCheck:
+    """Plan the split of the budget, train students for it and for two others, and measure them."""
     method, seeds = METHODS[0], [context.seed + s for s in range(SEEDS)]
 
-    def run() -> tuple[list[Split], list[np.ndarray]]:
-        split = chain.plan_split(
+    def run() -> PlanCheck:
+        split, predicted = plan_split(
             students(context), method, BUDGET, PRICE, draws=100, seed=context.seed
         )
-        splits = [split, *chain.other_splits(split, BUDGET, PRICE)]
+        splits = (split, *other_splits(split, BUDGET, PRICE))
         asked = [
             Distillation(method=method, n_data=each.n_data, seed=seed, group="check")
             for each in splits
             for seed in seeds
         ]
-        table = chain.run_students(asked, kept(context))
-        return splits, [chain.failures_of(table, method, each, seeds) for each in splits]
+        table = run_students(asked, kept(context))
+        failures = tuple(failures_of(table, method, each, seeds) for each in splits)
+        return PlanCheck(splits, predicted, failures)
 
     return context.share("splits", run)
 
 
 def planned(context: Context, which: int) -> Estimate:
     """Return log(failure at the planned split/at another of equal cost)."""
-    _, failures = check_plan(context)
+    failures = check_plan(context).failures
     return estimate(*compare_failures(failures[0], failures[which], context.seed))
+
+
+def foretold(context: Context) -> Estimate:
+    """Return log(measured/predicted failure at the planned split); the error joins both."""
+    found = check_plan(context)
+    value, error = compare_failures(found.failures[0], found.predicted.value, context.seed)
+    return estimate(value, float(np.hypot(error, found.predicted.stderr / found.predicted.value)))
 
 
 def _growth_claim(method: str, scale: str) -> Claim:
     return Claim(
-        "maths distillation, our own setting",
+        WHERE,
         f"The exponent of failure with attempts grows with N, taught by {WORDS[method]}: "
         "dlog beta_eff/dlog N is positive, with beta_eff over k from 8 to 128 (64 at quick).",
         expected=0.0,
@@ -147,6 +170,7 @@ def _growth_claim(method: str, scale: str) -> Claim:
         compute=growth(method),
         side="at_least",
         scale=scale,
+        source="ours",
     )
 
 
@@ -155,7 +179,7 @@ STATEMENTS = (
     _growth_claim("lora", "laptop"),
     _growth_claim("whole", "laptop"),
     Claim(
-        "maths distillation, our own setting",
+        WHERE,
         "The growth levels off: dlog beta_eff/dlog N from 316 to 3,162 samples is below that from "
         "10 to 100 (last layer alone).",
         expected=0.0,
@@ -163,27 +187,55 @@ STATEMENTS = (
         compute=levelling,
         side="at_most",
         scale="laptop",
+        source="ours",
     ),
     Claim(
-        "maths distillation, our own setting",
+        WHERE,
         "The student's loss on right answers falls slowly with N: dlog loss/dlog N is between "
         "-0.25 and 0 (last layer alone).",
         expected=-0.125,
         within=0.125,
         compute=falling_loss,
         scale="laptop",
+        source="ours",
     ),
-    *(
-        Claim(
-            "maths distillation, our own setting",
-            f"The planned split of a budget fails less often than one of equal cost with {SHIFTED} "
-            "samples, on problems that the law was not fitted to: log of the ratio.",
-            expected=0.0,
-            within=0.0,
-            compute=lambda context, which=which: planned(context, which),
-            side="at_most",
-            scale="laptop",
-        )
-        for which, SHIFTED in ((1, "a quarter of the"), (2, "more"))
+    Claim(
+        WHERE,
+        "The failure that the plan predicts at its split is the one that is measured there, on "
+        "problems that the law was not fitted to: log of their ratio.",
+        expected=0.0,
+        within=0.15,
+        compute=foretold,
+        known="inconclusive",
+        why="0.49 was measured and 0.45 predicted, inside its interval, but the error of the ratio "
+        "is too large for this range: 256 problems, three seeds, and a beta-binomial law that does "
+        "not describe these counts well.",
+        scale="laptop",
+        source="ours",
+    ),
+    Claim(
+        WHERE,
+        "The planned split of a budget fails less often than one of equal cost with a quarter of "
+        "the samples and more attempts: log of the ratio.",
+        expected=0.0,
+        within=0.0,
+        compute=lambda context: planned(context, 1),
+        known="inconclusive",
+        why="The optimum is flat: four times fewer samples and 1.6 times as many attempts fail "
+        "equally often within the error of three seeds and 256 problems.",
+        side="at_most",
+        scale="laptop",
+        source="ours",
+    ),
+    Claim(
+        WHERE,
+        "The planned split of a budget fails less often than one of equal cost with twice the "
+        "samples and fewer attempts: log of the ratio.",
+        expected=0.0,
+        within=0.0,
+        compute=lambda context: planned(context, 2),
+        side="at_most",
+        scale="laptop",
+        source="ours",
     ),
 )

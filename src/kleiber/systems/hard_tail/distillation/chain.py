@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from kleiber.attempts.errors import failure_of
 from kleiber.attempts.fit import fit_counts
+from kleiber.claim import Estimate
 from kleiber.maths.seeds import stream
 from kleiber.planning.plan import plan_attempts
 from kleiber.sweeps.run import sweep
@@ -148,8 +149,9 @@ def loss_slopes(table: pl.DataFrame, method: str) -> Float[np.ndarray, "seeds"]:
 
 def plan_split(
     table: pl.DataFrame, method: str, budget: float, price: float, *, draws: int, seed: int
-) -> Split:
-    """Plan N and k for a budget of N + price k, from the counts of all seeds together."""
+) -> tuple[Split, Estimate]:
+    """Plan N and k for a budget of N + price k, from the counts of all seeds together; return the
+    split and the failure that is predicted there."""
     rows = table.filter(pl.col("method") == method).select(
         "n_data", "attempts", "successes", problem=pl.format("{} {}", "seed", "problem")
     )
@@ -158,7 +160,7 @@ def plan_split(
     ends: Any = {"n_data": (low, high)}
     plan = plan_attempts(made, budget, "n_data", attempt=price, limits=ends)
     n_data, k = (plan.allocation[name].value for name in ("n_data", "k"))
-    return Split(round(n_data), max(1, round(k)))
+    return Split(round(n_data), max(1, round(k))), plan.predicted
 
 
 def other_splits(chosen: Split, budget: float, price: float) -> tuple[Split, Split]:
@@ -186,11 +188,12 @@ def failures_of(
 
 def compare_failures(
     first: Float[np.ndarray, "seeds problems"],
-    second: Float[np.ndarray, "seeds problems"],
+    second: Float[np.ndarray, "seeds problems"] | float,
     seed: int,
 ) -> tuple[float, float]:
-    """Return log(mean failure of the first/that of the second) and its standard error, by resampled
-    problems and by seeds."""
+    """Return log(mean failure of the first/that of the second, or a number) and its standard error,
+    by resampled problems and by seeds."""
+    second = np.broadcast_to(second, first.shape)
     value = float(np.log(first.mean() / second.mean()))
     rng = stream(seed, "compare failures")
     rows = rng.integers(first.shape[1], size=(400, first.shape[1]))

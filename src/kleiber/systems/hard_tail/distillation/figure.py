@@ -83,16 +83,24 @@ def _draw_loss(axes: Any, table: pl.DataFrame, methods: tuple[str, ...]) -> None
         axes.plot(x, each["loss"], "o", color=COLOURS[method], ms=3.5, alpha=0.6)
         label = WORDS[method]
         axes.plot(mean["n_data"], mean["loss"], color=COLOURS[method], lw=1.2, label=label)
+    axes.set(yscale="linear", ylim=(0, None))
     axes.legend(title="points: seeds")
 
 
 def _draw_plan(axes: Any, context: Context) -> None:
-    """Draw the measured failure of the planned split and of two others of the same cost."""
-    splits, failures = check_plan(context)
-    for number, (split, failed) in enumerate(zip(splits, failures, strict=True)):
+    """Draw the measured failure of the planned split and of two others of the same cost, and the
+    interval that was predicted for the first."""
+    found = check_plan(context)
+    for number, (split, failed) in enumerate(zip(found.splits, found.failures, strict=True)):
         colour, name = (BLUE, "planned") if number == 0 else (GREY, "other")
         each = failed.mean(1)
         axes.plot([split.n_data] * len(each), each, "o", color=colour, ms=3.5, alpha=0.6)
         label = f"{name}: N = {split.n_data:,}, k = {split.k}"
         axes.plot([split.n_data], [each.mean()], "D", color=colour, ms=7, mec="white", label=label)
-    axes.legend(title=f"N + {PRICE:g} k = {BUDGET:,.0f}; points: seeds")
+    predicted = found.predicted
+    axes.vlines(
+        0.9 * found.splits[0].n_data, predicted.low, predicted.high, color=BLUE, lw=3, alpha=0.35,
+        label="predicted for the plan",
+    )  # fmt: skip
+    axes.set(yscale="linear")
+    axes.legend(title=f"N + {PRICE:g} k = {BUDGET:,.0f}; points: seeds", loc="upper left")
