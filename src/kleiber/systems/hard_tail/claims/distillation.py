@@ -42,11 +42,11 @@ BUDGET, PRICE = 2000.0, 10.0  # an attempt at every problem costs as much as ten
 SMALL = Distillation(
     task=ArithmeticTask(operations=2, digits=1, tail=1.0, words=0.0),
     net=Transformer(width=48, depth=2),
-    base_steps=150,
+    base_steps=200,
     teacher_steps=300,
-    batch=64,
+    batch=32,
     rate=3e-3,
-    problems=100,
+    problems=300,
     attempts=64,
 )
 Compute = Callable[[Context], Estimate]
@@ -61,7 +61,7 @@ def specs(context: Context, group: str = "test") -> list[Distillation]:
             update={"method": method, "n_data": n, "seed": context.seed + s, "group": group}
         )
         for method in (METHODS[:1] if quick else METHODS)
-        for n in ((10, 1000) if quick else SIZES)
+        for n in ((10, 3000) if quick else SIZES)
         for s in range(2 if quick else SEEDS)
     ]
 
