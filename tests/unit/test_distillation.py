@@ -7,6 +7,7 @@ import sys
 import time
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy import optimize, special
 
@@ -222,3 +223,49 @@ def test_equal_failures_have_no_difference():
     assert (value, error) == (0.0, 0.0)
     value, error = chain.compare_failures(0.5 * failures, failures, 0)
     assert value == pytest.approx(np.log(0.5))
+
+
+def students_that_fail_as(exponent: float, seeds: int = 2) -> pl.DataFrame:
+    """Counts of students whose exponents grow as N^exponent from 0.2 at N = 10."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for seed in range(seeds):
+        for n in (10, 100, 1000):
+            p = rng.beta(0.2 * (n / 10) ** exponent, 1.0, 2000)
+            parts.append(
+                pl.DataFrame(
+                    {
+                        "method": "last_layer", "n_data": n, "seed": seed,
+                        "problem": [f"p{k}" for k in range(2000)], "attempts": 128,
+                        "successes": rng.binomial(128, p), "probability": p,
+                        "loss": n**-0.1, "error": 0.5,
+                    }
+                )
+            )  # fmt: skip
+    return pl.concat(parts)
+
+
+def test_exponents_of_students_are_those_of_their_law():
+    found = chain.measure_exponents(students_that_fail_as(0.2), "last_layer", draws=100, seed=0)
+    assert found.sizes == (10, 100, 1000)
+    a = 0.2 * np.array([1, 10, 100]) ** 0.2
+    k = chain.window(128)
+    assert k.tolist() == [8, 16, 32, 64, 128]
+    failure = np.exp(special.betaln(a, 1 + k[:, None]) - special.betaln(a, 1.0))
+    exact = -np.polyfit(np.log(k), np.log(failure), 1)[0]
+    errors = np.hypot(found.drawn.std(0), 1e-3)
+    assert np.all(np.abs(found.values - exact) < 4 * errors)
+    slopes = chain.exponent_slopes(found)
+    expected = np.polyfit(np.log([10, 100, 1000]), np.log(exact), 1)[0]
+    assert abs(slopes.value - expected) < 4 * slopes.stderr
+    assert slopes.stderr < 0.05
+    assert chain.loss_slopes(students_that_fail_as(0.2), "last_layer") == pytest.approx(-0.1)
+
+
+def test_a_split_is_planned_within_what_was_measured():
+    split, predicted = chain.plan_split(
+        students_that_fail_as(0.2), "last_layer", 600.0, 2.0, draws=20, seed=0
+    )
+    assert 10 <= split.n_data <= 1000
+    assert split.n_data + 2 * split.k == pytest.approx(600, abs=4)
+    assert predicted.low < predicted.value < predicted.high

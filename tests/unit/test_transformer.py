@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from kleiber.experiment.arithmetic import (
     is_right,
 )
 from kleiber.experiment.counts import measure_net
+from kleiber.maths.seeds import stream
 
 torch = pytest.importorskip("torch")
 
@@ -34,7 +36,7 @@ NETS = {
     for positions in ("rotary", "learned")
     for parameterisation in ("standard", "mup")
 }
-SPEC = {
+SPEC: dict[str, Any] = {
     "task": {"kind": "arithmetic", "operations": 1, "digits": 1, "words": 0.0, "n_test": 20},
     "net": {"kind": "transformer", "width": 32, "depth": 2},
     "batch": 32,
@@ -102,7 +104,7 @@ def test_a_prompt_that_does_not_fit_is_refused():
 
 
 def test_sampled_answers_have_their_exact_probability():
-    trained = train_nets(Experiment(**SPEC, seeds=1))
+    trained: Any = train_nets(Experiment(**SPEC, seeds=1))
     module = trained.stacks[0].model.module.eval()
     grammar = trained.experiment.task.grammar
     problems = draw_problems(np.random.default_rng(0), grammar, 12, "test", distinct=True)
@@ -129,11 +131,9 @@ def test_training_lowers_loss_and_error_the_same_each_time():
 
 
 def test_the_error_is_that_of_the_most_probable_answer():
-    trained = train_nets(Experiment(**{**SPEC, "steps": 200, "checkpoints": [200]}, seeds=1))
+    trained: Any = train_nets(Experiment(**{**SPEC, "steps": 200, "checkpoints": [200]}, seeds=1))
     module = trained.stacks[0].model.module.eval()
     task = trained.experiment.task
-    from kleiber.maths.seeds import stream
-
     problems = draw_problems(
         stream(task.data_seed, "test"), task.grammar, task.n_test, "test", distinct=True
     )
@@ -172,14 +172,14 @@ def test_rows_of_like_length_run_together_give_the_same_logits():
 
 def change_of_outputs(parameterisation: str, width: int) -> float:
     """The mean square change of logits in a few steps of Adam."""
-    net = {
+    net: dict[str, Any] = {
         "kind": "transformer", "width": width, "depth": 2, "base_width": 32,
         "parameterisation": parameterisation,
     }  # fmt: skip
     spec = {**SPEC, "net": net, "steps": 4, "checkpoints": [0], "measures": ["loss"]}
-    trained = train_nets(Experiment(**spec, optimiser={"kind": "adam", "rate": 3e-3}, seeds=1))
+    trained: Any = train_nets(Experiment(**spec, optimiser={"kind": "adam", "rate": 3e-3}, seeds=1))
     module = trained.stacks[0].model.module.eval()
-    start = build_decoder(Experiment(**spec).net, len(VOCABULARY), module.length, 0).eval()
+    start = build_decoder(Transformer(**net), len(VOCABULARY), module.length, 0).eval()
     tokens = torch.arange(2, 12)[None]
     with torch.no_grad():
         return float((module(tokens) - start(tokens)).square().mean())

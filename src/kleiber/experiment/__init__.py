@@ -255,6 +255,7 @@ def _check_task(spec: Experiment) -> None:
     """Raise ValueError for parts that are valid by themselves but not together."""
     task, net = spec.task, spec.net
     images, tokens = isinstance(task, ImageTask), isinstance(task, ArithmeticTask)
+    moved = isinstance(task, ImageTask) and bool(task.flip or task.shift)
     if tokens != isinstance(net, Transformer):
         raise ValueError(
             f"a task of kind {task.kind!r} and a net of kind {net.kind!r} do not go together; "
@@ -271,7 +272,7 @@ def _check_task(spec: Experiment) -> None:
         raise ValueError(
             f"the measure {min(wrong)!r} is not defined for the embedding of a transformer"
         )
-    if "error_augmented" in spec.measures and not (images and (task.flip or task.shift)):
+    if "error_augmented" in spec.measures and not moved:
         raise ValueError("the measure 'error_augmented' needs images that flip or shift")
     if "log_path" in spec.measures and getattr(net, "activation", net.kind) not in RECTIFIED:
         raise ValueError("the measure 'log_path' needs a net of rectifiers, without attention")

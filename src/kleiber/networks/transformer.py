@@ -38,8 +38,10 @@ class Cache:
 
     def select(self, rows: Tensor) -> Cache:
         """Return the cache of some rows; a row may be taken more than once."""
-        taken = [[each.index_select(0, rows) for each in kind] for kind in (self.keys, self.values)]
-        return Cache(*taken, self.lengths.index_select(0, rows))
+        keys, values = (
+            [each.index_select(0, rows) for each in kind] for kind in (self.keys, self.values)
+        )
+        return Cache(keys, values, self.lengths.index_select(0, rows))
 
 
 class Attention(nn.Module):
@@ -150,11 +152,11 @@ class Decoder(nn.Module):
         """Return an empty cache for rows of prompts of the given lengths."""
         size = (rows, self.net.heads, self.length, self.net.width // self.net.heads)
         weight = self.readout.weight
-        kinds = [
+        keys, values = (
             [torch.zeros(size, dtype=weight.dtype, device=weight.device) for _ in self.blocks]
             for _ in range(2)
-        ]
-        return Cache(*kinds, lengths.clone())
+        )
+        return Cache(keys, values, lengths.clone())
 
 
 def build_decoder(net: Transformer, vocabulary: int, length: int, seed: int) -> Decoder:
@@ -204,7 +206,7 @@ def token_model(
     assert isinstance(net, Transformer)
     module = build_decoder(net, vocabulary, shape[0] + 1, seed)
     module.to(device=device, dtype=DTYPES[experiment.dtype])
-    params = dict(module.named_parameters())
+    params: dict[str, Tensor] = dict(module.named_parameters())
     rates = learning_rates(net, list(params), adaptive=experiment.optimiser.kind != "sgd")
     forward = partial(run_rows, module)
     return Model(params, rates, lambda x: forward(x[0])[None], module=module)

@@ -109,10 +109,10 @@ def measure_exponents(table: pl.DataFrame, method: str, *, draws: int, seed: int
     values, drawn = np.empty((len(seeds), len(sizes))), np.empty((draws, len(seeds), len(sizes)))
     for i, j in np.ndindex(values.shape):
         part = rows.filter((pl.col("seed") == seeds[i]) & (pl.col("n_data") == sizes[j]))
-        counts = (
+        made, right = (
             part[name].to_numpy().astype(float)[:, None] for name in ("attempts", "successes")
         )
-        each = failure_of(*counts, k)
+        each = failure_of(made, right, k)
         values[i, j] = _slope(each.mean(0)[None], k)[0]
         drawn[:, i, j] = _slope(each[picks].mean(1), k)
     return Exponents(tuple(sizes), values, drawn)
@@ -130,7 +130,7 @@ def exponent_slopes(found: Exponents, sizes: Sequence[int] | None = None) -> Slo
     chosen = [k for k, size in enumerate(found.sizes) if sizes is None or size in sizes]
     x = np.log([found.sizes[k] for k in chosen])
     slopes = np.polyfit(x, np.log(found.values[:, chosen]).T, 1)[0]
-    logs = np.log(found.drawn[:, :, chosen]).mean(1)
+    logs: Float[np.ndarray, "draws sizes"] = np.log(found.drawn[:, :, chosen]).mean(axis=1)
     return Slopes(slopes, np.polyfit(x, logs.T, 1)[0])
 
 

@@ -18,8 +18,9 @@ from kleiber.systems.hard_tail.claims.distillation import (
     exponents,
     students,
 )
+from kleiber.systems.hard_tail.distillation.spec import Method
 
-COLOURS = dict(zip(METHODS, (BLUE, GREEN, RED), strict=True))
+COLOURS: dict[Method, str] = dict(zip(METHODS, (BLUE, GREEN, RED), strict=True))
 
 
 def distillation(draw: Drawing, context: Context) -> Any:
@@ -27,18 +28,24 @@ def distillation(draw: Drawing, context: Context) -> Any:
     table = students(context)
     planned = context.scale != "quick"
     figure = draw.figure(9, 6.8) if planned else draw.figure(12, 3.9)
-    grid = (2, 2) if planned else (1, 3)
+    rows, columns = (2, 2) if planned else (1, 3)
     _draw_failures(
-        draw, draw.panel(figure, (*grid, 1), "Failure, last layer", "k: attempts", "failure"), table
+        draw,
+        draw.panel(figure, (rows, columns, 1), "Failure, last layer", "k: attempts", "failure"),
+        table,
     )
     samples = "N: samples of the teacher"
-    methods = tuple(method for method in METHODS if method in table["method"].unique())
+    methods: tuple[Method, ...] = tuple(
+        method for method in METHODS if method in table["method"].unique()
+    )
     label = r"$\beta_{\mathrm{eff}}$"
-    _draw_exponents(draw.panel(figure, (*grid, 2), "Exponent", samples, label), context, methods)
-    place = draw.panel(figure, (*grid, 3), "Loss of right answers", samples, "loss")
+    _draw_exponents(
+        draw.panel(figure, (rows, columns, 2), "Exponent", samples, label), context, methods
+    )
+    place = draw.panel(figure, (rows, columns, 3), "Loss of right answers", samples, "loss")
     _draw_loss(place, table, methods)
     if planned:
-        place = draw.panel(figure, (*grid, 4), "Splits of one budget", samples, "failure")
+        place = draw.panel(figure, (rows, columns, 4), "Splits of one budget", samples, "failure")
         _draw_plan(place, context)
     return figure
 
@@ -60,7 +67,7 @@ def _draw_failures(draw: Drawing, axes: Any, table: pl.DataFrame) -> None:
     axes.legend(loc="lower left", title="mean and range of seeds")
 
 
-def _draw_exponents(axes: Any, context: Context, methods: tuple[str, ...]) -> None:
+def _draw_exponents(axes: Any, context: Context, methods: tuple[Method, ...]) -> None:
     """Draw beta_eff of each method, with errors over problems and seeds."""
     for place, method in enumerate(methods):
         found = exponents(context, method)
@@ -73,7 +80,7 @@ def _draw_exponents(axes: Any, context: Context, methods: tuple[str, ...]) -> No
     axes.legend(title="bars: two standard errors")
 
 
-def _draw_loss(axes: Any, table: pl.DataFrame, methods: tuple[str, ...]) -> None:
+def _draw_loss(axes: Any, table: pl.DataFrame, methods: tuple[Method, ...]) -> None:
     """Draw the loss of each student."""
     for place, method in enumerate(methods):
         rows = table.filter(pl.col("method") == method)

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from kleiber.experiment import Experiment
+from kleiber.experiment import Experiment, Transformer
 from kleiber.experiment.arithmetic import (
     IGNORED,
     VOCABULARY,
@@ -50,6 +52,7 @@ def train_decoder(
     """
     (seed,) = experiment.seeds
     name = experiment.key() if start is None else f"{experiment.key()}-{digest(start)}"
+    assert isinstance(experiment.net, Transformer)
     module = build_decoder(experiment.net, len(VOCABULARY), length, seed)
     file = None if folder is None else folder / f"{name}.weights.pt"
     if file is not None and file.is_file():
@@ -84,8 +87,6 @@ def copy_weights(source: nn.Module | None, target: nn.Module | None) -> None:
 
 def digest(module: nn.Module) -> str:
     """Return a short digest of a module's weights."""
-    import hashlib
-
     found = hashlib.sha256()
     for value in module.state_dict().values():
         found.update(value.cpu().numpy().tobytes())
@@ -187,7 +188,7 @@ def add_low_rank(student: Decoder, rank: int, seed: int) -> list[nn.Parameter]:
     return trained
 
 
-def matrices(block: nn.Module) -> Sequence[tuple[nn.Module, str]]:
+def matrices(block: Any) -> Sequence[tuple[nn.Module, str]]:
     """Return the owners and names of the matrices of a block."""
     attention = block.attention
     return (attention, "into"), (attention, "out"), (block, "first"), (block, "second")
