@@ -29,6 +29,7 @@ from kleiber.table import as_frame, require
 FILES = (".npz", ".npy")  # that are read here
 ACCEPTED = "heads take the arrays 'embeddings' (a row for each item) and 'counts'"
 SHARE = 0.8  # of the items that are for training
+ENDS = ("exponent", "stderr", "low", "high")
 QUARTILES = (0.25, 0.5, 0.75)
 LAST_SEED = 2**62  # a column has room for it and the seeds after it
 SMALLEST = 8  # training items
@@ -87,7 +88,7 @@ def heads(
         head taught with all labels of the training items, with its quartiles loss_low and
         loss_high; error, the share of test items whose most frequent label is missed; n_seeds,
         n_features (with the intercept: near n_data = n_features the loss peaks), k_low and k_high.
-        Where no test item fails k attempts the exponent is missing.
+        Where no test item fails k attempts the exponent is missing, and ``why`` says so.
 
     Raises
     ------
@@ -99,8 +100,8 @@ def heads(
     >>> import kleiber, numpy
     >>> rng = numpy.random.default_rng(0)
     >>> x = rng.standard_normal((200, 3))
-    >>> chance = 1 / (1 + numpy.exp(-3 * x[:, 0]))
-    >>> votes = rng.binomial(20, chance)
+    >>> majority = (x[:, 0] > 0) ^ (rng.random(200) < 0.1)
+    >>> votes = rng.binomial(20, numpy.where(majority, 0.9, 0.1))
     >>> arrays = {"embeddings": x, "counts": numpy.stack([votes, 20 - votes], axis=1)}
     >>> made = kleiber.reduce.find("heads")(arrays, n_data=[8, 100], seeds=4)
     >>> made["n_data"].to_list(), made["exponent"][1] > made["exponent"][0]
@@ -244,19 +245,20 @@ def _summarise(found: pl.DataFrame, window: Sequence[int], level: float) -> pl.D
     log_k = np.log(np.array(window, float))
     slope = (log_k - log_k.mean()) / ((log_k - log_k.mean()) ** 2).sum()
     for (size,), part in found.group_by("n_data", maintain_order=True):
-        ends = ("exponent", "stderr", "low", "high")
-        row: dict[str, Any] = {"n_data": size, **dict.fromkeys(ends)}
+        why = f"a head never failed all of {window[-1]} attempts: its failure has no logarithm"
+        row: dict[str, Any] = {"n_data": size, **dict.fromkeys(ENDS), "why": why}
         one = part.filter(pl.col("k") == window[0]).sort("seed")
         wide = part.pivot("k", index="seed", values="failure").sort("seed").drop("seed")
         failure = wide.to_numpy().astype(float)
         if (failure > 0).all():
             each = -np.log(failure) @ slope
             items = float(one["items_variance"].to_numpy().mean())
-            row |= dict(zip(ends, _interval(each, items, level), strict=True))
+            row |= dict(zip(ENDS, _interval(each, items, level), strict=True)) | {"why": None}
         low, middle, high = (float(np.quantile(one["loss"].to_numpy(), q)) for q in QUARTILES)
         row |= {"loss": middle, "loss_low": low, "loss_high": high}
         rows.append({**row, "error": float(one["error"].to_numpy().mean()), "n_seeds": one.height})
-    return pl.DataFrame(rows, infer_schema_length=None).sort("n_data")
+    made = pl.DataFrame(rows, infer_schema_length=None).sort("n_data")
+    return made.with_columns(pl.col(*ENDS).cast(pl.Float64), pl.col("why").cast(pl.String))
 
 
 def _interval(
