@@ -8,7 +8,8 @@ and high), and the verdict compares the two:
 - fails: no part of it does;
 - inconclusive: part of it does, so the error is too large to decide; more runs would;
 - error: the number could not be computed (the verdict's `why` says why not);
-- skipped: data that it reads are absent (`why` names the command that fetches them).
+- skipped: data that it reads, or a library of an extra, are absent (`why` names the command that
+  fetches them).
 
 So a claim "within 0.02" needs a standard error well below 0.01 before it can hold or fail.
 """
@@ -31,7 +32,8 @@ from kleiber.plain import as_plain
 
 SCALES = ("quick", "laptop", "full")  # in CI; the numbers we quote; the papers' own sizes
 VERDICTS = ("holds", "fails", "inconclusive")
-SKIPPED = "skipped"  # the verdict on a claim whose data are absent
+SKIPPED = "skipped"  # the verdict on a claim whose data or libraries are absent
+EXTRAS: Mapping[str, str] = MappingProxyType({"torch": "train", "numba": "fast"})
 SOURCES: Mapping[str, str] = MappingProxyType(  # where a claim comes from, as sentences say it
     {
         "abstract": "a statement of the paper's abstract",
@@ -250,7 +252,7 @@ class Verdict:
     verdict
         ``"holds"`` (the whole interval of the number lies in the claim's range), ``"fails"`` (none
         of it does), ``"inconclusive"`` (part of it does), ``"error"`` (it could not be computed) or
-        ``"skipped"`` (data that it reads are absent).
+        ``"skipped"`` (data that it reads or an extra are absent).
     why
         The reason for what is known, the sentence of the error, or what fetches the data.
     seconds
@@ -352,12 +354,18 @@ def decide(paper: str, claim: Claim, obtained: Estimate, seconds: float) -> Verd
 
 
 def examine(paper: str, claim: Claim, context: Context) -> tuple[Verdict, Estimate | None]:
-    """Compute a claim and judge it; a claim that raises gets the verdict "error" and no
-    estimate."""
+    """Compute a claim and judge it; a claim that raises gets the verdict "error" and no estimate,
+    one that needs a library of an extra that is not installed "skipped"."""
     start = time.perf_counter()
     try:
         obtained = claim.compute(context)
         return decide(paper, claim, obtained, time.perf_counter() - start), obtained
+    except ImportError as error:
+        if error.name is None or error.name not in EXTRAS:
+            return without_number(paper, claim, "error", reason(error)), None
+        extra = EXTRAS[error.name]
+        sentence = f"{error.name} is not installed; pip install 'kleiber[{extra}]' installs it."
+        return without_number(paper, claim, SKIPPED, sentence), None
     except Exception as error:
         kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
         sentence = f"{kind}{reason(error)}"

@@ -285,6 +285,23 @@ def test_a_claim_whose_data_are_absent_is_skipped(
     assert json.loads(run(paper, "--json")[1])[0]["obtained"] is None
 
 
+def test_a_claim_without_its_library_is_skipped(run: Run) -> None:
+    def without(name: str) -> Callable[[Context], Estimate]:
+        def compute(_: Context) -> Estimate:
+            raise ImportError(f"No module named {name!r}", name=name)
+
+        return compute
+
+    code, out, err = run(paper_of(Claim("section 1", "nets", 0.0, 0.1, without("torch"))))
+    assert (code, err) == (0, "")
+    assert "torch is not installed; pip install 'kleiber[train]' installs it." in " ".join(
+        out.split()
+    )
+    code, out, _ = run(paper_of(Claim("section 1", "typo", 0.0, 0.1, without("kleiber.no"))))
+    assert code == 1
+    assert "No module named 'kleiber.no'" in out
+
+
 def test_a_finished_claim_needs_its_data_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
