@@ -153,10 +153,10 @@ def test_the_derivatives_of_a_curve() -> None:
             step = 1e-5 * np.eye(v.shape[1])[j]
             change = (tie.spread(v + step) - tie.spread(v - step)) / 2e-5
             np.testing.assert_allclose(slope[..., j], change, atol=1e-7, err_msg=name)
-        if tie.bent:
+        if tie.nonlinear:
             step = 1e-4 * np.eye(v.shape[1])[3]
             change = (tie.jacobian(v + step) - tie.jacobian(v - step))[..., 0, 2:4] / 2e-4
-            np.testing.assert_allclose(tie.bend(v)[..., 1], change, atol=1e-4)
+            np.testing.assert_allclose(tie.curvature(v)[..., 1], change, atol=1e-4)
 
 
 def models(rates: list[float], scatter: float = 0.0) -> pl.DataFrame:

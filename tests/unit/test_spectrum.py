@@ -396,7 +396,8 @@ def test_labels_of_classes_are_one_hot_without_their_means(monkeypatch: Any) -> 
     )
     monkeypatch.setattr(task, "make_data", lambda _: data)
     monkeypatch.setattr(ntk, "initial_ntk", lambda *_, **__: np.eye(40))
-    found = kernel_of(SimpleNamespace(seeds=(0,)), 40)  # pyright: ignore[reportArgumentType]
+    spec = Experiment(task={"kind": "formula"}, net={"kind": "mlp", "width": 4}, batch=4)
+    found = kernel_of(spec, 40)
     assert np.allclose(found.targets, np.eye(4)[labels] - 0.25)
 
 

@@ -113,7 +113,10 @@ def test_sampled_answers_have_their_exact_probability():
     count = 4000
     numbers = np.random.default_rng(1).random((12, count, grammar.answer_length))
     drawn = sample(module, prompts, numbers)
-    hits = [sum(is_right(p, row) for row in rows) for p, rows in zip(problems, drawn, strict=True)]
+    hits = [
+        sum(is_right(p, row.tolist()) for row in rows)
+        for p, rows in zip(problems, drawn, strict=True)
+    ]
     errors = np.sqrt(exact * (1 - exact) / count)
     assert exact.max() > 0.02
     assert np.all(np.abs(np.array(hits) / count - exact) < 4 * errors + 1 / count)

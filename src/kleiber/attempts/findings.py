@@ -68,7 +68,7 @@ def fit_joint(one: Series, of: Int[np.ndarray, "groups"], along: str, level: flo
     at = Grouping(np.log(one.x) - float(np.log(one.x).mean()), of)
     wide = widen(one.batch, len(one.batch))
     names = ["constant", "power"]
-    if at.curvature == 2:
+    if at.shared_parameters == 2:
         names.append("saturating")
     if at.series > 1:
         names.append("own")

@@ -30,7 +30,16 @@ from kleiber.attempts.batch import Batch
 from kleiber.attempts.family import Coordinates, Family
 from kleiber.attempts.newton import Peak, maximise
 from kleiber.attempts.scattered import regress
-from kleiber.attempts.tied import Directions, Sandwich, Tie, Wide, sandwich, tie_groups, widen
+from kleiber.attempts.tied import (
+    Directions,
+    Sandwich,
+    Tie,
+    Vector,
+    Wide,
+    sandwich,
+    tie_groups,
+    widen,
+)
 
 ALPHA = 0.05
 LEVELS = (-12.0, 12.0)  # of the logarithm of an exponent
@@ -42,7 +51,7 @@ LEAST_RATE = 0.1  # at which the direction of a plateau is still apart from that
 
 
 Array = Float[np.ndarray, "rows"]
-Mean = Callable[[Coordinates], Float[np.ndarray, "rows groups"]]
+Mean = Callable[[Vector], Float[np.ndarray, "rows groups"]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Grouping:
         return np.eye(self.series)[self.of]
 
     @property
-    def curvature(self) -> int:
+    def shared_parameters(self) -> int:
         """Number of parameters of a curve that all series share, with so many groups at hand."""
         return 2 if len(self.z) > self.series + 2 else 1
 
@@ -101,8 +110,8 @@ def curve_ties(at: Grouping, coordinates: int) -> dict[str, Tie]:
     for name, (mean, more) in each.items():
         levels = len(z) if name == "free" else count
         low, high = zip(*[LEVELS] * levels, *more, strict=True)
-        bent = 2 if name == "saturating" else 0
-        out[name] = Tie(name, mean, low, high, len(z), coordinates, bent=bent)
+        nonlinear = 2 if name == "saturating" else 0
+        out[name] = Tie(name, mean, low, high, len(z), coordinates, nonlinear=nonlinear)
     return out
 
 
@@ -262,17 +271,17 @@ def weigh_evidence(
     halves = sandwich(family, ties["free"], ties["free"].start(u[..., 0], u), wide, places)
     problems = (places >= 0).any(1).sum(1).astype(float)
     own = free.value.reshape(rows, -1).sum(1)
-    level, line, bent = _directions(at, power.u[:, count], rows)
+    level, line, nonlinear = _directions(at, power.u[:, count], rows)
     scatter = measure_scatter(halves, 2 * (own - power.value), line)
     if "saturating" in peaks:
         highest = peaks["saturating"].value
-        about_bent = measure_scatter(halves, 2 * (own - highest), bent)
+        about_bent = measure_scatter(halves, 2 * (own - highest), nonlinear)
         scatter = _choose(about_bent, scatter, highest > power.value + LEAST_GAIN)
     growth = scatter.ratio(
         2 * (power.value - peaks["constant"].value), halves.inflation(line, level).mean, problems
     )
     saturation = None
-    plateau = scatter.ratio(np.zeros(rows), halves.inflation(bent, line).mean, problems)
+    plateau = scatter.ratio(np.zeros(rows), halves.inflation(nonlinear, line).mean, problems)
     if "saturating" in peaks:
         gain = 2 * (peaks["saturating"].value - power.value)
         parts = (plateau.divisor.copy(), plateau.degrees_of_freedom.copy())
@@ -280,8 +289,8 @@ def weigh_evidence(
     rate = power.u[:, count].copy()
     for row in np.flatnonzero(scatter.seen).tolist():
         rate[row] = _set_regression(growth, row, halves, line)
-        if saturation is not None and at.curvature == 2:
-            _set_regression(saturation, row, halves, bent, one_sided=True)
+        if saturation is not None and at.shared_parameters == 2:
+            _set_regression(saturation, row, halves, nonlinear, one_sided=True)
     return Evidence(rate, growth, saturation, plateau, scatter, halves)
 
 
@@ -328,8 +337,8 @@ def _directions(
     z = np.broadcast_to(at.z, (rows, len(at.z)))
     line = np.concatenate([level, z[:, :, None]], axis=2)
     least = LEAST_RATE * max(1.0, 4.0 / float(np.ptp(at.z)))
-    bend = -np.exp(np.clip(rate, least, None)[:, None] * (z - at.z.max()))
-    return level, line, np.concatenate([line, bend[:, :, None]], axis=2)
+    curvature = -np.exp(np.clip(rate, least, None)[:, None] * (z - at.z.max()))
+    return level, line, np.concatenate([line, curvature[:, :, None]], axis=2)
 
 
 def series_batch(batch: Batch) -> Wide:

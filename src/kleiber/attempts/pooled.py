@@ -94,7 +94,7 @@ class PooledTrend:
                 f"{nearest(series, self.series)}"
             )
         rate = self.growth.value or 0.0
-        return self.series[series].level * np.asarray((np.asarray(x, float) / self.x0) ** rate)
+        return np.asarray(self.series[series].level * (np.asarray(x, float) / self.x0) ** rate)
 
     def summary(self) -> str:
         """Return a few sentences that summarise the pooled law."""

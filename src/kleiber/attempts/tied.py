@@ -21,9 +21,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from kleiber.attempts.batch import Batch
-from kleiber.attempts.family import Coordinates, Family, Score
+from kleiber.attempts.family import Family, Score
 
-STEP, BEND_STEP = 1e-4, 1e-3  # of a curve's parameters, for its derivatives
+Vector = Float[np.ndarray, "rows v"]  # parameters of a curve, then coordinates of the groups
+STEP, CURVATURE_STEP = 1e-4, 1e-3  # of a curve's parameters, for its derivatives
 SCORE_STEP = 1e-2  # of a coordinate, for the scores of the problems
 TOLERANCE = 1e-4  # gain in log-likelihood at which a fit stops
 LEAST_WEIGHT = 0.02  # of a likelihood ratio: that of groups that are copies of one another is 0
@@ -38,31 +39,31 @@ class Tie:
 
     Coordinate ``axis`` is ``mean``, a function of ``low`` to ``high`` parameters; the others are
     each group's own, or with ``shared`` the same for all groups. The mean is linear in all but its
-    last ``bent`` parameters.
+    last ``nonlinear`` parameters.
     """
 
     name: str
-    mean: Callable[[Coordinates], Float[np.ndarray, "rows groups"]]
+    mean: Callable[[Vector], Float[np.ndarray, "rows groups"]]
     low: tuple[float, ...]
     high: tuple[float, ...]
     groups: int
     coordinates: int
     axis: int = 0
     shared: bool = False
-    bent: int = 0
+    nonlinear: int = 0
 
     @property
     def others(self) -> list[int]:
         """The coordinates that do not follow the curve."""
         return [j for j in range(self.coordinates) if j != self.axis]
 
-    def start(self, q: np.ndarray, u: Float[np.ndarray, "rows groups p"]) -> Coordinates:
+    def start(self, q: np.ndarray, u: Float[np.ndarray, "rows groups p"]) -> Vector:
         """Return v for parameters of the curve and coordinates of the groups."""
         own = u[..., self.others]
         own = np.median(own, axis=1) if self.shared else own.reshape(len(u), -1)
         return np.concatenate([np.broadcast_to(q, (len(u), len(self.low))), own], axis=1)
 
-    def spread(self, v: Coordinates) -> Float[np.ndarray, "rows groups p"]:
+    def spread(self, v: Vector) -> Float[np.ndarray, "rows groups p"]:
         """Return the coordinates of the groups."""
         own = v[:, len(self.low) :]
         shape = (len(v), 1 if self.shared else self.groups, self.coordinates - 1)
@@ -71,7 +72,7 @@ class Tie:
         u[..., self.axis] = self.mean(v[:, : len(self.low)])
         return u
 
-    def jacobian(self, v: Coordinates) -> Float[np.ndarray, "rows groups p v"]:
+    def jacobian(self, v: Vector) -> Float[np.ndarray, "rows groups p v"]:
         """Return the derivatives of the groups' coordinates with respect to v."""
         free, rest = len(self.low), self.coordinates - 1
         out = np.zeros((len(v), self.groups, self.coordinates, v.shape[1]))
@@ -85,18 +86,18 @@ class Tie:
                 out[:, g, j, first + place] = 1.0
         return out
 
-    def bend(self, v: Coordinates) -> Float[np.ndarray, "rows groups bent bent"]:
+    def curvature(self, v: Vector) -> Float[np.ndarray, "rows groups nonlinear nonlinear"]:
         """Return the second derivatives of the mean with respect to its last parameters."""
         free = len(self.low)
-        q, step = v[:, :free], BEND_STEP * np.eye(free)[free - self.bent :]
-        out = np.empty((len(v), self.groups, self.bent, self.bent))
-        for i in range(self.bent):
+        q, step = v[:, :free], CURVATURE_STEP * np.eye(free)[free - self.nonlinear :]
+        out = np.empty((len(v), self.groups, self.nonlinear, self.nonlinear))
+        for i in range(self.nonlinear):
             for j in range(i + 1):
                 corners = [
                     sign * self.mean(q + one * step[i] + other * step[j])
                     for sign, one, other in ((1, 1, 1), (-1, 1, -1), (-1, -1, 1), (1, -1, -1))
                 ]
-                out[..., i, j] = out[..., j, i] = sum(corners) / (4 * BEND_STEP**2)
+                out[..., i, j] = out[..., j, i] = sum(corners) / (4 * CURVATURE_STEP**2)
         return out
 
 
@@ -127,14 +128,14 @@ def tie_groups(family: Family, tie: Tie) -> Family:
     low, high = np.array(family.low), np.array(family.high)
     times = 1 if tie.shared else tie.groups
 
-    def spread(v: Coordinates) -> np.ndarray:
+    def spread(v: Vector) -> np.ndarray:
         return np.clip(tie.spread(v), low, high).reshape(-1, tie.coordinates)
 
-    def value(v: Coordinates, wide: Wide) -> np.ndarray:
+    def value(v: Vector, wide: Wide) -> np.ndarray:
         each = family.value(spread(v), _narrow(wide, tie.groups))
         return each.reshape(len(v), tie.groups).sum(1)
 
-    def score(v: Coordinates, wide: Wide) -> Score:
+    def score(v: Vector, wide: Wide) -> Score:
         shape = (len(v), tie.groups)
         at = family.score(spread(v), _narrow(wide, tie.groups))
         jacobian = tie.jacobian(v)
@@ -143,9 +144,9 @@ def tie_groups(family: Family, tie: Tie) -> Family:
         flat = (len(v), -1, v.shape[1])
         turned = np.matmul(hessian, jacobian).reshape(flat)
         curvature = np.matmul(jacobian.reshape(flat).transpose(0, 2, 1), turned)
-        if tie.bent:
-            last = slice(len(tie.low) - tie.bent, len(tie.low))
-            own = np.einsum("rg,rgij->rij", gradient[..., tie.axis], tie.bend(v))
+        if tie.nonlinear:
+            last = slice(len(tie.low) - tie.nonlinear, len(tie.low))
+            own = np.einsum("rg,rgij->rij", gradient[..., tie.axis], tie.curvature(v))
             curvature[:, last, last] += own
         total = at.value.reshape(shape).sum(1)
         return Score(total, np.einsum("rgpv,rgp->rv", jacobian, gradient), curvature)
@@ -199,7 +200,7 @@ class Sandwich:
         return Inflation(np.maximum(mean, LEAST_WEIGHT), count * np.clip(equal, 1 / count, 1.0))
 
 
-Directions = Float[np.ndarray, "rows groups params"]
+Directions = Float[np.ndarray, "rows groups _"]
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,7 @@ class Inflation:
 def sandwich(
     family: Family,
     tie: Tie,
-    v: Coordinates,
+    v: Vector,
     wide: Wide,
     places: Int[np.ndarray, "rows groups problems"],
 ) -> Sandwich:
@@ -245,7 +246,7 @@ def invert(precision: Float[np.ndarray, "rows v v"]) -> Float[np.ndarray, "rows 
 def problem_scores(
     family: Family,
     tie: Tie,
-    v: Coordinates,
+    v: Vector,
     wide: Wide,
     places: Int[np.ndarray, "rows groups problems"],
 ) -> Float[np.ndarray, "rows problems v"]:

@@ -91,7 +91,7 @@ class NetStack:
             for index in torch.nonzero(~finite)[:, 0].tolist():
                 self.died.setdefault(index, step)
 
-    def outputs(self, x: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "nets rows outputs"]:
+    def outputs(self, x: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "nets rows *outputs"]:
         """Return the outputs of each net on inputs [nets or 1, rows, ...]."""
         self.model.mode(False, 0)
         width = getattr(self.experiment.net, "width", 64) * len(self.seeds)

@@ -27,7 +27,7 @@ class Given:
     """A matrix and the targets of its samples, and what is to be said about them."""
 
     kind: str
-    matrix: Float[np.ndarray, "samples columns"]
+    matrix: Float[np.ndarray, "samples *columns"]
     targets: Float[np.ndarray, "samples *outputs"]
     notes: tuple[str, ...] = ()
 
