@@ -4,7 +4,7 @@ The paper's abstract names a maths teacher-student distillation as its second pr
 GSM8K, Flan-T5-XL and -small, LoRA of rank 8, N from 10 to 6309). Here the base model is a
 transformer of 0.34 million parameters that knows one-digit problems, the teacher is right about
 half of the time on problems of up to three operations with two digits, and students learn N of its
-samples, one a problem, by the last layer alone, by LoRA or as a whole.
+samples by the last layer alone, by LoRA or as a whole.
 """
 
 from __future__ import annotations

@@ -51,25 +51,25 @@ def train_decoder(
     A killed training goes on from its state in the folder.
     """
     (seed,) = experiment.seeds
-    name = experiment.key() if start is None else f"{experiment.key()}-{digest(start)}"
+    name = f"{experiment.key()}-{length}" + ("" if start is None else f"-{digest(start)}")
     assert isinstance(experiment.net, Transformer)
     module = build_decoder(experiment.net, len(VOCABULARY), length, seed)
     file = None if folder is None else folder / f"{name}.weights.pt"
     if file is not None and file.is_file():
         module.load_state_dict(torch.load(file, weights_only=True))
         return module.eval()
-    state = None if folder is None else folder / f"{experiment.key()}.pt"
+    state = None if folder is None else folder / f"{name}.pt"
     data = make_data(experiment)
     stack = make_stack(experiment, data, (seed,))
     copy_weights(start or module, stack.model.module)
     with threads(1):
         saved = read_saved(state, experiment, SAVE_EVERY)
         run_stack(0, stack, data, saved=saved, report=lambda step: None, watch=None)
-        saved.remove()
     copy_weights(stack.model.module, module)
     if file is not None:
         with write_atomically(file) as temporary:
             torch.save(module.state_dict(), temporary)
+    saved.remove()  # only now: a killed process loses nothing
     return module.eval()
 
 
