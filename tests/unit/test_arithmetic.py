@@ -63,6 +63,7 @@ def test_answers_are_right_and_fit(grammar, seed):
         assert is_right(problem, answer)
         assert not is_right(problem, answer[:-1]), "it has not ended"
         assert not is_right(problem, (TOKEN["1"], *answer))
+        assert not is_right(problem, (*answer[:-1], PAD, END)), "a pad is no part of a number"
 
 
 def test_parts_share_no_problem():

@@ -211,7 +211,8 @@ def decode(tokens: Sequence[int]) -> str:
 
 def is_right(problem: Problem, tokens: Sequence[int]) -> bool:
     """Return whether an answer's tokens are exactly the right number, and have ended."""
-    return END in tokens and decode(tokens) == str(problem.answer)
+    answer = encode_answer(problem)
+    return tuple(tokens[: len(answer)]) == answer
 
 
 def lay_out(
