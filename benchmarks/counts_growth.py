@@ -146,7 +146,7 @@ def weigh(cell: Cell, batch: Batch, places: np.ndarray) -> tuple[np.ndarray, ...
     family = FAMILIES[cell.family](batch.pairs)
     free: Peak = maximise(family, batch)
     wide = widen(batch, groups)
-    names = CURVES[: 2 + (at.curvature == 2)] + ("own",) * (cell.models > 1)
+    names = CURVES[: 2 + (at.shared_parameters == 2)] + ("own",) * (cell.models > 1)
     peaks = fit_curves(family, wide, at, free, names)
     found = weigh_evidence(family, wide, at, free, peaks, places)
     different = found.growth.p_value < ALPHA
