@@ -45,7 +45,7 @@ class State:
     """
 
     modes: Modes
-    responses: Sequence[Float[np.ndarray, "later modes block"]]
+    responses: Sequence[Float[np.ndarray, "_ modes _"]]
     total: Float[np.ndarray, "times modes"]  # H_k 1
     square: Float[np.ndarray, "times modes"]  # <v0_k^2>
     matrices: dict[str, Matrix] = field(default_factory=dict[str, Matrix])
@@ -126,7 +126,7 @@ def _responses(model: Model, state: State, t: int) -> None:
     next_resolvent(r3, (r1[t, :end] @ m[:end, :end] @ z[:end, :t]) / model.width)
 
 
-def _blocks(state: State, t: int) -> Iterator[tuple[int, Float[np.ndarray, "later modes block"]]]:
+def _blocks(state: State, t: int) -> Iterator[tuple[int, Float[np.ndarray, "_ modes _"]]]:
     """Yield each block of columns that begins by step t, with its first column."""
     for number in range(t // BLOCK + 1):
         yield number * BLOCK, state.responses[number]
