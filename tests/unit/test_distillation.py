@@ -203,8 +203,14 @@ def test_a_killed_evaluation_loses_no_finished_student(tmp_path):
 
 def test_errors_of_slopes_count_problems_and_seeds():
     slopes = chain.Slopes(np.array([0.1, 0.2, 0.3]), np.array([0.19, 0.2, 0.21]))
-    assert slopes.value == pytest.approx(0.2)
-    assert slopes.stderr == pytest.approx(np.sqrt(0.01 / 3 + 1e-4))
+    found = slopes.estimate()
+    assert found.value == pytest.approx(0.2)
+    assert found.stderr == pytest.approx(np.sqrt(0.01 / 3 + 1e-4))
+    freedom = 2 * ((0.01 / 3 + 1e-4) / (0.01 / 3)) ** 2
+    half = special.stdtrit(freedom, 0.975) * found.stderr
+    assert (found.low, found.high) == pytest.approx((0.2 - half, 0.2 + half))
+    nothing = slopes.less(slopes).estimate()
+    assert (nothing.value, nothing.stderr) == (0.0, 0.0)
 
 
 def test_other_splits_cost_the_same():
@@ -219,10 +225,11 @@ def test_other_splits_cost_the_same():
 
 def test_equal_failures_have_no_difference():
     failures = np.random.default_rng(0).random((3, 50))
-    value, error = chain.compare_failures(failures, failures, 0)
-    assert (value, error) == (0.0, 0.0)
-    value, error = chain.compare_failures(0.5 * failures, failures, 0)
-    assert value == pytest.approx(np.log(0.5))
+    same = chain.compare_failures(failures, failures, 0)
+    assert (same.value, same.stderr) == (0.0, 0.0)
+    half = chain.compare_failures(0.5 * failures, failures, 0, known=0.1)
+    assert half.value == pytest.approx(np.log(0.5))
+    assert half.stderr == pytest.approx(0.1)
 
 
 def students_that_fail_as(exponent: float, seeds: int = 2) -> pl.DataFrame:
@@ -257,8 +264,9 @@ def test_exponents_of_students_are_those_of_their_law():
     assert np.all(np.abs(found.values - exact) < 4 * errors)
     slopes = chain.exponent_slopes(found)
     expected = np.polyfit(np.log([10, 100, 1000]), np.log(exact), 1)[0]
-    assert abs(slopes.value - expected) < 4 * slopes.stderr
-    assert slopes.stderr < 0.05
+    error = slopes.estimate().stderr
+    assert abs(slopes.seeds.mean() - expected) < 4 * error
+    assert error < 0.05
     assert chain.loss_slopes(students_that_fail_as(0.2), "last_layer") == pytest.approx(-0.1)
 
 

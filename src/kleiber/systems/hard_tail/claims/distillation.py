@@ -17,13 +17,14 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.claim import Claim, Context, Estimate, estimate
+from kleiber.claim import Claim, Context, Estimate
 from kleiber.experiment import ArithmeticTask, Transformer
 from kleiber.systems.hard_tail.distillation.chain import (
     Exponents,
     compare_failures,
     exponent_slopes,
     failures_of,
+    join_errors,
     loss_slopes,
     measure_exponents,
     other_splits,
@@ -42,11 +43,11 @@ BUDGET, PRICE = 2000.0, 10.0  # an attempt at every problem costs as much as ten
 SMALL = Distillation(
     task=ArithmeticTask(operations=2, digits=1, tail=1.0, words=0.0),
     net=Transformer(width=48, depth=2),
-    base_steps=200,
-    teacher_steps=300,
+    base_steps=150,
+    teacher_steps=100,
     batch=32,
     rate=3e-3,
-    problems=300,
+    problems=200,
     attempts=64,
 )
 Compute = Callable[[Context], Estimate]
@@ -62,7 +63,7 @@ def specs(context: Context, group: str = "test") -> list[Distillation]:
         )
         for method in (METHODS[:1] if quick else METHODS)
         for n in ((10, 3000) if quick else SIZES)
-        for s in range(2 if quick else SEEDS)
+        for s in range(SEEDS)
     ]
 
 
@@ -87,12 +88,7 @@ def exponents(context: Context, method: str) -> Exponents:
 
 def growth(method: str) -> Compute:
     """Return dlog beta_eff/dlog N of students by one method."""
-
-    def compute(context: Context) -> Estimate:
-        found = exponent_slopes(exponents(context, method))
-        return estimate(found.value, found.stderr)
-
-    return compute
+    return lambda context: exponent_slopes(exponents(context, method)).estimate()
 
 
 def levelling(context: Context) -> Estimate:
@@ -100,19 +96,13 @@ def levelling(context: Context) -> Estimate:
     the last layer alone."""
     found, few = exponents(context, METHODS[0]), len(SIZES) // 2
     late, early = (exponent_slopes(found, sizes) for sizes in (SIZES[few:], SIZES[:few]))
-    between = _error_of_mean(late.seeds - early.seeds)
-    error = np.hypot(np.std(late.drawn - early.drawn, ddof=1), between)
-    return estimate(late.value - early.value, float(error))
+    return late.less(early).estimate()
 
 
 def falling_loss(context: Context) -> Estimate:
-    """Return dlog loss/dlog N by the last layer alone."""
-    slopes = loss_slopes(students(context), "last_layer")
-    return estimate(float(slopes.mean()), _error_of_mean(slopes))
-
-
-def _error_of_mean(values: np.ndarray) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
+    """Return dlog loss/dlog N by the last layer alone, with an error over seeds."""
+    slopes = loss_slopes(students(context), METHODS[0])
+    return join_errors(slopes.mean(), slopes, 0.0)
 
 
 @dataclass(frozen=True)
@@ -150,14 +140,15 @@ def check_plan(context: Context) -> PlanCheck:
 def planned(context: Context, which: int) -> Estimate:
     """Return log(failure at the planned split/at another of equal cost)."""
     failures = check_plan(context).failures
-    return estimate(*compare_failures(failures[0], failures[which], context.seed))
+    return compare_failures(failures[0], failures[which], context.seed)
 
 
 def foretold(context: Context) -> Estimate:
     """Return log(measured/predicted failure at the planned split); the error joins both."""
     found = check_plan(context)
-    value, error = compare_failures(found.failures[0], found.predicted.value, context.seed)
-    return estimate(value, float(np.hypot(error, found.predicted.stderr / found.predicted.value)))
+    predicted = found.predicted
+    error = predicted.stderr / predicted.value
+    return compare_failures(found.failures[0], predicted.value, context.seed, error)
 
 
 def _growth_claim(method: str, scale: str) -> Claim:
@@ -185,6 +176,8 @@ STATEMENTS = (
         expected=0.0,
         within=0.0,
         compute=levelling,
+        known="inconclusive",
+        why="The slope falls by 0.26, but three seeds leave its interval from -0.57 to 0.04.",
         side="at_most",
         scale="laptop",
         source="ours",

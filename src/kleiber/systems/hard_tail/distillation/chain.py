@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from kleiber.attempts.errors import failure_of
 from kleiber.attempts.fit import fit_counts
-from kleiber.claim import Estimate
+from kleiber.claim import Estimate, student
 from kleiber.maths.seeds import stream
 from kleiber.planning.plan import plan_attempts
 from kleiber.sweeps.run import sweep
@@ -32,6 +32,7 @@ COLUMNS = (
     "method", "n_data", "seed", "problem", "operations", "digits", "attempts", "successes",
     "probability", "loss", "error",
 )  # fmt: skip
+MANY = 1e6  # degrees of freedom that make Student's factor the normal one
 SHIFT = 4.0  # other splits train on so many times fewer or more examples
 
 
@@ -68,16 +69,25 @@ class Slopes:
     seeds: Float[np.ndarray, "seeds"]
     drawn: Float[np.ndarray, "draws"]
 
-    @property
-    def value(self) -> float:
-        """The mean over seeds."""
-        return float(self.seeds.mean())
+    def less(self, other: Slopes) -> Slopes:
+        """Return the differences, seed by seed and draw by draw."""
+        return Slopes(self.seeds - other.seeds, self.drawn - other.drawn)
 
-    @property
-    def stderr(self) -> float:
-        """The standard error, of problems and of seeds."""
-        between = self.seeds.var(ddof=1) / len(self.seeds) if len(self.seeds) > 1 else 0.0
-        return float(np.sqrt(between + self.drawn.var(ddof=1)))
+    def estimate(self) -> Estimate:
+        """Return the mean over seeds with Student's interval."""
+        return join_errors(self.seeds.mean(), self.seeds, float(self.drawn.var(ddof=1)))
+
+
+def join_errors(value: float, seeds: Float[np.ndarray, "seeds"], problems: float) -> Estimate:
+    """Return an Estimate whose variance is that of problems plus that of the mean over seeds.
+
+    Student's interval has Satterthwaite's degrees of freedom: with few seeds it is far wider than
+    two standard errors where the seeds make most of the error.
+    """
+    between = float(seeds.var(ddof=1)) / len(seeds)
+    total = between + problems
+    freedom = (len(seeds) - 1) * (total / between) ** 2 if between > 0 else np.inf
+    return student(value, np.sqrt(total), min(freedom, MANY))
 
 
 def window(attempts: int) -> Float[np.ndarray, "k"]:
@@ -190,14 +200,14 @@ def compare_failures(
     first: Float[np.ndarray, "seeds problems"],
     second: Float[np.ndarray, "seeds problems"] | float,
     seed: int,
-) -> tuple[float, float]:
-    """Return log(mean failure of the first/that of the second, or a number) and its standard error,
-    by resampled problems and by seeds."""
+    known: float = 0.0,
+) -> Estimate:
+    """Return log(mean failure of the first/that of the second, or a number), its error from
+    resampled problems and from seeds; ``known`` is a further relative error, of the number."""
     second = np.broadcast_to(second, first.shape)
     value = float(np.log(first.mean() / second.mean()))
     rng = stream(seed, "compare failures")
     rows = rng.integers(first.shape[1], size=(400, first.shape[1]))
     drawn = np.log(first[:, rows].mean((0, 2)) / second[:, rows].mean((0, 2)))
     each = np.log(first.mean(1) / second.mean(1))
-    between = each.var(ddof=1) / len(each) if len(each) > 1 else 0.0
-    return value, float(np.sqrt(drawn.var(ddof=1) + between))
+    return join_errors(value, each, float(drawn.var(ddof=1)) + known**2)
