@@ -24,6 +24,7 @@ from kleiber.maths.seeds import stream
 
 torch = pytest.importorskip("torch")
 
+from kleiber.networks import measure  # noqa: E402
 from kleiber.networks.loop import train_nets  # noqa: E402
 from kleiber.networks.sampling import answer_probability, sample  # noqa: E402
 from kleiber.networks.transformer import build_decoder, run_rows  # noqa: E402
@@ -126,6 +127,30 @@ def test_sampled_answers_have_their_exact_probability():
     assert not np.allclose(colder, exact)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "temperature", "message"),
+    [
+        ([(3,), ()], 1.0, "Every prompt needs a token; that of row 1 has none"),
+        ([], 1.0, "There is no prompt"),
+        ([(3,)], -1.0, "The temperature must be a number from 0, got -1"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(prompts: Any, temperature: float, message: str) -> None:
+    module = build_decoder(NETS["rotary standard"], len(VOCABULARY), 10, 0)
+    with pytest.raises(ValueError, match=message):
+        sample(module, prompts, np.zeros((len(prompts), 1, 4)), temperature=temperature)
+
+
+def test_the_largest_uniform_number_takes_a_token_that_can_occur() -> None:
+    module = build_decoder(NETS["rotary standard"], len(VOCABULARY), 10, 0).eval()
+    with torch.no_grad():
+        module.readout.weight.zero_()
+        module.norm.bias.fill_(1.0)
+        module.readout.weight[:5] = 10.0  # only the first five tokens have a chance
+    drawn = sample(module, [(3,)], np.full((1, 1, 1), 1 - 1e-12))
+    assert drawn[0, 0, 0] == 4
+
+
 def test_training_lowers_loss_and_error_the_same_each_time():
     first, second = (train_nets(Experiment(**SPEC, seeds=1)).table for _ in range(2))
     assert first.equals(second)
@@ -150,10 +175,25 @@ def test_the_error_is_that_of_the_most_probable_answer():
     assert trained.table["error"][0] == pytest.approx(np.mean(wrong))
 
 
+@pytest.mark.parametrize("positions", ["rotary", "learned"])
+def test_the_column_n_params_counts_the_net_that_is_trained(positions: str) -> None:
+    net = {**SPEC["net"], "positions": positions}
+    trained: Any = train_nets(Experiment(**{**SPEC, "net": net, "steps": 1, "checkpoints": [0]}))
+    counted = sum(value[0].size for value in trained.params.values())
+    assert trained.table["n_params"][0] == counted
+
+
+def test_the_loss_of_many_rows_is_the_mean_over_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = Experiment(**{**SPEC, "steps": 5, "checkpoints": [5], "measures": ["loss"]})
+    whole = train_nets(spec).table["loss"][0]
+    monkeypatch.setattr(measure, "CHUNK", 3 * 17)  # a few rows at a time
+    assert train_nets(spec).table["loss"][0] == pytest.approx(whole, rel=1e-6)
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_parameters_and_flops_are_those_of_the_spec(name):
     net = NETS[name]
-    module = build_decoder(net, 20, 13, 0)
+    module = build_decoder(net, 20, 13 + 1, 0)
     size = measure_net(net, (13,), 20)
     assert size.n_params == sum(value.numel() for value in module.parameters())
     matrices = 12 * net.width**2 * net.depth + 20 * net.width

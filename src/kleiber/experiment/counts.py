@@ -128,7 +128,7 @@ def _transformer(net: Transformer, shape: tuple[int, ...], outputs: int) -> Size
     matrices = [wide * 3 * wide, wide * wide, wide * hidden, hidden * wide]
     layer = [(n, 2 * n * places) for n in matrices]
     layer += [(4 * wide, 4 * wide * places**2)]  # norms; queries times keys, scores times values
-    learned = places * wide if net.positions == "learned" else 0
+    learned = (places + 1) * wide if net.positions == "learned" else 0  # one is sampled after it
     embed = (outputs * wide + learned, 0)  # a look-up
     return _sum_parts(
         [embed, *layer * net.depth, (2 * wide, 0), (wide * outputs, 2 * wide * outputs * places)]

@@ -69,10 +69,17 @@ def evaluate_stack(
         if examples is not None:
             part = data.prepare(part[0])[None]
         outputs = stack.outputs(part).astype(np.float64)
-        share = part.shape[1] / rows
         for name in names:
+            share = _weight(name, answers) / _weight(name, y)
             totals[name] += share * _evaluate_batch(name, stack.experiment, outputs, answers)
     return totals
+
+
+def _weight(name: str, answers: np.ndarray) -> int:
+    """Return how many terms the mean of a measure has: rows, or the answers' tokens for a loss."""
+    if name == "loss" and answers.ndim == 3 and answers.dtype.kind == "i":
+        return int((answers >= 0).sum())
+    return answers.shape[1]
 
 
 def _evaluate_batch(

@@ -33,12 +33,14 @@ def sample(
     all their attempts, and tokens before the last are never read again.
     """
     count, attempts, tokens = uniforms.shape
+    _check(prompts, temperature)
     device = module.readout.weight.device
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     logits, cache = _read_prompts(module, prompts, lengths, tokens)
     rows = torch.arange(count, device=device).repeat_interleave(attempts)
     logits, cache = logits[rows], cache.select(rows)
     numbers = torch.tensor(uniforms.reshape(-1, tokens), device=device, dtype=logits.dtype)
+    numbers = numbers.clamp(max=1 - torch.finfo(logits.dtype).eps)  # rounding may have made it 1
     out = torch.full((count * attempts, tokens), PAD, dtype=torch.int64, device=device)
     active = torch.arange(len(out), device=device)
     ended = torch.zeros_like(active, dtype=torch.bool)
@@ -56,6 +58,17 @@ def sample(
         logits = module(chosen[:, None], cache)[:, 0]
         cache.lengths += 1
     return _end_rows(out.cpu().numpy(), end).reshape(count, attempts, tokens)
+
+
+def _check(prompts: Sequence[Sequence[int]], temperature: float) -> None:
+    """Raise ValueError for what cannot be sampled."""
+    if not len(prompts):
+        raise ValueError("There is no prompt.")
+    for row, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise ValueError(f"Every prompt needs a token; that of row {row} has none.")
+    if not 0 <= temperature < float("inf"):
+        raise ValueError(f"The temperature must be a number from 0, got {temperature:g}.")
 
 
 def _read_prompts(

@@ -47,7 +47,9 @@ def run_students(specs: Sequence[Distillation], folder: Path | None = None) -> p
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
             return run_students(specs, Path(temporary))
-    table = sweep(specs, folder / "runs", run=partial(distil, folder=folder / MODELS))
+    table = sweep(
+        specs, folder / "runs", run=partial(distil, folder=folder / MODELS), retry_failed=True
+    )
     fields = {spec.key(): spec for spec in specs}
     known = [pl.col(name) for name in COLUMNS[3:]]
     return table.select(
