@@ -5,7 +5,7 @@
         a net is an ensemble of its parts, above 1 if the parts work         | noise
         together, below 1 if the wider net is the noisier
     T3  do the tickets inside err independently: synergy of                  ensembling | synergy
-        `networks.tickets_subsets`, 1 if they do, above 1 if they cancel,    | shared
+        `lottery_tickets.subsets`, 1 if they do, above 1 if they cancel,    | shared
         below 1 if they err alike
     T4  the error over that of least squares on the same neurons             optimisation | width
     T5  the exponent when the rate falls as 1/N against that at one rate     speed | width
