@@ -16,6 +16,7 @@ from kleiber.experiment.arithmetic import (
     TOKEN,
     VOCABULARY,
     Grammar,
+    Problem,
     decode,
     draw_problems,
     encode_answer,
@@ -48,6 +49,27 @@ def told_value(tokens: tuple[str, ...]) -> int:
     return value
 
 
+def computed_steps(problem: Problem) -> tuple[str, ...]:
+    """The numbers and operations of a problem, however it is told."""
+    kinds = {"more": "+", "times": "*", "loses": "-", "sells": "-", "drops": "-"}
+    words = [kinds.get(word, word) for word in problem.tokens]
+    kept = [word for word in words if word.isdigit() or word in "+-*"]
+    if problem.tokens[-1] == "=":
+        return tuple(kept)
+    found: list[str] = []
+    number: list[str] = []
+    sign = ""
+    for word in words:
+        if word.isdigit():
+            number.append(word)
+        elif word in "+-*":
+            sign = word
+        elif word == "." and number:
+            found += [*filter(None, [sign]), *number]
+            number, sign = [], ""
+    return tuple(found)
+
+
 @given(grammars, st.integers(0, 1000))
 def test_answers_are_right_and_fit(grammar, seed):
     problems = draw_problems(np.random.default_rng(seed), grammar, 40, "train")
@@ -60,6 +82,7 @@ def test_answers_are_right_and_fit(grammar, seed):
         assert len(answer) <= grammar.answer_length
         assert len(problem.tokens) + len(answer) <= grammar.length
         assert 1 <= problem.operations <= grammar.operations
+        assert "".join(computed_steps(problem)) == problem.steps
         assert is_right(problem, answer)
         assert not is_right(problem, answer[:-1]), "it has not ended"
         assert not is_right(problem, (TOKEN["1"], *answer))
@@ -70,7 +93,7 @@ def test_parts_share_no_problem():
     grammar = Grammar(2, 2, 1.0, 0.3)
     rng = np.random.default_rng(0)
     parts = {
-        part: {each.text for each in draw_problems(rng, grammar, 500, part)}
+        part: {computed_steps(each) for each in draw_problems(rng, grammar, 500, part)}
         for part in ("train", "test", "check")
     }
     assert not parts["train"] & parts["test"]

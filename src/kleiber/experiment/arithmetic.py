@@ -3,8 +3,9 @@
 A problem starts from a number and applies operations one after the other, written as an expression
 (``(12+3)*4=``) or told in sentences (``tom has 12 apples . gets 3 more . ... how many ?``). The
 number of operations n and of digits m have power laws, P(n) ~ n^-(1 + tail), so that a few problems
-are far harder than most. Every problem belongs to one of three parts by a checksum of its text:
-"train", "test" and "check", so that no problem is both trained on and asked.
+are far harder than most. Every problem belongs to one of three parts by a checksum of its
+operations and numbers: "train", "test" and "check", so that no problem is both trained on and
+asked, neither as an expression nor told with other names and verbs.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Problem:
     """A problem: its tokens, its answer, and what makes it hard."""
 
     tokens: tuple[str, ...]
+    steps: str  # the start and the operations in order, such as "12+3*4": what is to be computed
     answer: int
     operations: int
     digits: int  # of its longest number
@@ -77,20 +79,21 @@ class Problem:
     @property
     def group(self) -> Group:
         """The part of all problems that it belongs to."""
-        at = zlib.crc32(self.text.encode()) % PARTS
+        at = zlib.crc32(self.steps.encode()) % PARTS
         return "test" if at == 0 else "check" if at == 1 else "train"
 
 
 def draw_problems(
     rng: np.random.Generator, grammar: Grammar, count: int, group: Group, distinct: bool = False
 ) -> list[Problem]:
-    """Draw so many problems of a part, none of them twice if they are to be distinct."""
+    """Draw so many problems of a part; if they are to be distinct, no two have the same operations
+    and numbers."""
     found: list[Problem] = []
-    texts: set[str] = set()
+    steps: set[str] = set()
     since = 0  # draws since the last problem that was kept
     for problem in _compose_all(rng, grammar):
         since += 1
-        if problem.group != group or (distinct and problem.text in texts):
+        if problem.group != group or (distinct and problem.steps in steps):
             if since > PATIENCE:
                 raise ValueError(
                     f"The grammar has fewer than {count} problems of the part {group!r} that are "
@@ -98,7 +101,7 @@ def draw_problems(
                     f"{len(found)} that were found."
                 )
             continue
-        texts.add(problem.text)
+        steps.add(problem.steps)
         found.append(problem)
         since = 0
         if len(found) == count:
@@ -147,7 +150,8 @@ def _compose(uniforms: Sequence[float], grammar: Grammar) -> Problem:
         steps.append((sign, number))
     told = style < grammar.words
     tokens = _tell(steps, who, what) if told else _write(steps)
-    return Problem(tuple(tokens), value, operations, len(str(largest)))
+    computed = "".join(f"{sign}{number}" for sign, number in steps)
+    return Problem(tuple(tokens), computed, value, operations, len(str(largest)))
 
 
 def _choose_operation(kind: float, value: int, number: int, grammar: Grammar) -> tuple[str, int]:

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from kleiber.experiment import Experiment, Transformer
 from kleiber.experiment.arithmetic import (
+    END,
     IGNORED,
     VOCABULARY,
     Problem,
@@ -111,10 +112,11 @@ def teach(spec: Distillation, base: Decoder, teacher: Decoder) -> Decoder:
 def taught_samples(
     spec: Distillation, teacher: Decoder
 ) -> tuple[list[tuple[int, ...]], list[list[int]]]:
-    """Return N problems and one sampled answer of the teacher to each; the first N are the same for
-    every N."""
+    """Return N distinct problems and one sampled answer of the teacher to each; the first N are the
+    same for every N."""
     grammar = spec.task.grammar
-    problems = draw_problems(stream(spec.seed, "taught"), grammar, spec.n_data, "train")
+    rng = stream(spec.seed, "taught")
+    problems = draw_problems(rng, grammar, spec.n_data, "train", distinct=True)
     prompts = [encode_problem(problem) for problem in problems]
     shape = (spec.n_data, 1, grammar.answer_length)
     uniforms = stream(spec.seed, "teacher").random(shape)
@@ -125,8 +127,13 @@ def taught_samples(
         )
         for low in range(0, len(prompts), 512)
     ]  # fmt: skip
-    answers = [[token for token in row if token] for row in np.concatenate(drawn)[:, 0].tolist()]
+    answers = [until_end(row) for row in np.concatenate(drawn)[:, 0].tolist()]
     return prompts, answers
+
+
+def until_end(tokens: list[int]) -> list[int]:
+    """Return an answer's tokens with the one that ends it, or all of them if none does."""
+    return tokens[: tokens.index(END) + 1] if END in tokens else tokens
 
 
 def fit_readout(student: Decoder, rows: Rows, prior: float) -> None:
