@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -277,3 +278,25 @@ def test_a_split_is_planned_within_what_was_measured():
     assert 10 <= split.n_data <= 1000
     assert split.n_data + 2 * split.k == pytest.approx(600, abs=4)
     assert predicted.low < predicted.value < predicted.high
+
+
+def test_students_that_cannot_be_trained_are_said(tmp_path, monkeypatch) -> None:
+    from kleiber.systems.hard_tail.distillation import attempts
+
+    def fail_once(spec: Distillation, folder: Path | None = None) -> pl.DataFrame:
+        if spec.n_data == 5 and not (tmp_path / "failed").exists():
+            (tmp_path / "failed").touch()
+            raise OSError("the disk is full")
+        return distil(spec, folder)
+
+    monkeypatch.setattr(attempts, "distil", fail_once)
+    specs = [with_fields(n_data=n) for n in (5, 10)]
+    with (
+        pytest.warns(UserWarning, match="1 of 2 runs failed"),
+        pytest.raises(ValueError, match="1 of 2 students could not be trained"),
+    ):
+        chain.run_students(specs, tmp_path / "kept")
+    assert chain.run_students(specs, tmp_path / "kept")["n_data"].unique().sort().to_list() == [
+        5,
+        10,
+    ]

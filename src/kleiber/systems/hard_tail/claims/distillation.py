@@ -39,6 +39,7 @@ METHODS: tuple[Method, ...] = ("last_layer", "lora", "whole")
 WORDS = {"last_layer": "the last layer alone", "lora": "LoRA", "whole": "the whole net"}
 SIZES = (10, 32, 100, 316, 1000, 3162)
 SEEDS, FEW_SEEDS = 4, 3  # the second at "quick"
+WORKERS = {"quick": None, "laptop": 2, "full": 2}  # processes that train
 BUDGET, PRICE = 2000.0, 10.0  # an attempt at every problem costs as much as ten examples
 SMALL = Distillation(
     task=ArithmeticTask(operations=2, digits=1, tail=1.0, words=0.0),
@@ -74,7 +75,9 @@ def kept(context: Context) -> Path | None:
 
 def students(context: Context) -> pl.DataFrame:
     """Return the counts of all students, trained once."""
-    return context.share("students", lambda: run_students(specs(context), kept(context)))
+    return context.share(
+        "students", lambda: run_students(specs(context), kept(context), WORKERS[context.scale])
+    )
 
 
 def exponents(context: Context, method: str) -> Exponents:
@@ -130,7 +133,7 @@ def check_plan(context: Context) -> PlanCheck:
             for each in splits
             for seed in seeds
         ]
-        table = run_students(asked, kept(context))
+        table = run_students(asked, kept(context), WORKERS[context.scale])
         failures = tuple(failures_of(table, method, each, seeds) for each in splits)
         return PlanCheck(splits, predicted, failures)
 

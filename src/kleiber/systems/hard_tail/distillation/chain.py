@@ -36,8 +36,12 @@ MANY = 1e6  # degrees of freedom that make Student's factor the normal one
 SHIFT = 4.0  # other splits train on so many times fewer or more examples
 
 
-def run_students(specs: Sequence[Distillation], folder: Path | None = None) -> pl.DataFrame:
+def run_students(
+    specs: Sequence[Distillation], folder: Path | None = None, workers: int | None = None
+) -> pl.DataFrame:
     """Return the counts of all students, trained once where a folder keeps them.
+
+    Workers that begin with different seeds train no model twice.
 
     Columns method, n_data, seed, problem, operations, digits, attempts, successes, probability,
     loss, error.
@@ -46,11 +50,12 @@ def run_students(specs: Sequence[Distillation], folder: Path | None = None) -> p
 
     if folder is None:
         with tempfile.TemporaryDirectory() as temporary:
-            return run_students(specs, Path(temporary))
-    table = sweep(
-        specs, folder / "runs", run=partial(distil, folder=folder / MODELS), retry_failed=True
-    )
+            return run_students(specs, Path(temporary), workers)
+    run = partial(distil, folder=folder / MODELS)
+    table = sweep(specs, folder / "runs", workers=workers, run=run, retry_failed=True)
     fields = {spec.key(): spec for spec in specs}
+    if missing := fields.keys() - set(table["run"]):
+        raise ValueError(f"{len(missing)} of {len(fields)} students could not be trained.")
     known = [pl.col(name) for name in COLUMNS[3:]]
     return table.select(
         *(
