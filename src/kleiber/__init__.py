@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from kleiber.fitting.spread.intervals import Interval
     from kleiber.fitting.spread.posterior import sample_posterior
     from kleiber.fitting.spread.profile import profile
+    from kleiber.forecasting.forecast import forecast
+    from kleiber.forecasting.record import Forecast
     from kleiber.law import Domain, Law, fraction, law_from_formula, positive, real
     from kleiber.networks import train
     from kleiber.planning import cost
@@ -49,6 +51,7 @@ __all__ = [
     "Estimate",
     "Experiment",
     "Fit",
+    "Forecast",
     "GroupFit",
     "GroupFits",
     "Interval",
@@ -69,6 +72,7 @@ __all__ = [
     "fit",
     "fit_counts",
     "fit_groups",
+    "forecast",
     "forecast_from_norm",
     "fraction",
     "law_from_formula",
@@ -107,6 +111,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "Estimate": "claim",
     "Experiment": "experiment",
     "Fit": "fitting.record",
+    "Forecast": "forecasting.record",
     "GroupFit": "fitting.groups",
     "GroupFits": "fitting.groups",
     "Interval": "fitting.spread.intervals",
@@ -126,6 +131,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "fit": "fitting.fit",
     "fit_counts": "attempts.fit",
     "fit_groups": "fitting.groups",
+    "forecast": "forecasting.forecast",
     "forecast_from_norm": "systems.implicit_bias.forecast",
     "fraction": "law",
     "law_from_formula": "law",

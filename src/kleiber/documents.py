@@ -16,6 +16,8 @@ from kleiber.fitting import saved as fits
 from kleiber.fitting.compare import Comparison
 from kleiber.fitting.groups import GroupFits, describe_groups
 from kleiber.fitting.record import Fit
+from kleiber.forecasting import saved as forecasts
+from kleiber.forecasting.record import Forecast
 from kleiber.plain import as_plain, from_plain, read_document, write_document
 from kleiber.planning.record import Plan
 from kleiber.version import __version__
@@ -43,6 +45,7 @@ def _kind_of_fields(record: type) -> Kind:
 KINDS: Mapping[str, Kind] = {
     "CountFit": Kind(CountFit, counts.document, counts.count_fit_from),
     "Comparison": _kind_of_fields(Comparison),
+    "Forecast": Kind(Forecast, forecasts.document, forecasts.forecast_from),
     "Plan": _kind_of_fields(Plan),
 }
 SAVED_TYPES = (Fit, GroupFits, *(kind.record for kind in KINDS.values()))
@@ -54,7 +57,7 @@ def save(result: Any, path: str | PathLike[str]) -> None:
     Parameters
     ----------
     result
-        A Fit, the fits of groups, a CountFit, a Comparison or a Plan.
+        A Fit, the fits of groups, a CountFit, a Comparison, a Forecast or a Plan.
     path
         The file, which ``load`` reads.
 
@@ -103,7 +106,7 @@ def load(path: str | PathLike[str], *, group: Any = None, trust: bool = False) -
 
     Returns
     -------
-    Fit, CountFit, Comparison or Plan
+    Fit, CountFit, Comparison, Forecast or Plan
         The record as it was saved. A document with no more than the keys of ``fit --json`` is a
         fit too: without draws and ranges its intervals are unknown.
 

@@ -1,0 +1,145 @@
+"""What a table supports: when a forecast is refused, and what its notes say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from scipy import special
+
+from kleiber.forecasting.average import BackTest, Weights, find_moments
+from kleiber.forecasting.members import Members
+from kleiber.forecasting.mixture import HIDDEN, Mixture
+
+LEAST_ROWS = 4  # with one column; one more for each further
+FARTHEST = 5.0  # times the measured range, in logs
+FAR = 10.0  # times the largest value of a column: beyond it a note
+SAME = 1.02  # largest over smallest value of a column that does not vary
+FEW_ROWS = 10
+SMOOTH_ROWS, SMOOTH_RISES = 20, 4.0  # rows, and rises that noise would make, at least
+DISAGREE = 2.0  # standard deviations
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The measured rows of a group and the rows that are asked for: columns and target."""
+
+    names: tuple[str, ...]
+    x: Float[np.ndarray, "rows columns"]
+    y: Float[np.ndarray, "rows"]
+    at: Float[np.ndarray, "asked columns"]
+
+    @property
+    def distance(self) -> Float[np.ndarray, "asked"]:
+        """The product of the columns of each asked row over the largest measured one."""
+        return np.exp(np.log(self.at).sum(axis=1) - np.log(self.x).sum(axis=1).max())
+
+
+def refusal(asked: Asked) -> str:
+    """Return why the table cannot support any forecast of what is asked, or nothing."""
+    rows, least = len(asked.x), LEAST_ROWS + len(asked.names) - 1
+    what = " x ".join(asked.names)
+    progress = np.log(asked.x).sum(axis=1)
+    if rows < least:
+        return f"{rows} row{'s' * (rows != 1)} cannot support a forecast in {what}: {least} can."
+    if len(np.unique(asked.x, axis=0)) < least:
+        return f"A forecast needs {least} different values of {what}."
+    for k, name in enumerate(asked.names):
+        low, high = asked.x[:, k].min(), asked.x[:, k].max()
+        far = max(float(asked.at[:, k].max()) / high, low / float(asked.at[:, k].min()))
+        if high < SAME * low and far > SAME:
+            return (
+                f"{name} is {high:.4g} in every row, so nothing tells what another value does: "
+                f"ask for {name} = {high:.4g}, leave it out, or add runs that vary it."
+            )
+    span = float(progress.max() - progress.min())
+    beyond = float(np.log(asked.distance.max()))
+    if beyond > FARTHEST * span:
+        return (
+            f"What is asked lies {np.exp(beyond):.3g} times beyond the largest measured {what}, "
+            f"and the measured range is only a factor of {np.exp(span):.3g}: add runs over a wider "
+            "range, or ask for less."
+        )
+    return ""
+
+
+def hides_noise(x: Float[np.ndarray, "rows columns"], y: Float[np.ndarray, "rows"]) -> bool:
+    """Return whether a curve in one column never rises although its scatter would make it: running
+    minima or smoothing hide the noise of single measurements."""
+    if x.shape[1] != 1 or len(x) < SMOOTH_ROWS:
+        return False
+    curve = np.log(y[np.argsort(x[:, 0], kind="stable")])
+    steps = np.diff(curve)
+    if (steps > 0).any():
+        return False
+    scatter = np.median(np.abs(np.diff(curve, 2))) / 0.6745 / np.sqrt(6)
+    chances: np.ndarray = special.ndtr(steps / max(float(scatter) * np.sqrt(2), 1e-300))
+    return bool(chances.sum() > SMOOTH_RISES)
+
+
+def note(
+    asked: Asked, members: Members, tests: Sequence[BackTest], weights: Weights, mixture: Mixture
+) -> Iterator[str]:
+    """Yield sentences on what to mind, the gravest first."""
+    yield from _note_columns(asked)
+    tested = max((test.distance.max() for test in tests), default=0.0)
+    farthest = float(asked.distance.max())
+    if not tests:
+        yield (
+            f"{len(asked.x)} rows leave none to test the forecast with: how wrong it may be is "
+            "known from priors alone."
+        )
+    elif farthest > 1.5 * np.exp(tested):
+        yield (
+            f"Back-tests reach {np.exp(tested):.3g} times beyond the rows that they know; "
+            f"{farthest:.3g} times is asked for."
+        )
+    elif len(asked.x) < FEW_ROWS:
+        yield f"With {len(asked.x)} rows the forecast depends on its priors."
+    if mixture.widening > 1.2:
+        yield (
+            "Back-tests missed by more than they expected: intervals are "
+            f"{np.sqrt(mixture.widening):.2g} times wider for it."
+        )
+    if hides_noise(asked.x, asked.y):
+        yield (
+            "The target never rises although its scatter would make it, as running minima or "
+            f"smoothed curves do: its noise is taken to be {HIDDEN:g} times what shows."
+        )
+    yield from _note_recency(asked, members, weights)
+
+
+def _note_columns(asked: Asked) -> Iterator[str]:
+    for k, name in enumerate(asked.names):
+        low, high = asked.x[:, k].min(), asked.x[:, k].max()
+        factor = float(asked.at[:, k].max()) / high
+        if factor > FAR:
+            yield (
+                f"{name} = {asked.at[:, k].max():.4g} is {factor:.3g} times the largest measured."
+            )
+        if len(asked.names) > 1 and SAME <= high / low < 2:
+            yield (
+                f"{name} varies by no more than a factor of {high / low:.2g}: what it does beyond "
+                "comes from priors."
+            )
+
+
+def _note_recency(asked: Asked, members: Members, weights: Weights) -> Iterator[str]:
+    """Yield a sentence where recent rows and the whole table lead to different forecasts."""
+    place = int(np.argmax(asked.distance))
+    z = np.log(asked.at[place : place + 1]) - members.origins[0].frontier
+    both = zip(members.families, members.found, strict=True)
+    pairs = [find_moments(family, found, 0, z[None]) for family, found in both]
+    mean, variance = (np.stack([pair[i] for pair in pairs])[..., 0] for i in (0, 1))
+    own = weights.values / weights.values.sum(axis=0)
+    centre = (own * mean).sum(axis=0)
+    spread = (own * (variance + (mean - centre) ** 2)).sum(axis=0)
+    gap = float(centre[0] - centre[-1])
+    if abs(gap) > DISAGREE * np.sqrt(spread[0] + spread[-1]):
+        yield (
+            f"Recent rows forecast {abs(np.expm1(gap)):.1%} "
+            f"{'more' if gap > 0 else 'less'} than the whole table: small runs may be under-tuned, "
+            "or follow another law."
+        )
