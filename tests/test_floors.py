@@ -17,7 +17,7 @@ FLOORS = {
     3: "networks",
     4: "sweeps",
     5: "fitting",
-    6: "attempts",
+    6: "attempts forecasting",
     7: "planning reduce",
     8: "documents systems",
     9: "theory",

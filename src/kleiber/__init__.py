@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kleiber.fitting.spread.profile import profile
     from kleiber.forecasting.forecast import forecast
     from kleiber.forecasting.record import Forecast
+    from kleiber.forecasting.score import Score, score
     from kleiber.law import Domain, Law, fraction, law_from_formula, positive, real
     from kleiber.networks import train
     from kleiber.planning import cost
@@ -62,6 +63,7 @@ __all__ = [
     "Options",
     "Plan",
     "Prediction",
+    "Score",
     "Status",
     "Verdict",
     "__version__",
@@ -90,6 +92,7 @@ __all__ = [
     "reduce",
     "sample_posterior",
     "save",
+    "score",
     "sensitivity",
     "sweep",
     "theory",
@@ -122,6 +125,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "Options": "fitting.options",
     "Plan": "planning.plan",
     "Prediction": "fitting.prediction",
+    "Score": "forecasting.score",
     "Status": "fitting.judge.status",
     "Verdict": "claim",
     "check": "systems.papers",
@@ -147,6 +151,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "real": "law",
     "sample_posterior": "fitting.spread.posterior",
     "save": "documents",
+    "score": "forecasting.score",
     "sensitivity": "planning.frontier",
     "sweep": "sweeps.run",
     "trace_frontier": "planning.frontier",

@@ -43,6 +43,8 @@ def top(
 COMMANDS: Mapping[str, str] = {
     "fit": "fit:fit_command",
     "predict": "predict:predict_command",
+    "forecast": "forecast:forecast_command",
+    "score": "forecast:score_command",
     "plan": "plan:plan_command",
     "compare": "decide:compare_command",
     "counts": "counts:counts_command",

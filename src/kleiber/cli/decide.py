@@ -20,6 +20,7 @@ from kleiber.cli.options import (
     Trust,
     Where,
     as_text,
+    load_fitted,
     read_frame,
     read_noise,
     read_number,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from kleiber.fitting.record import Fit
+    from kleiber.forecasting.record import Forecast
 
 
 def compare_command(
@@ -89,7 +91,7 @@ def compare_command(
 
 
 def next_command(
-    fit_file: Annotated[Path, typer.Argument(metavar="FIT", help="A fit saved by kleiber fit -o.")],
+    fit_file: Annotated[Path, typer.Argument(metavar="FIT", help="A saved fit or forecast.")],
     budget: Annotated[float, typer.Option(help="Budget of all further runs together.")],
     parameter: Annotated[
         str | None, typer.Option(help="Narrow the interval of this parameter.")
@@ -117,7 +119,6 @@ def next_command(
     as_json: AsJson = False,
 ) -> None:
     """Choose the runs expected to narrow an interval most."""
-    from kleiber.fitting.saved import load
     from kleiber.planning.cost import find_cost
     from kleiber.planning.next_run import next_run
     from kleiber.reports.grids import show_frame
@@ -125,7 +126,7 @@ def next_command(
     if (parameter is None) == (not at):
         raise BadTable("Give --parameter NAME, or --at NAME=VALUE for every column of the law.")
     where = {k: read_number(v, "at") for k, v in read_pairs(at, "at", "NAME=VALUE").items()}
-    fitted = load(fit_file, trust=trust)
+    fitted = load_fitted(fit_file, trust)
     _refuse_unusable(fitted)
     chosen = next_run(
         fitted,
@@ -155,12 +156,14 @@ def _limits(text: str) -> tuple[float, float]:
     return read_number(low or "0", "limit"), read_number(high or "inf", "limit")
 
 
-def _refuse_unusable(fitted: Fit) -> None:
+def _refuse_unusable(given: Fit | Forecast) -> None:
     """Exit with 1 for an unusable fit; a flat fit is accepted because further runs may fix it."""
     from kleiber.fitting.judge.status import Status
     from kleiber.planning.plan import check_support
+    from kleiber.planning.source import fit_of
 
     try:
+        fitted = fit_of(given)
         if fitted.status is not Status.FLAT:
             check_support(fitted)
     except BadPlan as error:

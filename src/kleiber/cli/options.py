@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from kleiber.fitting.engine.noise import Noise
+    from kleiber.fitting.record import Fit
+    from kleiber.forecasting.record import Forecast
 
 
 Rename = Annotated[
@@ -94,6 +96,21 @@ def read_folder(folder: Path) -> pl.DataFrame:
 
 def as_text(document: Any) -> str:
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def load_fitted(path: Path, trust: bool) -> Fit | Forecast:
+    """Load what a plan or a prediction may be made from."""
+    from kleiber.documents import load
+    from kleiber.fitting.record import Fit
+    from kleiber.forecasting.record import Forecast
+
+    found = load(path, trust=trust)
+    if not isinstance(found, Fit | Forecast):
+        raise BadTable(
+            f"{str(path)!r} holds a {type(found).__name__}; what is needed is a fit (kleiber fit "
+            "-o) or a forecast (kleiber forecast -o)."
+        )
+    return found
 
 
 def read_columns(text: str | None) -> list[str] | None:

@@ -23,6 +23,7 @@ from kleiber.cli.options import (
     Where,
     as_text,
     check_writable,
+    load_fitted,
     read_number,
     read_pairs,
 )
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
     import polars as pl
 
     from kleiber.fitting.record import Fit
+    from kleiber.forecasting.record import Forecast
     from kleiber.planning.plan import Plan
 
 
 def plan_command(
     fit_file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FIT]", help="A fit saved by kleiber fit -o (or see --attempts)."),
+        typer.Argument(metavar="[FIT]", help="A saved fit or forecast (or see --attempts)."),
     ] = None,
     budget: Annotated[float | None, typer.Option(help="Budget, in the cost's unit.")] = None,
     cost: Annotated[
@@ -155,7 +157,7 @@ def plan_command(
         refuse_unused(priced, counted, settings)
         if fit_file is None:
             raise BadTable("Give kleiber plan a fit saved by kleiber fit -o, or --attempts.")
-        fitted = load(fit_file, trust=trust)
+        fitted = load_fitted(fit_file, trust)
         _refuse_unusable(fitted)
         series, sources = "", cast("Mapping[str, Any]", {"": fitted})
     else:
@@ -296,12 +298,13 @@ def _show(answer: Answer, level: float) -> None:
         show_frame(open_console(), answer.moved, "elasticities: % per % of each parameter")
 
 
-def _refuse_unusable(fitted: Fit) -> None:
+def _refuse_unusable(fitted: Fit | Forecast) -> None:
     """Exit with 1 for an unusable fit and say which runs to add."""
     from kleiber.planning.plan import check_support
+    from kleiber.planning.source import fit_of
 
     try:
-        check_support(fitted)
+        check_support(fit_of(fitted))
     except BadPlan as error:
         print_error(error)
         raise typer.Exit(1) from None

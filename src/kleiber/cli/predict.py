@@ -21,6 +21,7 @@ from kleiber.cli.options import (
     Where,
     as_text,
     check_writable,
+    load_fitted,
     read_frame,
     read_number,
     read_pairs,
@@ -35,7 +36,7 @@ POINTS = 1_000_000  # at most so many rows from --at
 
 
 def predict_command(
-    fit_file: Annotated[Path, typer.Argument(metavar="FIT", help="A fit saved by kleiber fit -o.")],
+    fit_file: Annotated[Path, typer.Argument(metavar="FIT", help="A saved fit or forecast.")],
     at: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,7 +65,7 @@ def predict_command(
     """Predict further runs with a saved fit: values, intervals, and how far they extrapolate."""
     from kleiber.files import write_atomically
     from kleiber.fitting.prediction import describe_prediction, explain_refusal, predict
-    from kleiber.fitting.saved import load
+    from kleiber.forecasting.record import Forecast
     from kleiber.formats import check_suffix
     from kleiber.reports.prediction import show_prediction
     from kleiber.table import write_table
@@ -78,12 +79,19 @@ def predict_command(
     check_writable(out, keep=fit_file if table is None else table)
     if out is not None and out.suffix.lower() != ".json":
         check_suffix(out)
-    fitted = load(fit_file, trust=trust)
+    fitted = load_fitted(fit_file, trust)
+    if isinstance(fitted, Forecast):
+        from kleiber.cli.forecast import predict_forecast
+
+        predict_forecast(fitted, at, table, (rename, where, derive), level, out, as_json)
+        return
     if not fitted.usable:
         print_error(explain_refusal(fitted))
         raise typer.Exit(1)
     if table is None:
-        frame = _cross(read_pairs(at, "at", "NAME=VALUE, e.g. n_params=7e9"), fitted.law.variables)
+        frame = cross_values(
+            read_pairs(at, "at", "NAME=VALUE, e.g. n_params=7e9"), fitted.law.variables
+        )
     else:
         frame = read_frame(table, rename, where, derive)
     made = predict(fitted, frame, level=level)
@@ -99,7 +107,7 @@ def predict_command(
         show_prediction(open_console(), made)
 
 
-def _cross(given: Mapping[str, str], variables: Sequence[str]) -> pl.DataFrame:
+def cross_values(given: Mapping[str, str], variables: Sequence[str]) -> pl.DataFrame:
     """Build the rows that --at asks for: every combination of the values of each column."""
     import polars as pl
 

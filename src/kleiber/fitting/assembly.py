@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from kleiber.fitting.best_runs import find_best_runs
+from kleiber.fitting.best_runs import find_best_runs, find_outermost
 from kleiber.fitting.engine.problem import Problem, residuals
 from kleiber.fitting.judge.inspection import inspect_fit
 from kleiber.fitting.judge.status import Status, join_words, judge_intervals
@@ -79,7 +79,7 @@ def build_fit(
         and solution.resampling == "even"
         and not (solution.hit or options.priors),
         unknown=tuple(problem.law.params[k] for k in solution.idle),
-        outermost=_outermost(problem.columns),
+        outermost=find_outermost(problem.columns),
         best_runs=_best_runs(problem, options),
         components=measure_components(problem, point, solution.groups),
         notes=(
@@ -150,18 +150,6 @@ def _coordinate_change(law: Law, problem: Problem, point: np.ndarray) -> Float[n
         there = float(law.domains[name].derivative(law.domains[name].to_coordinate(value)))
         change[k] = float(domain.derivative(point[k])) / there if there else 0.0
     return change
-
-
-def _outermost(columns: Mapping[str, np.ndarray]) -> tuple[Mapping[str, float], ...]:
-    """Return the rows that no other row exceeds in every variable (at most 100, largest first)."""
-    rows = np.unique(np.stack(list(columns.values()), axis=1), axis=0)[::-1]
-    front: list[np.ndarray] = []
-    for row in rows:
-        if not any((row <= other).all() for other in front):
-            front.append(row)
-        if len(front) == 100:
-            break
-    return tuple(dict(zip(columns, row.tolist(), strict=True)) for row in front)
 
 
 def _best_runs(problem: Problem, options: Options) -> tuple[Mapping[str, float], ...]:

@@ -46,3 +46,17 @@ def _find_records(
     if len(rows) <= MAX_RUNS:
         return rows
     return rows[np.unique(np.linspace(0, len(rows) - 1, MAX_RUNS).round().astype(int))]
+
+
+def find_outermost(
+    columns: Mapping[str, Float[np.ndarray, "rows"]],
+) -> tuple[Mapping[str, float], ...]:
+    """Return the rows that no other row exceeds in every variable (at most 100, largest first)."""
+    rows = np.unique(np.stack(list(columns.values()), axis=1), axis=0)[::-1]
+    front: list[np.ndarray] = []
+    for row in rows:
+        if not any((row <= other).all() for other in front):
+            front.append(row)
+        if len(front) == MAX_RUNS:
+            break
+    return tuple(dict(zip(columns, row.tolist(), strict=True)) for row in front)

@@ -42,8 +42,8 @@ def _candidates(asked: Asked) -> np.ndarray:
     """Return runs whose product of the columns is near the largest measured one."""
     most = np.log(asked.x).sum(axis=1).max()
     low, high = np.log(asked.x.min(axis=0)), np.log(asked.x.max(axis=0) * LARGER)
-    axes = np.meshgrid(*np.linspace(low, high, STEPS).T, indexing="ij")
-    grid = np.stack([axis.ravel() for axis in axes], axis=1)
+    steps = (np.indices([STEPS] * len(low)).reshape(len(low), -1) / (STEPS - 1)).T
+    grid = low + (high - low) * steps
     beyond = grid.sum(axis=1) - most
     near = (beyond <= np.log(LARGER) + 1e-9) & (beyond >= np.log(SMALLER) - 1e-9)
     return np.exp(grid[near])

@@ -8,6 +8,7 @@ enlarge, and that of the noise.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -141,4 +142,5 @@ def _draw(
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
     noise = rng.standard_normal((len(values), DRAWS, values.shape[1]))
     noise -= noise.mean(axis=1, keepdims=True)
-    return np.round(found.theta[0][:, None] + noise @ root.swapaxes(1, 2), DIGITS)
+    drawn: Any = found.theta[0][:, None] + noise @ root.swapaxes(1, 2)
+    return np.round(drawn, DIGITS)

@@ -13,7 +13,7 @@ import polars as pl
 from kleiber.arguments import check_array, check_flag
 from kleiber.attempts.record import CountFit
 from kleiber.errors import BadPlan, shown
-from kleiber.fitting.record import Fit, check_fit
+from kleiber.fitting.record import Fit
 from kleiber.planning.allocate import allocate
 from kleiber.planning.amounts import is_real
 from kleiber.planning.answer import answer
@@ -22,7 +22,7 @@ from kleiber.planning.cost import Cost
 from kleiber.planning.pose import Posed, Settings, find_curve, pose_attempts, pose_question
 from kleiber.planning.problem import Ends
 from kleiber.planning.record import Plan
-from kleiber.planning.source import perturb_parameters
+from kleiber.planning.source import fit_of, perturb_parameters
 from kleiber.planning.support import check_support
 
 STEP = 1e-3  # relative change of a parameter
@@ -197,7 +197,8 @@ def _check_source(fit: Any, attempt: Any, law: Any, series: Any, queries: Any, w
                 f"The value of {name} is of a plan with attempts (attempt=...), which this is not, "
                 f"got {shown(value)}."
             )
-    check_support(check_fit(fit))
+    fit = fit_of(fit)
+    check_support(fit)
     return fit
 
 

@@ -13,6 +13,7 @@ conditioned on each choice; no run is chosen twice.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
@@ -23,22 +24,25 @@ from jaxtyping import Float
 
 from kleiber.arguments import check_flag, check_mapping, check_number, check_whole
 from kleiber.errors import BadPlan, BadTable, listed, nearest, shown
-from kleiber.fitting.record import Fit, call_quantity, check_fit
+from kleiber.fitting.record import Fit, call_quantity
+from kleiber.forecasting.record import Forecast
 from kleiber.formula import calculate
 from kleiber.planning.amounts import check_budget
 from kleiber.planning.cost import Cost, find_cost, six_nd
 from kleiber.planning.plan import check_support
+from kleiber.planning.source import fit_of
 from kleiber.table import as_frame, numbers
 
 GRID = 24  # candidates along each variable when none are given
 REACH = 4.0  # largest candidate over the largest measured value
 CELLS = 2 * 10**6  # predictions that are made at a time
 KEPT = 16 * 10**6  # predictions that are kept, where all of them are no more than this
+NEAR = 2.0  # times below the largest measured run, that candidates of a forecast may be
 MIN_DRAWS = 50  # needed to estimate covariances
 
 
 def next_run(
-    fit: Fit,
+    fit: Fit | Forecast,
     quantity: str | Callable[[Mapping[str, Any]], Any] | Mapping[str, float],
     budget: float,
     cost: Cost | str = six_nd,
@@ -54,7 +58,7 @@ def next_run(
     Parameters
     ----------
     fit
-        A fit with at least 50 draws.
+        A fit with at least 50 draws, or a forecast of one group.
     quantity
         Whose interval is to be narrowed: a parameter's name, a function of the parameters, or a
         mapping of columns at which the law is to be predicted.
@@ -102,7 +106,9 @@ def next_run(
     >>> f"{chosen['n_params'][0]:.0e}"
     '7e+08'
     """
-    if check_fit(fit).status != "flat":  # a flat fit is just what further runs are for
+    recent = isinstance(fit, Forecast)
+    fit = fit_of(fit)
+    if fit.status != "flat":  # a flat fit is just what further runs are for
         check_support(fit)
     if fit.n_draws < MIN_DRAWS:
         raise BadPlan(
@@ -121,6 +127,8 @@ def next_run(
     limits = check_mapping("limits", limits, "a mapping from columns to (low, high) or None")
     priced, limit = find_cost(cost), check_budget(budget)
     table = _candidates(fit, candidates, limits)
+    if recent and candidates is None:
+        table = _near_frontier(fit, table)
     prices = _prices(table, priced, given)
     draws_of_quantity = _quantity(fit, quantity)
     predictions = partial(_centered_predictions, fit, table)
@@ -156,6 +164,19 @@ def _candidates(
     if not inside.any():
         raise BadPlan(f"None of the {len(frame)} candidates lies within the limits.")
     return frame.filter(pl.Series(inside)).unique(maintain_order=True)
+
+
+def _near_frontier(fit: Fit, table: pl.DataFrame) -> pl.DataFrame:
+    """Return the candidates near the largest measured run: a forecast gives others no weight."""
+    largest = max(math.prod(run.values()) for run in fit.outermost)
+    product = np.prod([table[name].to_numpy() for name in fit.law.variables], axis=0)
+    near = product >= largest / NEAR
+    if not near.any():
+        raise BadPlan(
+            f"No candidate comes within {NEAR:g} times of the largest measured run, and a forecast "
+            "learns little from smaller ones: give candidates, or wider limits."
+        )
+    return table.filter(pl.Series(near))
 
 
 def _check_limits(

@@ -17,6 +17,7 @@ from typing import Any
 
 from kleiber.arguments import check_flag
 from kleiber.fitting.record import Fit
+from kleiber.forecasting.record import Forecast
 from kleiber.planning.advice import check_now
 from kleiber.planning.answer import answer
 from kleiber.planning.constraint import Constraints
@@ -25,13 +26,14 @@ from kleiber.planning.pose import Settings, find_curve, pose_attempts, pose_ques
 from kleiber.planning.problem import Ends
 from kleiber.planning.record import Plan as Plan
 from kleiber.planning.record import describe_plan as describe_plan
+from kleiber.planning.source import fit_of
 from kleiber.planning.support import check_support as check_support
 
 AttemptPlan = Plan  # the record of a plan with attempts had a name of its own
 
 
 def plan(
-    fit: Fit,
+    fit: Fit | Forecast,
     budget: float | None = None,
     cost: Cost | str = six_nd,
     *,
@@ -55,7 +57,8 @@ def plan(
     Parameters
     ----------
     fit
-        A usable fit.
+        A usable fit, or a forecast of one group: its draws are of several laws, so that the
+        intervals include the choice of law.
     budget
         What may be spent, in the unit of the cost.
     cost
@@ -103,6 +106,7 @@ def plan(
     >>> f"{made.allocation['n_params'].value:.2e} parameters, loss {made.predicted.value:.2f}"
     '4.17e+09 parameters, loss 2.17'
     """
+    fit = fit_of(fit)
     check_support(fit)
     asked = Settings(budget, reach, cost, under, limits, choices, given)
     return answer(*pose_question(fit, asked), level=level, far=far)

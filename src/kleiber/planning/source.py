@@ -15,8 +15,10 @@ import numpy as np
 from jaxtyping import Float
 
 from kleiber.claim import Estimate
-from kleiber.fitting.record import Fit, complete_params
+from kleiber.fitting.record import Fit, check_fit, complete_params
 from kleiber.fitting.spread.intervals import percentile_interval
+from kleiber.forecasting.closed import as_fit
+from kleiber.forecasting.record import Forecast
 from kleiber.planning.curve import FailureCurve
 from kleiber.planning.problem import Objective
 
@@ -92,6 +94,11 @@ class Source:
     def single(self) -> dict[str, Float[np.ndarray, "1"]]:
         """The best estimate as the only draw."""
         return {name: np.array([value]) for name, value in self.params.items()}
+
+
+def fit_of(given: Any) -> Fit:
+    """Return a Fit as it is, and a Forecast as the Fit of one formula whose draws are its laws."""
+    return as_fit(given) if isinstance(given, Forecast) else check_fit(given)
 
 
 def source_from_fit(fit: Fit) -> Source:
