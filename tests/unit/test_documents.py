@@ -233,7 +233,7 @@ def test_fits_come_back_with_what_they_were_asked(tmp_path: Path) -> None:
     [
         (
             {"kind": "Plam"},
-            "holds a 'Plam'; what can be read is a Fit, CountFit, Comparison, Plan. Did",
+            "holds a 'Plam'; what can be read is a Fit, CountFit, Comparison, Forecast, Plan. Did",
         ),
         ({"kind": "Plan", "version": "99.0"}, "newer than this"),
         (

@@ -24,6 +24,7 @@ from kleiber.cli.options import (
     read_frame,
     read_pairs,
 )
+from kleiber.cli.rows import cross_values
 from kleiber.errors import BadTable
 
 if TYPE_CHECKING:
@@ -106,8 +107,6 @@ def _asked(
     at: list[str] | None, rows: Path | None, names: Sequence[str], prepared: Preparation
 ) -> Any:
     """Return the rows that are asked for; None for the default ones."""
-    from kleiber.cli.predict import cross_values
-
     if at and rows is not None:
         raise BadTable("Give --at NAME=VALUE for every column, or --rows, and not both.")
     if rows is not None:

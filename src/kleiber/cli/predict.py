@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,16 +20,13 @@ from kleiber.cli.options import (
     check_writable,
     load_fitted,
     read_frame,
-    read_number,
     read_pairs,
 )
-from kleiber.errors import BadTable, listed, nearest
+from kleiber.cli.rows import cross_values
+from kleiber.errors import BadTable
 
 if TYPE_CHECKING:
-    import polars as pl
-
-
-POINTS = 1_000_000  # at most so many rows from --at
+    pass
 
 
 def predict_command(
@@ -105,23 +99,3 @@ def predict_command(
         sys.stdout.write(as_text(document))
     else:
         show_prediction(open_console(), made)
-
-
-def cross_values(given: Mapping[str, str], variables: Sequence[str]) -> pl.DataFrame:
-    """Build the rows that --at asks for: every combination of the values of each column."""
-    import polars as pl
-
-    for name in given:
-        if name not in variables:
-            raise BadTable(
-                f"The law has no variable {name!r}; it has {listed(variables)}."
-                f"{nearest(name, variables)}"
-            )
-    missing = [name for name in variables if name not in given]
-    if missing:
-        raise BadTable(f"The law needs {listed(missing)} too; give --at {missing[0]}=VALUE.")
-    values = [[read_number(x, "at") for x in given[name].split(",")] for name in variables]
-    if math.prod(map(len, values)) > POINTS:
-        raise BadTable(f"--at makes more than {POINTS:,} rows; give fewer values, or --table.")
-    rows = list(itertools.product(*values))
-    return pl.DataFrame(rows, schema={name: pl.Float64 for name in variables}, orient="row")

@@ -8,7 +8,6 @@ enlarge, and that of the noise.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -142,5 +141,5 @@ def _draw(
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
     noise = rng.standard_normal((len(values), DRAWS, values.shape[1]))
     noise -= noise.mean(axis=1, keepdims=True)
-    drawn: Any = found.theta[0][:, None] + noise @ root.swapaxes(1, 2)
-    return np.round(drawn, DIGITS)
+    drawn = found.theta[0][:, None] + noise @ root.swapaxes(1, 2)
+    return drawn.round(DIGITS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -76,8 +75,9 @@ def hides_noise(x: Float[np.ndarray, "rows columns"], y: Float[np.ndarray, "rows
     if (steps > 0).any():
         return False
     scatter = np.median(np.abs(np.diff(curve, 2))) / 0.6745 / np.sqrt(6)
-    chances: Any = special.ndtr(steps / max(float(scatter) * np.sqrt(2), 1e-300))
-    return bool(chances.sum() > SMOOTH_RISES)
+    wide = max(float(scatter) * np.sqrt(2), 1e-300)
+    rises = sum(float(special.ndtr(step / wide)) for step in steps.tolist())
+    return rises > SMOOTH_RISES
 
 
 def note(

@@ -14,7 +14,7 @@ import polars as pl
 from kleiber.errors import BadTable
 from kleiber.forecasting.record import Forecast, GroupForecast, match_groups
 from kleiber.reports import sheet
-from kleiber.reports.axes import axis_label, make_axis
+from kleiber.reports.axes import TIMES, axis_label, make_axis
 from kleiber.reports.sheet import INK, Line, lines_of, plain
 from kleiber.table import as_frame
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOST = 12  # groups that are drawn
 ACROSS = 3  # panels beside one another
 POINTS = 80  # of a curve
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#777777"
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 
 
 def draw_forecast(made: Forecast, path: str | os.PathLike[str]) -> None:
@@ -82,7 +82,11 @@ def _draw_group(
     assert part.mixture is not None
     data, tests = part.measured, part.tests
     place = [np.prod([each[name].to_numpy() for name in made.x], axis=0) for each in (data, asked)]
-    label = axis_label(made.x[0]) if len(made.x) == 1 else " × ".join(made.x)
+    label = (
+        (axis_label(made.x[0]) if alone else made.x[0])
+        if len(made.x) == 1
+        else f" {TIMES} ".join(made.x)
+    )
     y = data[made.target].to_numpy()
     x_axis = make_axis(label, np.concatenate(place), log=True)
     y_axis = make_axis(
@@ -99,7 +103,7 @@ def _draw_group(
         look: dict[str, Any] = {"color": ORANGE, "lw": 0.8, "alpha": 0.5, "zorder": 2}
         axes.vlines(at, tests["low"].to_numpy(), tests["high"].to_numpy(), **look)
         handles["back-test"] = axes.scatter(
-            at, tests["predicted"].to_numpy(), s=12, facecolors="none", edgecolors=ORANGE, lw=0.9,
+            at, tests["predicted"].to_numpy(), s=8, facecolors="none", edgecolors=ORANGE, lw=0.9,
             zorder=4,
         )  # fmt: skip
     value, low, high = (asked[name].to_numpy() for name in ("predicted", "low", "high"))
@@ -111,7 +115,7 @@ def _draw_group(
         )
     if made.target in asked.columns:
         handles["measured since"] = axes.scatter(
-            place[1], asked[made.target].to_numpy(), s=14, color=GREY, lw=0, zorder=5
+            place[1], asked[made.target].to_numpy(), s=14, color=GREEN, lw=0, zorder=5
         )
     if alone:
         sheet.add_legend(axes, list(handles.values()), [plain(name) for name in handles])
