@@ -13,6 +13,7 @@ Levenberg-Marquardt on reweighted rows and the scale in turn.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -96,9 +97,8 @@ def _step(family: Family, rows: Rows, centre: Array, state: _State) -> Array:
     residual, gradient, curvature = _linearise(family, rows, centre, state)
     diagonal = np.einsum("bpp->bp", curvature)
     damped = curvature + (state.damping[:, None] * diagonal)[:, :, None] * np.eye(len(diagonal[0]))
-    solved: Array = np.linalg.solve(damped, gradient[..., None])
-    step: Array = solved[..., 0]
-    theta = state.theta + np.clip(step, -STEP, STEP)
+    step = cast("Any", np.linalg.solve(damped, gradient[..., None]))[..., 0]
+    theta: Array = state.theta + np.clip(step, -STEP, STEP)
     trial = _objective(family, rows, centre, theta, state.squared)
     better = trial <= state.objective
     state.theta = np.where(better[:, None], theta, state.theta)

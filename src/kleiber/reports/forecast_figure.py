@@ -89,10 +89,9 @@ def _draw_group(
     )
     y = data[made.target].to_numpy()
     x_axis = make_axis(label, np.concatenate(place), log=True)
-    y_axis = make_axis(
-        axis_label(made.target), np.append(y, asked["predicted"].to_numpy()), log=True
-    )
-    title = ", ".join(map(str, part.values)) or ("Data, forecast and back-tests")
+    values = np.append(y, asked["predicted"].to_numpy())
+    y_axis = make_axis(axis_label(made.target) if alone else made.target, values, log=True)
+    title = ", ".join(map(str, part.values)) or "Data, forecast and back-tests"
     sheet.label_axes(axes, x_axis, y_axis, title, legend=alone)
     handles: dict[str, Any] = {}
     if len(made.x) == 1:
