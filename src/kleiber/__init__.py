@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from kleiber.fitting.spread.posterior import sample_posterior
     from kleiber.fitting.spread.profile import profile
     from kleiber.forecasting.forecast import forecast
+    from kleiber.forecasting.ranking import rank_systems
     from kleiber.forecasting.record import Forecast
     from kleiber.forecasting.score import Score, score
+    from kleiber.forecasting.speedup import Speedup, speedup
     from kleiber.law import Domain, Law, fraction, law_from_formula, positive, real
     from kleiber.networks import train
     from kleiber.planning import cost
@@ -64,6 +66,7 @@ __all__ = [
     "Plan",
     "Prediction",
     "Score",
+    "Speedup",
     "Status",
     "Verdict",
     "__version__",
@@ -86,6 +89,7 @@ __all__ = [
     "positive",
     "predict",
     "profile",
+    "rank_systems",
     "read_experiment",
     "read_table",
     "real",
@@ -94,6 +98,7 @@ __all__ = [
     "save",
     "score",
     "sensitivity",
+    "speedup",
     "sweep",
     "theory",
     "trace_frontier",
@@ -126,6 +131,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "Plan": "planning.plan",
     "Prediction": "fitting.prediction",
     "Score": "forecasting.score",
+    "Speedup": "forecasting.speedup",
     "Status": "fitting.judge.status",
     "Verdict": "claim",
     "check": "systems.papers",
@@ -146,6 +152,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "positive": "law",
     "predict": "fitting.prediction",
     "profile": "fitting.spread.profile",
+    "rank_systems": "forecasting.ranking",
     "read_experiment": "experiment",
     "read_table": "table",
     "real": "law",
@@ -153,6 +160,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "save": "documents",
     "score": "forecasting.score",
     "sensitivity": "planning.frontier",
+    "speedup": "forecasting.speedup",
     "sweep": "sweeps.run",
     "trace_frontier": "planning.frontier",
     "train": "networks",

@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, str] = {
     "predict": "predict:predict_command",
     "forecast": "forecast:forecast_command",
     "score": "forecast:score_command",
+    "speedup": "speedup:speedup_command",
     "plan": "plan:plan_command",
     "compare": "decide:compare_command",
     "counts": "counts:counts_command",

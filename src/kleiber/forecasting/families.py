@@ -125,7 +125,7 @@ def _split(family: Family, theta: Array) -> _Parts:
         at += 1
     logits = np.concatenate([theta[..., at : at + family.shares], np.zeros_like(level)], axis=-1)
     at += family.shares
-    log_terms = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+    log_terms = logits - _log_sum(logits)[..., None]
     shift = bend = None
     joint = np.ones_like(level)
     if family.shift:
@@ -204,7 +204,7 @@ def _powers(family: Family, parts: _Parts, z: Array, *, slopes: bool) -> tuple[A
         moved = stretch * (1 + c)
     fall = np.clip(exponents[..., None, :] * moved, -MOST, MOST)
     inner = parts.log_terms[..., None, :] - fall / parts.joint[..., None]
-    total = np.logaddexp.reduce(inner, axis=-1)
+    total = _log_sum(inner)
     power = np.clip(parts.joint * total, -MOST, MOST)
     rest = np.log(parts.share + (1 - parts.share) * np.exp(power))
     value = parts.level + rest
@@ -213,6 +213,16 @@ def _powers(family: Family, parts: _Parts, z: Array, *, slopes: bool) -> tuple[A
     weights = np.exp(inner - total[..., None])
     made = _Powers(exponents, stretch, fall, weights, power, rest)
     return value, _power_slopes(family, parts, z, made)
+
+
+def _log_sum(logs: Float[np.ndarray, "... terms"]) -> Float[np.ndarray, "..."]:
+    """Return the log of the sum of the last axis' exponentials."""
+    if logs.shape[-1] == 1:
+        return logs[..., 0]
+    total = np.logaddexp(logs[..., 0], logs[..., 1])
+    for k in range(2, logs.shape[-1]):
+        total = np.logaddexp(total, logs[..., k])
+    return total
 
 
 def _power_slopes(family: Family, parts: _Parts, z: Array, made: _Powers) -> list[Array]:
@@ -259,7 +269,7 @@ def exponents_in_logs(
         at += 1
     if family.shares and not family.tied:
         logits = np.concatenate([theta[:, at : at + family.shares], np.zeros((batch, 1))], axis=1)
-        log_terms = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        log_terms = logits - _log_sum(logits)[:, None]
         value -= log_terms
         slopes[:, :, at : at + family.shares] = np.exp(log_terms)[:, None, :-1]
         k = np.arange(family.shares)

@@ -173,5 +173,7 @@ def _stack(jobs: Sequence[Rows]) -> Rows:
         width = [(0, 0), (0, most - values.shape[1])] + [(0, 0)] * (values.ndim - 2)
         return np.pad(values, width)
 
-    return Rows(*(np.concatenate([pad(getattr(job, name)) for job in jobs])
-                  for name in ("z", "y", "weight")))  # fmt: skip
+    z, y, weight = (
+        np.concatenate([pad(getattr(job, name)) for job in jobs]) for name in ("z", "y", "weight")
+    )
+    return Rows(z, y, weight)

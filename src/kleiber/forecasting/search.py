@@ -12,8 +12,8 @@ Levenberg-Marquardt on reweighted rows and the scale in turn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -54,10 +54,57 @@ class Rows:
     z: Float[np.ndarray, "batch rows columns"]
     y: Float[np.ndarray, "batch rows"]
     weight: Float[np.ndarray, "batch rows"]
+    scale: float = SCALE
 
     def pick(self, chosen: Array) -> Rows:
         """Return some members of the batch."""
-        return Rows(self.z[chosen], self.y[chosen], self.weight[chosen])
+        return Rows(self.z[chosen], self.y[chosen], self.weight[chosen], self.scale)
+
+
+class Model(Protocol):
+    """What is searched: parameters with normal priors, the log of the target at z with its
+    Jacobian, and the logs of exponents, which have a prior of their own."""
+
+    @property
+    def centre(self) -> Float[np.ndarray, "parameters"]: ...
+
+    @property
+    def spread(self) -> Float[np.ndarray, "parameters"]: ...
+
+    def value(self, theta: Array, z: Array) -> Array: ...
+
+    def value_with_slopes(self, theta: Array, z: Array) -> tuple[Array, Array]: ...
+
+    def exponents(self, theta: Array) -> tuple[Array, Array]: ...
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A family as it is."""
+
+    family: Family
+
+    @property
+    def centre(self) -> Float[np.ndarray, "parameters"]:
+        """Means of the priors."""
+        return self.family.centre
+
+    @property
+    def spread(self) -> Float[np.ndarray, "parameters"]:
+        """Standard deviations of the priors."""
+        return self.family.spread
+
+    def value(self, theta: Array, z: Array) -> Array:
+        """Return log L at z."""
+        return evaluate(self.family, theta, z)
+
+    def value_with_slopes(self, theta: Array, z: Array) -> tuple[Array, Array]:
+        """Return log L at z and its Jacobian."""
+        return evaluate_with_slopes(self.family, theta, z)
+
+    def exponents(self, theta: Array) -> tuple[Array, Array]:
+        """Return the logs of exponents and their Jacobian."""
+        return exponents_in_logs(self.family, theta)
 
 
 @dataclass
@@ -69,46 +116,59 @@ class _State:
 
 
 def search(family: Family, rows: Rows) -> Found:
-    """Return the most probable parameters for each member of a batch."""
+    """Return the most probable parameters of a family for each member of a batch."""
+    level = (rows.weight * rows.y).sum(axis=1) / rows.weight.sum(axis=1)
+    return search_model(Plain(family), rows, level)
+
+
+def search_model(
+    model: Model, rows: Rows, level: Float[np.ndarray, "batch"], *, scale: float = SCALE
+) -> Found:
+    """Return the most probable parameters of a model, whose first one is about ``level``; ``scale``
+    is the noise that is expected before the data are seen."""
+    rows = replace(rows, scale=scale)
     size = rows.weight.sum(axis=1)
-    centre = np.tile(family.centre, (len(size), 1))
-    centre[:, 0] = (rows.weight * rows.y).sum(axis=1) / size
-    residual = rows.y - evaluate(family, centre, rows.z)
+    centre = np.tile(model.centre, (len(size), 1))
+    centre[:, 0] = level
+    residual = rows.y - model.value(centre, rows.z)
     squared = np.maximum((rows.weight * residual**2).sum(axis=1) / size, TINY)
     state = _State(centre.copy(), squared, np.full(len(size), 1e-2), np.empty(len(size)))
-    state.objective = _objective(family, rows, centre, state.theta, squared)
+    state.objective = _objective(model, rows, centre, state.theta, squared)
     active = np.arange(len(size))
     for _ in range(ITERATIONS):
         part = _State(
             state.theta[active], state.squared[active], state.damping[active],
             state.objective[active],
         )  # fmt: skip
-        ended = _step(family, rows.pick(active), centre[active], part)
+        ended = _step(model, rows.pick(active), centre[active], part)
         state.theta[active], state.squared[active] = part.theta, part.squared
         state.damping[active], state.objective[active] = part.damping, part.objective
         active = active[~ended]
         if not len(active):
             break
-    return _conclude(family, rows, centre, state)
+    return _conclude(model, rows, centre, state)
 
 
-def _step(family: Family, rows: Rows, centre: Array, state: _State) -> Array:
+def _step(model: Model, rows: Rows, centre: Array, state: _State) -> Array:
     """Take one step of each member in place; return which have ended."""
-    residual, gradient, curvature = _linearise(family, rows, centre, state)
+    residual, gradient, curvature = _linearise(model, rows, centre, state)
     diagonal = np.einsum("bpp->bp", curvature)
     damped = curvature + (state.damping[:, None] * diagonal)[:, :, None] * np.eye(len(diagonal[0]))
     step = cast("Any", np.linalg.solve(damped, gradient[..., None]))[..., 0]
     theta: Array = state.theta + np.clip(step, -STEP, STEP)
-    trial = _objective(family, rows, centre, theta, state.squared)
+    moved = rows.y - model.value(theta, rows.z)
+    trial = _loss(rows, moved, state.squared) + _penalty(model, centre, theta)
     better = trial <= state.objective
     state.theta = np.where(better[:, None], theta, state.theta)
     state.damping = np.where(
         better, np.maximum(state.damping / 5, 1e-9), np.minimum(state.damping * 6, 1e8)
     )
-    residual = np.where(better[:, None], rows.y - evaluate(family, state.theta, rows.z), residual)
+    residual = np.where(better[:, None], moved, residual)
     use = rows.weight * _robust(residual, state.squared)
-    state.squared = ((use * residual**2).sum(axis=1) + SCALE**2) / (rows.weight.sum(axis=1) + 1)
-    objective = _loss(rows, residual, state.squared) + _penalty(family, centre, state.theta)
+    state.squared = ((use * residual**2).sum(axis=1) + rows.scale**2) / (
+        rows.weight.sum(axis=1) + 1
+    )
+    objective = _loss(rows, residual, state.squared) + _penalty(model, centre, state.theta)
     ended = (better & (state.objective - objective < ENOUGH)) | (state.damping > 1e6)
     state.objective = objective
     return ended
@@ -120,14 +180,14 @@ def _robust(residual: Array, squared: Array) -> Array:
 
 
 def _linearise(
-    family: Family, rows: Rows, centre: Array, state: _State
+    model: Model, rows: Rows, centre: Array, state: _State
 ) -> tuple[Array, Array, Array]:
     """Return residuals, the gradient (downhill) and the curvature of the objective."""
-    value, jacobian = evaluate_with_slopes(family, state.theta, rows.z)
+    value, jacobian = model.value_with_slopes(state.theta, rows.z)
     residual = rows.y - value
     use = rows.weight * _robust(residual, state.squared) / state.squared[:, None]
-    logs, slopes = exponents_in_logs(family, state.theta)
-    precision = 1 / family.spread**2
+    logs, slopes = model.exponents(state.theta)
+    precision = 1 / model.spread**2
     scaled = jacobian * use[..., None]
     gradient = np.einsum("bnp,bn->bp", scaled, residual) - (state.theta - centre) * precision
     gradient -= np.einsum("bkp,bk->bp", slopes, (logs - EXPONENT) / EXPONENT_SD**2)
@@ -142,25 +202,25 @@ def _loss(rows: Rows, residual: Array, squared: Array) -> Array:
     return (
         data
         + rows.weight.sum(axis=1) / 2 * np.log(squared)
-        + (np.log(squared) + SCALE**2 / squared) / 2
+        + (np.log(squared) + rows.scale**2 / squared) / 2
     )
 
 
-def _penalty(family: Family, centre: Array, theta: Array) -> Array:
-    prior = (((theta - centre) / family.spread) ** 2).sum(axis=1) / 2
-    logs, _ = exponents_in_logs(family, theta)
+def _penalty(model: Model, centre: Array, theta: Array) -> Array:
+    prior = (((theta - centre) / model.spread) ** 2).sum(axis=1) / 2
+    logs, _ = model.exponents(theta)
     return prior + (((logs - EXPONENT) / EXPONENT_SD) ** 2).sum(axis=1) / 2
 
 
-def _objective(family: Family, rows: Rows, centre: Array, theta: Array, squared: Array) -> Array:
-    residual = rows.y - evaluate(family, theta, rows.z)
-    return _loss(rows, residual, squared) + _penalty(family, centre, theta)
+def _objective(model: Model, rows: Rows, centre: Array, theta: Array, squared: Array) -> Array:
+    residual = rows.y - model.value(theta, rows.z)
+    return _loss(rows, residual, squared) + _penalty(model, centre, theta)
 
 
-def _conclude(family: Family, rows: Rows, centre: Array, state: _State) -> Found:
-    _, _, curvature = _linearise(family, rows, centre, state)
+def _conclude(model: Model, rows: Rows, centre: Array, state: _State) -> Found:
+    _, _, curvature = _linearise(model, rows, centre, state)
     covariance = np.linalg.inv(curvature)
     covariance = (covariance + covariance.swapaxes(1, 2)) / 2
     volume = np.linalg.slogdet(curvature)[1]
-    evidence = -state.objective - volume / 2 - np.log(family.spread).sum()
+    evidence = -state.objective - volume / 2 - np.log(model.spread).sum()
     return Found(state.theta, covariance, np.sqrt(state.squared), evidence)
