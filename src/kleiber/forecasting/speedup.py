@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -279,12 +279,15 @@ def _multipliers(
     reached = evaluate(
         model.family, inner, model.shifted(theta, np.tile(point, (len(theta), 1, 1)) + split)
     )
-    reached = reached.min(axis=1)
+    reached = cast("Array", reached.min(axis=1))
     steps = np.linspace(-REACH, REACH, POINTS)
     path = point + steps[:, None, None] / 2 + split  # [steps, tilts, columns]
     curve = evaluate(model.family, inner, path.reshape(1, -1, 2)).reshape(-1, POINTS, len(tilts))
-    falling = curve.min(axis=2)
-    return np.array([float(np.interp(-reached[k], -falling[k], steps)) for k in range(len(theta))])
+    falling = cast("Array", curve.min(axis=2))
+    found: list[float] = []
+    for value, each in zip(reached, falling, strict=True):
+        found.append(float(np.interp(-value, -each, steps)))
+    return np.array(found)
 
 
 def _conclude(

@@ -117,7 +117,7 @@ def _note_columns(asked: Asked) -> Iterator[str]:
     for k, name in enumerate(asked.names):
         low, high = asked.x[:, k].min(), asked.x[:, k].max()
         factor = float(asked.at[:, k].max()) / high
-        if factor > FAR:
+        if factor > FAR * (1 + 1e-9):
             yield (
                 f"{name} = {asked.at[:, k].max():.4g} is {factor:.3g} times the largest measured."
             )
