@@ -285,8 +285,8 @@ def _multipliers(
     curve = evaluate(model.family, inner, path.reshape(1, -1, 2)).reshape(-1, POINTS, len(tilts))
     falling = cast("Array", curve.min(axis=2))
     found: list[float] = []
-    for value, each in zip(reached, falling, strict=True):
-        found.append(float(np.interp(-value, -each, steps)))
+    for k in range(len(theta)):
+        found.append(float(np.interp(-float(reached[k]), -falling[k], steps)))
     return np.array(found)
 
 
