@@ -18,11 +18,10 @@ ROOT = Path(__file__).parents[1]
 FROZEN = """
 AttemptPlan plan_attempts BadExperiment BadFormula BadLaw BadPlan BadTable Claim Comparison Domain
 Estimate Experiment Fit GroupFit GroupFits Interval Law Noise NormForecast NotConverged Options
-Plan
-Prediction Status Verdict __version__ check collect_attempts compare cost fit fit_counts fit_groups
-forecast_from_norm fraction law_from_formula laws load next_run plan positive predict profile
-read_experiment read_table real reduce sample_posterior save sensitivity sweep theory trace_frontier
-train write_table
+Plan Forecast Prediction Score Speedup Status Verdict __version__ check collect_attempts compare
+cost fit fit_counts fit_groups forecast forecast_from_norm fraction law_from_formula laws load
+next_run plan positive predict profile rank_systems score speedup read_experiment read_table real
+reduce sample_posterior save sensitivity sweep theory trace_frontier train write_table
 """.split()
 MODULES = ("cost", "laws", "reduce", "theory")  # public names that are modules; all others are not
 HEAVY = ("torch", "matplotlib", "plotly", "dask", "distributed", "pandas", "numba", "typer")

@@ -124,8 +124,17 @@ def load(path: str | PathLike[str], *, group: Any = None, trust: bool = False) -
     >>> round(kleiber.load(path).params["alpha"], 3)
     0.301
     """
+    what, command = "a saved result", "write one with kleiber.save, or kleiber fit -o"
+    return read_result(path, what, command, group=group, trust=trust)
+
+
+def read_result(
+    path: str | PathLike[str], what: str, command: str, *, group: Any = None, trust: bool = False
+) -> Any:
+    """Read a result as ``load`` does; an error says that the file is not ``what``, and how such a
+    file is made."""
     check_flag("trust", trust)
-    given = read_document(path, "a saved result", "write one with kleiber.save, or kleiber fit -o")
+    given = read_document(path, what, command)
     if not isinstance(given, dict) or "kind" not in given:
         return fits.fit_from(given, str(path), group=group, trust=trust)
     document = dict(cast("dict[str, Any]", given))

@@ -100,11 +100,12 @@ def as_text(document: Any) -> str:
 
 def load_fitted(path: Path, trust: bool) -> Fit | Forecast:
     """Load what a plan or a prediction may be made from."""
-    from kleiber.documents import load
+    from kleiber.documents import read_result
     from kleiber.fitting.record import Fit
     from kleiber.forecasting.record import Forecast
 
-    found = load(path, trust=trust)
+    command = "save a fit with `kleiber fit ... -o fit.json`"
+    found = read_result(path, "a saved fit", command, trust=trust)
     if not isinstance(found, Fit | Forecast):
         raise BadTable(
             f"{str(path)!r} holds a {type(found).__name__}; what is needed is a fit (kleiber fit "
