@@ -29,7 +29,7 @@ def as_frame(source: Any) -> pl.DataFrame:
     return foreign_frame(source)
 
 
-def add_columns(source: Any, columns: Mapping[str, Float[np.ndarray, "rows"]]) -> Any:
+def add_columns(source: Any, columns: Mapping[str, Float[np.ndarray, "rows"] | pl.Series]) -> Any:
     """Return a data frame with additional columns, in the library that it came from (a mapping as
     polars)."""
     if isinstance(source, pl.DataFrame | pl.LazyFrame | Mapping):
@@ -39,7 +39,8 @@ def add_columns(source: Any, columns: Mapping[str, Float[np.ndarray, "rows"]]) -
 
     frame = nw.from_native(source, eager_only=True)
     kind = frame.implementation
-    added = [nw.new_series(name, values.copy(), backend=kind) for name, values in columns.items()]
+    own = {n: v.to_list() if isinstance(v, pl.Series) else v.copy() for n, v in columns.items()}
+    added = [nw.new_series(name, values, backend=kind) for name, values in own.items()]
     return frame.with_columns(added).to_native()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 
-from kleiber.forecasting.average import BackTest, Weights, find_moments
+from kleiber.forecasting.average import BackTest, Weights
 from kleiber.forecasting.members import Members
 from kleiber.forecasting.mixture import HIDDEN, Mixture
 
@@ -20,7 +20,7 @@ FAR = 10.0  # times the largest value of a column: beyond it a note
 SAME = 1.02  # largest over smallest value of a column that does not vary
 FEW_ROWS = 10
 SMOOTH_ROWS, SMOOTH_RISES = 20, 4.0  # rows, and rises that noise would make, at least
-DISAGREE = 2.0  # standard deviations
+MISFIT = 1.7  # times the residuals of recent rows
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def note(
             "The target never rises although its scatter would make it, as running minima or "
             f"smoothed curves do: its noise is taken to be {HIDDEN:g} times what shows."
         )
-    yield from _note_recency(asked, members, weights)
+    yield from _note_recency(members, weights)
 
 
 def _note_columns(asked: Asked) -> Iterator[str]:
@@ -128,20 +128,12 @@ def _note_columns(asked: Asked) -> Iterator[str]:
             )
 
 
-def _note_recency(asked: Asked, members: Members, weights: Weights) -> Iterator[str]:
-    """Yield a sentence where recent rows and the whole table lead to different forecasts."""
-    place = int(np.argmax(asked.distance))
-    z = np.log(asked.at[place : place + 1]) - members.origins[0].frontier
-    both = zip(members.families, members.found, strict=True)
-    pairs = [find_moments(family, found, 0, z[None]) for family, found in both]
-    mean, variance = (np.stack([pair[i] for pair in pairs])[..., 0] for i in (0, 1))
+def _note_recency(members: Members, weights: Weights) -> Iterator[str]:
+    """Yield a sentence where no law fits the whole table as well as its recent rows."""
     own = weights.values / weights.values.sum(axis=0)
-    centre = (own * mean).sum(axis=0)
-    spread = (own * (variance + (mean - centre) ** 2)).sum(axis=0)
-    gap = float(centre[0] - centre[-1])
-    if abs(gap) > DISAGREE * np.sqrt(spread[0] + spread[-1]):
+    scale = (own * np.stack([found.scale[0] for found in members.found])).sum(axis=0)
+    if scale[-1] > MISFIT * scale[0]:
         yield (
-            f"Recent rows forecast {abs(np.expm1(gap)):.1%} "
-            f"{'more' if gap > 0 else 'less'} than the whole table: small runs may be under-tuned, "
-            "or follow another law."
+            f"Laws miss the recent rows by {scale[0]:.1%} and the whole table by {scale[-1]:.1%}: "
+            "small runs may be under-tuned, or follow another law, and have little weight."
         )
