@@ -19,7 +19,7 @@ RISING = ("accuracy", "pass_rate", "pass_at_k")  # columns that rise by their me
 
 def is_reversed(
     target: str,
-    parts: Sequence[tuple[Float[Array, "rows columns"], Float[Array, "rows"]]],
+    parts: Sequence[tuple[Float[Array, "_ columns"], Float[Array, "_"]]],
 ) -> bool:
     """Return whether 1 - target is to be forecast: it rises and lies between 0 and 1.
 

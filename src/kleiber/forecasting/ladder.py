@@ -52,7 +52,7 @@ def read_ladders(table_a: Any, table_b: Any, target: str, ratio: Any) -> Ladder:
     own = float(np.exp(np.median(np.log(np.concatenate(ratios))))) if both else None
     spread = max((float(r.max() / r.min()) for r in ratios), default=1.0)
     apart = both and abs(np.log(np.median(ratios[0]) / np.median(ratios[1]))) > np.log(VARIES)
-    split = both and (spread > VARIES or apart)
+    split = bool(both and (spread > VARIES or apart))
     if not both and ratio is not None:
         raise BadTable(f"A ratio needs the columns {SIZE} and {TOKENS} in both tables.")
     if both and not split and ratio is not None:

@@ -13,7 +13,7 @@ Levenberg-Marquardt on reweighted rows and the scale in turn.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -41,10 +41,10 @@ class Found:
     """The most probable parameters, their covariance, the scale of residuals, and the log of the
     evidence (Laplace's approximation; between families with the same weights only)."""
 
-    theta: Float[np.ndarray, "batch parameters"]
-    covariance: Float[np.ndarray, "batch parameters parameters"]
-    scale: Float[np.ndarray, "batch"]
-    evidence: Float[np.ndarray, "batch"]
+    theta: Float[np.ndarray, "*batch parameters"]
+    covariance: Float[np.ndarray, "*batch parameters parameters"]
+    scale: Float[np.ndarray, "*batch"]
+    evidence: Float[np.ndarray, "*batch"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Rows:
         return Rows(self.z[chosen], self.y[chosen], self.weight[chosen], self.scale)
 
 
+@runtime_checkable
 class Model(Protocol):
     """What is searched: parameters with normal priors, the log of the target at z with its
     Jacobian, and the logs of exponents, which have a prior of their own."""
