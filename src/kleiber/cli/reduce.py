@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from kleiber.cli.console import open_console
 from kleiber.cli.options import (
     AsJson,
     Derive,
     Rename,
     Where,
+    as_text,
     check_writable,
     output_table,
     read_frame,
 )
 from kleiber.cli.words import parameters_of, read_arguments
 from kleiber.errors import BadTable
+from kleiber.reports.console import print_line, print_notes
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from kleiber.reduce import IsoFLOP
 
 
 def reduce_command(
@@ -45,20 +51,29 @@ def reduce_command(
     rename: Rename = None,
     where: Where = None,
     derive: Derive = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw isoflop's parabolas (.svg, .png, .pdf).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Reduce a table to another; options of the reduction are --NAME VALUE, e.g. --k 1,10."""
     from kleiber import reduce
     from kleiber.formats import check_suffix
 
-    check_writable(out, keep=source)
+    check_writable(out, plot, keep=source)
     if out is not None:
         check_suffix(out)
     function = reduce.find(name)
+    if plot is not None:
+        _check_plot(plot, function is reduce.isoflop, name)
     given = read_arguments(_pairs(options or []), parameters_of(function, skip=1), name)
     own = source.suffix.lower() in reduce.files_of(name) and not (rename or where or derive)
     table = source if own else read_frame(source, rename, where, derive, keep_rows=False)
-    output_table(_as_frame(_call_reduction(function, table, given, name)), out, as_json, name)
+    made = _call_reduction(function, table, given, name)
+    if isinstance(made, reduce.IsoFLOP):
+        _output_isoflop(made, out, plot, as_json)
+    else:
+        output_table(_as_frame(made), out, as_json, name)
 
 
 def _pairs(words: list[str]) -> dict[str, str]:
@@ -88,6 +103,40 @@ def _call_reduction(
         if item.default is item.empty and not variadic and key not in options:
             raise BadTable(f"{name} needs --{key.replace('_', '-')} VALUE.")
     return function(table, **options)
+
+
+def _check_plot(plot: Path, drawn: bool, name: str) -> None:
+    from kleiber.reports.sheet import check_drawing
+
+    if not drawn:
+        raise BadTable(f"The reduction {name!r} has no figure; --plot is for isoflop.")
+    check_drawing(plot)
+
+
+def _output_isoflop(made: IsoFLOP, out: Path | None, plot: Path | None, as_json: bool) -> None:
+    """Write the optima to a file, draw them, and print exponents and notes."""
+    from kleiber.reduce.isoflop import describe_isoflop
+    from kleiber.reports.grids import figure, span
+
+    if plot is not None:
+        from kleiber.reports.isoflop_figure import draw_isoflop
+
+        draw_isoflop(made, plot)
+    if as_json and out is None:
+        sys.stdout.write(as_text(describe_isoflop(made)))
+        return
+    output_table(made.table, out, False, "isoflop")
+    if as_json:
+        sys.stdout.write(as_text(describe_isoflop(made)))
+        return
+    console = open_console()
+    for symbol, name, item in (
+        ("N", made.size, made.exponent), ("D", "n_tokens", made.token_exponent),
+    ):  # fmt: skip
+        if math.isfinite(item.value):
+            ends = span(item.low, item.high) if math.isfinite(item.low) else "(no interval)"
+            print_line(console, f"{symbol}* ~ C^{figure(item.value)} {ends}, {name} at the optimum")
+    print_notes(console, made.notes)
 
 
 def _as_frame(made: Any) -> pl.DataFrame:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from kleiber.arguments import check_text
 from kleiber.errors import BadTable, nearest, shown
+from kleiber.reduce.isoflop import IsoFLOP as IsoFLOP
+from kleiber.reduce.isoflop import isoflop as isoflop
 
 if TYPE_CHECKING:
     from kleiber.systems.feature_learning.spectrum import estimate_spectrum as estimate_spectrum
