@@ -18,19 +18,23 @@ SPANS = {  # of columns, in planted tables
     "n_params": (1e6, 1e11), "n_tokens": (1e8, 1e13), "n_unique": (1e7, 1e12),
     "n_data": (1e2, 1e10), "step": (1e3, 1e6), "k": (1.0, 1e4), "width": (2.0, 1e4),
     "norm": (1.0, 1e6), "batch_size": (1.0, 1e3),
+    "n_active": (1e5, 1e10), "loss": (1.5, 5.0), "flops": (1e18, 1e24),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Row:
     """What tests know of a law: parameters to plant, the paper's formula, the parameters in which
-    it is linear, those whose start comes from the scale of a column, and whether it rises."""
+    it is linear, those whose start comes from the scale of a column, and whether it rises, or along
+    which columns it does, or turns."""
 
     truth: Mapping[str, float]
     paper: Callable[..., Any]
     linear: tuple[str, ...] = ()
     scales: tuple[str, ...] = ()
     rising: bool = False
+    rises: tuple[str, ...] = ()
+    turns: tuple[str, ...] = ()
 
 
 BREAKS = {"c1": 0.3, "d1": 1e4, "f1": 0.3, "c2": 0.4, "d2": 1e7, "f2": 0.3}
@@ -102,6 +106,13 @@ def with_batches(function, **options):
 
 
 LAWS: Mapping[str, Row] = {
+    "accuracy_sigmoid": Row(
+        truth={"chance": 0.25, "ceiling": 0.9, "steep": 4.0, "L0": 2.7},
+        paper=lambda L, *, chance, ceiling, steep, L0: (
+            (chance - ceiling) / (1 + mpmath.exp(-steep * (L - L0))) + ceiling
+        ),
+        linear=("chance", "ceiling"),
+    ),
     "bottleneck": Row(
         truth={"A": 0.8, "W": 1.5, "T": 0.3, "p": 0.6, "q": 0.9, "s": 0.4},
         paper=lambda t, N, *, A, W, T, p, q, s: A / t**p + W / N**q + T / (N * t**s),
@@ -152,6 +163,17 @@ LAWS: Mapping[str, Row] = {
         paper=lambda N, D, *, alpha, **rest: chinchilla(N, D, alpha=alpha, beta=alpha, **rest),
         linear=("E", "A", "B"),
     ),
+    "critical_batch": Row(
+        truth={"S_min": 2e3, "B_crit": 60.0},
+        paper=lambda B, *, S_min, B_crit: S_min + S_min * B_crit / B,
+        linear=("S_min",),
+        scales=("B_crit",),
+    ),
+    "critical_batch_loss": Row(
+        truth={"B_star": 2e8, "alpha_B": 0.21},
+        paper=lambda L, *, B_star, alpha_B: B_star / L ** (1 / alpha_B),
+        linear=("B_star",),
+    ),
     "data_constrained": Row(
         truth={**HOFFMANN, "R_N": 5.3, "R_D": 15.4}, paper=data_constrained, linear=("E",)
     ),
@@ -174,6 +196,13 @@ LAWS: Mapping[str, Row] = {
         truth={"P": 0.5, "beta": 1.5, "Q": 0.05, "gamma": 0.2},
         paper=lambda k, *, P, beta, Q, gamma: P / k**beta + Q / k**gamma,
         linear=("P", "Q"),
+    ),
+    "joint_nested": Row(
+        truth={**HOFFMANN, "gamma": 0.7},
+        paper=lambda N, D, *, E, A, B, alpha, beta, gamma: (
+            E + (A / N ** (alpha / gamma) + B / D ** (beta / gamma)) ** gamma
+        ),
+        linear=("E",),
     ),
     "kaplan": Row(
         truth={"N_c": 8.8e13, "D_c": 5.4e13, "alpha_N": 0.076, "alpha_D": 0.095},
@@ -218,6 +247,37 @@ LAWS: Mapping[str, Row] = {
         truth={"E": 1.7, "A": 40.0, "alpha": 0.4},
         paper=lambda x, *, E, A, alpha: A * x ** (-alpha) + E,
         linear=("E", "A"),
+    ),
+    "rl_saturating": Row(
+        truth={"R_0": 0.2, "A": 0.65, "B": 0.9, "C_mid": 3e20},
+        paper=lambda C, *, R_0, A, B, C_mid: R_0 + (A - R_0) * 1 / (1 + (C_mid / C) ** B),
+        linear=("R_0", "A"),
+        scales=("C_mid",),
+        rising=True,
+    ),
+    "sparse_experts": Row(
+        truth={**HOFFMANN, "c": 0.02, "d": 300.0, "lam": 0.3, "delta": 0.2, "gamma": 0.3},
+        paper=lambda N, D, N_a, *, E, A, B, c, d, alpha, beta, lam, delta, gamma: (
+            A / N**alpha
+            + B / D**beta
+            + c / (N_a / N) ** lam
+            + d / ((N_a / N) ** delta * N**gamma)
+            + E
+        ),
+        linear=("E", "A", "B", "c", "d"),
+        turns=("n_params",),
+    ),
+    "step_law_batch": Row(
+        truth={"A": 0.58, "beta": 0.571},
+        paper=lambda D, *, A, beta: A * D**beta,
+        linear=("A",),
+        rising=True,
+    ),
+    "step_law_lr": Row(
+        truth={"A": 1.79, "alpha": 0.713, "beta": 0.307},
+        paper=lambda N, D, *, A, alpha, beta: A / N**alpha * D**beta,
+        linear=("A",),
+        rises=("n_tokens",),
     ),
     "steps_and_size": Row(
         truth={"N_c": 6.5e13, "S_c": 2.1e3, "alpha_N": 0.077, "alpha_S": 0.76},

@@ -34,6 +34,12 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
                 ("N", "params", "parameters", "model_size", "Model Size"),
             ),
             Column(
+                "n_active",
+                "parameters that a token uses in a mixture of experts, of all n_params",
+                "parameters",
+                ("active_params", "n_params_active"),
+            ),
+            Column(
                 "n_tokens",
                 "tokens seen in training, repeats included",
                 "tokens",
@@ -57,6 +63,12 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
             Column("time", "gradient-flow time (never a wall clock)", "1"),
             Column("flops", "floating-point operations of training", "FLOPs", ("C", "compute")),
             Column("batch_size", "examples or tokens in one step", "examples", ("batch",)),
+            Column(
+                "lr",
+                "learning rate, at its peak where a schedule changes it",
+                "1",
+                ("learning_rate",),
+            ),
             Column("seed", "seed of the run", "1"),
             Column("n_seeds", "runs averaged into the row", "1"),
             Column("loss", "loss on held-out data", "nats", ("Loss", "L", "test_loss", "val_loss")),
@@ -69,6 +81,7 @@ COLUMNS: Mapping[str, Column] = MappingProxyType(
             Column("pass_at_k", "probability that one of k attempts succeeds", "1", ("pass@k",)),
             Column("neg_log_pass", "minus the logarithm of pass@k", "nats"),
             Column("stopped", "whether attempts ended because of their outcome", "1"),
+            Column("accuracy", "fraction of held-out examples judged rightly", "1", ("acc",)),
             Column("train_error", "fraction of training examples misjudged", "1"),
             Column("weight_norm", "root of the sum of the squared parameters", "1"),
             Column("diverged", "whether the run ended here in a loss that was not finite", "1"),

@@ -13,7 +13,10 @@ CONTRACT = (
     "error attempts successes k failure richness norm problem model dataset task source seconds"
 )
 # beyond the contract
-OURS = "mode n_unique pass_at_k neg_log_pass stopped train_error weight_norm diverged"
+OURS = (
+    "mode n_unique pass_at_k neg_log_pass stopped train_error weight_norm diverged n_active lr "
+    "accuracy"
+)
 PREDICTIONS = "predicted low high"
 
 

@@ -47,6 +47,9 @@ def test_linear_parameters_are_jointly_affine(name: str) -> None:
         "step": 50.0,
         "batch_size": 16.0,
         "norm": 5.0,
+        "n_active": 1e7,
+        "loss": 1.0,
+        "flops": 1e18,
     }
     columns = {key: ends[key] * rng.uniform(1, 9, 20) for key in law.variables}
     first, second = (dict.fromkeys(law.params, 0.7) for _ in range(2))

@@ -13,6 +13,9 @@ U                n_unique, distinct tokens at hand                  Muennighoff 
 R_D, R_N         repetitions after which the value of repeated      Muennighoff eq. 5, R* there
                  tokens, of excess parameters, has decayed to 1/e
 C, M             6 N D (FLOPs), D / N (tokens per parameter)        Gadre eq. 4
+gamma            exponent of both terms together                    Busbridge eq. 1
+N_a              n_active, parameters that a token uses             1 - S = N_a / N in Abnar
+c, d, lam, delta coefficients and exponents of N_a / N              Abnar eq. of L(N, D, S)
 a, b, eta        coefficients and exponent of C                     Gadre eq. 4
 """
 
@@ -128,3 +131,52 @@ def over_training(
     """
     compute, ratio = 6 * n_params * n_tokens, n_tokens / n_params
     return E + (a * ratio**eta + b * ratio**-eta) * compute**-eta
+
+
+@Law
+def joint_nested(
+    n_params,
+    n_tokens,
+    *,
+    E=positive(0.5, 4),
+    A=positive(1, 1e5),
+    B=positive(1, 1e5),
+    alpha=positive(0.05, 1.5),
+    beta=positive(0.05, 1.5),
+    gamma=positive(0.2, 3),
+):
+    """Chinchilla with its two terms joined by a further exponent. Busbridge et al. 2025
+    (arXiv 2502.08606), eq. 1.
+
+    E + (A N**(-alpha/gamma) + B D**(-beta/gamma))**gamma: chinchilla at gamma = 1, kaplan with a
+    floor at gamma = beta. The paper's exponents are alpha/gamma and beta/gamma.
+    """
+    return E + (A * n_params ** (-alpha / gamma) + B * n_tokens ** (-beta / gamma)) ** gamma
+
+
+@Law
+def sparse_experts(
+    n_params,
+    n_tokens,
+    n_active,
+    *,
+    E=positive(0.5, 4),
+    A=positive(1, 1e5),
+    B=positive(1, 1e5),
+    c=positive(1e-3, 1),
+    d=positive(1, 1e5),
+    alpha=positive(0.05, 1.5),
+    beta=positive(0.05, 1.5),
+    lam=positive(0.05, 1.5),
+    delta=positive(0.05, 1.5),
+    gamma=positive(0.05, 1.5),
+):
+    """Loss of a mixture of experts with n_params parameters, n_active of which a token uses. Abnar
+    et al. 2025 (arXiv 2501.12370), law of L(N, D, S).
+
+    E + A N**-alpha + B D**-beta + c s**-lam + d s**-delta N**-gamma with s = N_a/N, one minus the
+    sparsity.
+    """
+    share = n_active / n_params
+    size = A * n_params**-alpha + d * share**-delta * n_params**-gamma
+    return E + size + B * n_tokens**-beta + c * share**-lam
