@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from kleiber import laws, reduce, theory
     from kleiber.attempts.collect import collect_attempts
     from kleiber.attempts.fit import fit_counts
+    from kleiber.attempts.paired import PairedCounts, compare_counts
     from kleiber.claim import Claim, Estimate, Verdict
     from kleiber.documents import load, save
     from kleiber.errors import BadExperiment, BadFormula, BadLaw, BadPlan, BadTable, NotConverged
@@ -63,6 +64,7 @@ __all__ = [
     "NormForecast",
     "NotConverged",
     "Options",
+    "PairedCounts",
     "Plan",
     "Prediction",
     "Score",
@@ -73,6 +75,7 @@ __all__ = [
     "check",
     "collect_attempts",
     "compare",
+    "compare_counts",
     "cost",
     "fit",
     "fit_counts",
@@ -128,6 +131,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "NormForecast": "systems.implicit_bias.forecast",
     "NotConverged": "errors",
     "Options": "fitting.options",
+    "PairedCounts": "attempts.paired",
     "Plan": "planning.plan",
     "Prediction": "fitting.prediction",
     "Score": "forecasting.score",
@@ -137,6 +141,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "check": "systems.papers",
     "collect_attempts": "attempts.collect",
     "compare": "fitting.compare",
+    "compare_counts": "attempts.paired",
     "cost": "planning.cost",
     "fit": "fitting.fit",
     "fit_counts": "attempts.fit",

@@ -23,6 +23,8 @@ from kleiber.cli.options import (
     read_frame,
     read_number,
 )
+from kleiber.cli.paired import compare_tables
+from kleiber.errors import BadTable, listed
 from kleiber.reports.console import print_line, print_notes
 
 if TYPE_CHECKING:
@@ -47,7 +49,13 @@ def counts_command(
         str | None,
         typer.Option(help="Column along which the law is fitted jointly, e.g. n_tokens."),
     ] = None,
-    k: Annotated[str, typer.Option(metavar="K,K,...", help="Values of k of pass@k.")] = "1,10,100",
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Another model's table: the paired difference of pass@k, with a band."),
+    ] = None,
+    k: Annotated[
+        str | None, typer.Option(metavar="K,K,...", help="Values of k of pass@k (1,10,100).")
+    ] = None,
     prior: Annotated[
         str | None, typer.Option(help="straight: -log pass@k is nearly a power law of k.")
     ] = None,
@@ -85,7 +93,12 @@ def counts_command(
         from kleiber.reports.sheet import check_drawing
 
         check_drawing(plot)
-    ks = [read_number(item, "k") for item in k.split(",")]
+    ks = [read_number(item, "k") for item in (k or "1,10,100").split(",")]
+    if against is not None:
+        _refuse_fit_options(by, along, prior, draws, plot, out)
+        pair = [read_frame(item, rename, where, derive) for item in (table, against)]
+        compare_tables(pair, ks if k else None, read_columns(sum_by), level, stopped, as_json)
+        return
     began = time.perf_counter()
     made = fit_counts(
         read_frame(table, rename, where, derive),
@@ -118,6 +131,14 @@ def _write(made: CountFit, out: Path | None, plot: Path | None) -> None:
         from kleiber.reports.counts_figure import draw_counts
 
         draw_counts(made, plot)
+
+
+def _refuse_fit_options(*given: str | int | Path | None) -> None:
+    """Raise BadTable for options that a comparison has no use for."""
+    names = ("--by", "--along", "--prior", "--draws", "--plot", "-o")
+    used = [name for name, value in zip(names, given, strict=True) if value]
+    if used:
+        raise BadTable(f"With --against no law is fitted, so there is no {listed(used)}.")
 
 
 def _show(made: CountFit, document: dict[str, Any]) -> None:
