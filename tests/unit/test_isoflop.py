@@ -131,6 +131,14 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     assert 106 <= held <= 119
 
 
+def test_sizes_too_far_apart_for_a_parabola_are_said() -> None:
+    table = planted(noise=1e-4)
+    u = (table["n_params"] / (0.1 * table["flops"] ** 0.5)).log()
+    bent = table.with_columns(loss=pl.col("loss") + 0.02 * u**3)
+    assert not any("cubic term is real" in note for note in isoflop(table).notes)
+    assert any("cubic term is real" in note for note in isoflop(bent).notes)
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     table = planted(noise=1e-3)
     assert isoflop(table, seed=3).exponent == isoflop(table, seed=3).exponent

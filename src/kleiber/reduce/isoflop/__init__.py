@@ -20,6 +20,7 @@ from kleiber.reduce.isoflop.parabolas import (
     MIN_SIZES,
     Budget,
     Optima,
+    cubic_chance,
     cubic_minima,
     draw_optima,
     find_optima,
@@ -164,7 +165,7 @@ def isoflop(
             "target": np.concatenate([item.y for item in budgets]),
         }
     )
-    notes = (*said, *_about(budgets, used, rows, size, sizes, without, dof))
+    notes = (*said, *_about(budgets, used, sizes, without, dof))
     return IsoFLOP(
         rows.rename({"budget": budget}),
         sizes[0], tokens[0], without, level, notes, size, budget, target, runs, curves,
@@ -267,8 +268,6 @@ def _leave_out(used: list[Budget], y: Float[np.ndarray, "budgets"]) -> dict[floa
 def _about(
     budgets: list[Budget],
     used: list[Budget],
-    table: pl.DataFrame,
-    size: str,
     sizes: tuple[Estimate, bool],
     without: Mapping[float, float],
     dof: int,
@@ -296,15 +295,13 @@ def _about(
     if np.isfinite(cubic).all():
         value = float(np.polyfit(np.log([item.flops for item in used]), cubic, 1)[0])
         notes.append(f"With a cubic term in each budget the exponent would be {value:.3f}.")
-    ends = table.filter(pl.col(f"{size}_low").is_not_null()).select(f"{size}_low", f"{size}_high")
-    if ends.height == len(used):
-        low, high = np.log(ends.to_numpy().T)
-        missed = int(((cubic < low) | (cubic > high)).sum())
-        if missed:
-            notes.append(
-                f"In {missed} of {len(used)} budgets a cubic puts the optimum outside its interval:"
-                " the sizes span more than a parabola describes, so leave out the outermost ones."
-            )
+    chance = cubic_chance(used)
+    if chance < SCATTER:
+        notes.append(
+            f"The cubic term is real (p = {chance:.2g}): the sizes span more than a parabola "
+            "describes, so optima are off by more than their intervals; leave out the outermost "
+            "sizes."
+        )
     return notes
 
 

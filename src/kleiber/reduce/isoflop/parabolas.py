@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from jaxtyping import Float
+from scipy import special
 
 from kleiber.errors import BadTable
 from kleiber.maths.seeds import stream
@@ -170,3 +171,23 @@ def _cubic_minimum(item: Budget) -> float:
     real = [root.real for root in c.roots() if abs(root.imag) < 1e-9]
     lowest = [x for x in real if c.deriv()(x) > 0 and item.u.min() < x < item.u.max()]
     return float(lowest[0]) + item.centre if lowest else np.nan
+
+
+def cubic_chance(used: list[Budget]) -> float:
+    """Return how probable it is that cubics fit so much better than parabolas by chance.
+
+    An F test over all budgets, of relative residuals; 1 where runs are too few.
+    """
+    gain, left, dof = 0.0, 0.0, 0
+    for item in used:
+        if len(np.unique(item.u)) < MIN_SIZES + 1:
+            return 1.0
+        basis = np.vander(item.u, 4, increasing=True)
+        residual = item.y - basis @ np.linalg.lstsq(basis, item.y)[0]
+        scale = float(item.y.mean()) ** 2
+        rest = float(residual @ residual) / scale
+        gain += float(((item.y - item.fitted) ** 2).sum()) / scale - rest
+        left, dof = left + rest, dof + len(item.u) - 4
+    if left <= 0:
+        return 1.0
+    return float(special.fdtrc(len(used), dof, max(gain, 0.0) / len(used) / (left / dof)))
