@@ -170,8 +170,8 @@ LAWS: Mapping[str, Row] = {
         scales=("B_crit",),
     ),
     "critical_batch_loss": Row(
-        truth={"B_star": 2e8, "alpha_B": 0.21},
-        paper=lambda L, *, B_star, alpha_B: B_star / L ** (1 / alpha_B),
+        truth={"B_star": 2e8, "beta": 4.76},
+        paper=lambda L, *, B_star, beta: B_star / L**beta,
         linear=("B_star",),
     ),
     "data_constrained": Row(

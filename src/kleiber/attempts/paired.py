@@ -41,6 +41,14 @@ class PairedCounts:
         The level of the band, for all k at once.
     notes
         Warnings, and at which k which of the two is better.
+
+    Examples
+    --------
+    >>> import kleiber
+    >>> a = {"problem": list(range(20)), "attempts": 20 * [10], "successes": [*range(10)] * 2}
+    >>> b = a | {"successes": [(c + c % 2) for c in a["successes"]]}
+    >>> kleiber.compare_counts(a, b, k=[1]).problems
+    20
     """
 
     table: pl.DataFrame

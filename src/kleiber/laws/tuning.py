@@ -6,7 +6,7 @@ symbol           meaning                                            where
 A                coefficient of the optimum                         Li eqs. of eta and B
 alpha, beta      exponents of N and of D                            Li eqs. of eta and B
 S_min, B_crit    fewest steps to a loss; batch that doubles them    McCandlish section 2
-B_star, alpha_B  critical batch at a loss of 1, exponent            Kaplan eq. 1.4
+B_star           critical batch at a loss of 1; beta is 1/alpha_B   Kaplan eq. 1.4
 chance, ceiling  accuracy without skill, and at the lowest loss     Bhagia, b and a + b there
 steep, L0        steepness and middle of the sigmoid                Bhagia
 R_0, A           pass rate at the start, and in the limit           Khatri eq. 1
@@ -60,13 +60,13 @@ def critical_batch(batch_size, *, S_min=positive(), B_crit=positive()):
 
 
 @Law
-def critical_batch_loss(loss, *, B_star=positive(1e5, 1e10), alpha_B=positive(0.1, 1)):
+def critical_batch_loss(loss, *, B_star=positive(1e5, 1e10), beta=positive(1, 10)):
     """Critical batch, in tokens, of a model at a loss. Kaplan et al. 2020 (arXiv 2001.08361),
     eq. 1.4, after McCandlish et al. 2018.
 
-    B_star L**(-1/alpha_B), with 2e8 tokens and 0.21 in the paper.
+    B_star L**-beta, with 2e8 tokens and beta = 1/alpha_B = 1/0.21 in the paper.
     """
-    return B_star * loss ** (-1 / alpha_B)
+    return B_star * loss**-beta
 
 
 def _sigmoid(t):

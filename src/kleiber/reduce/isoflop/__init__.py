@@ -64,7 +64,7 @@ class IsoFLOP:
     Examples
     --------
     >>> import kleiber
-    >>> cells = [(c, (c / 600) ** 0.5 * r) for c in (1e18, 1e19) for r in (0.25, 0.5, 1, 2, 4)]
+    >>> cells = [(c, (c / 6) ** 0.5 * r) for c in (1e18, 1e19) for r in (0.25, 0.5, 1, 2, 4)]
     >>> runs = {"flops": [c for c, _ in cells], "n_params": [n for _, n in cells]}
     >>> runs["loss"] = [2 + 400 / n**0.34 + 400 / (c / 6 / n) ** 0.34 for c, n in cells]
     >>> kleiber.reduce.isoflop(runs).table["runs"].to_list()
@@ -128,7 +128,7 @@ def isoflop(
     Examples
     --------
     >>> import kleiber
-    >>> cells = [(c, (c / 600) ** 0.5 * r) for c in (1e18, 1e19) for r in (0.25, 0.5, 1, 2, 4)]
+    >>> cells = [(c, (c / 6) ** 0.5 * r) for c in (1e18, 1e19) for r in (0.25, 0.5, 1, 2, 4)]
     >>> runs = {"flops": [c for c, _ in cells], "n_params": [n for _, n in cells]}
     >>> runs["loss"] = [2 + 400 / n**0.34 + 400 / (c / 6 / n) ** 0.34 for c, n in cells]
     >>> round(kleiber.reduce.isoflop(runs).exponent.value, 3)

@@ -133,7 +133,9 @@ def envelope_exponents(
     -------
     dict of Estimate
         By the names of the columns ``size`` and ``y``: least-squares slopes on the logarithms, with
-        intervals (95%) from a bootstrap over the seeds of each size, NaN for sizes with one seed.
+        intervals (95%) from a bootstrap over the seeds of each size; for sizes with one seed from
+        the scatter of the crossings about the line, with two degrees of freedom fewer than there
+        are crossings.
 
     Raises
     ------
@@ -162,7 +164,23 @@ def envelope_exponents(
     values = _slopes(log_size, np.stack([found.log_x, found.log_loss])[None])[0]
     slopes = _slopes(log_size, drawn)
     fewest = _fewest(curves)
+    if fewest < 2:
+        return dict(zip((size, y), _scatter(found, log_size, values), strict=True))
     return {name: _interval(values[k], slopes[:, k], fewest) for k, name in enumerate((size, y))}
+
+
+def _scatter(
+    found: Crossings, log_size: Float[np.ndarray, "pairs"], values: Float[np.ndarray, "2"]
+) -> list[Estimate]:
+    """Return both exponents with Student's intervals of the residuals about their lines."""
+    x = found.log_x - found.log_x.mean()
+    dof = len(x) - 2
+    made: list[Estimate] = []
+    for value, sign, y in ((values[0], 1, log_size), (values[1], -1, found.log_loss)):
+        residual = y - y.mean() - sign * value * x
+        error = math.sqrt(float(residual @ residual) / dof / float(x @ x))
+        made.append(student(float(value), error, dof, LEVEL))
+    return made
 
 
 def _slopes(
