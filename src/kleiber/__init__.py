@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kleiber.forecasting.record import Forecast
     from kleiber.forecasting.score import Score, score
     from kleiber.forecasting.speedup import Speedup, speedup
+    from kleiber.forecasting.through import ForecastThrough, forecast_through
     from kleiber.law import Domain, Law, fraction, law_from_formula, positive, real
     from kleiber.networks import train
     from kleiber.planning import cost
@@ -56,6 +57,7 @@ __all__ = [
     "Experiment",
     "Fit",
     "Forecast",
+    "ForecastThrough",
     "GroupFit",
     "GroupFits",
     "Interval",
@@ -82,6 +84,7 @@ __all__ = [
     "fit_groups",
     "forecast",
     "forecast_from_norm",
+    "forecast_through",
     "fraction",
     "law_from_formula",
     "laws",
@@ -123,6 +126,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "Experiment": "experiment",
     "Fit": "fitting.record",
     "Forecast": "forecasting.record",
+    "ForecastThrough": "forecasting.through",
     "GroupFit": "fitting.groups",
     "GroupFits": "fitting.groups",
     "Interval": "fitting.spread.intervals",
@@ -148,6 +152,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "fit_groups": "fitting.groups",
     "forecast": "forecasting.forecast",
     "forecast_from_norm": "systems.implicit_bias.forecast",
+    "forecast_through": "forecasting.through",
     "fraction": "law",
     "law_from_formula": "law",
     "load": "documents",

@@ -283,3 +283,54 @@ def test_commands(tmp_path: Path) -> None:
     wrong = call("forecast", str(table), "--x", "n_parms")
     assert wrong.returncode == 2
     assert wrong.stderr.count("\n") == 1
+
+
+def pairs(noise: float = 0.01, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    flops = np.geomspace(1e17, 1e20, 16)
+    loss = 1.8 + 300 * flops**-0.14
+    share = 0.25 + 0.65 / (1 + np.exp(5 * (loss - 2.5)))
+    share = np.clip(share + noise * rng.standard_normal(16), 0, 1)
+    return {"flops": flops, "loss": loss * np.exp(0.002 * rng.standard_normal(16)), "acc": share}
+
+
+def test_accuracy_through_loss() -> None:
+    truth = 0.25 + 0.65 / (1 + np.exp(5 * (1.8 + 300 * 1e21**-0.14 - 2.5)))
+    made = kleiber.forecast_through(
+        pairs(), {"flops": [1e21]}, x="flops", target="acc", chance=0.25
+    )
+    row = made.table.row(0, named=True)
+    assert row["predicted"] == pytest.approx(truth, abs=0.03)
+    assert 0 <= row["low"] < truth < row["high"] <= 1
+    assert row["loss_low"] < row["loss_predicted"] < row["loss_high"]
+    assert "the sigmoid is extrapolated too" in " ".join(made.notes)
+    noisier = kleiber.forecast_through(
+        pairs(0.04), {"flops": [1e21]}, x="flops", target="acc", chance=0.25, ceiling=0.9
+    )
+    assert noisier.table["high"][0] - noisier.table["low"][0] > row["high"] - row["low"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"chance": 0.9, "ceiling": 0.5}, "must lie above chance"),
+        ({"chance": 1.5}, "chance"),
+        ({"target": "loss", "through": "acc"}, "between 0 and 1 in every row"),
+        ({"target": "accuracy"}, "accuracy"),
+    ],
+)
+def test_bad_chains(change: dict[str, Any], said: str) -> None:
+    words = {"x": "flops", "target": "acc"} | change
+    with pytest.raises(ValueError, match=said):
+        kleiber.forecast_through(pairs(), {"flops": [1e21]}, **words)
+
+
+def test_chain_command(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    pl.DataFrame(pairs()).write_csv(table)
+    words = ["--x", "flops", "--target", "acc", "--through", "loss", "--at", "flops=1e21"]
+    done = call("forecast", str(table), *words, "--chance", "0.25", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["rows"][0]["high"] <= 1
+    wrong = call("forecast", str(table), "--x", "flops", "--chance", "0.25")
+    assert wrong.returncode == 2

@@ -54,6 +54,16 @@ def forecast_command(
         str | None,
         typer.Option(metavar="COLUMN[,COLUMN]", help="A curve of its own for each value."),
     ] = None,
+    through: Annotated[
+        str | None,
+        typer.Option(metavar="LOSS", help="Forecast this loss, and the target through a sigmoid."),
+    ] = None,
+    chance: Annotated[
+        float | None, typer.Option(help="With --through: accuracy at a large loss. [fitted]")
+    ] = None,
+    ceiling: Annotated[
+        float | None, typer.Option(help="With --through: accuracy at a small loss. [fitted]")
+    ] = None,
     rename: Rename = None,
     where: Where = None,
     derive: Derive = None,
@@ -80,20 +90,53 @@ def forecast_command(
     _check_output(out)
     frame = read_frame(table, rename, where, derive, None, [target] * skip_missing)
     names = read_columns(x) or []
-    made = forecast(
-        frame,
-        _asked(at, rows, names, (rename, where, derive)),
-        x=names,
-        target=target,
-        group=read_columns(group),
-        level=level,
-        seed=seed,
-    )
+    asked = _asked(at, rows, names, (rename, where, derive))
+    common: dict[str, Any] = {"x": names, "target": target, "level": level, "seed": seed}
+    if through is not None:
+        if group is not None or plot is not None:
+            raise BadTable(
+                "--through forecasts one curve into a table: without --group and --plot."
+            )
+        _chain(frame, asked, common | {"through": through}, (chance, ceiling), out, as_json)
+        return
+    if chance is not None or ceiling is not None:
+        raise BadTable("--chance and --ceiling are of a target that is forecast --through a loss.")
+    made = forecast(frame, asked, group=read_columns(group), **common)
     if plot is not None:
         from kleiber.reports.forecast_figure import draw_forecast
 
         draw_forecast(made, plot)
     _put_out(made, out, as_json)
+
+
+def _chain(
+    frame: Any,
+    asked: Any,
+    common: dict[str, Any],
+    ends: tuple[float | None, float | None],
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Forecast an accuracy through a loss, and put it out."""
+    from kleiber.forecasting.through import forecast_through
+    from kleiber.plain import as_plain
+    from kleiber.reports.console import print_notes
+    from kleiber.reports.grids import show_frame
+    from kleiber.table import as_frame, write_table
+
+    if out is not None and out.suffix.lower() == ".json":
+        raise BadTable("A forecast through a loss is saved as a table: give -o a .csv or .parquet.")
+    made = forecast_through(frame, asked, chance=ends[0], ceiling=ends[1], **common)
+    table = as_frame(made.table)
+    if out is not None:
+        write_table(table, out)
+    if as_json:
+        document = {"target": made.target, "level": made.level, "rows": table.to_dicts()}
+        document |= {"sigmoid": made.fit.params, "notes": made.notes}
+        sys.stdout.write(as_text(as_plain(document)))
+        return
+    show_frame(open_console(), table, f"{made.target} through {common['through']}")
+    print_notes(open_console(), made.notes)
 
 
 def _check_output(out: Path | None) -> None:
