@@ -13,7 +13,7 @@ FLOORS = {
     0: "arguments arrays columns errors files filters formats formula frames measurements plain "
     "progress rows table text_tables version",
     1: "domain law maths claim",
-    2: "laws data counting experiment",
+    2: "laws data counting experiment readers",
     3: "networks",
     4: "sweeps",
     5: "fitting",

@@ -22,7 +22,7 @@ Plan Forecast Prediction Score Speedup Status Verdict __version__ check collect_
 cost fit fit_counts fit_groups forecast forecast_from_norm fraction law_from_formula laws load
 next_run plan positive predict profile rank_systems score speedup read_experiment read_table real
 reduce sample_posterior save sensitivity sweep theory trace_frontier train write_table PairedCounts
-compare_counts ForecastThrough forecast_through
+compare_counts ForecastThrough forecast_through Logs read
 """.split()
 MODULES = ("cost", "laws", "reduce", "theory")  # public names that are modules; all others are not
 HEAVY = ("torch", "matplotlib", "plotly", "dask", "distributed", "pandas", "numba", "typer")

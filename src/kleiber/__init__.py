@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from kleiber.planning.frontier import sensitivity, trace_frontier
     from kleiber.planning.next_run import next_run
     from kleiber.planning.plan import AttemptPlan, Plan, plan, plan_attempts
+    from kleiber.readers.record import Logs
+    from kleiber.readers.registry import read
     from kleiber.sweeps.run import sweep
     from kleiber.systems.implicit_bias.forecast import NormForecast, forecast_from_norm
     from kleiber.systems.papers import check
@@ -62,6 +64,7 @@ __all__ = [
     "GroupFits",
     "Interval",
     "Law",
+    "Logs",
     "Noise",
     "NormForecast",
     "NotConverged",
@@ -96,6 +99,7 @@ __all__ = [
     "predict",
     "profile",
     "rank_systems",
+    "read",
     "read_experiment",
     "read_table",
     "real",
@@ -131,6 +135,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "GroupFits": "fitting.groups",
     "Interval": "fitting.spread.intervals",
     "Law": "law",
+    "Logs": "readers.record",
     "Noise": "fitting.engine.noise",
     "NormForecast": "systems.implicit_bias.forecast",
     "NotConverged": "errors",
@@ -163,6 +168,7 @@ _HOMES = {  # where each name is, loaded when it is first asked for: the import 
     "predict": "fitting.prediction",
     "profile": "fitting.spread.profile",
     "rank_systems": "forecasting.ranking",
+    "read": "readers.registry",
     "read_experiment": "experiment",
     "read_table": "table",
     "real": "law",

@@ -129,12 +129,13 @@ def check_suffix(file: Path) -> str:
         return suffix
     if suffix == ".json":
         raise BadTable(
-            f"{named(file)} is one JSON document, and a table has a line for each row: write its "
-            "rows as JSON Lines (.jsonl), one object a line, or as .csv."
+            f"{named(file)} is one JSON document, and a table has a line for each row: kleiber "
+            "read makes a table of it, or write its rows as JSON Lines (.jsonl) or .csv."
         )
     given = f"has the unknown suffix {suffix!r}" if suffix else "has no suffix"
     raise BadTable(
-        f"{named(file)} {given}; tables are .csv, .parquet, .jsonl, .ndjson or .npz files."
+        f"{named(file)} {given}; tables are .csv, .parquet, .jsonl, .ndjson or .npz files, and "
+        f"kleiber read makes one of logs and of other tables."
         f"{nearest(suffix, READERS)}"
     )
 

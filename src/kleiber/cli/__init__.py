@@ -41,6 +41,7 @@ def top(
 # Each command: its module and function there. A module is loaded when its command runs: it may
 # need seconds of libraries.
 COMMANDS: Mapping[str, str] = {
+    "read": "read:read_command",
     "fit": "fit:fit_command",
     "predict": "predict:predict_command",
     "forecast": "forecast:forecast_command",

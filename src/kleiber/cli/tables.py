@@ -48,13 +48,14 @@ def list_command(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """List laws, theories, papers, reductions, data sets, columns with units, or named costs."""
+    """List laws, theories, papers, reductions, readers, data sets, columns, or named costs."""
     from kleiber.reports.grids import show_list
     from kleiber.reports.listing import (
         list_columns,
         list_costs,
         list_data,
         list_laws,
+        list_readers,
         list_reductions,
         list_theories,
     )
@@ -65,6 +66,7 @@ def list_command(
         "theories": list_theories,
         "papers": list_papers,
         "reductions": list_reductions,
+        "readers": list_readers,
         "columns": list_columns,
         "costs": list_costs,
         "data": list_data,

@@ -11,6 +11,7 @@ from kleiber.data.fetch import catalogue as data_catalogue
 from kleiber.law import Domain
 from kleiber.laws import catalogue
 from kleiber.planning.cost import costs, describe_makers
+from kleiber.readers.registry import catalogue as readers
 from kleiber.reduce import reducers
 from kleiber.theory import catalogue as theories
 
@@ -51,6 +52,11 @@ def _setting(item: inspect.Parameter) -> str:
 
 def _first_line(item: object) -> str:
     return (inspect.getdoc(item) or "").partition("\n")[0]
+
+
+def list_readers() -> list[dict[str, str]]:
+    """Return every reader of logs with what it reads."""
+    return [{"name": name, "reads": reader.doc} for name, reader in readers().items()]
 
 
 def list_reductions() -> list[dict[str, str]]:
