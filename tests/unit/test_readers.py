@@ -208,11 +208,13 @@ def test_damaged_files(formats: Path, tmp_path: Path, name: str) -> None:
         path = tmp_path / str(k) / Path(name).name
         path.parent.mkdir()
         path.write_bytes(raw)
+        said = ""
         try:
             kleiber.read(path)
         except BadTable as error:
-            assert len(str(error).splitlines()) == 1
-            assert str(error).endswith(".")
+            said = str(error)
+        assert len(said.splitlines()) <= 1
+        assert not said or said.endswith((".", "?"))
 
 
 def test_hostile_files(tmp_path: Path) -> None:

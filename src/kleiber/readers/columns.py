@@ -1,3 +1,5 @@
+# pyright: basic
+# (the values of foreign documents have no types)
 """Names and runs: what trackers call things, under kleiber's column names."""
 
 from __future__ import annotations

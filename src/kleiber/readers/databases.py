@@ -1,3 +1,5 @@
+# pyright: basic
+# (the values of foreign documents have no types)
 """SQLite files of trackers: trackio and MLflow, opened for reading only."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# pyright: basic
+# (the values of foreign documents have no types)
 """Results and samples of evaluation programs: lm-evaluation-harness, lighteval, monkeys."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# pyright: basic
+# (the values of foreign documents have no types)
 """Hugging Face ``trainer_state.json``: training and evaluation rows, and a summary at the end."""
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from kleiber.errors import BadTable
 from kleiber.readers.columns import frame_of_rows, keep_last, merge_steps
 from kleiber.readers.record import Logs, Reader
 
-LOSSES = {"loss": "train_loss", "eval_loss": "loss"}
+LOSSES: dict[Any, str] = {"loss": "train_loss", "eval_loss": "loss"}
 SPEED = ("_runtime", "_per_second")
 
 
@@ -29,7 +31,9 @@ def _read_state(path: Path) -> Logs:
         if "train_runtime" in item:
             notes.append("The last row of the log is a mean over the run and was left out.")
             continue
-        row = {LOSSES.get(n, n): v for n, v in item.items() if not n.endswith(SPEED)}
+        row: dict[str, Any] = {
+            LOSSES.get(n, n): v for n, v in item.items() if not n.endswith(SPEED)
+        }
         rows.append(row | {"kind": "evaluation" if "eval_loss" in item else "training"})
     table = frame_of_rows(rows)
     table, said = keep_last(table, ["step", "kind"])

@@ -1,3 +1,5 @@
+# pyright: basic
+# (the values of foreign documents have no types)
 """Logs of inspect_ai: JSON, and ``.eval``, a zip archive whose entries are zstd-compressed."""
 
 from __future__ import annotations

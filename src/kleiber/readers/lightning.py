@@ -1,3 +1,5 @@
+# pyright: basic
+# (the values of foreign documents have no types)
 """Lightning's CSVLogger: training and evaluation rows alternate."""
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def catalogue() -> dict[str, Reader]:
         for value in vars(module).values():
             if isinstance(value, Reader):
                 found[value.name] = value
-            elif isinstance(value, tuple) and value and all(isinstance(v, Reader) for v in value):
-                found |= {each.name: each for each in value}
+        several: tuple[Any, ...] = getattr(module, "READERS", ())
+        found |= {each.name: each for each in several}
     last = found.pop("table")  # any table at all
     return dict(sorted(found.items())) | {"table": last}
 

@@ -1,3 +1,5 @@
+# pyright: basic
+# (the values of foreign documents have no types)
 """Tables as spreadsheets and programs give them: separators, commas in numbers, gzip, JSON."""
 
 from __future__ import annotations

@@ -1,3 +1,5 @@
+# pyright: basic
+# (the values of foreign documents have no types)
 """Event files of TensorBoard, read by the library ``tensorboard`` (no TensorFlow)."""
 
 from __future__ import annotations
@@ -69,6 +71,7 @@ def _parameters(events: Any, path: Path) -> dict[str, Any]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams import plugin_data_pb2
 
+    message: Any = getattr(plugin_data_pb2, "HParamsPluginData")  # noqa: B009
     found: dict[str, Any] = {}
     folder = path if path.is_dir() else path.parent
     sources = [events]
@@ -77,14 +80,9 @@ def _parameters(events: Any, path: Path) -> dict[str, Any]:
         each.Reload()
         sources.append(each)
     for source in sources:
-        for tag in (
-            source.SummaryMetadata(HPARAMS).plugin_data and (HPARAMS,)
-            if HPARAMS in source.summary_metadata
-            else ()
-        ):
-            data = plugin_data_pb2.HParamsPluginData.FromString(
-                source.SummaryMetadata(tag).plugin_data.content
-            )
+        if HPARAMS in source.summary_metadata:
+            content = source.SummaryMetadata(HPARAMS).plugin_data.content
+            data = message.FromString(content)
             for name, value in data.session_start_info.hparams.items():
                 kind = value.WhichOneof("kind")
                 found[name] = as_number(getattr(value, kind)) if kind else None

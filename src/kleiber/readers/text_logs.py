@@ -1,3 +1,5 @@
+# pyright: basic
+# (the values of foreign documents have no types)
 """Text logs of trainers, one registered pattern each."""
 
 from __future__ import annotations
@@ -183,7 +185,7 @@ def _read_console(path: Path) -> Logs:
             continue
         if "train_runtime" in item:
             continue
-        names = {"loss": "train_loss", "eval_loss": "loss"}
+        names: dict[Any, str] = {"loss": "train_loss", "eval_loss": "loss"}
         rows.append({names.get(n, n): v for n, v in item.items()})
         digits |= {_decimals(str(v)) for n, v in item.items() if n in names}
     table = frame_of_rows(rows)

@@ -1,3 +1,5 @@
+# pyright: basic
+# (the values of foreign documents have no types)
 """Exports of Weights & Biases: the table of runs, a panel, and a run's history."""
 
 from __future__ import annotations
