@@ -83,7 +83,7 @@ def _parameters(events: Any, path: Path) -> dict[str, Any]:
         if HPARAMS in source.summary_metadata:
             content = source.SummaryMetadata(HPARAMS).plugin_data.content
             data = message.FromString(content)
-            for name, value in data.session_start_info.hparams.items():
+            for name, value in sorted(data.session_start_info.hparams.items()):
                 kind = value.WhichOneof("kind")
                 found[name] = as_number(getattr(value, kind)) if kind else None
     return found

@@ -186,7 +186,7 @@ def _read_console(path: Path) -> Logs:
         if "train_runtime" in item:
             continue
         names: dict[Any, str] = {"loss": "train_loss", "eval_loss": "loss"}
-        rows.append({names.get(n, n): v for n, v in item.items()})
+        rows.append({str(names.get(n, n)): v for n, v in item.items()})
         digits |= {_decimals(str(v)) for n, v in item.items() if n in names}
     table = frame_of_rows(rows)
     notes = ["The log has no steps: rows are told apart by epoch."] if "step" not in table else []
