@@ -21,7 +21,7 @@ def test_every_entry_is_complete() -> None:
         assert source.says
         assert source.licence
         assert source.citation
-        assert source.kind in ("images", "labels", "table")
+        assert source.kind in ("images", "labels", "table", "curves")
         assert source.files or source.name == "digits"
         for file in source.files.values():
             assert not Path(file.path).is_absolute()

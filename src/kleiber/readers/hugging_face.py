@@ -31,9 +31,8 @@ def _read_state(path: Path) -> Logs:
         if "train_runtime" in item:
             notes.append("The last row of the log is a mean over the run and was left out.")
             continue
-        row: dict[str, Any] = {
-            LOSSES.get(n, n): v for n, v in item.items() if not n.endswith(SPEED)
-        }
+        kept = {n: v for n, v in item.items() if not n.endswith(SPEED)}
+        row = {str(LOSSES.get(n, n)): v for n, v in kept.items()}
         rows.append(row | {"kind": "evaluation" if "eval_loss" in item else "training"})
     table = frame_of_rows(rows)
     table, said = keep_last(table, ["step", "kind"])

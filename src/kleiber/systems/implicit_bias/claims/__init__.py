@@ -12,10 +12,11 @@ from kleiber.claim import Claim
 from kleiber.systems.implicit_bias.claims.curves import STATEMENTS as CURVES
 from kleiber.systems.implicit_bias.claims.figures import STATEMENTS as PERCEPTRON
 from kleiber.systems.implicit_bias.claims.networks import STATEMENTS as NETWORKS
+from kleiber.systems.implicit_bias.claims.published import STATEMENTS as PUBLISHED
 
 TITLE = (
     "Implicit bias produces neural scaling laws in learning curves, from perceptrons to deep "
     "networks"
 )
 CITATION = "D'Amico, Bocchi, Negri 2025, arXiv 2505.13230"
-CLAIMS: tuple[Claim, ...] = (*PERCEPTRON, *CURVES, *NETWORKS)
+CLAIMS: tuple[Claim, ...] = (*PERCEPTRON, *CURVES, *PUBLISHED, *NETWORKS)
