@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from kleiber.arguments import check_array, check_call, check_number
 from kleiber.attempts.batch import Batch
+from kleiber.attempts.briefly import counts_briefly
 from kleiber.attempts.contour import likelihood_drop, trace_contour
 from kleiber.attempts.family import Family
 from kleiber.attempts.judge import (
@@ -116,6 +117,9 @@ class CountFit:
         default_factory=dict[float, np.ndarray], repr=False, compare=False
     )
     pooled: PooledTrend | None = None
+
+    def __repr__(self) -> str:
+        return counts_briefly(self)
 
     @property
     def groups(self) -> tuple[str, ...]:

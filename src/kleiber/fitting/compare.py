@@ -17,6 +17,8 @@ from typing import Any, cast
 import numpy as np
 
 from kleiber.arguments import check_array, check_memory, check_text, check_whole
+from kleiber.brief import brief, number
+from kleiber.brief import listed as listed_briefly
 from kleiber.claim import Estimate
 from kleiber.errors import BadTable, listed, nearest, shown
 from kleiber.fitting.engine.noise import Noise
@@ -109,6 +111,12 @@ class Comparison:
     level: float
     verdict: str
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        each = (f"{item.law} {number(item.error.value)}" for item in self.contenders)
+        return brief(
+            "Comparison", self.verdict, {"errors": listed_briefly(each), "beyond": self.beyond}
+        )
 
 
 def compare(

@@ -12,6 +12,8 @@ from typing import Any
 import polars as pl
 
 from kleiber.arguments import check_text
+from kleiber.brief import brief
+from kleiber.brief import listed as listed_briefly
 from kleiber.errors import BadTable
 from kleiber.files import write_atomically
 from kleiber.fitting.fit import fit
@@ -59,6 +61,9 @@ class GroupFit:
     status: str
     reason: str
 
+    def __repr__(self) -> str:
+        return brief("GroupFit", f"{self.value}, {self.status}", {"rows": self.rows})
+
     @property
     def usable(self) -> bool:
         """Whether predictions and plans may rely on it."""
@@ -95,6 +100,12 @@ class GroupFits:
     target: str
     level: float
     fits: tuple[GroupFit, ...]
+
+    def __repr__(self) -> str:
+        each = listed_briefly(f"{item.value} ({item.status})" for item in self.fits)
+        return brief(
+            "GroupFits", f"{self.law.name} of {self.target} by {self.group}", {"groups": each}
+        )
 
     @property
     def usable(self) -> bool:

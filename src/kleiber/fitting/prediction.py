@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.brief import brief
 from kleiber.columns import FILE_ROW
 from kleiber.errors import BadLaw, BadTable, listed
 from kleiber.fitting.judge.status import Status
@@ -78,6 +79,12 @@ class Prediction:
     components: VarianceComponents | None
     noise: str
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        rows = len(as_frame(self.table))
+        return brief(
+            "Prediction", f"{self.law} of {self.target}", {"rows": rows, "notes": len(self.notes)}
+        )
 
     @property
     def factors(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from kleiber.arguments import check_call, check_flag, check_memory, check_record
 from kleiber.errors import BadLaw, listed, nearest, shown
+from kleiber.fitting.briefly import fit_briefly
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.engine.problem import untransform_exponents
 from kleiber.fitting.judge.misfit import Misfit
@@ -92,10 +93,8 @@ class Fit:
     >>> sizes = [1e6, 3e6, 1e7, 3e7, 1e8, 3e8]
     >>> runs = {"n_params": sizes, "loss": [1.8 + 400 / n**0.4 for n in sizes]}
     >>> found = kleiber.fit("E + A/n_params**alpha", runs, draws=0)
-    >>> found.usable, found.target, found.free
-    (True, 'loss', ('E', 'A', 'alpha'))
-    >>> round(found.params["E"], 3)
-    1.8
+    >>> found.usable, found.free, round(found.params["E"], 3)
+    (True, ('E', 'A', 'alpha'), 1.8)
     """
 
     law: Law
@@ -126,6 +125,9 @@ class Fit:
     best_runs: tuple[Mapping[str, float], ...] = ()
     notes: tuple[str, ...] = ()
     misfit: Misfit | None = None
+
+    def __repr__(self) -> str:
+        return fit_briefly(self)
 
     @property
     def target(self) -> str:
@@ -168,14 +170,12 @@ class Fit:
         Returns
         -------
         Interval
-            Its ends low and high, NaN where none can be given, as for a parameter at its bound
-            without draws; ``notes`` say why.
+            Its ends, NaN where none can be given, as for a parameter at its bound without draws.
 
         Raises
         ------
         BadLaw
-            For an unknown parameter, and for a function that fails, gives NaN, or more than one
-            number.
+            For an unknown parameter, and a function that fails or gives no single number.
         """
         level = check_level(level)
         if not isinstance(quantity, str):

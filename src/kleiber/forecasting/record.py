@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from kleiber.brief import between, brief, number
+from kleiber.brief import listed as listed_briefly
 from kleiber.errors import BadTable, listed
 from kleiber.fitting.spread.intervals import check_level
 from kleiber.forecasting.mixture import Mixture
@@ -94,6 +96,11 @@ class GroupForecast:
     next_run: NextRun | None = None
     measured: pl.DataFrame = field(default_factory=pl.DataFrame)
 
+    def __repr__(self) -> str:
+        laws = listed_briefly(f"{n} {w:.0%}" for n, w in self.weights.items() if w >= 0.005)
+        head = listed_briefly(map(str, self.values))
+        return brief("GroupForecast", head, {"rows": self.rows, "laws": laws, "refused": self.why})
+
     @property
     def usable(self) -> bool:
         """Whether there is a forecast."""
@@ -147,6 +154,16 @@ class Forecast:
     groups: tuple[GroupForecast, ...]
     digest: str
     date: str
+
+    def __repr__(self) -> str:
+        frame = as_frame(self.table)
+        rows = frame.select("predicted", "low", "high").head(3).iter_rows()
+        told = listed_briefly(between(*row) for row in rows)
+        more = f" and {len(frame) - 3} more" if len(frame) > 3 else ""
+        laws = listed_briefly(f"{n} {w:.0%}" for n, w in self.weights.items() if w >= 0.005)
+        parts = {"predicted": f"{told}{more}", "laws": laws, "groups": len(self.groups)}
+        error = number(self.expected_error)
+        return brief("Forecast", f"{self.target} by {' x '.join(self.x)}", parts | {"error": error})
 
     @property
     def usable(self) -> bool:

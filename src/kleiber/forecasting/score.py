@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from kleiber.arguments import check_path
+from kleiber.brief import brief
 from kleiber.errors import BadTable, reason, shown
 from kleiber.files import write_atomically
 from kleiber.forecasting.record import ADDED, Forecast, match_groups
@@ -71,6 +72,14 @@ class Score:
     covered: float
     log_score: float
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        parts = {
+            "rows": self.rows,
+            "typical error": f"{self.rms_error:.2%}",
+            "inside": f"{self.covered:.0%}",
+        }
+        return brief("Score", f"{self.target}, forecast of {self.made}", parts)
 
 
 def score(forecast: Forecast | str | PathLike[str], table: Any) -> Score:

@@ -10,6 +10,7 @@ import polars as pl
 from jaxtyping import Float
 
 from kleiber.arguments import check_number, check_text
+from kleiber.brief import brief
 from kleiber.errors import BadTable
 from kleiber.fitting.engine.noise import Noise
 from kleiber.fitting.fit import fit
@@ -62,6 +63,10 @@ class ForecastThrough:
     target: str
     level: float
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        parts = {"rows": len(as_frame(self.table)), "notes": len(self.notes)}
+        return brief("ForecastThrough", f"{self.target} through {self.forecast.target}", parts)
 
 
 def forecast_through(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kleiber.brief import between, brief, listed, number
 from kleiber.claim import Estimate
 from kleiber.fitting.spread.intervals import Interval
 from kleiber.plain import plain_estimate
@@ -88,6 +89,16 @@ class Plan:
     advice: str = ""
     sure: float | None = None
     beyond: str = DEAREST
+
+    def __repr__(self) -> str:
+        items = (f"{n} = {between(v.value, v.low, v.high)}" for n, v in self.allocation.items())
+        told = between(self.predicted.value, self.predicted.low, self.predicted.high)
+        parts = {
+            "allocation": listed(items),
+            f"predicted {self.target}": told,
+            "notes": len(self.notes),
+        }
+        return brief("Plan", f"budget {number(self.budget)} {self.cost.unit}", parts)
 
 
 def describe_plan(made: Plan) -> dict[str, Any]:
