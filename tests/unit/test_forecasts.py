@@ -143,7 +143,8 @@ def test_a_column_that_does_not_vary_is_refused() -> None:
 )
 def test_bad_arguments(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        kleiber.forecast(curve(), AT, **({"x": "n_data"} | change))
+        words: dict[str, Any] = {"x": "n_data"} | change
+        kleiber.forecast(curve(), AT, **words)
 
 
 def test_bad_cells() -> None:
@@ -272,6 +273,7 @@ def test_commands(tmp_path: Path) -> None:
     assert planned["allocation"]["n_params"]["low"] > 0
     pl.DataFrame({"n_params": [1e10], "n_tokens": [1e12], "loss": [2.0]}).write_csv(since)
     record = str(tmp_path / "record.jsonl")
+    scored: dict[str, Any] = {}
     for _ in range(2):
         scored = json.loads(
             call("score", str(saved), str(since), "--record", record, "--json").stdout
@@ -320,7 +322,7 @@ def test_accuracy_through_loss() -> None:
     ],
 )
 def test_bad_chains(change: dict[str, Any], said: str) -> None:
-    words = {"x": "flops", "target": "acc"} | change
+    words: dict[str, Any] = {"x": "flops", "target": "acc"} | change
     with pytest.raises(ValueError, match=said):
         kleiber.forecast_through(pairs(), {"flops": [1e21]}, **words)
 
