@@ -142,8 +142,8 @@ def test_a_column_that_does_not_vary_is_refused() -> None:
     ],
 )
 def test_bad_arguments(change: dict[str, Any], said: str) -> None:
+    words: dict[str, Any] = {"x": "n_data"} | change
     with pytest.raises(ValueError, match=said):
-        words: dict[str, Any] = {"x": "n_data"} | change
         kleiber.forecast(curve(), AT, **words)
 
 
