@@ -179,7 +179,7 @@ def test_other_notes() -> None:
     assert "n_data = 1e+07 is 100 times the largest measured" in text
     assert "100 times is asked for" in text
     few = {name: values[:5] for name, values in curve().items()}
-    assert "leave none to test" in " ".join(
+    assert "No back-test is possible" in " ".join(
         kleiber.forecast(few, {"n_data": [8e3]}, x="n_data").notes
     )
     x = np.geomspace(1e3, 1e7, 60)
@@ -188,6 +188,38 @@ def test_other_notes() -> None:
     tuned = kleiber.forecast({"n_data": x, "loss": law}, far, x="n_data")
     said = ["small runs may be under-tuned" in " ".join(m.notes) for m in (untuned, tuned)]
     assert said == [True, False]
+
+
+def test_columns_that_mislead() -> None:
+    rng = np.random.default_rng(2)
+    a, b = 10 ** rng.uniform(3, 6, (2, 60))
+    at = {"a": [3e6], "b": [3e6]}
+    falls, rises = ({"a": a, "b": b, "loss": (0.5 + 20 * a**-0.5) * b**e} for e in (-0.05, 0.05))
+    said = [
+        "rises with b" in " ".join(kleiber.forecast(table, at, x=("a", "b")).notes)
+        for table in (falls, rises)
+    ]
+    assert said == [False, True]
+    logs = {"n_params": np.log10(a), "loss": 0.5 + 20 * a**-0.5}
+    made = kleiber.forecast(logs, {"n_params": [6.5]}, x="n_params")
+    assert "or its logarithm?" in " ".join(made.notes)
+
+
+def test_empty_tables_are_refused() -> None:
+    with pytest.raises(BadTable, match="no rows to forecast from"):
+        kleiber.forecast({"n_data": [], "loss": []}, AT, x="n_data")
+    with pytest.raises(BadTable, match="no rows to forecast"):
+        kleiber.forecast(curve(), {"n_data": []}, x="n_data")
+
+
+def test_many_rows_are_thinned() -> None:
+    x = np.geomspace(1e3, 1e5, 9000)
+    table = {"n_data": np.repeat(x, 2), "loss": np.repeat(0.3 + 20 * x**-0.5, 2)}
+    made = kleiber.forecast(table, AT, x="n_data")
+    assert len(made.groups[0].measured) == 4000
+    truth = 0.3 + 20 * np.array(AT["n_data"]) ** -0.5
+    assert made.table["predicted"].to_numpy() == pytest.approx(truth, rel=0.01)
+    assert "never rises" not in " ".join(made.notes)
 
 
 def test_documents(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from kleiber.maths.seeds import stream
 from kleiber.rows import given_columns
 from kleiber.table import digest, numbers, require
 
+MOST_ROWS = 4_000  # of a group; more are thinned, since they cost time and change little
 AHEAD = (2.0, 10.0)  # times the largest measured product, where no rows are asked for
 
 
@@ -99,17 +100,22 @@ def forecast(
     _check_names(frame, names, target, groups)
     columns = np.stack([numbers(frame, name, positive=True) for name in names], axis=1)
     measured = numbers(frame, target, positive=True)
+    if not len(measured):
+        raise BadTable("The table has no rows to forecast from.")
     parts = _split(frame, groups)
     wanted = None if at is None else as_frame(at)
     if wanted is not None:
         require(wanted, names)
+        if not len(wanted):
+            raise BadTable("There are no rows to forecast: the table of them is empty.")
         wanted = _cross(wanted, groups, list(parts))
     reverse = is_reversed(target, [(columns[rows], measured[rows]) for rows in parts.values()])
     y = reversed_target(frame, target, measured) if reverse else measured
     asked: dict[tuple[Any, ...], Asked] = {}
     for key, rows in parts.items():
         own = _asked_rows(wanted, names, groups, key, columns[rows])
-        asked[key] = Asked(tuple(names), columns[rows], y[rows], own)
+        kept = _spread(columns[rows])
+        asked[key] = Asked(tuple(names), columns[rows][kept], y[rows][kept], own)
     made = _forecast_groups(asked, target, reverse=reverse, level=level, seed=seed)
     if wanted is None:
         at = wanted = pl.concat([_as_rows(groups, key, item) for key, item in asked.items()])
@@ -123,6 +129,14 @@ def forecast(
     return Forecast(
         whole, tuple(names), target, tuple(groups), level, seed, made, found.digest, today
     )
+
+
+def _spread(x: np.ndarray) -> np.ndarray:
+    """Return the numbers of at most MOST_ROWS rows, spread evenly over their product."""
+    if len(x) <= MOST_ROWS:
+        return np.arange(len(x))
+    order = np.argsort(np.log(x).sum(axis=1), kind="stable")
+    return np.sort(order[np.linspace(0, len(x) - 1, MOST_ROWS).round().astype(int)])
 
 
 def _check_names(

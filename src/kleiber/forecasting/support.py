@@ -20,7 +20,10 @@ FAR = 10.0  # times the largest value of a column: beyond it a note
 SAME = 1.02  # largest over smallest value of a column that does not vary
 FEW_ROWS = 10
 SMOOTH_ROWS, SMOOTH_RISES = 20, 4.0  # rows, and rises that noise would make, at least
-MISFIT = 1.7  # times the residuals of recent rows
+MISFIT, VISIBLE = 1.7, 0.003  # times the residuals of recent rows, and relative error
+RISING = 4.0  # standard errors
+SMALL = 1e3  # counts of parameters, tokens or FLOPs below which all are not believed
+COUNTS = ("n_params", "n_tokens", "flops")
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,10 @@ def hides_noise(x: Float[np.ndarray, "rows columns"], y: Float[np.ndarray, "rows
     minima or smoothing hide the noise of single measurements."""
     if x.shape[1] != 1 or len(x) < SMOOTH_ROWS:
         return False
-    curve = np.log(y[np.argsort(x[:, 0], kind="stable")])
+    places, counts = np.unique(x[:, 0], return_inverse=True, return_counts=True)[1:]
+    curve = np.bincount(places, weights=np.log(y)) / counts
+    if len(curve) < SMOOTH_ROWS:
+        return False
     steps = np.diff(curve)
     if (steps > 0).any():
         return False
@@ -86,12 +92,13 @@ def note(
 ) -> Iterator[str]:
     """Yield sentences on what to mind, the gravest first."""
     yield from _note_columns(asked)
+    yield from _note_rising(asked)
     tested = max((test.distance.max() for test in tests), default=0.0)
     farthest = float(asked.distance.max())
     if not tests:
         yield (
-            f"{len(asked.x)} rows leave none to test the forecast with: how wrong it may be is "
-            "known from priors alone."
+            f"No back-test is possible with these {len(asked.x)} rows: how wrong the forecast may "
+            "be is known from priors alone."
         )
     elif farthest > 1.5 * np.exp(tested):
         yield (
@@ -117,6 +124,8 @@ def _note_columns(asked: Asked) -> Iterator[str]:
     for k, name in enumerate(asked.names):
         low, high = asked.x[:, k].min(), asked.x[:, k].max()
         factor = float(asked.at[:, k].max()) / high
+        if name in COUNTS and high < SMALL:
+            yield f"{name} is at most {high:.4g}: a count in other units, or its logarithm?"
         if factor > FAR * (1 + 1e-9):
             yield (
                 f"{name} = {asked.at[:, k].max():.4g} is {factor:.3g} times the largest measured."
@@ -128,11 +137,29 @@ def _note_columns(asked: Asked) -> Iterator[str]:
             )
 
 
+def _note_rising(asked: Asked) -> Iterator[str]:
+    """Yield a sentence for every column with which the target rises, the others being equal."""
+    rows, count = asked.x.shape
+    if count < 2 or rows < count + 3:
+        return
+    design = np.column_stack([np.ones(rows), np.log(asked.x)])
+    slopes = np.linalg.lstsq(design, np.log(asked.y), rcond=None)[0]
+    left = np.log(asked.y) - design @ slopes
+    inverse = np.linalg.pinv(design.T @ design)
+    errors = np.sqrt(np.diag(inverse) * (left @ left) / (rows - count - 1))
+    for name, slope, error in zip(asked.names, slopes[1:], errors[1:], strict=True):
+        if slope > RISING * error:
+            yield (
+                f"The target rises with {name} where the other columns are equal; a forecast "
+                f"assumes that it falls or stays: leave {name} out, or look at its units."
+            )
+
+
 def _note_recency(members: Members, weights: Weights) -> Iterator[str]:
     """Yield a sentence where no law fits the whole table as well as its recent rows."""
     own = weights.values / weights.values.sum(axis=0)
     scale = (own * np.stack([found.scale[0] for found in members.found])).sum(axis=0)
-    if scale[-1] > MISFIT * scale[0]:
+    if scale[-1] > max(MISFIT * scale[0], VISIBLE):
         yield (
             f"Laws miss the recent rows by {scale[0]:.1%} and the whole table by {scale[-1]:.1%}: "
             "small runs may be under-tuned, or follow another law, and have little weight."
