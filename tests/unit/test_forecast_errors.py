@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,18 @@ BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
 COLUMNS = ("n_params", "n_tokens")
 
 
-def load(name: str) -> pl.DataFrame:
-    try:
+@pytest.fixture
+def load(
+    data_path: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], pl.DataFrame]:
+    def read(name: str) -> pl.DataFrame:
+        monkeypatch.setenv("KLEIBER_DATA", str(data_path(f"runs/{name}.csv").parents[1]))
         return load_runs(name)
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
+
+    return read
 
 
-def test_learning_curves() -> None:
+def test_learning_curves(load: Callable[[str], pl.DataFrame]) -> None:
     """Mean error at most .0150 over 36 curves (published M4: .0230), none above .12."""
     table = load("learning_curves_vision")
     groups = ("task", "model")
@@ -46,7 +51,7 @@ def test_learning_curves() -> None:
 
 
 @pytest.mark.parametrize(("cut", "most"), [(20, 0.0156), (100, 0.0187)])
-def test_chinchilla(cut: float, most: float) -> None:
+def test_chinchilla(load: Callable[[str], pl.DataFrame], cut: float, most: float) -> None:
     """No worse than the best single law on the same split, beyond the data."""
     table = load("chinchilla_epoch").filter("epoch_kept")
     compute = pl.col("n_params") * pl.col("n_tokens")
