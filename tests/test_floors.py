@@ -10,8 +10,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "kleiber"
 FLOORS = {
-    0: "arguments arrays brief columns errors files filters formats formula frames measurements plain "
-    "progress rows table text_tables version",
+    0: "arguments arrays brief columns errors files filters formats formula frames measurements "
+    "plain progress rows table text_tables version",
     1: "domain law maths claim",
     2: "laws data counting experiment readers",
     3: "networks",
