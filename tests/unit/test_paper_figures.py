@@ -26,6 +26,7 @@ from kleiber.reports.paper_figures import Matplotlib, draw_figures
 
 
 def line(draw: Drawing, context: Context) -> Any:
+    """A first line, and two more."""
     figure = draw.figure(4, 3)
     axes = draw.panel(figure, (1, 1, 1), context.scale, "x", "y")
     for seed, colour in enumerate(draw.shades(3)):
@@ -88,6 +89,16 @@ def test_the_command_draws_and_says_what_it_cannot(tmp_path: Path) -> None:
     assert run(app, ["check", "lottery_tickets", "--figures", str(folder)]).exit_code == 0
 
 
+@pytest.mark.usefixtures("figures")
+@pytest.mark.parametrize("word", ["tail_1", "a FIRST"])
+def test_only_the_figures_that_contain_a_word_are_drawn(tmp_path: Path, word: str) -> None:
+    said = CliRunner().invoke(
+        app, ["check", "hard_tail", "--figures", str(tmp_path), "--only", word]
+    )
+    assert said.exit_code == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["hard_tail_1.svg"]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -96,6 +107,7 @@ def test_the_command_draws_and_says_what_it_cannot(tmp_path: Path) -> None:
         (["hard_tale", "--figures", "f"], "Did you mean 'hard_tail'"),
         (["hard_tail", "--figures", "f", "--scale", "fast"], "scale must be one of quick"),
         (["hard_tail", "--figures", "file"], "and 'file' is a file"),
+        (["hard_tail", "--figures", "f", "--only", "cats"], "No figure of hard_tail contains"),
     ],
 )
 def test_wrong_words_are_refused(

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -33,7 +33,7 @@ def check_command(
     ] = "quick",
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     only: Annotated[
-        str, typer.Option(metavar="WORD", help="Only claims that contain this text.")
+        str, typer.Option(metavar="WORD", help="Only claims, or figures, that contain this text.")
     ] = "",
     keep: Annotated[
         Path | None,
@@ -58,7 +58,8 @@ def check_command(
     if figures is not None:
         if out is not None:
             raise BadTable("--figures checks no claims, so there is no report to write; drop -o.")
-        _draw(papers or [], figures, scale, seed, keep, png, as_json)
+        options = {"scale": scale, "seed": seed, "only": only, "keep": keep, "png": png}
+        _draw(papers or [], figures, options, as_json)
         return
     from kleiber.claim import describe_verdict
     from kleiber.files import write_atomically
@@ -81,21 +82,13 @@ def check_command(
         raise typer.Exit(1)
 
 
-def _draw(
-    papers: list[str],
-    folder: Path,
-    scale: str,
-    seed: int,
-    keep: Path | None,
-    png: bool,
-    as_json: bool,
-) -> None:
+def _draw(papers: list[str], folder: Path, options: dict[str, Any], as_json: bool) -> None:
     """Draw the figures of papers; exit 1 when one cannot be drawn."""
     from kleiber.reports.paper_figures import draw_figures
 
     console = open_console(stderr=True)
     drawn: list[dict[str, str | int | None]] = []
-    for item in draw_figures(*papers, folder=folder, scale=scale, seed=seed, keep=keep, png=png):
+    for item in draw_figures(*papers, folder=folder, **options):
         file = None if item.file is None else str(item.file)
         drawn.append({"paper": item.paper, "number": item.number, "file": file, "why": item.why})
         if not as_json:

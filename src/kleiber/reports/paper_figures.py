@@ -5,15 +5,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kleiber.arguments import check_choice, check_flag, check_path, check_whole
+from kleiber.arguments import check_choice, check_flag, check_path, check_text, check_whole
 from kleiber.claim import SCALES, Context
+from kleiber.errors import shown
 from kleiber.files import write_atomically
 from kleiber.reports.sheet import ramp_colours, styled
 from kleiber.systems.drawing import FigureOf, figures_of
@@ -70,6 +71,7 @@ def draw_figures(
     folder: str | os.PathLike[str],
     scale: str = "quick",
     seed: int = 0,
+    only: str = "",
     keep: str | os.PathLike[str] | None = None,
     png: bool = False,
 ) -> Iterator[Drawn]:
@@ -87,6 +89,9 @@ def draw_figures(
         The folder of the figures, which is made if necessary.
     scale, seed, keep
         As for ``kleiber.check``.
+    only
+        Draw only the figures whose name (such as ``feature_learning_5``) or description contains
+        this text, in any case.
     png
         Whether they are .png files, not .svg.
 
@@ -98,7 +103,7 @@ def draw_figures(
     Raises
     ------
     ValueError
-        For an unknown paper or scale.
+        For an unknown paper or scale, or an ``only`` that no figure contains.
     ImportError
         Without matplotlib.
 
@@ -111,19 +116,36 @@ def draw_figures(
     'feature_learning_1.svg'
     """
     check_choice("scale", scale, SCALES)
+    check_text("only", only)
     seed, png = check_whole("seed", seed), check_flag("png", png)
     place = Path(check_path("folder", folder, "the path of a folder"))
     with styled():
         names = [find(name).name for name in papers] or list(catalogue())
+        todo = _select(names, only)
     kept = None if scale == "quick" else Path(keep) if keep is not None else keep_folder()
     try:
         place.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise ValueError(f"The figures go into a folder, and {str(place)!r} is a file.") from None
-    for name in names:
+    for name, figures in todo.items():
         context = Context(seed, scale, kept)
-        for number, make in enumerate(figures_of(name), start=1):
+        for number, make in figures:
             yield _draw(name, number, make, context, place, ".png" if png else ".svg")
+
+
+def _select(names: Sequence[str], only: str) -> dict[str, list[tuple[int, FigureOf]]]:
+    """Return the numbered figures of each paper whose name or description contains a text."""
+    found = {
+        name: [
+            (number, make)
+            for number, make in enumerate(figures_of(name), start=1)
+            if only.casefold() in f"{name}_{number}: {make.__doc__ or ''}".casefold()
+        ]
+        for name in names
+    }
+    if only and not any(found.values()):
+        raise ValueError(f"No figure of {', '.join(names)} contains {shown(only)}.")
+    return found
 
 
 def _draw(
