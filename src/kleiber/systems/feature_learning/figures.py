@@ -33,6 +33,7 @@ from kleiber.systems.feature_learning.claims.width import (
     losses_at,
     width_table,
 )
+from kleiber.systems.feature_learning.net_figures import frontiers, long_training
 from kleiber.systems.feature_learning.theory import FeatureLearning
 
 DECAYS = (0.75, 1.0, 1.25, 1.5, 2.0)
@@ -297,4 +298,4 @@ def phases(draw: Drawing, _: Context) -> Any:
     return figure
 
 
-FIGURES = (theory, exponents, circles, compute, images, phases)
+FIGURES = (theory, exponents, circles, compute, images, phases, frontiers, long_training)

@@ -18,6 +18,7 @@ from kleiber.claim import Context
 from kleiber.data.runs import load_runs
 from kleiber.maths.seeds import stream
 from kleiber.systems.drawing import BLUE, GREY, INK, RED, Drawing
+from kleiber.systems.hard_tail.backbone_figure import backbone
 from kleiber.systems.hard_tail.claims.heads import heads
 from kleiber.systems.hard_tail.claims.saturation import Saturation
 from kleiber.systems.hard_tail.claims.split import Split, best_split, loss_of
@@ -280,4 +281,4 @@ def _draw_sizes(draw: Drawing, axes: Any, table: pl.DataFrame, sizes: pl.DataFra
     axes.legend(loc="upper left", title="joint law along n_params")
 
 
-FIGURES = (training_and_failure, contours, human_labels, counts, distillation)
+FIGURES = (training_and_failure, contours, human_labels, counts, distillation, backbone)

@@ -48,20 +48,27 @@ def over_seeds(values: Float[np.ndarray, "seeds"]) -> Estimate:
     return estimate(values.mean(), values.std(ddof=1) / np.sqrt(len(values)))
 
 
-def exponent_of_any_window(context: Context) -> Estimate:
-    """Return the exponent over k = 1 to 45 at 8,000 images and 66 features.
+def over_windows(
+    exponents_of: Callable[[tuple[int, ...]], Float[np.ndarray, "seeds"]],
+) -> Estimate:
+    """Return the mean exponent over k = 1 to 45.
 
     Its interval covers the windows of k in which k grows at least fourfold.
     """
-    value = over_seeds(exponents(context, True)[8000])
+    value = over_seeds(exponents_of(WINDOW))
     windows = [
         WINDOW[first : last + 1]
         for first in range(len(WINDOW))
         for last in range(first, len(WINDOW))
         if WINDOW[last] >= FOLD * WINDOW[first]
     ]
-    each = [float(exponents(context, True, window)[8000].mean()) for window in windows]
+    each = [float(exponents_of(window).mean()) for window in windows]
     return Estimate(value.value, value.stderr, min(each), max(each))
+
+
+def exponent_of_any_window(context: Context) -> Estimate:
+    """Return the exponent at 8,000 images and 66 features, with an interval over windows of k."""
+    return over_windows(lambda window: exponents(context, True, window)[8000])
 
 
 def exponent_gain(few: int, many: int, *, products: bool = False) -> Compute:
