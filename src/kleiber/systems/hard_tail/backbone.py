@@ -7,6 +7,8 @@ hidden layers are the features: 512 and 64 activations.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import polars as pl
 import torch
@@ -22,7 +24,11 @@ CHUNK = 1000  # images at a time
 
 
 def backbone_spec(
-    seed: int = 0, *, dataset: str = "cifar10", steps: int = 4000, batch: int = 64
+    seed: int = 0,
+    *,
+    dataset: Literal["digits", "cifar10"] = "cifar10",
+    steps: int = 4000,
+    batch: int = 64,
 ) -> Experiment:
     """Return the Experiment of the backbone; by default 5.1 passes over 50,000 images."""
     return Experiment(

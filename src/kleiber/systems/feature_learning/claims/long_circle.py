@@ -1,4 +1,4 @@
-"""Measures for claims on circle nets to t = 1,000, and on a super-easy task with noisy batches.
+"""Claims on circle nets to t = 1,000, and on a super-easy task with noisy batches.
 
 Long runs: width 128, batch 128, rate 0.04, 25,000 steps; the exponent is the slope over the last
 decade of time. The super-easy task is k^-3, beta = 5/2 above 2 - 1/alpha = 3/2, whose loss ends as
@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.claim import Context, Estimate
+from kleiber.claim import Claim, Context, Estimate
 from kleiber.experiment import SGD, Experiment
 from kleiber.maths.slopes import window_slope
 from kleiber.systems.feature_learning.claims.circle import (
@@ -23,6 +23,7 @@ from kleiber.systems.feature_learning.claims.circle import (
     circle_spec,
     model_loss,
     over_seeds,
+    rich_exponent,
     source,
     time_exponents,
     trained,
@@ -120,3 +121,97 @@ def _mean_logs(table: pl.DataFrame) -> Float[np.ndarray, "seeds"]:
     kept = table.filter(pl.col("time").is_between(*NOISY), ~pl.col("diverged"))
     means = kept.group_by("seed").agg(pl.col("loss").log().mean()).sort("seed")
     return means["loss"].to_numpy()
+
+
+SUPER = "super-easy circle nets"
+STATEMENTS = (
+    Claim(
+        "circle nets to t = 1,000, hard task",
+        "Rich nets learn k^-1, with beta = 1/2, as t^-2/3: this is their exponent from t = 100 to "
+        "1,000.",
+        expected=rich_exponent(0.5),
+        within=0.06,
+        compute=late_exponent(1.0),
+        scale="laptop",
+        source="second-hand",
+    ),
+    Claim(
+        "circle nets to t = 1,000, hard task",
+        "Rich nets learn k^-1 faster than infinitely wide lazy nets: from t = 100 to 1,000 their "
+        "exponent is larger by at least 0.1.",
+        expected=0.1,
+        within=0.0,
+        side="at_least",
+        compute=late_beyond(1.0),
+        scale="laptop",
+        source="abstract",
+    ),
+    Claim(
+        "circle nets to t = 1,000, easy task",
+        "Rich nets learn k^-2, with beta = 3/2, as t^-1.5: this is their exponent from t = 100 to "
+        "1,000.",
+        expected=1.5,
+        within=0.1,
+        compute=late_exponent(2.0),
+        scale="laptop",
+        source="second-hand",
+    ),
+    Claim(
+        "circle nets to t = 1,000, easy task",
+        "Feature learning does not change the exponent of an easy task: from t = 100 to 1,000 the "
+        "exponents of rich nets and of infinitely wide lazy ones differ by 0.",
+        expected=0.0,
+        within=0.05,
+        compute=late_beyond(2.0),
+        scale="laptop",
+        source="abstract",
+    ),
+    Claim(
+        SUPER,
+        "The loss of rich nets on a super-easy task falls as t^-(2 - 1/alpha): the exponent is 1.5 "
+        "(k^-3, one example a step, t = 20 to 400).",
+        expected=1.5,
+        within=0.15,
+        compute=super_exponent(1.0),
+        scale="laptop",
+        source="second-hand",
+    ),
+    Claim(
+        SUPER,
+        "The loss of lazy nets (gamma0 = 0.001) on the same task falls as t^-1.5.",
+        expected=1.5,
+        within=0.15,
+        compute=super_exponent(LAZY),
+        scale="laptop",
+        source="second-hand",
+    ),
+    Claim(
+        SUPER,
+        "Feature learning does not change the exponent of a super-easy task: rich and lazy nets "
+        "from the same weights differ by 0.",
+        expected=0.0,
+        within=0.1,
+        compute=super_gain,
+        scale="laptop",
+        source="abstract",
+    ),
+    Claim(
+        SUPER,
+        "This loss is the noise of batches, in proportion to 1/B: its exponent in B from 1 to 4 is "
+        "1, rich.",
+        expected=1.0,
+        within=0.15,
+        compute=batch_exponent(1.0),
+        scale="laptop",
+        source="second-hand",
+    ),
+    Claim(
+        SUPER,
+        "This exponent in B is 1, lazy.",
+        expected=1.0,
+        within=0.15,
+        compute=batch_exponent(LAZY),
+        scale="laptop",
+        source="second-hand",
+    ),
+)

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from kleiber.claim import Context, Estimate, estimate
+from kleiber.claim import Claim, Context, Estimate, estimate
 from kleiber.experiment import CircleTask, Experiment
 from kleiber.maths.seeds import stream
 from kleiber.maths.slopes import window_slope
@@ -107,6 +107,15 @@ def width_ratio(at: int) -> Compute:
     return ratio
 
 
+def widths_apart(context: Context) -> Estimate:
+    """Return by what log2 the best widths of rich and lazy nets differ at the largest compute, one
+    way or the other."""
+    found = width_ratio(-1)(context)
+    inside = found.low < 0 < found.high
+    ends = sorted((abs(found.low), abs(found.high)))
+    return Estimate(abs(found.value), found.stderr, 0.0 if inside else ends[0], ends[1])
+
+
 def width_growth(richness: float) -> Compute:
     """Return the exponent of the best width in compute, a slope over all computes."""
 
@@ -116,3 +125,55 @@ def width_growth(richness: float) -> Compute:
         return widen_few(np.asarray(window_slope(np.log(COMPUTES), best)))
 
     return growth
+
+
+STATEMENTS = (
+    Claim(
+        "circle nets, frontier",
+        "On a hard task feature learning improves the scaling of nets with compute: from 1e9 to "
+        "2.8e10 FLOPs the exponent of the best loss of widths 16 to 512 is larger by at least 0.05 "
+        "(target k^-1).",
+        expected=0.05,
+        within=0.0,
+        side="at_least",
+        compute=gain,
+        scale="laptop",
+        source="abstract",
+    ),
+    Claim(
+        "circle nets, frontier",
+        "The compute-optimal strategy of nets is a different one: at 2.8e10 FLOPs the best widths "
+        "with and without feature learning differ by a factor of at least 1.1, so log2 of it is at "
+        "least 0.14.",
+        expected=0.14,
+        within=0.0,
+        side="at_least",
+        compute=widths_apart,
+        scale="laptop",
+        source="abstract",
+    ),
+    Claim(
+        "circle nets, frontier",
+        "As in the solvable model, feature learning moves compute from time to width: log2 of the "
+        "best width of rich nets over that of lazy ones is at least 0 at 2.8e10 FLOPs.",
+        expected=0.0,
+        within=0.0,
+        side="at_least",
+        compute=width_ratio(-1),
+        scale="laptop",
+        known="fails",
+        why="Nets go the other way: lazy ones need width to be near the kernel of infinite width, "
+        "and rich ones, whose neurons move, do as well with few.",
+        source="ours",
+    ),
+    Claim(
+        "circle nets, frontier",
+        "The best width of lazy nets grows with compute: its exponent in C is positive.",
+        expected=0.0,
+        within=0.0,
+        side="at_least",
+        compute=width_growth(LAZY),
+        scale="laptop",
+        source="ours",
+    ),
+)

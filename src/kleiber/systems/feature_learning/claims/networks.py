@@ -19,6 +19,8 @@ from kleiber.systems.feature_learning.claims.circle import (
     source,
 )
 from kleiber.systems.feature_learning.claims.images import STATEMENTS as IMAGES
+from kleiber.systems.feature_learning.claims.long_circle import STATEMENTS as LONG
+from kleiber.systems.feature_learning.claims.net_frontier import STATEMENTS as FRONTIER
 from kleiber.systems.feature_learning.claims.width import STATEMENTS as WIDTH
 
 KERNEL = "it is the kernel of infinitely wide nets, without anything random"
@@ -217,4 +219,4 @@ CIRCLE = (
         source="ours",
     ),
 )
-STATEMENTS: tuple[Claim, ...] = (*CIRCLE, *WIDTH, *IMAGES)
+STATEMENTS: tuple[Claim, ...] = (*CIRCLE, *LONG, *WIDTH, *FRONTIER, *IMAGES)

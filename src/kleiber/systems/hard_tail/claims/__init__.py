@@ -10,6 +10,7 @@ reviews and summaries of it, but not its full text: where a constant of a figure
 from __future__ import annotations
 
 from kleiber.claim import Claim
+from kleiber.systems.hard_tail.claims.backbone import STATEMENTS as BACKBONE
 from kleiber.systems.hard_tail.claims.checkpoints import STATEMENTS as CHECKPOINTS
 from kleiber.systems.hard_tail.claims.control import STATEMENTS as CONTROL
 from kleiber.systems.hard_tail.claims.counts import STATEMENTS as COUNTS
@@ -29,6 +30,7 @@ CLAIMS: tuple[Claim, ...] = (
     *CONTROL,
     *SPLIT,
     *HEADS,
+    *BACKBONE,
     *COUNTS,
     *CHECKPOINTS,
     *DISTILLATION,

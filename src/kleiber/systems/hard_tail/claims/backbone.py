@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from kleiber.claim import Context, Estimate
+from kleiber.claim import Claim, Context, Estimate
 from kleiber.data.cifar10h import load_cifar10h
 from kleiber.sweeps.run import sweep
 from kleiber.systems.hard_tail.claims.heads import (
@@ -71,3 +71,72 @@ def gain(layer: str, few: int, many: int) -> Compute:
 def at_the_end(layer: str) -> Compute:
     """Return the exponent at 8,000 images; its interval covers windows of k."""
     return lambda context: over_windows(lambda window: of_size(context, layer, window)[8000])
+
+
+WHERE = "CIFAR-10H, a backbone of our own"
+STATEMENTS = (
+    Claim(
+        WHERE,
+        "beta_eff saturates near 0.27: its value at N = 8,000 is 0.27 with 512 features of a net "
+        "trained on CIFAR-10 (k from 1 to 45).",
+        expected=0.27,
+        within=0.05,
+        compute=at_the_end("wide"),
+        scale="laptop",
+        known="inconclusive",
+        why="The paper's window of k is unknown to us; the interval covers all windows in which k "
+        "grows at least fourfold.",
+        needs=("cifar10", "cifar10h"),
+        source="second-hand",
+    ),
+    Claim(
+        WHERE,
+        "beta_eff saturates near 0.27: its value at N = 8,000 is 0.27 with 64 features of the same "
+        "net.",
+        expected=0.27,
+        within=0.05,
+        compute=at_the_end("narrow"),
+        scale="laptop",
+        known="inconclusive",
+        why="The paper's window of k is unknown to us; the interval covers all windows in which k "
+        "grows at least fourfold.",
+        needs=("cifar10", "cifar10h"),
+        source="second-hand",
+    ),
+    Claim(
+        WHERE,
+        "beta_eff rises with N: with 64 features it is larger at N = 8,000 than at N = 32.",
+        expected=0.0,
+        within=0.0,
+        side="at_least",
+        compute=gain("narrow", 32, 8000),
+        scale="laptop",
+        needs=("cifar10", "cifar10h"),
+        source="abstract",
+    ),
+    Claim(
+        WHERE,
+        "beta_eff rises with N: with 512 features it is larger at N = 8,000 than at N = 32.",
+        expected=0.0,
+        within=0.0,
+        side="at_least",
+        compute=gain("wide", 32, 8000),
+        scale="laptop",
+        needs=("cifar10", "cifar10h"),
+        source="abstract",
+    ),
+    Claim(
+        WHERE,
+        "beta_eff has no maximum on the way: with 512 features it is larger at N = 512 than at N = "
+        "128.",
+        expected=0.0,
+        within=0.0,
+        side="at_least",
+        compute=gain("wide", 128, 512),
+        scale="laptop",
+        known="fails",
+        why="At the interpolation peak, N near d, the loss rises and beta_eff dips.",
+        needs=("cifar10", "cifar10h"),
+        source="ours",
+    ),
+)
