@@ -23,16 +23,18 @@ from kleiber.systems.feature_learning.claims.long_circle import (
 )
 from kleiber.systems.feature_learning.claims.net_frontier import (
     BATCH,
-    COMPUTES,
     END,
     WIDTHS,
     best_width,
+    computes,
     flops_of,
     frontier_slopes,
     frontier_specs,
     gain,
     width_growth,
     width_ratio,
+    widths_apart,
+    worth_of_width,
 )
 
 
@@ -66,10 +68,18 @@ def test_frontiers_of_planted_runs() -> None:
     assert gain(context).value == pytest.approx(0.05, abs=0.004)
     assert width_growth(LAZY)(context).value == pytest.approx(0.2, abs=0.01)
     assert width_growth(1.0)(context).value == pytest.approx(0.3, abs=0.01)
-    middle = len(COMPUTES) // 2
-    expected = 1 + 0.1 * np.log2(COMPUTES[middle] / 5e9)
+    compute = computes(context)
+    middle = len(compute) // 2
+    expected = 1 + 0.1 * np.log2(compute[middle] / 5e9)
     assert width_ratio(middle)(context).value == pytest.approx(expected, abs=0.02)
     assert frontier_slopes(context, LAZY)[1:].std() < 0.01
+    apart = widths_apart(context)
+    ends = 1 + 0.1 * np.log2(compute[-1] / 5e9)
+    assert apart.value == pytest.approx(ends, abs=0.03)
+    assert 0 < apart.low <= apart.value <= apart.high
+    # 0.1 (log(64/N*)^2 - log(16/N*)^2) = 0.2 log(32/N*) log 4, so that wider is better with N*
+    worth = -0.2 * np.log(2) * ends * np.log(4)
+    assert worth_of_width(context).value == pytest.approx(worth, abs=0.01)
 
 
 def test_a_best_width_at_the_end_of_the_range_is_that_end() -> None:
@@ -82,7 +92,7 @@ def test_every_width_of_a_frontier_has_the_same_compute() -> None:
         specs = frontier_specs(Context(scale="laptop"), richness)
         for width, spec in zip(WIDTHS, specs, strict=True):
             counted = spec.steps * measure_net(spec.net, (2,), 1).step * BATCH
-            assert COMPUTES[-1] < counted < 1.005 * END
+            assert computes(Context(scale="laptop"))[-1] < counted < 1.005 * END
             assert spec.steps * flops_of(width) == pytest.approx(END, rel=0.004)
 
 

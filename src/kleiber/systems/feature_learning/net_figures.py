@@ -19,9 +19,9 @@ from kleiber.systems.feature_learning.claims.long_circle import (
     super_runs,
 )
 from kleiber.systems.feature_learning.claims.net_frontier import (
-    COMPUTES,
     WIDTHS,
     best_width,
+    computes,
     frontier_runs,
     mean_losses,
 )
@@ -38,7 +38,7 @@ def mean_curve(table: pl.DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
 
 def frontiers(draw: Drawing, context: Context) -> Any:
     """Compute frontiers of circle nets of widths 16 to 512: loss of each width, and the best."""
-    figure = draw.figure(12, 3.9)
+    figure, compute = draw.figure(12, 3.9), computes(context)
     last = draw.panel(figure, (1, 3, 3), "The best width", "C: FLOPs", "N: width")
     for place, (richness, name, colour) in enumerate(KINDS, start=1):
         title = f"{name.capitalize()} nets, $k^{{-1}}$"
@@ -50,12 +50,12 @@ def frontiers(draw: Drawing, context: Context) -> Any:
         axes.set_xlim(left=1e8)
         axes.set_yticks(TICKS, [f"{value:g}" for value in TICKS])
         axes.set_ylim(0.4 * float(mean_losses(context, richness)[0].min()), 0.5)
-        axes.axvspan(COMPUTES[0], COMPUTES[-1], color="#EEEEEE", zorder=0)
+        axes.axvspan(compute[0], compute[-1], color="#EEEEEE", zorder=0)
         axes.legend(loc="lower left", fontsize=7.5)
         best = np.array([[best_width(row) for row in d.T] for d in mean_losses(context, richness)])
         low, high = np.quantile(best[1:], [0.025, 0.975], axis=0)
-        last.plot(COMPUTES, best[0], "o-", color=colour, ms=4, label=name)
-        last.fill_between(COMPUTES, low, high, color=colour, alpha=0.15, lw=0)
+        last.plot(compute, best[0], "o-", color=colour, ms=4, label=name)
+        last.fill_between(compute, low, high, color=colour, alpha=0.15, lw=0)
     last.set_yticks(WIDTHS, [str(width) for width in WIDTHS])
     last.minorticks_off()
     last.set_ylim(12, 700)
