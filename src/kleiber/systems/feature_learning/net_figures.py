@@ -20,7 +20,6 @@ from kleiber.systems.feature_learning.claims.long_circle import (
 )
 from kleiber.systems.feature_learning.claims.net_frontier import (
     WIDTHS,
-    best_width,
     computes,
     frontier_runs,
     mean_losses,
@@ -37,9 +36,9 @@ def mean_curve(table: pl.DataFrame, x: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def frontiers(draw: Drawing, context: Context) -> Any:
-    """Compute frontiers of circle nets of widths 16 to 512: loss of each width, and the best."""
+    """Compute frontiers of circle nets of widths 16 to 512, and what width is worth at the end."""
     figure, compute = draw.figure(12, 3.9), computes(context)
-    last = draw.panel(figure, (1, 3, 3), "The best width", "C: FLOPs", "N: width")
+    last = draw.panel(figure, (1, 3, 3), f"At C = {compute[-1]:.2g}", "N: width", "")
     for place, (richness, name, colour) in enumerate(KINDS, start=1):
         title = f"{name.capitalize()} nets, $k^{{-1}}$"
         axes = draw.panel(figure, (1, 3, place), title, "C: FLOPs", "mean loss")
@@ -52,13 +51,15 @@ def frontiers(draw: Drawing, context: Context) -> Any:
         axes.set_ylim(0.4 * float(mean_losses(context, richness)[0].min()), 0.5)
         axes.axvspan(compute[0], compute[-1], color="#EEEEEE", zorder=0)
         axes.legend(loc="lower left", fontsize=7.5)
-        best = np.array([[best_width(row) for row in d.T] for d in mean_losses(context, richness)])
-        low, high = np.quantile(best[1:], [0.025, 0.975], axis=0)
-        last.plot(compute, best[0], "o-", color=colour, ms=4, label=name)
-        last.fill_between(compute, low, high, color=colour, alpha=0.15, lw=0)
-    last.set_yticks(WIDTHS, [str(width) for width in WIDTHS])
+        ratio = mean_losses(context, richness)[:, :, -1]
+        ratio = ratio / ratio[:, :1]
+        low, high = np.quantile(ratio[1:], [0.025, 0.975], axis=0)
+        last.plot(WIDTHS, ratio[0], "o-", color=colour, ms=4, label=name)
+        last.vlines(WIDTHS, low, high, color=colour, lw=1.2, alpha=0.7)
+    last.set_xticks(WIDTHS, [str(width) for width in WIDTHS])
+    last.set_yticks((0.5, 1, 2, 5, 10, 20), ["0.5", "1", "2", "5", "10", "20"])
     last.minorticks_off()
-    last.set_ylim(12, 700)
+    last.set_ylabel("mean loss over that of width 16")
     last.legend(loc="upper left")
     return figure
 

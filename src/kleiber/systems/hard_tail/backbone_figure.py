@@ -8,7 +8,7 @@ import polars as pl
 
 from kleiber.claim import Context
 from kleiber.systems.drawing import BLUE, RED, Drawing
-from kleiber.systems.hard_tail.claims.backbone import DIMS, backbone_heads
+from kleiber.systems.hard_tail.claims.backbone import UNITS, active, backbone_heads
 from kleiber.systems.hard_tail.heads import average_heads, window_exponents
 
 
@@ -17,10 +17,11 @@ def backbone(draw: Drawing, context: Context) -> Any:
     figure = draw.figure(12, 3.9)
     left = draw.panel(figure, (1, 3, 1), "Training", "N: labelled images", "generalisation loss")
     middle = draw.panel(figure, (1, 3, 2), "Exponent", "N: labelled images", "")
-    right = draw.panel(figure, (1, 3, 3), "Failure, 512 features", "k: human labels", "failure")
-    for (layer, dims), colour in zip(DIMS.items(), (BLUE, RED), strict=True):
+    right = draw.panel(figure, (1, 3, 3), "Failure, 512 units", "k: human labels", "failure")
+    for (layer, units), colour in zip(UNITS.items(), (BLUE, RED), strict=True):
         table = average_heads(window_exponents(backbone_heads(context, layer)))
-        x, name = table["n_data"], f"d = {dims}"
+        x, dims = table["n_data"], active(context, layer)
+        name = f"{dims} active of {units} units"
         left.plot(x, table["loss"], "o-", color=colour, ms=4, label=name)
         left.fill_between(x, table["loss_low"], table["loss_high"], color=colour, alpha=0.15, lw=0)
         error = 2 * table["exponent_stderr"].to_numpy()
