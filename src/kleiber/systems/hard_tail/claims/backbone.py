@@ -158,8 +158,8 @@ STATEMENTS = (
         compute=gain("wide", 64, 256),
         scale="laptop",
         known="fails",
-        why="Only 259 of the 512 units are ever active, so N = 256 is the interpolation peak, where "
-        "the loss rises and beta_eff dips.",
+        why="Only 259 of the 512 units are ever active, so N = 256 is the interpolation peak, "
+        "where the loss rises and beta_eff dips.",
         needs=NEEDS,
         source="ours",
     ),
