@@ -265,6 +265,7 @@ def test_a_plan_includes_the_choice_of_law() -> None:
     ]
     assert width[1] > width[0]
     assert many.predicted.value == pytest.approx(one.predicted.value, rel=0.03)
+    assert "one of the averaged laws" in " ".join(many.notes)
     runs = kleiber.next_run(made, {"n_params": 1e10, "n_tokens": 1e12}, budget=1e21)
     assert 0 < runs["remaining"][0] < 1
 

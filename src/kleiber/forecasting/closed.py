@@ -28,6 +28,7 @@ from kleiber.forecasting.record import Forecast, GroupForecast
 from kleiber.forecasting.search import Rows, search
 from kleiber.law import Law, law_from_formula
 
+AVERAGE = "forecast"  # the name of the formula as a law
 DRAWS = 400
 GRID = 12  # rows along each column to which the formula is fitted, 4 with more than three
 BEHIND, AHEAD = 1e-2, 1e3  # times the frontier, the ends of those rows
@@ -78,7 +79,7 @@ def formula_law(names: Sequence[str], mixture: Mixture) -> Law:
         else f"P_{k}*({name}/{frontier[k]:.9g})**-b_{k}"
         for k, name in enumerate(names)
     ]  # fmt: skip
-    return law_from_formula(f"E + S*({' + '.join(terms)})**g", list(names), name="forecast")
+    return law_from_formula(f"E + S*({' + '.join(terms)})**g", list(names), name=AVERAGE)
 
 
 def _parameters(

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from kleiber.fitting.judge.status import Status
 from kleiber.fitting.record import Fit
+from kleiber.forecasting.closed import AVERAGE
 from kleiber.planning.constraint import format_constraint
 from kleiber.planning.cost import Cost
 from kleiber.planning.direction import better_is
@@ -82,9 +83,9 @@ def _on_distance(source: Source, factor: float | None, beyond: str) -> Iterator[
         yield "The extrapolation is a lower bound: only the ranges of the columns are recorded."
     if factor is not None and factor > FAR:
         what = "The budget is" if fit is not None else "The plan goes to"
+        law = "one of the averaged laws" if source.law.name == AVERAGE else "the law itself"
         yield (
-            f"{what} {factor:.3g} times {beyond}: intervals hold only if the law itself does that "
-            "far out."
+            f"{what} {factor:.3g} times {beyond}: intervals hold only if {law} does that far out."
         )
 
 
