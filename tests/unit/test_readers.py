@@ -182,6 +182,15 @@ def test_restarts_and_steps_again(tmp_path: Path) -> None:
     assert "after a restart" in " ".join(logs.notes)
 
 
+def test_several_logs_are_told_apart(tmp_path: Path) -> None:
+    for name, loss in (("a", 4.0), ("b", 5.0)):
+        (tmp_path / f"{name}.log").write_text(f"iter 0: loss {loss}, time 1ms\n")
+    files = [tmp_path / "a.log", tmp_path / "b.log"]
+    for source in (files, tmp_path):
+        table = kleiber.read(source).table
+        assert table.select("run", "train_loss").rows() == [("a", 4.0), ("b", 5.0)]
+
+
 def test_melt(tmp_path: Path) -> None:
     path = tmp_path / "wide.csv"
     path.write_text("step,small,big\n1,3.0,2.5\n2,2.8,\n")

@@ -96,7 +96,10 @@ def read(
     sources = [source] if isinstance(source, str | PathLike) else list(source)
     if not sources:
         raise BadTable("No log is given; name a file or a folder.")
-    parts = [_read_source(Path(fspath(each)), check_flag("melt", melt)) for each in sources]
+    paths = [Path(fspath(each)) for each in sources]
+    parts = [_read_source(path, check_flag("melt", melt)) for path in paths]
+    if len(parts) > 1:
+        parts = [_with_run(part, path.stem) for part, path in zip(parts, paths, strict=True)]
     notes = [note for part in parts for note in part.notes]
     table = _join([part.table for part in parts])
     for name, value in given.items():
@@ -191,16 +194,18 @@ def _walk(folder: Path) -> Iterator[Path]:
     stack = [folder]
     while stack:
         here = stack.pop()
-        for path in sorted(here.iterdir(), reverse=True):
+        inner: list[Path] = []
+        for path in sorted(here.iterdir()):
             if path.name in SKIPPED_NAMES or path.is_symlink():
                 continue
             if path.is_dir() and _folder_reader(path) is None:
-                stack.append(path)
+                inner.append(path)
                 continue
             count += 1
             if count > MOST:
                 raise BadTable(f"{folder.name} holds more than {MOST:,} files; name those meant.")
             yield path
+        stack += reversed(inner)
 
 
 def _with_run(logs: Logs, name: str) -> Logs:
