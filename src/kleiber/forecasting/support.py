@@ -22,7 +22,7 @@ FEW_ROWS = 10
 SMOOTH_ROWS, SMOOTH_RISES = 20, 4.0  # rows, and rises that noise would make, at least
 MISFIT, VISIBLE = 1.7, 0.003  # times the residuals of recent rows, and relative error
 RISING = 4.0  # standard errors
-SMALL = 1e3  # counts of parameters, tokens or FLOPs below which all are not believed
+SMALL = 100.0  # counts of parameters, tokens or FLOPs below which all are not believed
 COUNTS = ("n_params", "n_tokens", "flops")
 
 
